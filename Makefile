@@ -1,0 +1,110 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# A name or regular expression of tests: make test RUN=Case05_
+RUN ?=
+# More flags for go test: make test TESTFLAGS=-count=1
+TESTFLAGS ?=
+# How long each fuzz target runs.
+FUZZTIME ?= 10s
+# The name of the image that docker-build makes and that `make render` puts into the manifests.
+IMG ?= pat-operator:dev
+# What `manager version` says.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Heavy tools have modules of their own; each is built once for a machine and kept outside the checkout.
+tool = $$(hack/tools/bin.sh $(1))
+# The folder of etcd, kube-apiserver, kube-controller-manager and kubectl; filled first where needed.
+assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS
+generated := api config/crd/bases config/rbac/role.yaml docs/api.md
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "; printf "Usage: make TARGET [NAME=VALUE ...]\n"} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ See it run
+
+.PHONY: demo
+demo: ## From nothing to a token that works with kubectl, then revoked and refused, on a real control plane.
+	@$(assets); echo "building the demo"; go build -o bin/dev ./hack/dev; exec bin/dev demo
+
+.PHONY: dev
+dev: ## The same control plane and operator in the foreground until Ctrl-C; writes .dev/env to source.
+	@$(assets); kustomize=$(call tool,kustomize); export PAT_TOOLS_BIN=$${kustomize%/*}; \
+		echo "building the dev cluster"; go build -o bin/dev ./hack/dev; exec bin/dev dev
+
+.PHONY: controlplane
+controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder.
+	@hack/controlplane/assets.sh
+
+##@ Check
+
+.PHONY: test
+test: ## Run every test with the race detector: units, envtest, end to end. RUN=Case05_ runs what matches.
+	@$(assets); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s).
+	@hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: ## Run go vet and golangci-lint; formatting counts too.
+	go vet ./...
+	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
+
+.PHONY: fmt
+fmt: ## Format the code as lint wants it.
+	"$(call tool,golangci-lint)" fmt
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the binaries call; skipped, visibly, where the database is out of reach.
+	@hack/tools/vulncheck.sh "$(call tool,govulncheck)"
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/manager.
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/manager ./cmd/manager
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG; BASE_IMAGE and BUILDER_IMAGE replace the images it stands on.
+	$${CONTAINER_TOOL:-docker} build -t $(IMG) --build-arg VERSION=$(VERSION) \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+		$(if $(BUILDER_IMAGE),--build-arg BUILDER_IMAGE=$(BUILDER_IMAGE)) .
+
+.PHONY: render
+render: ## Print the manifests of config/default with the image IMG.
+	@"$(call tool,kustomize)" build config/default | sed 's|image: pat-operator:dev$$|image: $(IMG)|'
+
+.PHONY: kustomize
+kustomize: ## Build kustomize; print its path.
+	@hack/tools/bin.sh kustomize
+
+.PHONY: generate
+generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/api.md from the code.
+	go tool controller-gen \
+		object:headerFile=hack/boilerplate.go.txt \
+		applyconfiguration:headerFile=hack/boilerplate.go.txt \
+		crd paths=./api/... output:crd:dir=config/crd/bases
+	go tool controller-gen rbac:roleName=pat-operator paths=./... output:rbac:dir=config/rbac
+	@mkdir -p docs
+	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
+		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates
+
+.PHONY: generate-check
+generate-check: generate ## Fail where what is generated differs from what is committed.
+	@status=0; git --no-pager diff --exit-code -- $(generated) || status=1; \
+	new=$$(git ls-files --others --exclude-standard -- $(generated)); \
+	[ -z "$$new" ] || { printf 'not in git: %s\n' $$new; status=1; }; \
+	[ $$status -eq 0 ] || { echo "generated files are not up to date: run make generate and commit" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what builds leave in the checkout; the caches outside it stay.
+	rm -rf bin dist .dev

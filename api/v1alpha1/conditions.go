@@ -1,0 +1,88 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+// Condition types of a PersonalAccessToken.
+const (
+	// ConditionActive is True while the token named in status.tokenID is honoured. Normal-true; False is no fault in
+	// itself: a token that is suspended or has expired is Active=False, Ready=True.
+	ConditionActive = "Active"
+	// ConditionReady is True when the operator has done what spec asks. Normal-true; kstatus and Argo CD read it.
+	ConditionReady = "Ready"
+	// ConditionStalled is True when nothing but a change by the user helps. Abnormal-true; absent otherwise.
+	ConditionStalled = "Stalled"
+	// ConditionExpiringSoon is True when the token ends within the warning window. Abnormal-true.
+	ConditionExpiringSoon = "ExpiringSoon"
+)
+
+// Reasons of the conditions above, and of the events that go with them.
+const (
+	// ReasonActive: the token is honoured.
+	ReasonActive = "Active"
+	// ReasonIssuing: no token has been issued yet; the operator is at it, or will try again.
+	ReasonIssuing = "Issuing"
+	// ReasonRotating: the token is honoured and its successor is being issued.
+	ReasonRotating = "Rotating"
+	// ReasonReconciled: the operator has done what spec asks.
+	ReasonReconciled = "Reconciled"
+	// ReasonSuspended: spec.suspend is true.
+	ReasonSuspended = "Suspended"
+	// ReasonExpired: the token's time is over; a new one must be issued.
+	ReasonExpired = "Expired"
+	// ReasonRevoked: the token was revoked and its resource kept.
+	ReasonRevoked = "Revoked"
+	// ReasonOwnerGone: the service account that the token belongs to was deleted, or re-created with another UID.
+	ReasonOwnerGone = "OwnerGone"
+	// ReasonUserChanged: spec.user is not the user that the token was issued to.
+	ReasonUserChanged = "UserChanged"
+	// ReasonUserMissing: spec.user is empty, so admission has not stamped it.
+	ReasonUserMissing = "UserMissing"
+	// ReasonUserRefused: spec.user names somebody who may never have a token.
+	ReasonUserRefused = "UserRefused"
+	// ReasonRecordInvalid: the record does not add up; it is left as it is.
+	ReasonRecordInvalid = "RecordInvalid"
+	// ReasonRecordTooNew: a newer operator wrote the record; it is left as it is.
+	ReasonRecordTooNew = "RecordTooNew"
+	// ReasonRecordLost: a token was issued and its record is gone; no second one is issued by itself.
+	ReasonRecordLost = "RecordLost"
+	// ReasonBindingMismatch: spec.token.boundTo names another resource, so its digest cannot match here.
+	ReasonBindingMismatch = "BindingMismatch"
+	// ReasonTokenRevoked: spec.token names an id that was revoked under this name before.
+	ReasonTokenRevoked = "TokenRevoked"
+	// ReasonTombstonesFull: too many revoked tokens of this namespace are still being remembered.
+	ReasonTombstonesFull = "TombstonesFull"
+	// ReasonDeliveryDisabled: Secret delivery is switched off on this operator.
+	ReasonDeliveryDisabled = "DeliveryDisabled"
+	// ReasonDeliveryNameTaken: a Secret that is not ours has the name that the delivery Secret was to have.
+	ReasonDeliveryNameTaken = "DeliveryNameTaken"
+	// ReasonLifetimeTooLong: spec asks for a longer life than this operator allows.
+	ReasonLifetimeTooLong = "LifetimeTooLong"
+	// ReasonNotSupported: spec asks for what this version of the operator cannot do.
+	ReasonNotSupported = "NotSupported"
+)
+
+// Reasons of events that go with no condition.
+const (
+	// EventIssued: a token was issued.
+	EventIssued = "Issued"
+	// EventDelivered: the delivery Secret was written.
+	EventDelivered = "Delivered"
+	// EventDeliveryRemoved: the delivery Secret's time was over and it was deleted.
+	EventDeliveryRemoved = "DeliveryRemoved"
+	// EventResumed: spec.suspend went back to false.
+	EventResumed = "Resumed"
+)

@@ -1,0 +1,190 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package controllers reconciles PersonalAccessTokens: it issues, delivers, expires and sweeps, as lifecycle.Decide says.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+// FieldOwner owns what the reconciler writes into status.
+const FieldOwner = client.FieldOwner("pat-operator")
+
+const (
+	concurrency = 8
+	timeout     = time.Minute
+	// maxSteps bounds one reconcile: adopt or issue, then at most one change of each kind.
+	maxSteps = 6
+)
+
+// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=get;list;watch
+// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens/status,verbs=patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=get;list;watch;create;update;delete
+
+// Reconciler makes the cluster be what PersonalAccessTokens say.
+type Reconciler struct {
+	// Client writes, and reads the cache where only an index is asked.
+	Client client.Client
+	// Live reads from the API server itself: what is decided rests on nothing stale.
+	Live     client.Reader
+	Recorder events.EventRecorder
+	Clock    clock.PassiveClock
+	// ClockCheck returns why the clock is not proven against the API server's.
+	ClockCheck func() error
+	// Random is crypto/rand.Reader everywhere but in tests.
+	Random           io.Reader
+	RecordsNamespace string
+	Config           lifecycle.Config
+}
+
+// SetupWithManager registers the controller and its indexes.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := setupIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("personalaccesstoken").
+		For(&v1alpha1.PersonalAccessToken{}).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(resourceOfRecord)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
+		Complete(r)
+}
+
+// resourceOfRecord leads from a record's Secret to its resource.
+func resourceOfRecord(_ context.Context, o client.Object) []reconcile.Request {
+	secret, ok := o.(*corev1.Secret)
+	if !ok || secret.Type != record.SecretType {
+		return nil
+	}
+	key := types.NamespacedName{Namespace: secret.Labels[record.LabelNamespace], Name: secret.Labels[record.LabelName]}
+	if key.Namespace == "" || key.Name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// Reconcile ends what resources that are gone have left under this name, then does what the resource asks.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	// At its most verbose client-go logs bodies to the context's logger, and ours hold plaintext and digests.
+	ctx = logr.NewContext(ctx, logr.Discard())
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := r.Live.Get(ctx, req.NamespacedName, pat); apierrors.IsNotFound(err) {
+		pat = nil
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	after, err := r.sweep(ctx, req.NamespacedName, pat)
+	if err != nil || pat == nil {
+		return ctrl.Result{RequeueAfter: after}, err
+	}
+	decided, err := r.reconcile(ctx, pat)
+	return ctrl.Result{RequeueAfter: soonest(after, decided)}, err
+}
+
+// reconcile does what one resource asks, a step at a time, and mirrors the outcome into status.
+func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Duration, error) {
+	in, current, err := r.input(ctx, pat)
+	if err != nil {
+		return 0, err
+	}
+	issued := false
+	for range maxSteps {
+		d := lifecycle.Decide(in)
+		if d.Action == lifecycle.Nothing {
+			after, err := r.removeAgain(ctx, current)
+			if err != nil {
+				return 0, err
+			}
+			return soonest(d.After, after), r.mirror(ctx, pat, current, d.State)
+		}
+		if d.Action == lifecycle.Issue {
+			if issued {
+				return 0, errors.New("a token was issued in this reconcile already")
+			}
+			issued = true
+			current, err = r.issue(ctx, in, current)
+		} else {
+			current, err = r.act(ctx, pat, current, d)
+		}
+		if refused := (*refusal)(nil); errors.As(err, &refused) {
+			return 0, errors.Join(err, r.mirror(ctx, pat, current, refused.state))
+		}
+		if err != nil {
+			return 0, err
+		}
+		if current == nil {
+			return 0, nil
+		}
+		in.Record, in.Now = current.record, r.Clock.Now()
+	}
+	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
+}
+
+// input reads live what a decision rests on.
+func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (lifecycle.Input, *stored, error) {
+	current, recordErr, err := r.read(ctx, pat.UID)
+	if err != nil {
+		return lifecycle.Input{}, nil, err
+	}
+	if current != nil && !current.record.Of(pat) {
+		current, recordErr = nil, errors.New("it is of another resource")
+	}
+	in := lifecycle.Input{Resource: pat, RecordErr: recordErr, Config: r.Config}
+	if current != nil {
+		in.Record = current.record
+	}
+	if pat.Spec.Token != nil && recordErr == nil && (in.Record == nil || in.Record.Current == nil) {
+		if in.SameName, in.SameNameErr, err = r.sameName(ctx, pat); err != nil {
+			return lifecycle.Input{}, nil, err
+		}
+		if in.Tombstones, err = r.tombstones(ctx, pat.Namespace); err != nil {
+			return lifecycle.Input{}, nil, err
+		}
+	}
+	// After the reads, whose answers have just shown the API server's clock.
+	in.ClockProven = r.ClockCheck() == nil
+	in.Now = r.Clock.Now()
+	return in, current, nil
+}
+
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}

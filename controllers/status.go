@@ -1,0 +1,175 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+// mirror applies to status what the record and the state say, where that differs from what it says.
+func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, state *lifecycle.State) error {
+	if state == nil {
+		return nil
+	}
+	var rec *record.Record
+	if current != nil {
+		rec = current.record
+	}
+	was, want := &pat.Status, desired(pat, rec, state, r.Clock.Now())
+	if equality.Semantic.DeepEqual(was, want) {
+		return nil
+	}
+	if err := r.Client.Status().Apply(ctx, statusApply(pat, want), FieldOwner, client.ForceOwnership); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	r.announceTransition(pat, meta.FindStatusCondition(was.Conditions, v1alpha1.ConditionActive), state)
+	return nil
+}
+
+// desired is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
+// record cannot be read, which keeps a second one from being issued.
+func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
+	want := pat.Status.DeepCopy()
+	if pat.Status.ObservedGeneration != pat.Generation {
+		modified := metav1.NewTime(now.Truncate(time.Second))
+		if pat.Generation <= 1 {
+			modified = pat.CreationTimestamp
+		}
+		want.ModifiedAt = &modified
+	}
+	want.ObservedGeneration = pat.Generation
+	if rec != nil {
+		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
+		if t := rec.Current; t != nil {
+			want.TokenID = t.ID
+			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
+			want.ExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
+			if _, ok := t.DeliverUntil(); ok {
+				want.DeliverySecretName = record.DeliverySecretName(t.ID)
+			}
+		}
+	}
+	set := func(name string, c *lifecycle.Condition) {
+		if c == nil {
+			meta.RemoveStatusCondition(&want.Conditions, name)
+			return
+		}
+		status := metav1.ConditionFalse
+		if c.Status {
+			status = metav1.ConditionTrue
+		}
+		meta.SetStatusCondition(&want.Conditions, metav1.Condition{
+			Type: name, Status: status, Reason: c.Reason, Message: c.Message,
+			ObservedGeneration: pat.Generation, LastTransitionTime: metav1.NewTime(now),
+		})
+	}
+	set(v1alpha1.ConditionActive, &state.Active)
+	set(v1alpha1.ConditionReady, &state.Ready)
+	set(v1alpha1.ConditionStalled, state.Stalled)
+	return want
+}
+
+// statusApply is the part of status that the reconciler owns. The UID keeps it from a resource created meanwhile.
+func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) *ac.PersonalAccessTokenApplyConfiguration {
+	status := ac.PersonalAccessTokenStatus().WithObservedGeneration(want.ObservedGeneration)
+	for i := range want.Conditions {
+		c := &want.Conditions[i]
+		status.WithConditions(metav1ac.Condition().WithType(c.Type).WithStatus(c.Status).WithReason(c.Reason).WithMessage(c.Message).
+			WithObservedGeneration(c.ObservedGeneration).WithLastTransitionTime(c.LastTransitionTime))
+	}
+	if want.ModifiedAt != nil {
+		status.WithModifiedAt(*want.ModifiedAt)
+	}
+	if want.TokenID != "" {
+		status.WithTokenID(want.TokenID)
+	}
+	if want.IssuedAt != nil {
+		status.WithIssuedAt(*want.IssuedAt)
+	}
+	if want.ExpiresAt != nil {
+		status.WithExpiresAt(*want.ExpiresAt)
+	}
+	if want.DeliverySecretName != "" {
+		status.WithDeliverySecretName(want.DeliverySecretName)
+	}
+	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithUID(pat.UID).WithStatus(status)
+}
+
+// announce sends the event of a step.
+func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision) {
+	switch d.Reason {
+	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
+		t := d.Next.Current
+		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
+	case lifecycle.WriteDeliveryOver:
+		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time was over", record.DeliverySecretName(d.Next.Current.ID))
+	}
+}
+
+func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, secret string) {
+	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
+	r.event(pat, v1alpha1.EventDelivered, "Deliver", "Take token %s from Secret %s within %d seconds", t.ID, secret, t.Delivery.Secret.TTLSeconds)
+}
+
+// announceRevoked tells of tokens that ended because their resource is gone.
+func (r *Reconciler) announceRevoked(rec *record.Record) {
+	if rec.Current == nil || rec.EndOf(rec.Current.ID) != nil {
+		return
+	}
+	gone := &v1alpha1.PersonalAccessToken{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PersonalAccessToken"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name, UID: rec.Resource.UID},
+	}
+	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
+}
+
+// announceTransition sends an event where Active changed its reason, but for those that the steps have sent.
+func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, was *metav1.Condition, state *lifecycle.State) {
+	now := state.Active
+	if was != nil && was.Reason == now.Reason {
+		return
+	}
+	switch now.Reason {
+	case v1alpha1.ReasonIssuing:
+	case v1alpha1.ReasonActive:
+		if was != nil && was.Reason == v1alpha1.ReasonSuspended {
+			r.event(pat, v1alpha1.EventResumed, "Resume", "%s", now.Message)
+		}
+	case v1alpha1.ReasonSuspended, v1alpha1.ReasonExpired, v1alpha1.ReasonRevoked:
+		r.event(pat, now.Reason, "Observe", "%s", now.Message)
+	default:
+		r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Refuse", "%s", now.Message)
+	}
+}
+
+func (r *Reconciler) event(regarding runtime.Object, reason, action, note string, args ...any) {
+	r.Recorder.Eventf(regarding, nil, corev1.EventTypeNormal, reason, action, note, args...)
+}

@@ -1,0 +1,414 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	testingclock "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/verifier"
+)
+
+const recordsNamespace = "pat-operator-records"
+
+// admin is a client of the real API server; cached is one whose reads come from a cache that has the indexes.
+var admin, cached client.WithWatch
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	ctrl.SetLogger(logr.Discard())
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return 0, errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
+	}
+	env := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	config, err := env.Start()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = env.Stop() }()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return 0, err
+	}
+	config.QPS = -1
+	if admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		return 0, err
+	}
+	if err := admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: recordsNamespace}}); err != nil {
+		return 0, err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme, Cache: verifier.CacheOptions(recordsNamespace), Metrics: metricsserver.Options{BindAddress: "0"},
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := setupIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return 0, err
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- mgr.Start(ctx) }()
+	if !mgr.GetCache().WaitForCacheSync(ctx) {
+		return 0, errors.New("the cache did not sync")
+	}
+	cached = readFrom{admin, mgr.GetCache()}
+	code := m.Run()
+	stop()
+	return code, <-stopped
+}
+
+// readFrom is a client whose reads come from elsewhere, as a manager's does.
+type readFrom struct {
+	client.WithWatch
+	reader client.Reader
+}
+
+func (r readFrom) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	return r.reader.Get(ctx, key, o, opts...)
+}
+
+func (r readFrom) List(ctx context.Context, l client.ObjectList, opts ...client.ListOption) error {
+	return r.reader.List(ctx, l, opts...)
+}
+
+// world is one namespace and what a test does in it, by a clock of its own. The reconciler is called by hand, so that
+// nothing happens but what the test says.
+type world struct {
+	t         *testing.T
+	ctx       context.Context
+	namespace string
+	clock     *testingclock.FakePassiveClock
+	events    *recorder
+	writes    *writes
+	*Reconciler
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
+	if err := admin.Create(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{
+		t: t, ctx: t.Context(), namespace: ns.Name,
+		clock:  testingclock.NewFakePassiveClock(time.Now()),
+		events: &recorder{}, writes: &writes{},
+	}
+	w.restart()
+	return w
+}
+
+// restart is another process with the same clock: all that it knows is in the cluster.
+func (w *world) restart() {
+	w.Reconciler = &Reconciler{
+		Client:           interceptor.NewClient(cached, w.writes.funcs()),
+		Live:             admin,
+		Recorder:         w.events,
+		Clock:            w.clock,
+		ClockCheck:       func() error { return nil },
+		Random:           rand.Reader,
+		RecordsNamespace: recordsNamespace,
+		Config:           lifecycle.Config{MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, MaxTombstones: 5000},
+	}
+}
+
+func (w *world) advance(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
+
+// create makes a PersonalAccessToken of alice's, as admission would have stamped it.
+func (w *world) create(name string, with ...func(*v1alpha1.PersonalAccessToken)) *v1alpha1.PersonalAccessToken {
+	w.t.Helper()
+	pat := &v1alpha1.PersonalAccessToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{User: &v1alpha1.UserInfo{Username: "alice", Groups: []string{"devs"}}},
+	}
+	for _, f := range with {
+		f(pat)
+	}
+	if err := admin.Create(w.ctx, pat); err != nil {
+		w.t.Fatal(err)
+	}
+	return pat
+}
+
+func (w *world) key(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: w.namespace, Name: name}
+}
+
+func (w *world) get(name string) *v1alpha1.PersonalAccessToken {
+	w.t.Helper()
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := admin.Get(w.ctx, w.key(name), pat); err != nil {
+		w.t.Fatal(err)
+	}
+	return pat
+}
+
+// change patches the resource as a user would.
+func (w *world) change(name string, f func(*v1alpha1.PersonalAccessToken)) {
+	w.t.Helper()
+	pat := w.get(name)
+	before := pat.DeepCopy()
+	f(pat)
+	if err := admin.Patch(w.ctx, pat, client.MergeFrom(before)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) delete(name string) {
+	w.t.Helper()
+	if err := admin.Delete(w.ctx, w.get(name)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// reconcile reconciles once and returns when to come back.
+func (w *world) reconcile(name string) (time.Duration, error) {
+	w.t.Helper()
+	result, err := w.Reconcile(w.ctx, ctrl.Request{NamespacedName: w.key(name)})
+	return result.RequeueAfter, err
+}
+
+// settle reconciles until two in a row write nothing and return no error, as the queue would.
+func (w *world) settle(name string) time.Duration {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for quiet := 0; ; {
+		before := w.writes.effects()
+		after, err := w.reconcile(name)
+		if err != nil || w.writes.effects() != before {
+			quiet = 0
+		} else if quiet++; quiet == 2 && w.cacheIsCurrent() {
+			return after
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s does not come to rest: %v", name, err)
+		}
+	}
+}
+
+// cacheIsCurrent tells whether the cache shows the records of this namespace as the API server has them.
+func (w *world) cacheIsCurrent() bool {
+	live, seen := &corev1.SecretList{}, &corev1.SecretList{}
+	match := client.MatchingLabels{record.LabelNamespace: w.namespace}
+	if err := errors.Join(
+		admin.List(w.ctx, live, client.InNamespace(recordsNamespace), match),
+		cached.List(w.ctx, seen, client.InNamespace(recordsNamespace), match),
+	); err != nil {
+		w.t.Fatal(err)
+	}
+	versions := func(l *corev1.SecretList) string {
+		var all []string
+		for i := range l.Items {
+			all = append(all, l.Items[i].Name+"@"+l.Items[i].ResourceVersion)
+		}
+		return strings.Join(all, " ")
+	}
+	return versions(live) == versions(seen)
+}
+
+func (w *world) record(uid types.UID) *record.Record {
+	w.t.Helper()
+	secret := &corev1.Secret{}
+	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(uid)}, secret); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil
+		}
+		w.t.Fatal(err)
+	}
+	rec, err := record.FromSecret(secret)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rec
+}
+
+// deliveries are the delivery Secrets of the namespace.
+func (w *world) deliveries() []corev1.Secret {
+	w.t.Helper()
+	var all corev1.SecretList
+	if err := admin.List(w.ctx, &all, client.InNamespace(w.namespace), client.MatchingFields{"type": v1alpha1.SecretTypeToken}); err != nil {
+		w.t.Fatal(err)
+	}
+	return all.Items
+}
+
+// condition returns "<status>/<reason>" of a condition, "" where there is none.
+func (w *world) condition(name, conditionType string) string {
+	for _, c := range w.get(name).Status.Conditions {
+		if c.Type == conditionType {
+			return string(c.Status) + "/" + c.Reason
+		}
+	}
+	return ""
+}
+
+func (w *world) expect(name, active, ready, stalled string) {
+	w.t.Helper()
+	got := [3]string{w.condition(name, "Active"), w.condition(name, "Ready"), w.condition(name, "Stalled")}
+	if want := [3]string{active, ready, stalled}; got != want {
+		w.t.Errorf("Active, Ready, Stalled are %q; want %q", got, want)
+	}
+}
+
+// recorder collects events.
+type recorder struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (r *recorder) Eventf(_, _ runtime.Object, eventType, reason, action, note string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, fmt.Sprintf("%s %s %s: %s", eventType, reason, action, fmt.Sprintf(note, args...)))
+}
+
+func (r *recorder) reasons() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var reasons []string
+	for _, e := range r.all {
+		reasons = append(reasons, strings.Fields(e)[1])
+	}
+	return reasons
+}
+
+func (r *recorder) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.all, "\n")
+}
+
+// writes counts the writes of a reconciler and, at one of them, cuts the process off: nothing that it does from there
+// on has an effect that it hears of.
+type writes struct {
+	mu  sync.Mutex
+	n   int
+	log []string
+	// changes are the writes that had an effect: deleting again what is gone has none.
+	changes int
+	stop    int  // the write to be cut off at, from 1; 0 for none
+	lost    bool // the write itself happens, and its answer is lost
+	// hook, where set, runs before each write.
+	hook func(n int, what string)
+}
+
+var errCutOff = errors.New("cut off")
+
+func (f *writes) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
+func (f *writes) effects() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changes
+}
+
+func (f *writes) do(what string, write func() error) error {
+	f.mu.Lock()
+	f.n++
+	n, stop, lost, hook := f.n, f.stop, f.lost, f.hook
+	f.log = append(f.log, what)
+	f.mu.Unlock()
+	if hook != nil {
+		hook(n, what)
+	}
+	if stop != 0 && (n > stop || (n == stop && !lost)) {
+		return errCutOff
+	}
+	err := write()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !apierrors.IsNotFound(err) {
+		f.changes++
+	}
+	if n == stop {
+		return errCutOff
+	}
+	return err
+}
+
+// cutOff lets everything up to write n of what comes next happen, n itself only with lost.
+func (f *writes) cutOff(n int, lost bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n, f.stop, f.lost, f.log = 0, n, lost, nil
+}
+
+func (f *writes) funcs() interceptor.Funcs {
+	return interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return f.do(fmt.Sprintf("create %s", o.GetName()), func() error { return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return f.do(fmt.Sprintf("update %s", o.GetName()), func() error { return c.Update(ctx, o, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			return f.do(fmt.Sprintf("delete %s", o.GetName()), func() error { return c.Delete(ctx, o, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return f.do("apply status", func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
+		},
+	}
+}
+
+// failing is a source of randomness that is not there, and fixed one that always says the same.
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -1,0 +1,211 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/admission"
+)
+
+const (
+	aliceInfo = `{"username": "alice", "uid": "u-1", "groups": ["ops", "devs", "ops", "system:authenticated"], "extra": {"example.com/a": ["b"]}}`
+	bobInfo   = `{"username": "bob", "groups": ["system:authenticated"]}`
+	stamped   = `{"username":"alice","uid":"u-1","groups":["ops","devs"]}`
+)
+
+func handlers(t *testing.T, cfg admission.Config) map[string]http.Handler {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	h, err := admission.Handlers(cfg, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// object in a review: what kube-apiserver sends, with spec as it stands.
+func manifest(spec string) string {
+	if spec == "" {
+		return "null"
+	}
+	return fmt.Sprintf(`{"apiVersion": "pat-operator.io/v1alpha1", "kind": "PersonalAccessToken", "metadata": {"name": "ci", "namespace": "team-a"}, "spec": %s}`, spec)
+}
+
+func review(operation, userInfo, oldSpec, spec string, dryRun bool) string {
+	return fmt.Sprintf(`{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "r-1",
+		"resource": {"group": "pat-operator.io", "version": "v1alpha1", "resource": "personalaccesstokens"},
+		"name": "ci", "namespace": "team-a", "operation": %q, "userInfo": %s, "object": %s, "oldObject": %s, "dryRun": %v}}`,
+		operation, userInfo, manifest(spec), manifest(oldSpec), dryRun)
+}
+
+func post(t *testing.T, h http.Handler, body string) *admissionv1.AdmissionResponse {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, "/?timeout=5s", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	var answer admissionv1.AdmissionReview
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Response == nil {
+		t.Fatalf("no answer: %v: %s", err, w.Body)
+	}
+	if answer.Response.UID != "r-1" {
+		t.Errorf("the answer is for another request: %q", answer.Response.UID)
+	}
+	return answer.Response
+}
+
+func TestDefaulterPatchesOnlyTheUser(t *testing.T) {
+	h := handlers(t, config)[admission.MutatePath]
+	const old = `{"user": {"username": "alice", "uid": "u-1", "groups": ["devs"], "extra": {"k": ["v"]}}}`
+	for _, tc := range []struct {
+		name, operation, by string
+		old, spec           string
+		want                string
+	}{
+		{name: "stamped", operation: "CREATE", by: aliceInfo, spec: `{}`, want: `[{"op":"add","path":"/spec/user","value":` + stamped + `}]`},
+		{name: "null", operation: "CREATE", by: aliceInfo, spec: `{"user": null}`, want: `[{"op":"replace","path":"/spec/user","value":` + stamped + `}]`},
+		{
+			name: "what the user wrote stays as it is", operation: "CREATE", by: aliceInfo,
+			spec: `{"expiresAt": "2026-12-24T18:00:00.5+01:00", "audiences": [], "suspend": false, "displayName": "", "later": {"a": 1.0}}`,
+			want: `[{"op":"add","path":"/spec/user","value":` + stamped + `}]`,
+		},
+		{name: "named", operation: "CREATE", by: aliceInfo, spec: `{"user": {"username": "bob"}}`},
+		{name: "named in part", operation: "CREATE", by: aliceInfo, spec: `{"user": {}}`},
+		{name: "named by what is no object", operation: "CREATE", by: aliceInfo, spec: `{"user": "alice"}`},
+		{name: "spec is no object", operation: "CREATE", by: aliceInfo, spec: `[]`},
+		{name: "spec is null", operation: "CREATE", by: aliceInfo, spec: `null`},
+		{name: "a service account has to be named", operation: "CREATE", by: `{"username": "system:serviceaccount:team-a:ci"}`, spec: `{}`},
+		{name: "complete", operation: "UPDATE", by: bobInfo, old: old, spec: old},
+		{
+			name: "dropped by a PUT", operation: "UPDATE", by: bobInfo, old: old, spec: `{"suspend": true}`,
+			want: `[{"op":"add","path":"/spec/user","value":{"extra":{"k":["v"]},"groups":["devs"],"uid":"u-1","username":"alice"}}]`,
+		},
+		{
+			name: "dropped in part", operation: "UPDATE", by: bobInfo, old: old, spec: `{"user": {"username": "alice", "groups": null}}`,
+			want: `[{"op":"replace","path":"/spec/user","value":{"extra":{"k":["v"]},"groups":["devs"],"uid":"u-1","username":"alice"}}]`,
+		},
+		{
+			name: "what is there stays, changed or empty", operation: "UPDATE", by: bobInfo, old: old, spec: `{"user": {"username": "bob", "groups": []}}`,
+			want: `[{"op":"replace","path":"/spec/user","value":{"extra":{"k":["v"]},"groups":[],"uid":"u-1","username":"bob"}}]`,
+		},
+		{name: "nobody's stays nobody's", operation: "UPDATE", by: bobInfo, old: `{}`, spec: `{"suspend": true}`},
+		{name: "no object any more", operation: "UPDATE", by: bobInfo, old: old, spec: `{"user": 1}`},
+		{name: "without spec", operation: "UPDATE", by: bobInfo, old: old, spec: `null`},
+		{name: "delete", operation: "DELETE", by: bobInfo, old: old},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var answers []*admissionv1.AdmissionResponse
+			for _, dryRun := range []bool{false, true, false} {
+				answers = append(answers, post(t, h, review(tc.operation, tc.by, tc.old, tc.spec, dryRun)))
+			}
+			if got := string(answers[0].Patch); !answers[0].Allowed || got != tc.want {
+				t.Errorf("allowed: %v, patch:\n got %s\nwant %s", answers[0].Allowed, got, tc.want)
+			}
+			if diff := cmp.Diff(answers[0], answers[1]) + cmp.Diff(answers[0], answers[2]); diff != "" {
+				t.Errorf("asked again, it answers otherwise:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCase09_DryRunIsAnsweredLikeTheRealRequest(t *testing.T) {
+	h := handlers(t, config)[admission.ValidatePath]
+	for name, tc := range map[string]struct {
+		by, spec string
+		code     int32
+	}{
+		"taken":   {aliceInfo, `{"user": ` + stamped + `, "expiresAt": "2026-11-02T00:00:00Z"}`, http.StatusOK},
+		"warned":  {aliceInfo, `{"user": ` + stamped + `, "expiresAt": "2020-01-01T00:00:00Z"}`, http.StatusOK},
+		"invalid": {aliceInfo, `{"user": ` + stamped + `, "expiresInDays": 1000}`, http.StatusUnprocessableEntity},
+		"not you": {bobInfo, `{"user": ` + stamped + `}`, http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := post(t, h, review("CREATE", tc.by, "", tc.spec, false))
+			if first.Result.Code != tc.code || first.Allowed != (tc.code == http.StatusOK) || (len(first.Warnings) > 0) != (name == "warned") {
+				t.Errorf("allowed: %v, %d, %q: %s", first.Allowed, first.Result.Code, first.Warnings, first.Result.Message)
+			}
+			if diff := cmp.Diff(first, post(t, h, review("CREATE", tc.by, "", tc.spec, true))); diff != "" {
+				t.Errorf("a dry run is answered otherwise:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCase01_AClientSuppliedLie(t *testing.T) {
+	h := handlers(t, config)
+	for _, lie := range []string{
+		`{"username": "alice", "uid": "u-1"}`,
+		`{"username": "bob", "uid": "u-1"}`,
+		`{"username": "bob", "groups": ["devs"]}`,
+		`{"username": "bob", "extra": {"example.com/a": ["b"]}}`,
+	} {
+		spec := `{"user": ` + lie + `}`
+		if answer := post(t, h[admission.MutatePath], review("CREATE", bobInfo, "", spec, false)); answer.Patch != nil {
+			t.Errorf("%s is patched: %s", lie, answer.Patch)
+		}
+		if answer := post(t, h[admission.ValidatePath], review("CREATE", bobInfo, "", spec, false)); answer.Allowed || answer.Result.Code != http.StatusForbidden {
+			t.Errorf("%s: allowed: %v, %d", lie, answer.Allowed, answer.Result.Code)
+		}
+	}
+}
+
+func TestAPanicIsContained(t *testing.T) {
+	cfg := config
+	cfg.Now = func() time.Time { panic("no clock") }
+	answer := post(t, handlers(t, cfg)[admission.ValidatePath], review("CREATE", aliceInfo, "", `{"user": `+stamped+`}`, false))
+	if answer.Allowed || answer.Result.Code != http.StatusInternalServerError {
+		t.Errorf("allowed: %v, %d", answer.Allowed, answer.Result.Code)
+	}
+}
+
+func TestHandlersServeTheTwoPaths(t *testing.T) {
+	want := []string{
+		"/mutate-pat-operator-io-v1alpha1-personalaccesstoken",
+		"/validate-pat-operator-io-v1alpha1-personalaccesstoken",
+	}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(handlers(t, config)))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for path, h := range handlers(t, config) {
+		for _, body := range []string{"", "{", "[]", `{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}`, `{"request": {"operation": "CREATE", "object": 1}}`} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			h.ServeHTTP(w, r)
+			if strings.Contains(w.Body.String(), `"allowed":true`) {
+				t.Errorf("%s allows %q", path, body)
+			}
+		}
+	}
+}

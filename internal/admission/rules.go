@@ -1,0 +1,196 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+const day = 24 * time.Hour
+
+// lifetime holds a token that is yet to be issued to the operator's limit. What is too long is refused, never clamped.
+func (c *Config) lifetime(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) field.ErrorList {
+	latest := now.Add(c.MaxLifetime)
+	limit := fmt.Sprintf("a token lives %s at most on this operator", inDays(c.MaxLifetime))
+	if at := spec.ExpiresAt; at != nil {
+		if !at.After(latest) {
+			return nil
+		}
+		return field.ErrorList{field.Invalid(specPath.Child("expiresAt"), stamp(at.Time),
+			fmt.Sprintf("%s; set %s or earlier", limit, stamp(latest)))}
+	}
+	path := specPath.Child("expiresInDays")
+	wayOut := fmt.Sprintf("set at most %d, or spec.expiresAt to %s or earlier", c.MaxLifetime/day, stamp(latest))
+	if c.MaxLifetime < day {
+		wayOut = fmt.Sprintf("leave it out and set spec.expiresAt to %s or earlier", stamp(latest))
+	}
+	switch {
+	case !lifecycle.End(spec, now).After(latest):
+		return nil
+	case spec.ExpiresInDays == nil:
+		return field.ErrorList{field.Required(path, fmt.Sprintf(
+			"without it a token lives %d days, and %s; %s", v1alpha1.DefaultExpiresInDays, limit, wayOut))}
+	}
+	return field.ErrorList{field.Invalid(path, *spec.ExpiresInDays, fmt.Sprintf("%s; %s", limit, wayOut))}
+}
+
+// longer refuses a longer life to a token that was issued. Until then only the operator's limit counts.
+func longer(was, is *v1alpha1.PersonalAccessToken) field.ErrorList {
+	ends := end(&was.Spec, was)
+	if was.Status.TokenID == "" || !end(&is.Spec, was).After(ends) {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(lifePath(&is.Spec), fmt.Sprintf(
+		"this token was issued to end at %s, and cannot live longer; set an earlier end, or make a new PersonalAccessToken", stamp(ends)))}
+}
+
+// end is when the token of pat ends by what spec says, counted from when it was issued, or can be at the earliest.
+func end(spec *v1alpha1.PersonalAccessTokenSpec, pat *v1alpha1.PersonalAccessToken) time.Time {
+	base := pat.CreationTimestamp.Time
+	if pat.Status.IssuedAt != nil {
+		base = pat.Status.IssuedAt.Time
+	}
+	return lifecycle.End(spec, base)
+}
+
+// lifePath is the field that says how long the token lives.
+func lifePath(spec *v1alpha1.PersonalAccessTokenSpec) *field.Path {
+	if spec.ExpiresAt != nil {
+		return specPath.Child("expiresAt")
+	}
+	return specPath.Child("expiresInDays")
+}
+
+func sameLife(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
+	return equal(a.ExpiresAt, b.ExpiresAt) && equal(a.ExpiresInDays, b.ExpiresInDays)
+}
+
+// passed warns of an end that has passed, which is taken since GitOps tools apply old manifests again.
+func passed(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) ctrladmission.Warnings {
+	if spec.ExpiresAt == nil || now.Before(spec.ExpiresAt.Time) {
+		return nil
+	}
+	return ctrladmission.Warnings{fmt.Sprintf(
+		"spec.expiresAt (%s) has passed: no token will be issued; set a later one to get a token", stamp(spec.ExpiresAt.Time))}
+}
+
+// bound holds a holder's digest to the resource that it was computed for; elsewhere it could never match.
+func bound(t *v1alpha1.HolderToken, namespace, name string) field.ErrorList {
+	if t == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	path := specPath.Child("token")
+	if here := namespace + "/" + name; t.BoundTo != here {
+		errs = append(errs, field.Invalid(path.Child("boundTo"), t.BoundTo, fmt.Sprintf(
+			`this resource is %q, and the digest matches only where it was computed for; set boundTo to %q and sha256 to what this prints: printf 'pat-operator.io/v1\0%%s\0%%s\0%%s' %s %s "$TOKEN" | sha256sum`,
+			here, here, namespace, name)))
+	}
+	if digest, err := token.ParseDigest(t.SHA256); err != nil || digest.IsZero() {
+		errs = append(errs, field.Invalid(path.Child("sha256"), field.OmitValueType{},
+			"is the digest of no token; set the 64 lower-case hex digits computed for yours"))
+	}
+	return errs
+}
+
+// deliverable refuses what needs a Secret where the operator may write none.
+func (c *Config) deliverable(spec *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
+	inSecret := spec.Token == nil && (spec.Delivery == nil || spec.Delivery.Secret != nil)
+	if c.SecretDelivery || !inSecret {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(specPath.Child("delivery"),
+		"delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token")}
+}
+
+// reissued refuses what asks for another token than the one that was issued. Until one was, spec may still change its mind.
+func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, namespace string) field.ErrorList {
+	newToken, newDelivery := !equal(was.Spec.Token, is.Spec.Token), !equal(was.Spec.Delivery, is.Spec.Delivery)
+	var errs field.ErrorList
+	if was.Status.TokenID != "" {
+		const detail = "a new token is made by rotation, which this version cannot do; put it back, or delete this PersonalAccessToken and apply a new one"
+		if newToken {
+			errs = append(errs, field.Forbidden(specPath.Child("token"), detail))
+		}
+		if newDelivery {
+			errs = append(errs, field.Forbidden(specPath.Child("delivery"), detail))
+		}
+		return errs
+	}
+	if newToken {
+		errs = append(errs, bound(is.Spec.Token, namespace, is.Name)...)
+	}
+	if newToken || newDelivery {
+		errs = append(errs, c.deliverable(&is.Spec)...)
+	}
+	return errs
+}
+
+// unsupported refuses what the schema knows and this version does not do, rather than ignore it. was is nil on creation;
+// what it had already is let be.
+func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
+	if was == nil {
+		was = &v1alpha1.PersonalAccessTokenSpec{}
+	}
+	var errs field.ErrorList
+	refuse := func(path *field.Path, is, was any) {
+		if !equal(is, was) {
+			errs = append(errs, field.Forbidden(path, "is not supported by this version of pat-operator; leave it out"))
+		}
+	}
+	if len(is.Scopes) > 0 {
+		refuse(specPath.Child("scopes"), is.Scopes, was.Scopes)
+	}
+	if is.Rotation != nil {
+		refuse(specPath.Child("rotation"), is.Rotation, was.Rotation)
+	}
+	if recipients := recipientsOf(is); len(recipients) > 0 {
+		refuse(specPath.Child("delivery", "recipients"), recipients, recipientsOf(was))
+	}
+	return errs
+}
+
+func recipientsOf(spec *v1alpha1.PersonalAccessTokenSpec) []string {
+	if spec.Delivery == nil {
+		return nil
+	}
+	return spec.Delivery.Recipients
+}
+
+// equal compares as the API does: times by the instant, an empty list like none.
+func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+func inDays(d time.Duration) string {
+	switch {
+	case d == day:
+		return "1 day"
+	case d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.String()
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

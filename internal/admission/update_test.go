@@ -1,0 +1,221 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/admission"
+)
+
+const (
+	longerLife = isForbidden + `spec.%s: this token was issued to end at %s, and cannot live longer; set an earlier end, or make a new PersonalAccessToken`
+	byPAT      = isForbidden + `spec.%s: a personal access token may not renew or widen another, nor itself; log in as you did before you had one`
+	newUser    = isForbidden + `spec.user: the user of a token cannot be changed; put it back, or make a new PersonalAccessToken`
+	rotates    = `: Forbidden: a new token is made by rotation, which this version cannot do; put it back, or delete this PersonalAccessToken and apply a new one`
+	byBob      = isForbidden + `spec: you are "bob" (uid ""), and in this version only a token's user, here "alice" (uid "u-1"), may change it; ask them to, or delete it, which revokes it`
+)
+
+func text(format string, args ...string) string {
+	for _, arg := range args {
+		format = strings.Replace(format, "%s", arg, 1)
+	}
+	return format
+}
+
+func ttl(seconds int32) modifier {
+	return func(p *object) {
+		p.Spec.Delivery = &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{TTLSeconds: &seconds}}
+	}
+}
+
+func otherToken(p *object) { holder(p); p.Spec.Token.ID = "ponmlkjihgfedcba" }
+
+func scoped(p *object) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }
+
+func rotating(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2"} }
+
+func TestUpdate(t *testing.T) {
+	nobody := func(p *object) { p.Spec.User = nil }
+	masters := user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"system:masters"} })
+	long := days(3000)
+	for _, tc := range []struct {
+		name     string
+		by       requester
+		was, is  *object
+		config   func(*admission.Config)
+		want     string
+		warnings ctrladmission.Warnings
+	}{
+		{name: "suspend", was: alicesPAT(issued), is: alicesPAT(issued, suspended)},
+		{name: "resume", was: alicesPAT(issued, suspended), is: alicesPAT(issued)},
+		{name: "audiences", was: alicesPAT(issued), is: alicesPAT(issued, audiences("a"))},
+		{name: "shorter, in days", was: alicesPAT(issued), is: alicesPAT(issued, days(89))},
+		{name: "shorter, by date", was: alicesPAT(issued, days(2)), is: alicesPAT(issued, expires(now.Add(47*time.Hour)))},
+		{name: "over at once", was: alicesPAT(issued), is: alicesPAT(issued, expires(now.Add(-time.Hour)))},
+		{name: "the same end in other words", was: alicesPAT(issued), is: alicesPAT(issued, expires(now.Add(90*24*time.Hour)))},
+		{name: "metadata by anybody", by: bob, was: alicesPAT(), is: alicesPAT(func(p *object) { p.Labels = map[string]string{"a": "b"} })},
+		{name: "groups in another order", was: alicesPAT(), is: alicesPAT(suspended, user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"ops", "devs"} }))},
+		{name: "longer before it is issued", was: alicesPAT(days(1)), is: alicesPAT(days(366))},
+		{name: "another mind before it is issued", was: alicesPAT(), is: alicesPAT(holder)},
+		{name: "suspend what today's limit would refuse", was: alicesPAT(long), is: alicesPAT(long, suspended), config: shortLived},
+		{name: "shorten what today's limit would refuse", was: alicesPAT(issued, long), is: alicesPAT(issued, days(2000)), config: shortLived},
+		{name: "suspend what can no longer be delivered", was: alicesPAT(ttl(60)), is: alicesPAT(ttl(60), suspended), config: noSecrets},
+		{name: "suspend what is not supported", was: alicesPAT(scoped, rotating), is: alicesPAT(scoped, rotating, suspended)},
+		{name: "leave out what is not supported", was: alicesPAT(scoped, rotating), is: alicesPAT()},
+		{
+			name: "suspend a digest that is bound elsewhere",
+			was:  alicesPAT(holder, func(p *object) { p.Spec.Token.BoundTo = "x/y" }),
+			is:   alicesPAT(holder, suspended, func(p *object) { p.Spec.Token.BoundTo = "x/y" }),
+		},
+		{
+			name: "an end that has passed before it is issued", was: alicesPAT(), is: alicesPAT(expires(now)),
+			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T12:00:00Z) has passed: no token will be issued; set a later one to get a token`},
+		},
+		{name: "longer, in days", was: alicesPAT(issued), is: alicesPAT(issued, days(91)), want: text(longerLife, "expiresInDays", "2027-01-30T12:00:00Z")},
+		{name: "longer, by date", was: alicesPAT(issued, days(1)), is: alicesPAT(issued, expires(now.Add(25*time.Hour))), want: text(longerLife, "expiresAt", "2026-11-02T12:00:00Z")},
+		{name: "longer, by leaving it out", was: alicesPAT(issued, days(30)), is: alicesPAT(issued), want: text(longerLife, "expiresInDays", "2026-12-01T12:00:00Z")},
+		{
+			name: "life counts from when it was issued", was: alicesPAT(issuedAt(now.Add(time.Hour)), days(1)),
+			is: alicesPAT(issued, expires(now.Add(25*time.Hour+time.Second))), want: text(longerLife, "expiresAt", "2026-11-02T13:00:00Z"),
+		},
+		{
+			name: "or was created, where that is not known", was: alicesPAT(issued, days(1), func(p *object) { p.Status.IssuedAt = nil }),
+			is: alicesPAT(expires(now.Add(25 * time.Hour))), want: text(longerLife, "expiresAt", "2026-11-02T12:00:00Z"),
+		},
+		{
+			name: "too long before it is issued", was: alicesPAT(), is: alicesPAT(days(367)),
+			want: isInvalid + `spec.expiresInDays: Invalid value: 367: a token lives 366 days at most on this operator; set at most 366, or spec.expiresAt to 2027-11-02T12:00:00Z or earlier`,
+		},
+		{name: "a new token", was: alicesPAT(issued, holder), is: alicesPAT(issued, otherToken), want: isInvalid + "spec.token" + rotates},
+		{name: "no more a token", was: alicesPAT(issued, holder), is: alicesPAT(issued, expires(now)), want: isInvalid + "spec.token" + rotates},
+		{name: "another delivery", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, ttl(61)), want: isInvalid + "spec.delivery" + rotates},
+		{
+			name: "from a Secret to the holder's own", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, holder),
+			want: isInvalid + "[spec.token" + rotates + ", spec.delivery" + rotates + "]",
+		},
+		{
+			name: "to Secret delivery where it is off", was: alicesPAT(holder), is: alicesPAT(), config: noSecrets,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token`,
+		},
+		{
+			name: "what comes later", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "3"} }),
+			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+		},
+		{
+			name: "after a group was lost", by: func(r *authenticationv1.UserInfo) { r.Groups = []string{"devs"} }, was: alicesPAT(), is: alicesPAT(suspended),
+			want: isForbidden + `spec.user.groups[1]: you are no longer in group "ops", so this token is no longer for you to change; delete it and make a new PersonalAccessToken`,
+		},
+		{
+			name: "by another of the same name", by: func(r *authenticationv1.UserInfo) { r.UID = "u-2" }, was: alicesPAT(), is: alicesPAT(suspended),
+			want: isForbidden + `spec: you are "alice" (uid "u-2"), and in this version only a token's user, here "alice" (uid "u-1"), may change it; ask them to, or delete it, which revokes it`,
+		},
+		{
+			name: "a user who may have none", was: alicesPAT(masters), is: alicesPAT(masters, suspended),
+			want: isForbidden + `spec.user.groups[0]: "system:masters" may be in no token; set spec.user, with username, uid and the groups but this one; ` +
+				`spec.user.groups[0]: you are no longer in group "system:masters", so this token is no longer for you to change; delete it and make a new PersonalAccessToken`,
+		},
+		{name: "nobody's", was: alicesPAT(nobody), is: alicesPAT(nobody, suspended), want: isForbidden + `spec.user: the token has no user, so nobody may change it; delete it and apply it again`},
+		{name: "nobody's, taken", was: alicesPAT(nobody), is: alicesPAT(), want: newUser},
+		{name: "with a PAT: suspend", by: withPAT, was: alicesPAT(issued), is: alicesPAT(issued, suspended)},
+		{name: "with a PAT: shorter", by: withPAT, was: alicesPAT(issued), is: alicesPAT(issued, days(1))},
+		{name: "with a PAT: an audience less", by: withPAT, was: alicesPAT(audiences("a", "b")), is: alicesPAT(audiences("b"))},
+		{name: "with a PAT: resume", by: withPAT, was: alicesPAT(suspended), is: alicesPAT(), want: text(byPAT, "suspend")},
+		{name: "with a PAT: an audience more", by: withPAT, was: alicesPAT(), is: alicesPAT(audiences("a")), want: text(byPAT, "audiences")},
+		{name: "with a PAT: the API server's audience", by: withPAT, was: alicesPAT(audiences("a")), is: alicesPAT(), want: text(byPAT, "audiences")},
+		{name: "with a PAT: longer", by: withPAT, was: alicesPAT(), is: alicesPAT(days(100)), want: text(byPAT, "expiresInDays")},
+		{name: "with a PAT: another delivery", by: withPAT, was: alicesPAT(), is: alicesPAT(ttl(60)), want: text(byPAT, "delivery")},
+		{name: "with a PAT: without scopes", by: withPAT, was: alicesPAT(scoped), is: alicesPAT(), want: text(byPAT, "scopes")},
+		{name: "with a PAT: rotate", by: withPAT, was: alicesPAT(), is: alicesPAT(rotating), want: text(byPAT, "rotation")},
+		{name: "with a PAT: a new token", by: withPAT, was: alicesPAT(), is: alicesPAT(holder), want: text(byPAT, "token")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := config
+			if tc.config != nil {
+				tc.config(&cfg)
+			}
+			by := tc.by
+			if by == nil {
+				by = func(*authenticationv1.UserInfo) {}
+			}
+			warnings, err := admission.NewValidator(cfg).ValidateUpdate(request(by), tc.was, tc.is)
+			check(t, err, tc.want)
+			if diff := cmp.Diff(tc.warnings, warnings); diff != "" {
+				t.Errorf("warnings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCase05_NobodyChangesTheUser(t *testing.T) {
+	validator := admission.NewValidator(config)
+	for name, change := range map[string]func(*v1alpha1.UserInfo){
+		"username":     func(u *v1alpha1.UserInfo) { u.Username = "bob" },
+		"uid":          func(u *v1alpha1.UserInfo) { u.UID = "" },
+		"a group less": func(u *v1alpha1.UserInfo) { u.Groups = u.Groups[:1] },
+		"a group more": func(u *v1alpha1.UserInfo) { u.Groups = append(u.Groups, "system:masters") },
+		"no group":     func(u *v1alpha1.UserInfo) { u.Groups = []string{} },
+		"extra":        func(u *v1alpha1.UserInfo) { u.Extra = map[string]v1alpha1.ExtraValue{"a": {"b"}} },
+	} {
+		for who, by := range map[string]requester{
+			"alice": func(*authenticationv1.UserInfo) {},
+			"bob":   bob,
+			"admin": func(r *authenticationv1.UserInfo) {
+				*r = authenticationv1.UserInfo{Username: "kubernetes-admin", Groups: []string{"system:masters"}}
+			},
+		} {
+			t.Run(name+" by "+who, func(t *testing.T) {
+				_, err := validator.ValidateUpdate(request(by), alicesPAT(issued), alicesPAT(issued, user(change)))
+				check(t, err, newUser)
+			})
+		}
+	}
+	_, err := validator.ValidateUpdate(request(), alicesPAT(issued), alicesPAT(issued, func(p *object) { p.Spec.User = nil }))
+	check(t, err, newUser)
+}
+
+func TestCase10_SomebodyElsesUpdate(t *testing.T) {
+	validator := admission.NewValidator(config)
+	for name, change := range map[string]modifier{
+		"token":        otherToken,
+		"recipients":   func(p *object) { p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1mallory"}} },
+		"rotation":     rotating,
+		"delivery":     ttl(60),
+		"audiences":    audiences("a"),
+		"suspend":      suspended,
+		"shorter":      expires(now.Add(time.Hour)),
+		"display name": func(p *object) { p.Spec.DisplayName = "x" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := validator.ValidateUpdate(request(bob), alicesPAT(issued, holder), alicesPAT(issued, holder, change))
+			check(t, err, byBob)
+		})
+	}
+}
+
+func TestDeleteIsLeftToRBAC(t *testing.T) {
+	if warnings, err := admission.NewValidator(config).ValidateDelete(request(bob), alicesPAT()); err != nil || warnings != nil {
+		t.Error(warnings, err)
+	}
+}

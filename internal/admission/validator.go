@@ -1,0 +1,133 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
+)
+
+var (
+	resource = v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
+	kind     = schema.GroupKind{Group: v1alpha1.GroupVersion.Group, Kind: "PersonalAccessToken"}
+
+	specPath = field.NewPath("spec")
+	userPath = specPath.Child("user")
+)
+
+// NewValidator returns the validator of PersonalAccessTokens. Who-may-not is answered with 403, bad values with 422, all
+// of them at once; where there are both, with the 403.
+func NewValidator(cfg Config) ctrladmission.Validator[*v1alpha1.PersonalAccessToken] {
+	return &validator{Config: cfg}
+}
+
+type validator struct{ Config }
+
+// ValidateCreate implements ctrladmission.Validator.
+func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (ctrladmission.Warnings, error) {
+	req, err := ctrladmission.RequestFromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := v.Now()
+	f := mayCreate(&req.UserInfo, pat.Spec.User)
+	f.invalid = append(f.invalid, v.lifetime(&pat.Spec, now)...)
+	f.invalid = append(f.invalid, bound(pat.Spec.Token, req.Namespace, pat.Name)...)
+	f.invalid = append(f.invalid, v.deliverable(&pat.Spec)...)
+	f.invalid = append(f.invalid, unsupported(nil, &pat.Spec)...)
+	return passed(&pat.Spec, now), f.err(pat.Name)
+}
+
+// ValidateUpdate implements ctrladmission.Validator. It judges only what changes, the user aside, so that a resource that
+// today's rules would refuse can still be suspended or shortened.
+func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.PersonalAccessToken) (ctrladmission.Warnings, error) {
+	req, err := ctrladmission.RequestFromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if equal(was.Spec, is.Spec) {
+		return nil, nil
+	}
+	f := mayUpdate(&req.UserInfo, was, is)
+	f.forbidden = append(f.forbidden, longer(was, is)...)
+	var warnings ctrladmission.Warnings
+	if now := v.Now(); was.Status.TokenID == "" && !sameLife(&was.Spec, &is.Spec) {
+		f.invalid = append(f.invalid, v.lifetime(&is.Spec, now)...)
+		warnings = passed(&is.Spec, now)
+	}
+	f.invalid = append(f.invalid, v.reissued(was, is, req.Namespace)...)
+	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
+	return warnings, f.err(is.Name)
+}
+
+// ValidateDelete implements ctrladmission.Validator. Whoever RBAC lets delete may revoke.
+func (v *validator) ValidateDelete(context.Context, *v1alpha1.PersonalAccessToken) (ctrladmission.Warnings, error) {
+	return nil, nil
+}
+
+// findings are what is wrong with a request.
+type findings struct {
+	// forbidden is what the requester, or the user, may not have.
+	forbidden field.ErrorList
+	// invalid is what nobody may have.
+	invalid field.ErrorList
+}
+
+// identity adds what identity.Check finds.
+func (f *findings) identity(u *v1alpha1.UserInfo) {
+	for _, err := range identity.Check(userPath, u) {
+		if err.Type == field.ErrorTypeForbidden {
+			f.forbidden = append(f.forbidden, err)
+		} else {
+			f.invalid = append(f.invalid, err)
+		}
+	}
+}
+
+// err returns nil where nothing was found.
+func (f *findings) err(name string) error {
+	switch {
+	case len(f.forbidden) > 0:
+		return forbidden(name, f.forbidden)
+	case len(f.invalid) > 0:
+		return apierrors.NewInvalid(kind, name, f.invalid)
+	}
+	return nil
+}
+
+func forbidden(name string, errs field.ErrorList) error {
+	var texts []string
+	var causes []metav1.StatusCause
+	for _, err := range errs {
+		texts = append(texts, fmt.Sprintf("%s: %s", err.Field, err.Detail))
+		causes = append(causes, metav1.StatusCause{Type: metav1.CauseType(err.Type), Field: err.Field, Message: err.Detail})
+	}
+	status := apierrors.NewForbidden(resource, name, errors.New(strings.Join(texts, "; ")))
+	status.ErrStatus.Details.Causes = causes
+	return status
+}

@@ -1,0 +1,193 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/admission"
+)
+
+func noSecrets(c *admission.Config)  { c.SecretDelivery = false }
+func shortLived(c *admission.Config) { c.MaxLifetime = 36 * time.Hour }
+func hours(c *admission.Config)      { c.MaxLifetime = 12 * time.Hour }
+
+func TestCreate(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		by       requester
+		pat      *object
+		config   func(*admission.Config)
+		want     string
+		warnings ctrladmission.Warnings
+	}{
+		{name: "for oneself", pat: alicesPAT()},
+		{name: "fewer groups, in another order", pat: alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"system:authenticated", "devs"} }))},
+		{name: "an empty extra", pat: alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Extra = map[string]v1alpha1.ExtraValue{} }))},
+		{name: "the longest life in days", pat: alicesPAT(days(366))},
+		{name: "the longest life by date", pat: alicesPAT(expires(now.Add(366 * 24 * time.Hour)))},
+		{name: "a holder's token", pat: alicesPAT(holder)},
+		{name: "a holder's token without Secret delivery", pat: alicesPAT(holder), config: noSecrets},
+		{
+			name: "an end that has passed", pat: alicesPAT(expires(now.Add(-time.Hour))),
+			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T11:00:00Z) has passed: no token will be issued; set a later one to get a token`},
+		},
+		{
+			name: "for somebody else", by: bob, pat: alicesPAT(),
+			want: isForbidden + `spec.user.username: you are "bob", and this version makes a PAT only for oneself; omit spec.user`,
+		},
+		{
+			name: "another uid, a group of others, extra", pat: alicesPAT(user(func(u *v1alpha1.UserInfo) {
+				u.UID, u.Groups, u.Extra = "u-2", []string{"devs", "admins"}, map[string]v1alpha1.ExtraValue{"example.com/a": {"b"}}
+			})),
+			want: isForbidden + `spec.user.uid: yours is "u-1", and this version makes a PAT only for oneself; omit spec.user; ` +
+				`spec.user.groups[1]: you are not in group "admins" today; leave it out, or omit spec.user for all groups that you are in; ` +
+				`spec.user.extra: a PAT for oneself carries no extra; leave it out, or omit spec.user`,
+		},
+		{
+			name: "a cluster administrator", by: func(r *authenticationv1.UserInfo) { r.Groups = []string{"devs", "ops", "system:masters"} },
+			pat:  alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"devs", "system:masters"} })),
+			want: isForbidden + `spec.user.groups[1]: "system:masters" may be in no token; set spec.user, with username, uid and the groups but this one`,
+		},
+		{
+			name: "by a service account", by: account, pat: alicesPAT(func(p *object) { p.Spec.User = nil }),
+			want: isForbidden + `spec.user: service accounts come with a later version; let a person create this`,
+		},
+		{
+			name: "for a service account", pat: alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Username = "system:serviceaccount:team-a:ci" })),
+			want: isForbidden + `spec.user.username: service accounts come with a later version; omit spec.user for a token of your own`,
+		},
+		{
+			name: "with a PAT", by: withPAT, pat: alicesPAT(),
+			want: isForbidden + `spec.user: a personal access token may not make another; log in as you did before you had one`,
+		},
+		{
+			name: "without the mutating webhook", pat: alicesPAT(func(p *object) { p.Spec.User = nil }),
+			want: isInvalid + `spec.user: Required value: the mutating webhook of pat-operator, which fills it in, was not asked; have the webhook configuration restored, or name yourself here`,
+		},
+		{
+			name: "an identity that is no text", by: func(r *authenticationv1.UserInfo) { r.UID = "u\t1" },
+			pat:  alicesPAT(user(func(u *v1alpha1.UserInfo) { u.UID = "u\t1" })),
+			want: isInvalid + `spec.user.uid: Invalid value: "u\t1": contains U+0009, a control or invisible character; have it renamed where people log in`,
+		},
+		{
+			name: "too many days", pat: alicesPAT(days(367)),
+			want: isInvalid + `spec.expiresInDays: Invalid value: 367: a token lives 366 days at most on this operator; set at most 366, or spec.expiresAt to 2027-11-02T12:00:00Z or earlier`,
+		},
+		{
+			name: "too late a date", pat: alicesPAT(expires(now.Add(366*24*time.Hour + time.Second))),
+			want: isInvalid + `spec.expiresAt: Invalid value: "2027-11-02T12:00:01Z": a token lives 366 days at most on this operator; set 2027-11-02T12:00:00Z or earlier`,
+		},
+		{
+			name: "the end of time", pat: alicesPAT(expires(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))),
+			want: isInvalid + `spec.expiresAt: Invalid value: "9999-12-31T00:00:00Z": a token lives 366 days at most on this operator; set 2027-11-02T12:00:00Z or earlier`,
+		},
+		{
+			name: "the default is too long", pat: alicesPAT(), config: shortLived,
+			want: isInvalid + `spec.expiresInDays: Required value: without it a token lives 90 days, and a token lives 36h0m0s at most on this operator; set at most 1, or spec.expiresAt to 2026-11-03T00:00:00Z or earlier`,
+		},
+		{
+			name: "a day is too long", pat: alicesPAT(days(1)), config: hours,
+			want: isInvalid + `spec.expiresInDays: Invalid value: 1: a token lives 12h0m0s at most on this operator; leave it out and set spec.expiresAt to 2026-11-02T00:00:00Z or earlier`,
+		},
+		{
+			name: "no Secret delivery, by default", pat: alicesPAT(), config: noSecrets,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token`,
+		},
+		{
+			name: "no Secret delivery, outright", pat: alicesPAT(func(p *object) { p.Spec.Delivery = &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{}} }), config: noSecrets,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token`,
+		},
+		{
+			name: "a digest of no token", pat: alicesPAT(holder, func(p *object) { p.Spec.Token.SHA256 = strings.Repeat("0", 64) }),
+			want: isInvalid + `spec.token.sha256: Invalid value: is the digest of no token; set the 64 lower-case hex digits computed for yours`,
+		},
+		{
+			name: "what comes later, all at once", pat: alicesPAT(func(p *object) {
+				p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}}
+				p.Spec.Rotation = &v1alpha1.Rotation{}
+				p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1secretrecipient"}}
+			}),
+			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, ` +
+				`spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out, ` +
+				`spec.delivery.recipients: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+		},
+		{
+			name: "a 403 wins", by: bob, pat: alicesPAT(days(367)),
+			want: isForbidden + `spec.user.username: you are "bob", and this version makes a PAT only for oneself; omit spec.user`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := config
+			if tc.config != nil {
+				tc.config(&cfg)
+			}
+			by := tc.by
+			if by == nil {
+				by = func(*authenticationv1.UserInfo) {}
+			}
+			before := tc.pat.DeepCopy()
+			warnings, err := admission.NewValidator(cfg).ValidateCreate(request(by), tc.pat)
+			check(t, err, tc.want)
+			if diff := cmp.Diff(tc.warnings, warnings); diff != "" {
+				t.Errorf("warnings (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(before, tc.pat); diff != "" {
+				t.Errorf("validation changed the object:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCase42_ADigestBoundToAnotherResource(t *testing.T) {
+	const want = isInvalid + `spec.token.boundTo: Invalid value: "team-b/ci": this resource is "team-a/ci", and the digest matches only where it was computed for; ` +
+		`set boundTo to "team-a/ci" and sha256 to what this prints: printf 'pat-operator.io/v1\0%s\0%s\0%s' team-a ci "$TOKEN" | sha256sum`
+	validator := admission.NewValidator(config)
+	moved := alicesPAT(holder, func(p *object) { p.Spec.Token.BoundTo = "team-b/ci" })
+	_, err := validator.ValidateCreate(request(), moved)
+	check(t, err, want)
+	_, err = validator.ValidateUpdate(request(), alicesPAT(), moved)
+	check(t, err, want)
+	for _, boundTo := range []string{"ci", "team-a/", "/ci", "team-a/ci ", "Team-A/ci", "team-a/ci/", "team-a//ci"} {
+		if _, err := validator.ValidateCreate(request(), alicesPAT(holder, func(p *object) { p.Spec.Token.BoundTo = boundTo })); err == nil {
+			t.Errorf("boundTo %q is taken", boundTo)
+		}
+	}
+}
+
+func TestCase06_NobodyCreatesWhatMayNeverBe(t *testing.T) {
+	validator := admission.NewValidator(config)
+	for _, name := range []string{"system:anonymous", "system:node:n1", "SYSTEM:masters", "sуstem:masters", "system:kube-scheduler"} {
+		by := func(r *authenticationv1.UserInfo) { r.Username = name }
+		if _, err := validator.ValidateCreate(request(by), alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Username = name }))); err == nil {
+			t.Errorf("user %q may have a token", name)
+		}
+	}
+	for _, group := range []string{"system:masters", "system:nodes", "system:unauthenticated", "system:bootstrappers:x", "system:Masters", "system:serviceaccounts"} {
+		by := func(r *authenticationv1.UserInfo) { r.Groups = append(r.Groups, group) }
+		if _, err := validator.ValidateCreate(request(by), alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Groups = append(u.Groups, group) }))); err == nil {
+			t.Errorf("group %q may be in a token", group)
+		}
+	}
+}

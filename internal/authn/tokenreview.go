@@ -1,0 +1,240 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package authn is the HTTP face of the verifier. It knows nothing of Secrets.
+package authn
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authenticationv1beta1 "k8s.io/api/authentication/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/pat-operator/pat-operator/internal/verifier"
+)
+
+const (
+	// TokenReviewPath is where kube-apiserver posts TokenReviews; it never follows a redirect.
+	TokenReviewPath = "/authenticate"
+	// ExtraCredentialID is the extra key that names the credential, as kube-apiserver's own authenticators do.
+	ExtraCredentialID = "authentication.kubernetes.io/credential-id"
+	// ExtraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
+	ExtraName = "pat-operator.io/name"
+
+	maxReviewBytes = 64 << 10
+	// unknownError is the whole of what is said about a token that may be honoured later: it reaches whoever posts a
+	// TokenReview to the API server.
+	unknownError = "the personal access token cannot be verified at the moment"
+
+	resultMalformed = "malformed_request"
+	resultPanic     = "panic"
+)
+
+var tokenReviews = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "pat_operator_tokenreviews_total",
+	Help: "TokenReviews answered, by result.",
+}, []string{"result"})
+
+func init() { metrics.Registry.MustRegister(tokenReviews) }
+
+// Verifier says whether a bearer token is honoured; verifier.Index is one.
+type Verifier interface {
+	Verify(bearer string, audiences []string, now time.Time) verifier.Result
+}
+
+// Options of a TokenReview handler. The zero value logs nothing and goes by the wall clock.
+type Options struct {
+	Log logr.Logger
+	Now func() time.Time
+	// Drain, once begun, turns every answer into a request to ask another replica.
+	Drain *Drain
+}
+
+// tokenReviewHandler answers TokenReviews. controller-runtime's authentication.Webhook is not used: it answers 200 to
+// whatever it cannot read, quoting the content type or the decoder's error about a body that holds a token, logs the
+// same, lets a panic through to net/http, which logs its value, and cannot answer with another status or a header.
+type tokenReviewHandler struct {
+	verifier Verifier
+	log      logr.Logger
+	now      func() time.Time
+	drain    *Drain
+}
+
+// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath.
+func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
+	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	if h.drain == nil {
+		h.drain = &Drain{}
+	}
+	return h
+}
+
+// tokenReview is what is read of a request. Both versions spell it alike.
+type tokenReview struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Spec       struct {
+		Token     string   `json:"token"`
+		Audiences []string `json:"audiences"`
+	} `json:"spec"`
+}
+
+// ServeHTTP implements http.Handler. Nothing is written before the answer is whole, so a panic can still become a 503.
+func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			tokenReviews.WithLabelValues(resultPanic).Inc()
+			// The value may quote the request; the stack holds addresses only.
+			h.log.Error(nil, "Panic while reviewing a token", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			fail(w, http.StatusServiceUnavailable)
+		}
+	}()
+	if h.drain.begun() {
+		notReady(w)
+		return
+	}
+	review, status := readReview(w, r)
+	if status != http.StatusOK {
+		tokenReviews.WithLabelValues(resultMalformed).Inc()
+		if status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", http.MethodPost)
+		}
+		fail(w, status)
+		return
+	}
+	result := h.verifier.Verify(review.Spec.Token, review.Spec.Audiences, h.now())
+	if result.Verdict == verifier.NotReady {
+		notReady(w)
+		return
+	}
+	body, err := json.Marshal(answer(review.APIVersion, &result))
+	if err != nil {
+		panic(err)
+	}
+	tokenReviews.WithLabelValues(result.Verdict.String()).Inc()
+	// Every token that nobody else took reaches us, and what is not ours is not logged.
+	if result.ID != "" {
+		h.log.V(2).Info("Reviewed a token", "id", result.ID, "verdict", result.Verdict.String(), "reason", string(result.Reason))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(body)
+}
+
+// readReview reads a request, or returns the HTTP status to refuse it with. No text says why: a decoder's errors quote
+// what they read.
+func readReview(w http.ResponseWriter, r *http.Request) (*tokenReview, int) {
+	if r.URL.Path != TokenReviewPath {
+		return nil, http.StatusNotFound
+	}
+	if r.Method != http.MethodPost {
+		return nil, http.StatusMethodNotAllowed
+	}
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+		return nil, http.StatusUnsupportedMediaType
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, http.StatusUnsupportedMediaType
+	}
+	if r.ContentLength > maxReviewBytes {
+		return nil, http.StatusRequestEntityTooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReviewBytes))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		switch {
+		case errors.As(err, &tooLarge):
+			return nil, http.StatusRequestEntityTooLarge
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, http.StatusRequestTimeout
+		}
+		return nil, http.StatusBadRequest
+	}
+	// The decoder refuses nesting beyond 10,000 before it descends, and skips what tokenReview does not name.
+	var review tokenReview
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(body, &review); err != nil || review.Kind != "TokenReview" {
+		return nil, http.StatusBadRequest
+	}
+	switch review.APIVersion {
+	case authenticationv1.SchemeGroupVersion.String(), authenticationv1beta1.SchemeGroupVersion.String():
+		return &review, http.StatusOK
+	}
+	return nil, http.StatusBadRequest
+}
+
+// answer is the TokenReview that says what a result says. It holds nothing of the request but audiences.
+func answer(apiVersion string, result *verifier.Result) *authenticationv1.TokenReview {
+	review := &authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "TokenReview"}}
+	switch result.Verdict {
+	case verifier.Authenticated:
+		review.Status = authenticationv1.TokenReviewStatus{
+			Authenticated: true,
+			Audiences:     result.Audiences,
+			User: authenticationv1.UserInfo{
+				Username: result.User.Username,
+				UID:      result.User.UID,
+				Groups:   result.User.Groups,
+				Extra:    extra(result),
+			},
+		}
+	case verifier.Unknown:
+		review.Status = authenticationv1.TokenReviewStatus{Error: unknownError, Audiences: result.Audiences}
+	case verifier.Refused, verifier.NotReady:
+	}
+	return review
+}
+
+func extra(result *verifier.Result) map[string]authenticationv1.ExtraValue {
+	out := make(map[string]authenticationv1.ExtraValue, len(result.User.Extra)+2)
+	for key, values := range result.User.Extra {
+		out[key] = authenticationv1.ExtraValue(values)
+	}
+	out[ExtraCredentialID] = authenticationv1.ExtraValue{"PAT=" + result.ID}
+	out[ExtraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
+	return out
+}
+
+// notReady makes kube-apiserver ask another replica at once: without Retry-After it waits half a second first, and
+// without the close it may ask this one again.
+func notReady(w http.ResponseWriter) {
+	tokenReviews.WithLabelValues(verifier.NotReady.String()).Inc()
+	w.Header().Set("Retry-After", "0")
+	fail(w, http.StatusInternalServerError)
+}
+
+// fail answers with a status that says nothing more, and lets go of the connection.
+func fail(w http.ResponseWriter, status int) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, http.StatusText(status), status)
+}

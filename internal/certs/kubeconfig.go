@@ -1,0 +1,131 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package certs
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+const (
+	// KubeconfigFile is what kube-apiserver's --authentication-token-webhook-config-file names.
+	KubeconfigFile = "pat-operator-authn.kubeconfig"
+	// CAFile holds the bundle, as a file of its own because kube-apiserver rereads only that.
+	CAFile = "pat-operator-ca.crt"
+)
+
+// WriteAuthnKubeconfig writes KubeconfigFile and CAFile into dir, which it makes where needed, and
+// returns the absolute path of the former. The kubeconfig names the CA by its absolute path: both
+// belong in the same place on every host that runs kube-apiserver. A file that is there is replaced
+// as a whole, so this may run under a live kube-apiserver.
+func WriteAuthnKubeconfig(dir, server string, bundle []byte) (kubeconfigPath string, err error) {
+	if err := validateServer(server); err != nil {
+		return "", err
+	}
+	certs, err := parseCertificates(bundle)
+	if err != nil {
+		return "", fmt.Errorf("the CA bundle %w", err)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", fmt.Errorf("find the folder to write to: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the folder to write to: %w", err)
+	}
+
+	const cluster, user = "pat-operator", "kube-apiserver"
+	config := clientcmdapi.NewConfig()
+	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: filepath.Join(dir, CAFile)}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{}
+	config.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
+	config.CurrentContext = cluster
+	kubeconfig, err := clientcmd.Write(*config)
+	if err != nil {
+		return "", fmt.Errorf("encode the kubeconfig: %w", err)
+	}
+
+	if err := replaceFile(filepath.Join(dir, CAFile), encodeCertificates(certs...), 0o644); err != nil {
+		return "", err
+	}
+	kubeconfigPath = filepath.Join(dir, KubeconfigFile)
+	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o600)
+}
+
+func validateServer(server string) error {
+	wrong := func(format string, args ...any) error {
+		return fmt.Errorf("--server %s, e.g. https://10.96.0.20%s", fmt.Sprintf(format, args...), authenticatePath)
+	}
+	if server == "" {
+		return wrong("is needed: the URL at which kube-apiserver reaches the verifier")
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		// What url.Parse says quotes the URL, and that may hold a password.
+		return wrong("is not a URL")
+	}
+	port, portErr := strconv.Atoi(u.Port())
+	switch {
+	case u.Scheme != "https":
+		return wrong("must begin with https://")
+	case u.User != nil:
+		return wrong("must not hold a user name or a password")
+	case u.Hostname() == "":
+		return wrong("must name a host")
+	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (portErr != nil || port < 1 || port > 65535):
+		return wrong("must name a port from 1 to 65535, or none for 443")
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#"):
+		return wrong("must not have a query or a fragment: kube-apiserver drops them")
+	case !strings.HasSuffix(u.Path, authenticatePath):
+		return wrong("must end with the path %s, without a slash after it", authenticatePath)
+	}
+	return nil
+}
+
+// replaceFile replaces path so that a reader sees all of the old or all of the new content.
+func replaceFile(path string, content []byte, mode os.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("write %s: %w", path, err)
+		}
+	}()
+	if err = f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err = f.Write(content); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

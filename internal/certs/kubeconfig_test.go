@@ -1,0 +1,116 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package certs
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+func TestAuthnKubeconfig(t *testing.T) {
+	ca := must[*authority](t)(newAuthority(epoch, day))
+	next := must[*authority](t)(newAuthority(epoch, day))
+	// A relative folder that is not there yet, from a working directory of our own.
+	t.Chdir(t.TempDir())
+	const server = "https://pat.example.com:8443/authenticate"
+
+	for _, bundle := range [][]byte{encodeCertificates(ca.cert), encodeCertificates(ca.cert, next.cert)} {
+		path := must[string](t)(WriteAuthnKubeconfig("etc/pat", server, bundle))
+		if !filepath.IsAbs(path) || filepath.Base(path) != KubeconfigFile {
+			t.Errorf("path = %s", path)
+		}
+		caPath := filepath.Join(filepath.Dir(path), CAFile)
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			&clientcmd.ClientConfigLoadingRules{ExplicitPath: path}, &clientcmd.ConfigOverrides{}).ClientConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config.Host != server || config.CAFile != caPath || len(config.CAData) > 0 {
+			t.Errorf("host %s, CA file %s, %d bytes of CA data", config.Host, config.CAFile, len(config.CAData))
+		}
+		if got := must[[]byte](t)(os.ReadFile(caPath)); !bytes.Equal(got, bundle) {
+			t.Errorf("%s holds\n%s", CAFile, got)
+		}
+		modes := map[string]os.FileMode{}
+		for _, entry := range must[[]os.DirEntry](t)(os.ReadDir(filepath.Dir(path))) {
+			modes[entry.Name()] = must[os.FileInfo](t)(entry.Info()).Mode()
+		}
+		if diff := cmp.Diff(map[string]os.FileMode{KubeconfigFile: 0o600, CAFile: 0o644}, modes); diff != "" {
+			t.Errorf("files (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestAuthnKubeconfigRefusesWhatCannotWork(t *testing.T) {
+	good := encodeCertificates(must[*authority](t)(newAuthority(epoch, day)).cert)
+	const url = "https://10.96.0.20/authenticate"
+	for _, c := range []struct {
+		name, server string
+		bundle       []byte
+		want         string
+	}{
+		{"nothing", "", good, "--server is needed"},
+		{"no scheme", "10.96.0.20/authenticate", good, "--server must begin with https://"},
+		{"host and port only", "localhost:9444", good, "--server must begin with https://"},
+		{"http", "http://10.96.0.20/authenticate", good, "--server must begin with https://"},
+		{"no host", "https:///authenticate", good, "--server must name a host"},
+		{"port only", "https://:9444/authenticate", good, "--server must name a host"},
+		{"empty port", "https://10.96.0.20:/authenticate", good, "--server must name a port"},
+		{"port too high", "https://10.96.0.20:65536/authenticate", good, "--server must name a port"},
+		{"port not a number", "https://10.96.0.20:https/authenticate", good, "--server is not a URL"},
+		{"no path", "https://10.96.0.20", good, "--server must end with the path /authenticate"},
+		{"slash after it", url + "/", good, "--server must end with the path /authenticate, without a slash after it"},
+		{"query", url + "?a=b", good, "--server must not have a query"},
+		{"empty query", url + "?", good, "--server must not have a query"},
+		{"fragment", url + "#", good, "--server must not have a query or a fragment"},
+		{"password", "https://u:hunter2@10.96.0.20/authenticate", good, "--server must not hold a user name"},
+		{"password in no URL", "https://u:hunter2@10.96.0.20:x/authenticate", good, "--server is not a URL"},
+		{"no bundle", url, nil, "the CA bundle is empty"},
+		{"bundle of something else", url, []byte("x"), "the CA bundle is not PEM"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, err := WriteAuthnKubeconfig(dir, c.server, c.bundle)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("error = %v, want %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("the error quotes the password")
+			}
+			if left := must[[]os.DirEntry](t)(os.ReadDir(dir)); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestAuthnKubeconfigNamesAFolderThatCannotBeWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bundle := encodeCertificates(must[*authority](t)(newAuthority(epoch, day)).cert)
+	if _, err := WriteAuthnKubeconfig(file, "https://10.96.0.20/authenticate", bundle); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("error = %v", err)
+	}
+}

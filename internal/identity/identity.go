@@ -1,0 +1,239 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package identity says who may never have a token. It is pure: admission, the controller and the verifier all ask it,
+// each for itself, so that what got past one of them still meets the next.
+package identity
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+const (
+	systemPrefix         = "system:"
+	serviceAccountPrefix = "system:serviceaccount:"
+	serviceAccountsGroup = "system:serviceaccounts"
+	bootstrappersGroup   = "system:bootstrappers"
+
+	// The limits of spec.user in the schema, in characters and in items.
+	maxUsername   = 512
+	maxUID        = 256
+	maxGroups     = 128
+	maxGroup      = 256
+	maxExtraKeys  = 16
+	maxValues     = 16
+	maxValue      = 1024
+	maxExtraKey   = 317 // a DNS subdomain, a slash and a label
+	maxErrors     = 16  // so that a hostile identity makes no endless message
+	maxQuoteRunes = 64
+)
+
+// extraKey is what kube-apiserver takes as a header's name, "domain/name" as a rule, and in one spelling only.
+var extraKey = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?$`)
+
+// reservedExtra are the prefixes of extra keys that say how somebody authenticated, and who alone sets them.
+var reservedExtra = []struct{ prefix, owner string }{
+	{"authentication.kubernetes.io/", "Kubernetes"},
+	{"pat-operator.io/", "pat-operator"},
+}
+
+// Check returns an error for each part of u that may not be in any token, each naming its field under path and the way
+// out. Who may have no token is field.ErrorTypeForbidden; what is no good name is any other type. At most 16 are returned.
+func Check(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
+	if u == nil {
+		return field.ErrorList{field.Required(path, "name the user whose token this is")}
+	}
+	errs := checkUsername(path.Child("username"), u.Username)
+	errs = append(errs, checkText(path.Child("uid"), u.UID, maxUID)...)
+	errs = append(errs, checkGroups(path, u)...)
+	errs = append(errs, checkExtra(path.Child("extra"), u.Extra)...)
+	return errs[:min(len(errs), maxErrors)]
+}
+
+// Equal tells whether a and b are the same identity. The order of groups does not matter, that of an extra key's values
+// does.
+func Equal(a, b *v1alpha1.UserInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Username == b.Username && a.UID == b.UID &&
+		slices.Equal(set(a.Groups), set(b.Groups)) &&
+		maps.EqualFunc(a.Extra, b.Extra, func(x, y v1alpha1.ExtraValue) bool { return slices.Equal(x, y) })
+}
+
+// ServiceAccount returns the service account that a user name stands for; false where it is not exactly
+// system:serviceaccount:<namespace>:<name>.
+func ServiceAccount(username string) (types.NamespacedName, bool) {
+	rest, ok := strings.CutPrefix(username, serviceAccountPrefix)
+	if !ok {
+		return types.NamespacedName{}, false
+	}
+	namespace, name, _ := strings.Cut(rest, ":")
+	if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return types.NamespacedName{}, false
+	}
+	return types.NamespacedName{Namespace: namespace, Name: name}, true
+}
+
+func set(items []string) []string { return slices.Compact(slices.Sorted(slices.Values(items))) }
+
+func checkUsername(path *field.Path, name string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "name the user whose token this is")}
+	}
+	if errs := checkText(path, name, maxUsername); len(errs) > 0 {
+		return errs
+	}
+	_, account := ServiceAccount(name)
+	switch {
+	case imitatesSystem(name):
+		return field.ErrorList{imitation(path, name)}
+	case strings.HasPrefix(name, systemPrefix) && !account:
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
+			"%s is one of Kubernetes' own users, which may have no personal access token; name a person", quote(name)))}
+	}
+	return nil
+}
+
+func checkGroups(user *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
+	path := user.Child("groups")
+	if len(u.Groups) > maxGroups {
+		return field.ErrorList{field.TooMany(path, len(u.Groups), maxGroups)}
+	}
+	var errs field.ErrorList
+	for i, name := range u.Groups {
+		errs = append(errs, checkGroup(user, path.Index(i), name, u.Username)...)
+	}
+	return errs
+}
+
+func checkGroup(user, path *field.Path, name, username string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "a group has a name; leave it out")}
+	}
+	if errs := checkText(path, name, maxGroup); len(errs) > 0 {
+		return errs
+	}
+	switch {
+	case imitatesSystem(name):
+		return field.ErrorList{imitation(path, name)}
+	case neverGroup(name):
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
+			"%s may be in no token; set %s, with username, uid and the groups but this one", quote(name), user))}
+	case isServiceAccountsGroup(name):
+		account, ok := ServiceAccount(username)
+		if !ok || (name != serviceAccountsGroup && name != serviceAccountsGroup+":"+account.Namespace) {
+			return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
+				"%s is a group of service accounts that the user is none of; leave it out", quote(name)))}
+		}
+	}
+	return nil
+}
+
+func neverGroup(name string) bool {
+	switch name {
+	case "system:masters", "system:nodes", "system:unauthenticated", bootstrappersGroup:
+		return true
+	}
+	return strings.HasPrefix(name, bootstrappersGroup+":")
+}
+
+func isServiceAccountsGroup(name string) bool {
+	return name == serviceAccountsGroup || strings.HasPrefix(name, serviceAccountsGroup+":")
+}
+
+func checkExtra(path *field.Path, extra map[string]v1alpha1.ExtraValue) field.ErrorList {
+	if len(extra) > maxExtraKeys {
+		return field.ErrorList{field.TooMany(path, len(extra), maxExtraKeys)}
+	}
+	var errs field.ErrorList
+	for _, key := range slices.Sorted(maps.Keys(extra)) {
+		if err := checkExtraKey(path.Key(quote(key)), key); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		at := path.Key(key)
+		values := extra[key]
+		switch {
+		case len(values) == 0:
+			errs = append(errs, field.Required(at, "an extra key has a value; leave it out"))
+		case len(values) > maxValues:
+			errs = append(errs, field.TooMany(at, len(values), maxValues))
+		default:
+			for i, value := range values {
+				errs = append(errs, checkExtraValue(at.Index(i), value)...)
+			}
+		}
+	}
+	return errs
+}
+
+func checkExtraKey(path *field.Path, key string) *field.Error {
+	for _, r := range reservedExtra {
+		if strings.HasPrefix(strings.ToLower(key), r.prefix) {
+			return field.Forbidden(path, fmt.Sprintf("only %s sets keys under %s; leave it out", r.owner, r.prefix))
+		}
+	}
+	if len(key) > maxExtraKey || !extraKey.MatchString(key) {
+		return field.Invalid(path, short(key),
+			"an extra key is lower-case letters, digits, '-', '_' and '.', as a rule a domain, a slash and a name; spell it so, or leave it out")
+	}
+	return nil
+}
+
+func checkExtraValue(path *field.Path, value string) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "a value of an extra key is not empty; leave it out")}
+	}
+	errs := checkText(path, value, maxValue)
+	for _, err := range errs {
+		err.BadValue = field.OmitValueType{}
+	}
+	return errs
+}
+
+func imitation(path *field.Path, name string) *field.Error {
+	return field.Forbidden(path, fmt.Sprintf(
+		"%s can be mistaken for one of Kubernetes' own names, which are lower-case and begin with %q; leave it out, or have it renamed where people log in",
+		quote(name), systemPrefix))
+}
+
+// quote shows a name so that no look-alike stays hidden.
+func quote(name string) string { return strconv.QuoteToASCII(short(name)) }
+
+// short cuts what is too long to be shown, and what cannot be.
+func short(s string) string {
+	s = strings.ToValidUTF8(s, string(utf8.RuneError))
+	n := 0
+	for i := range s {
+		if n++; n > maxQuoteRunes {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}

@@ -1,0 +1,306 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package lifecycle decides what happens next to a token, and why. It is pure: it reads no clock, calls no API and
+// writes nothing; the controller acts on what it says.
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+const (
+	// RemovalWindow is how long a delivery Secret whose creation was never confirmed is deleted again and again:
+	// longer than a leader's lease and a request, since a paused leader may still create what is to go.
+	RemovalWindow = 10 * time.Minute
+
+	// waitForClock is how soon to look again while the clock is not proven.
+	waitForClock = 10 * time.Second
+	// waitForTombstones is how soon to look again while a namespace has too many tombstones.
+	waitForTombstones = time.Minute
+)
+
+// Config is what the operator's flags say.
+type Config struct {
+	// MaxLifetime is the longest life of a token.
+	MaxLifetime time.Duration
+	// SecretDelivery tells whether tokens may be delivered in Secrets.
+	SecretDelivery bool
+	// MaxTombstones is how many tombstones a namespace may have before new holder-made tokens wait.
+	MaxTombstones int
+}
+
+// Input is everything that a decision rests on.
+type Input struct {
+	// Resource is the live resource, or nil where it is gone.
+	Resource *v1alpha1.PersonalAccessToken
+	// Record is the resource's live record, or nil where there is none.
+	Record *record.Record
+	// RecordErr is why there is a record that cannot be read.
+	RecordErr error
+	// SameName are the live records of other resources that had this namespace and name. Only looked at before a
+	// holder's digest is taken.
+	SameName []*record.Record
+	// SameNameErr is why one of them cannot be read.
+	SameNameErr error
+	// Tombstones is how many the resource's namespace has.
+	Tombstones int
+	// Now is the time, and ClockProven whether it was compared with the API server's just now.
+	Now         time.Time
+	ClockProven bool
+	Config      Config
+}
+
+// Action is what to do to the record.
+type Action string
+
+const (
+	// Nothing: the record is as it should be.
+	Nothing Action = "Nothing"
+	// Issue makes a token and delivers it in a Secret.
+	Issue Action = "Issue"
+	// Write creates or updates the record so that it is Decision.Next.
+	Write Action = "Write"
+	// Delete deletes the record, its delivery Secrets first.
+	Delete Action = "Delete"
+)
+
+// Reasons of a decision to write or delete.
+const (
+	WriteAdopted         = "Adopted"
+	WriteRestored        = "Restored"
+	WriteExpired         = "Expired"
+	WriteDeliveryOver    = "DeliveryOver"
+	WritePendingDropped  = "PendingDropped"
+	WriteAudiences       = "AudiencesChanged"
+	WriteTombstone       = "Tombstone"
+	DeleteResourceGone   = "ResourceGone"
+	DeleteTombstoneEnded = "TombstoneEnded"
+)
+
+// Decision is what to do next and why.
+type Decision struct {
+	Action Action
+	Reason string
+	// Next is what the record is to be; set with Write.
+	Next *record.Record
+	// State is what to tell people; nil leaves status as it is.
+	State *State
+	// After is when to look again, 0 for never.
+	After time.Duration
+}
+
+// State is what conditions say.
+type State struct {
+	Active, Ready Condition
+	// Stalled is nil unless nothing but a change by the user helps.
+	Stalled *Condition
+}
+
+// Condition is the content of one condition.
+type Condition struct {
+	Status          bool
+	Reason, Message string
+}
+
+// Decide says what to do next for a resource and its record.
+func Decide(in Input) Decision {
+	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() || (in.Record != nil && !in.Record.Of(in.Resource)) {
+		return orphaned(in)
+	}
+	if in.RecordErr == nil && in.Record != nil {
+		if next := deliveryOver(in); next != nil {
+			return Decision{Action: Write, Reason: WriteDeliveryOver, Next: next}
+		}
+	}
+	for _, rule := range rules {
+		d := rule(in)
+		if d == nil {
+			continue
+		}
+		if d.Action == Nothing && in.Record != nil && in.Record.Pending != nil {
+			// Its plaintext is lost and nothing is to take its place.
+			next := in.Record.DeepCopy()
+			dropPending(next, in.Now)
+			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
+		}
+		if d.Action == Nothing {
+			d.After = soonest(d.After, wake(in))
+		}
+		return *d
+	}
+	panic("lifecycle: no rule decided") // unreachable: the last rule always does
+}
+
+// rules are asked in order; the first that decides is followed.
+var rules = []func(Input) *Decision{
+	recordUnreadable,
+	ended,
+	over,
+	userUnfit,
+	unsupported,
+	lost,
+	unissued,
+	standing,
+}
+
+// orphaned decides for a record whose resource is gone: deleted, being deleted, or of another UID.
+func orphaned(in Input) Decision {
+	if in.RecordErr != nil || in.Record == nil {
+		return Decision{Action: Nothing}
+	}
+	rec := in.Record
+	var until time.Time
+	for _, e := range tombstone(rec).Ended {
+		if e.Until.After(until) {
+			until = e.Until
+		}
+	}
+	switch {
+	case until.IsZero():
+		return Decision{Action: Delete, Reason: DeleteResourceGone}
+	case !rec.Tombstone():
+		return Decision{Action: Write, Reason: WriteTombstone, Next: tombstone(rec)}
+	case in.Now.Before(until):
+		return Decision{Action: Nothing, After: until.Sub(in.Now)}
+	case !in.ClockProven:
+		return Decision{Action: Nothing, After: waitForClock}
+	}
+	return Decision{Action: Delete, Reason: DeleteTombstoneEnded}
+}
+
+// tombstone is what has to be remembered of a record when its resource is gone: the ids that holders made.
+func tombstone(rec *record.Record) *record.Record {
+	next := rec.DeepCopy()
+	for _, t := range []*record.Token{next.Current, next.Previous} {
+		if t != nil && t.Source == record.SourceHolder {
+			reason := record.EndedDeleted
+			if e := next.EndOf(t.ID); e != nil {
+				reason = e.Reason
+			}
+			next.End(t, reason)
+		}
+	}
+	keep := next.Ended[:0]
+	for _, e := range next.Ended {
+		if operatorMade(rec, e.ID) {
+			continue
+		}
+		e.Reason = record.EndedDeleted
+		keep = append(keep, e)
+	}
+	next.Ended = keep
+	next.Current, next.Pending, next.Previous, next.Ciphertext = nil, nil, nil, ""
+	next.Removals = nil
+	return next
+}
+
+func operatorMade(rec *record.Record, id string) bool {
+	for _, t := range []*record.Token{rec.Current, rec.Previous} {
+		if t != nil && t.ID == id {
+			return t.Source == record.SourceOperator
+		}
+	}
+	return false
+}
+
+// deliveryOver returns the record without a delivery Secret whose time is over.
+func deliveryOver(in Input) *record.Record {
+	t := in.Record.Current
+	if t == nil {
+		return nil
+	}
+	if until, ok := t.DeliverUntil(); !ok || in.Now.Before(until) {
+		return nil
+	}
+	next := in.Record.DeepCopy()
+	next.Remove(next.Current, in.Now.Add(RemovalWindow))
+	return next
+}
+
+// dropPending puts the delivery Secret of a pending token on the removal list and forgets the token.
+func dropPending(rec *record.Record, now time.Time) {
+	if rec.Pending != nil {
+		rec.Remove(rec.Pending, now.Add(RemovalWindow))
+		rec.Pending = nil
+	}
+}
+
+// Begin is the record that says a token is being issued: a former pending one makes way for it.
+func Begin(rec *record.Record, pending *record.Token, now time.Time) *record.Record {
+	next := rec.DeepCopy()
+	dropPending(next, now)
+	next.Pending = pending
+	return next
+}
+
+// Promote is the record once the delivery Secret with this UID is confirmed: pending becomes current.
+func Promote(rec *record.Record, secret *record.SecretDelivery) *record.Record {
+	next := rec.DeepCopy()
+	next.Current, next.Pending = next.Pending, nil
+	next.Current.Delivery.Secret = secret
+	return next
+}
+
+// End is when a token that was issued at issuedAt ends by what spec says now.
+func End(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
+	if spec.ExpiresAt != nil {
+		return spec.ExpiresAt.Time
+	}
+	days := int32(v1alpha1.DefaultExpiresInDays)
+	if spec.ExpiresInDays != nil {
+		days = *spec.ExpiresInDays
+	}
+	return issuedAt.Add(time.Duration(days) * 24 * time.Hour)
+}
+
+// EffectiveEnd is when a token of the record ends: by record and spec, the lesser.
+func EffectiveEnd(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token) time.Time {
+	if end := End(spec, t.IssuedAt); end.Before(t.ExpiresAt) {
+		return end
+	}
+	return t.ExpiresAt
+}
+
+// wake is when something is to happen by the clock alone, 0 for never.
+func wake(in Input) time.Duration {
+	var after time.Duration
+	if in.Record == nil || in.Record.Current == nil {
+		return 0
+	}
+	t := in.Record.Current
+	if in.Record.EndOf(t.ID) == nil {
+		after = until(in.Now, EffectiveEnd(&in.Resource.Spec, t))
+	}
+	if end, ok := t.DeliverUntil(); ok {
+		after = soonest(after, until(in.Now, end))
+	}
+	return after
+}
+
+// until is how long it is to then; 0, never, where it has passed.
+func until(now, then time.Time) time.Duration { return max(then.Sub(now), 0) }
+
+// soonest is the lesser of two waits, where 0 stands for never.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,303 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lifecycle
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+const (
+	day      = 24 * time.Hour
+	id       = "aaaaaaaaaaaaaaaa"
+	other    = "bbbbbbbbbbbbbbbb"
+	someHash = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+)
+
+// input is a resource of alice's, not issued yet, that each case changes.
+func input(with ...func(*Input)) Input {
+	in := Input{
+		Resource: &v1alpha1.PersonalAccessToken{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "my-pat", UID: "u1"},
+			Spec:       v1alpha1.PersonalAccessTokenSpec{User: &v1alpha1.UserInfo{Username: "alice", Groups: []string{"devs"}}},
+		},
+		Now: now, ClockProven: true,
+		Config: Config{MaxLifetime: 366 * day, SecretDelivery: true, MaxTombstones: 2},
+	}
+	for _, f := range with {
+		f(&in)
+	}
+	return in
+}
+
+// issued gives the resource a token that was delivered in a Secret a minute ago and lives for 90 days.
+func issued(in *Input) {
+	at := now.Add(-time.Minute)
+	in.Record = record.New(in.Resource, at)
+	in.Record.Current = &record.Token{
+		ID: id, Digest: someHash, Source: record.SourceOperator, IssuedAt: at, ExpiresAt: at.Add(90 * day),
+		Delivery: &record.Delivery{Secret: &record.SecretDelivery{TTLSeconds: 3600, UID: "s1"}},
+	}
+	in.Resource.Status.TokenID = id
+}
+
+func pending(in *Input) {
+	if in.Record == nil {
+		in.Record = record.New(in.Resource, now)
+	}
+	in.Record.Pending = &record.Token{
+		ID: other, Digest: someHash, Source: record.SourceOperator, IssuedAt: now, ExpiresAt: now.Add(day),
+		Delivery: &record.Delivery{Secret: &record.SecretDelivery{TTLSeconds: 3600}},
+	}
+}
+
+// holder makes it the holder's own token, not taken yet.
+func holder(in *Input) {
+	in.Resource.Spec.ExpiresAt = &metav1.Time{Time: now.Add(day)}
+	in.Resource.Spec.Token = &v1alpha1.HolderToken{ID: id, SHA256: someHash, BoundTo: "team-a/my-pat"}
+}
+
+func taken(in *Input) {
+	holder(in)
+	in.Record = record.New(in.Resource, now)
+	in.Record.Current = &record.Token{ID: id, Digest: someHash, Source: record.SourceHolder, IssuedAt: now.Add(-time.Minute), ExpiresAt: now.Add(day)}
+	in.Resource.Status.TokenID = id
+}
+
+func ends(reason string) func(*Input) {
+	return func(in *Input) { in.Record.End(in.Record.Current, reason) }
+}
+
+func spec(f func(*v1alpha1.PersonalAccessTokenSpec)) func(*Input) {
+	return func(in *Input) { f(&in.Resource.Spec) }
+}
+
+func expiresAt(at time.Time) func(*Input) {
+	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: at} })
+}
+
+func unproven(in *Input) { in.ClockProven = false }
+func gone(in *Input)     { in.Resource = nil }
+func deleting(in *Input) { in.Resource.DeletionTimestamp = &metav1.Time{Time: now} }
+func recreated(in *Input) {
+	in.Resource = in.Resource.DeepCopy()
+	in.Resource.UID = "u2"
+}
+
+// sees is what people are told: Active, Ready, Stalled, each with its reason.
+func sees(s *State) string {
+	if s == nil {
+		return ""
+	}
+	word := func(c Condition) string {
+		if c.Status {
+			return "+" + c.Reason
+		}
+		return "-" + c.Reason
+	}
+	out := word(s.Active) + " " + word(s.Ready)
+	if s.Stalled != nil {
+		out += " stalled"
+	}
+	return out
+}
+
+func TestDecide(t *testing.T) {
+	tests := map[string]struct {
+		with   []func(*Input)
+		action Action
+		reason string
+		sees   string
+		after  time.Duration
+		says   string // part of the Active message, or of Ready's where that one differs
+	}{
+		// Not issued yet.
+		"new":                     {nil, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, suspended":          {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, clock not proven":   {[]func(*Input){unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, "clock"},
+		"new, already over":       {[]func(*Input){expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, "no token is issued; set a later one"},
+		"new, over, not proven":   {[]func(*Input){expiresAt(now), unproven}, Nothing, "", "", waitForClock, ""},
+		"new, too long in days":   {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](367) })}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "(366 days); set a lesser spec.expiresInDays"},
+		"new, too long by date":   {[]func(*Input){expiresAt(now.Add(366*day + time.Second))}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "earlier spec.expiresAt"},
+		"new, the longest":        {[]func(*Input){expiresAt(now.Add(366 * day))}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, delivery off":       {[]func(*Input){func(in *Input) { in.Config.SecretDelivery = false }}, Nothing, "", "-DeliveryDisabled -DeliveryDisabled stalled", 0, "set spec.token"},
+		"new, no user":            {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "restore the webhook configuration"},
+		"new, a user never to be": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = []string{"system:masters"} })}, Nothing, "", "-UserRefused -UserRefused stalled", 0, "spec.user.groups[0]"},
+		"new, a service account": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) {
+			s.User = &v1alpha1.UserInfo{Username: "system:serviceaccount:a:b"}
+		})}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "name a person"},
+		"new, scopes":   {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
+		"new, rotation": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.rotation"},
+		"new, recipients": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) {
+			s.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
+		})}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.delivery.recipients"},
+
+		// Interrupted.
+		"a pending token is replaced":            {[]func(*Input){pending}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"a pending token whose end came first":   {[]func(*Input){pending, expiresAt(now)}, Write, WritePendingDropped, "", 0, ""},
+		"a pending token that nobody wants":      {[]func(*Input){issued, pending}, Write, WritePendingDropped, "", 0, ""},
+		"a pending token of a user never to be":  {[]func(*Input){pending, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Write, WritePendingDropped, "", 0, ""},
+		"a pending token, now the holder's own":  {[]func(*Input){pending, holder}, Write, WriteAdopted, "", 0, ""},
+		"record gone, status knows of a token":   {[]func(*Input){issued, func(in *Input) { in.Record = nil }}, Nothing, "", "-RecordLost -RecordLost stalled", 0, "delete this resource and apply it again"},
+		"record gone, status cleared":            {[]func(*Input){issued, func(in *Input) { in.Record = nil; in.Resource.Status = v1alpha1.PersonalAccessTokenStatus{} }}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"record gone, over meanwhile":            {[]func(*Input){issued, func(in *Input) { in.Record = nil }, expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"record gone, the holder's own":          {[]func(*Input){taken, func(in *Input) { in.Record = nil }}, Write, WriteRestored, "", 0, ""},
+		"record gone, the holder's own, revoked": {[]func(*Input){taken, func(in *Input) { in.Record = nil; in.Resource.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: id}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
+
+		// The holder's own.
+		"a holder's digest":                {[]func(*Input){holder}, Write, WriteAdopted, "", 0, ""},
+		"a holder's digest, delivery off":  {[]func(*Input){holder, func(in *Input) { in.Config.SecretDelivery = false }}, Write, WriteAdopted, "", 0, ""},
+		"a holder's digest, not proven":    {[]func(*Input){holder, unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, ""},
+		"bound to another name":            {[]func(*Input){holder, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.BoundTo = "team-a/old" })}, Nothing, "", "-BindingMismatch -BindingMismatch stalled", 0, `"team-a/old" and this resource is "team-a/my-pat"`},
+		"revoked under this name":          {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Ended: []record.Ended{{ID: id}}}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, "stays revoked; make a new token"},
+		"its predecessor not yet ended":    {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Current: &record.Token{ID: id}}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
+		"another id under this name":       {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Current: &record.Token{ID: other}}} }}, Write, WriteAdopted, "", 0, ""},
+		"a record of this name unreadable": {[]func(*Input){holder, func(in *Input) { in.SameNameErr = errors.New("x") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "under another name"},
+		"too many tombstones":              {[]func(*Input){holder, func(in *Input) { in.Tombstones = 2 }}, Nothing, "", "-Issuing -TombstonesFull", waitForTombstones, "2 revoked tokens"},
+
+		// Issued.
+		"active":                       {[]func(*Input){issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, "authenticates as alice until 2027-02-21T11:59:00Z; delete this resource to revoke it"},
+		"suspended":                    {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Nothing, "", "-Suspended +Reconciled", 59 * time.Minute, "set spec.suspend to false"},
+		"delivery over":                {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(59 * time.Minute) }}, Write, WriteDeliveryOver, "", 0, ""},
+		"delivery over, user changed":  {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(time.Hour) }, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Write, WriteDeliveryOver, "", 0, ""},
+		"shortened":                    {[]func(*Input){issued, expiresAt(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "until 2026-11-23T12:01:00Z"},
+		"lengthened around admission":  {[]func(*Input){issued, expiresAt(now.Add(300 * day))}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, "until 2027-02-21T11:59:00Z"},
+		"a second before the end":      {[]func(*Input){taken, func(in *Input) { in.Now = now.Add(day - time.Second) }}, Nothing, "", "+Active +Reconciled", time.Second, ""},
+		"at the end":                   {[]func(*Input){taken, func(in *Input) { in.Now = now.Add(day) }}, Write, WriteExpired, "", 0, ""},
+		"at the end, clock not proven": {[]func(*Input){taken, func(in *Input) { in.Now = now.Add(day) }, unproven}, Nothing, "", "", waitForClock, ""},
+		"shortened into the past":      {[]func(*Input){issued, expiresAt(now.Add(-time.Hour))}, Write, WriteExpired, "", 0, ""},
+		"expired":                      {[]func(*Input){taken, ends(record.EndedExpired)}, Nothing, "", "-Expired +Reconciled", 0, "apply it again for a new one"},
+		"expired, clock stepped back":  {[]func(*Input){taken, ends(record.EndedExpired), func(in *Input) { in.Now = now.Add(-time.Hour) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"expired, user changed":        {[]func(*Input){taken, ends(record.EndedExpired), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"revoked and kept":             {[]func(*Input){taken, ends(record.EndedRevoked)}, Nothing, "", "-Revoked +Reconciled", 0, ""},
+		"user changed":                 {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, "issued to (alice)"},
+		"groups changed":               {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = nil })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
+		"audiences changed":            {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Audiences = []string{"vendor"} })}, Write, WriteAudiences, "", 0, ""},
+		"scopes added":                 {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 59 * time.Minute, ""},
+		"rotation asked for":           {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{Trigger: "2"} })}, Nothing, "", "+Active -NotSupported stalled", 59 * time.Minute, ""},
+		"another holder's digest":      {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.ID = other })}, Nothing, "", "+Active -NotSupported stalled", day, ""},
+
+		// Records that cannot be read are left alone.
+		"record too new": {[]func(*Input){func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "-RecordTooNew -RecordTooNew stalled", 0, "upgrade this operator"},
+		"record invalid": {[]func(*Input){func(in *Input) { in.RecordErr = errors.New("current.id is not an id") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "does not add up (current.id is not an id) and is left as it is"},
+
+		// The resource is gone.
+		"gone":                       {[]func(*Input){issued, gone}, Delete, DeleteResourceGone, "", 0, ""},
+		"gone, only pending":         {[]func(*Input){pending, gone}, Delete, DeleteResourceGone, "", 0, ""},
+		"being deleted":              {[]func(*Input){issued, deleting}, Delete, DeleteResourceGone, "", 0, ""},
+		"being deleted, no record":   {[]func(*Input){deleting}, Nothing, "", "", 0, ""},
+		"re-created":                 {[]func(*Input){issued, recreated}, Delete, DeleteResourceGone, "", 0, ""},
+		"gone, the holder's own":     {[]func(*Input){taken, gone}, Write, WriteTombstone, "", 0, ""},
+		"gone, unreadable":           {[]func(*Input){gone, func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "", 0, ""},
+		"tombstone":                  {[]func(*Input){taken, ends(record.EndedDeleted), gone}, Nothing, "", "", day, ""},
+		"tombstone over":             {[]func(*Input){taken, ends(record.EndedDeleted), gone, func(in *Input) { in.Now = now.Add(day) }}, Delete, DeleteTombstoneEnded, "", 0, ""},
+		"tombstone over, not proven": {[]func(*Input){taken, ends(record.EndedDeleted), gone, func(in *Input) { in.Now = now.Add(day) }, unproven}, Nothing, "", "", waitForClock, ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := input(tc.with...)
+			before := in.Record
+			if before != nil {
+				before = before.DeepCopy()
+			}
+			d := Decide(in)
+			if d.Action != tc.action || d.Reason != tc.reason || sees(d.State) != tc.sees || d.After != tc.after {
+				t.Errorf("got %s %q, %q after %v; want %s %q, %q after %v",
+					d.Action, d.Reason, sees(d.State), d.After, tc.action, tc.reason, tc.sees, tc.after)
+			}
+			if tc.says != "" && (d.State == nil || !strings.Contains(d.State.Active.Message+d.State.Ready.Message, tc.says)) {
+				t.Errorf("says %+v; want %q in it", d.State, tc.says)
+			}
+			if (d.Next != nil) != (d.Action == Write) {
+				t.Errorf("next record %v with %s", d.Next, d.Action)
+			}
+			if diff := cmp.Diff(before, in.Record); diff != "" {
+				t.Errorf("Decide changed its input: %s", diff)
+			}
+			if d.Next != nil {
+				if again := Decide(settle(in, d)); again.Action == Write && again.Reason == d.Reason {
+					t.Errorf("written, it decides to %s again", d.Reason)
+				}
+			}
+		})
+	}
+}
+
+// settle is the input after a decision to write was carried out.
+func settle(in Input, d Decision) Input {
+	in.Record = d.Next
+	return in
+}
+
+func TestWhatIsWritten(t *testing.T) {
+	t.Run("a pending token's Secret goes on the removal list", func(t *testing.T) {
+		d := Decide(input(issued, pending))
+		want := []record.Removal{{Secret: "pat-" + other, Until: now.Add(RemovalWindow)}}
+		if diff := cmp.Diff(want, d.Next.Removals); diff != "" || d.Next.Pending != nil {
+			t.Errorf("pending %v, %s", d.Next.Pending, diff)
+		}
+	})
+	t.Run("an expired token's digest is erased and its Secret removed", func(t *testing.T) {
+		d := Decide(input(issued, expiresAt(now)))
+		if d.Next.Current.Digest != "" || d.Next.EndOf(id).Reason != record.EndedExpired {
+			t.Errorf("digest %q, end %v", d.Next.Current.Digest, d.Next.EndOf(id))
+		}
+		if got := d.Next.EndOf(id).Until; !got.Equal(d.Next.Current.ExpiresAt) {
+			t.Errorf("remembered until %v, not the end it was issued with", got)
+		}
+		want := []record.Removal{{Secret: "pat-" + id, UID: "s1", Until: now.Add(RemovalWindow)}}
+		if diff := cmp.Diff(want, d.Next.Removals); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("a tombstone holds the id and nothing to match", func(t *testing.T) {
+		d := Decide(input(taken, gone))
+		want := []record.Ended{{ID: id, Reason: record.EndedDeleted, Until: now.Add(day)}}
+		if diff := cmp.Diff(want, d.Next.Ended); diff != "" || d.Next.Current != nil || !d.Next.Tombstone() {
+			t.Errorf("current %v, %s", d.Next.Current, diff)
+		}
+	})
+	t.Run("adopting keeps id, digest and end as the holder gave them", func(t *testing.T) {
+		d := Decide(input(holder))
+		want := &record.Token{ID: id, Digest: someHash, Source: record.SourceHolder, IssuedAt: now, ExpiresAt: now.Add(day)}
+		if diff := cmp.Diff(want, d.Next.Current); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("beginning and promoting leave one valid token", func(t *testing.T) {
+		in := input(pending)
+		begun := Begin(in.Record, &record.Token{ID: id, Delivery: &record.Delivery{Secret: &record.SecretDelivery{TTLSeconds: 60}}}, now)
+		if begun.Current != nil || begun.Pending.ID != id || len(begun.Removals) != 1 || begun.Removals[0].Secret != "pat-"+other {
+			t.Errorf("begun: current %v pending %v removals %v", begun.Current, begun.Pending, begun.Removals)
+		}
+		promoted := Promote(begun, &record.SecretDelivery{TTLSeconds: 60, UID: "s9"})
+		if promoted.Pending != nil || promoted.Current.ID != id || promoted.Current.Delivery.Secret.UID != "s9" {
+			t.Errorf("promoted: current %v pending %v", promoted.Current, promoted.Pending)
+		}
+	})
+}

@@ -1,0 +1,275 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+// recordUnreadable leaves a record alone that this program cannot or must not read.
+func recordUnreadable(in Input) *Decision {
+	switch {
+	case in.RecordErr == nil:
+		return nil
+	case errors.Is(in.RecordErr, record.ErrTooNew):
+		return stalled(v1alpha1.ReasonRecordTooNew,
+			"The record of this token was written by a newer version of the operator and is left as it is; upgrade this operator.")
+	default:
+		return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
+			"The record of this token does not add up (%v) and is left as it is; delete this resource and apply it again for a new token, and find out who wrote to the records namespace.", in.RecordErr))
+	}
+}
+
+// userUnfit refuses a user whom no token may carry, and one that is not whom the token was issued to.
+func userUnfit(in Input) *Decision {
+	user := in.Resource.Spec.User
+	if user == nil {
+		return stalled(v1alpha1.ReasonUserMissing,
+			"spec.user is missing, so the admission webhook was not asked; restore the webhook configuration, then delete this resource and apply it again.")
+	}
+	if errs := identity.Check(field.NewPath("spec", "user"), user); len(errs) > 0 {
+		return stalled(v1alpha1.ReasonUserRefused, errs.ToAggregate().Error())
+	}
+	if in.Record != nil && !identity.Equal(user, &in.Record.User) {
+		return stalled(v1alpha1.ReasonUserChanged, fmt.Sprintf(
+			"spec.user is not whom this token was issued to (%s), so it is not honoured; put the user back, or make a new PersonalAccessToken.", in.Record.User.Username))
+	}
+	if _, ok := identity.ServiceAccount(user.Username); ok {
+		return stalled(v1alpha1.ReasonNotSupported, "spec.user is a service account, which this version does not support; name a person.")
+	}
+	return nil
+}
+
+// ended tells of a token that has ended for good.
+func ended(in Input) *Decision {
+	if in.Record == nil || in.Record.Current == nil {
+		return nil
+	}
+	t := in.Record.Current
+	switch e := in.Record.EndOf(t.ID); {
+	case e == nil:
+		return nil
+	case e.Reason == record.EndedExpired:
+		return expired(fmt.Sprintf("Token %s expired at %s; delete this resource and apply it again for a new one.",
+			t.ID, stamp(EffectiveEnd(&in.Resource.Spec, t))))
+	default:
+		return inactive(v1alpha1.ReasonRevoked, fmt.Sprintf("Token %s was revoked; delete this resource and apply it again for a new one.", t.ID))
+	}
+}
+
+// over writes an expiry down, and issues nothing where the end comes first.
+func over(in Input) *Decision {
+	var current *record.Token
+	if in.Record != nil {
+		current = in.Record.Current
+	}
+	var end time.Time
+	if current != nil {
+		end = EffectiveEnd(&in.Resource.Spec, current)
+	} else {
+		end = End(&in.Resource.Spec, in.Now)
+	}
+	switch {
+	case in.Now.Before(end):
+		return nil
+	case !in.ClockProven:
+		return &Decision{Action: Nothing, After: waitForClock}
+	case current == nil:
+		return expired(fmt.Sprintf("spec.expiresAt (%s) has passed, so no token is issued; set a later one.", stamp(end)))
+	}
+	next := in.Record.DeepCopy()
+	dropPending(next, in.Now)
+	next.Remove(next.Current, in.Now.Add(RemovalWindow))
+	next.End(next.Current, record.EndedExpired)
+	return &Decision{Action: Write, Reason: WriteExpired, Next: next}
+}
+
+// unsupported refuses to issue what spec asks for and this version cannot do. Scopes are never ignored: a token that
+// was issued already is not honoured either.
+func unsupported(in Input) *Decision {
+	issued := in.Record != nil && in.Record.Current != nil
+	if name := unsupportedField(&in.Resource.Spec); name != "" && (!issued || name == scopesField) {
+		return stalled(v1alpha1.ReasonNotSupported, name+" is not supported by this version of the operator; remove it.")
+	}
+	return nil
+}
+
+const scopesField = "spec.scopes"
+
+func unsupportedField(spec *v1alpha1.PersonalAccessTokenSpec) string {
+	switch {
+	case len(spec.Scopes) > 0:
+		return scopesField
+	case spec.Rotation != nil:
+		return "spec.rotation"
+	case spec.Delivery != nil && len(spec.Delivery.Recipients) > 0:
+		return "spec.delivery.recipients"
+	}
+	return ""
+}
+
+// lost keeps a second token from being issued by itself where status knows of a first and its record is gone.
+func lost(in Input) *Decision {
+	id := in.Resource.Status.TokenID
+	if in.Record != nil || id == "" || in.Resource.Spec.Token != nil {
+		return nil
+	}
+	return stalled(v1alpha1.ReasonRecordLost, fmt.Sprintf(
+		"The record of token %s is gone, so it is not honoured, and no second token is issued by itself; delete this resource and apply it again for a new one.", id))
+}
+
+// unissued issues the first token, or says why not.
+func unissued(in Input) *Decision {
+	if in.Record != nil && in.Record.Current != nil {
+		return nil
+	}
+	spec := &in.Resource.Spec
+	now := in.Now.Truncate(time.Second)
+	if life := End(spec, now).Sub(now); life > in.Config.MaxLifetime {
+		return stalled(v1alpha1.ReasonLifetimeTooLong, fmt.Sprintf(
+			"The token would live longer than this operator allows (%d days); set a lesser spec.expiresInDays or an earlier spec.expiresAt.", int(in.Config.MaxLifetime.Hours()/24)))
+	}
+	if spec.Token != nil {
+		return adopt(in, now)
+	}
+	if !in.Config.SecretDelivery {
+		return stalled(v1alpha1.ReasonDeliveryDisabled,
+			"Delivery in a Secret is switched off on this operator; make the token on your own machine and set spec.token.")
+	}
+	if !in.ClockProven {
+		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
+	}
+	return &Decision{Action: Issue, State: issuing("The token is being issued.")}
+}
+
+// adopt takes the digest of a token that its holder made.
+func adopt(in Input, now time.Time) *Decision {
+	spec := &in.Resource.Spec
+	if here := in.Resource.Namespace + "/" + in.Resource.Name; spec.Token.BoundTo != here {
+		return stalled(v1alpha1.ReasonBindingMismatch, fmt.Sprintf(
+			"spec.token.boundTo is %q and this resource is %q, so the token could never match; make a new token for %s.", spec.Token.BoundTo, here, here))
+	}
+	if in.SameNameErr != nil {
+		return stalled(v1alpha1.ReasonRecordInvalid,
+			"A record of an earlier resource of this name cannot be read, so whether spec.token was revoked is unknown; make a new token under another name.")
+	}
+	revoked := slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) }) ||
+		slices.ContainsFunc(in.Resource.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == spec.Token.ID })
+	switch {
+	case revoked:
+		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
+			"Token %s was revoked when a resource of this name was deleted, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
+	case in.Tombstones >= in.Config.MaxTombstones:
+		return &Decision{Action: Nothing, After: waitForTombstones, State: &State{
+			Active: Condition{Reason: v1alpha1.ReasonIssuing, Message: "The token waits to be taken."},
+			Ready: Condition{Reason: v1alpha1.ReasonTombstonesFull, Message: fmt.Sprintf(
+				"%d revoked tokens of this namespace are still remembered, which is the most there may be; the token is taken when some of them have reached their expiry. Use delivery in a Secret, or another namespace.", in.Tombstones)},
+		}}
+	case !in.ClockProven:
+		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
+	}
+	next := record.New(in.Resource, now)
+	if in.Record != nil {
+		next = in.Record.DeepCopy()
+		dropPending(next, in.Now)
+	}
+	next.Current = &record.Token{
+		ID: spec.Token.ID, Digest: spec.Token.SHA256, Source: record.SourceHolder, IssuedAt: now, ExpiresAt: spec.ExpiresAt.Time,
+	}
+	reason := WriteAdopted
+	if in.Resource.Status.TokenID != "" {
+		reason = WriteRestored
+	}
+	return &Decision{Action: Write, Reason: reason, Next: next}
+}
+
+// standing tells of a token that has been issued and has not ended.
+func standing(in Input) *Decision {
+	spec, rec := &in.Resource.Spec, in.Record
+	if !sameSet(spec.Audiences, rec.Audiences) {
+		next := rec.DeepCopy()
+		next.Audiences = slices.Clone(spec.Audiences)
+		return &Decision{Action: Write, Reason: WriteAudiences, Next: next}
+	}
+	t := rec.Current
+	state := &State{
+		Active: Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
+			"Token %s authenticates as %s until %s; delete this resource to revoke it.", t.ID, rec.User.Username, stamp(EffectiveEnd(spec, t)))},
+		Ready: Condition{Status: true, Reason: v1alpha1.ReasonReconciled, Message: "The operator has done what spec asks."},
+	}
+	if spec.Suspend {
+		state.Active = Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf(
+			"Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
+	}
+	if name := unmet(in); name != "" {
+		c := Condition{Reason: v1alpha1.ReasonNotSupported, Message: name + " asks for another token than was issued, which this version of the operator cannot do; put it back, or delete this resource and apply it again."}
+		state.Ready = c
+		c.Status = true
+		state.Stalled = &c
+	}
+	return &Decision{Action: Nothing, State: state}
+}
+
+// unmet names the field that asks for another token than the current one.
+func unmet(in Input) string {
+	spec, t := &in.Resource.Spec, in.Record.Current
+	switch holder := spec.Token; {
+	case (holder != nil) != (t.Source == record.SourceHolder),
+		holder != nil && (holder.ID != t.ID || holder.SHA256 != t.Digest):
+		return "spec.token"
+	}
+	return unsupportedField(spec)
+}
+
+func issuing(message string) *State {
+	c := Condition{Reason: v1alpha1.ReasonIssuing, Message: message}
+	return &State{Active: c, Ready: c}
+}
+
+// expired and inactive are states that may sit in Git quietly: Ready, not Active.
+func expired(message string) *Decision { return inactive(v1alpha1.ReasonExpired, message) }
+
+func inactive(reason, message string) *Decision {
+	return &Decision{Action: Nothing, State: &State{
+		Active: Condition{Reason: reason, Message: message},
+		Ready:  Condition{Status: true, Reason: v1alpha1.ReasonReconciled, Message: "The operator has done what spec asks."},
+	}}
+}
+
+// stalled is a state that only a change by the user ends.
+func stalled(reason, message string) *Decision {
+	c := Condition{Reason: reason, Message: message}
+	s := c
+	s.Status = true
+	return &Decision{Action: Nothing, State: &State{Active: c, Ready: c, Stalled: &s}}
+}
+
+func sameSet(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

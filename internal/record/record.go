@@ -1,0 +1,239 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package record is the only truth that verification trusts: what was issued, to whom, and what has ended.
+//
+// There is one record for each resource, kept as one JSON payload in a Secret of the records namespace, so that every
+// step is one atomic update under its resourceVersion. A record that does not add up is refused, never repaired.
+package record
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// Version is the payload version that this code writes, and the highest that it reads. A new field raises it.
+const Version = 1
+
+// MaxEnded is how many ids a record remembers as ended.
+const MaxEnded = 64
+
+// Source says who made a token.
+type Source string
+
+// Sources of a token.
+const (
+	// SourceOperator: the operator made the token and delivered it.
+	SourceOperator Source = "operator"
+	// SourceHolder: the holder made it; only id and digest were ever in the cluster.
+	SourceHolder Source = "holder"
+)
+
+// Reasons why an id has ended.
+const (
+	EndedExpired  = "Expired"
+	EndedRevoked  = "Revoked"
+	EndedReplaced = "Replaced"
+	EndedDeleted  = "Deleted"
+)
+
+// Record is what was issued for one resource.
+type Record struct {
+	V        int      `json:"v"`
+	Resource Resource `json:"resource"`
+	// User is whose authority the tokens carry.
+	User v1alpha1.UserInfo `json:"user"`
+	// Audiences are the resource's; empty is the API server's own.
+	Audiences []string         `json:"audiences,omitempty"`
+	Scopes    []v1alpha1.Scope `json:"scopes,omitempty"`
+	// Current is the token that is honoured, or was last.
+	Current *Token `json:"current,omitempty"`
+	// Pending is being issued; it is never honoured, and lost if it is found by a later reconcile.
+	Pending *Token `json:"pending,omitempty"`
+	// Previous is honoured beside current until its expiry.
+	Previous *Token `json:"previous,omitempty"`
+	// AuthorizedAt is when admission last agreed to what the record holds.
+	AuthorizedAt time.Time `json:"authorizedAt"`
+	// Ciphertext is the age file that status.encryptedToken mirrors.
+	Ciphertext string `json:"ciphertext,omitempty"`
+	// Ended are ids that must not come back.
+	Ended []Ended `json:"ended,omitempty"`
+	// Removals are delivery Secrets that are to go.
+	Removals []Removal `json:"removals,omitempty"`
+}
+
+// Resource names the PersonalAccessToken that the record belongs to.
+type Resource struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid"`
+}
+
+// Token is one token of a record.
+type Token struct {
+	ID string `json:"id"`
+	// Digest is 64 lower-case hex digits; erased once the id has ended.
+	Digest string `json:"digest,omitempty"`
+	Source Source `json:"source"`
+	// Trigger is spec.rotation.trigger when the token was issued.
+	Trigger   string    `json:"trigger,omitempty"`
+	Delivery  *Delivery `json:"delivery,omitempty"`
+	IssuedAt  time.Time `json:"issuedAt"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// Delivery says how a token that the operator made reaches its holder.
+type Delivery struct {
+	Secret     *SecretDelivery `json:"secret,omitempty"`
+	Recipients []string        `json:"recipients,omitempty"`
+}
+
+// SecretDelivery is a delivery Secret and its time.
+type SecretDelivery struct {
+	TTLSeconds int32 `json:"ttlSeconds"`
+	// UID is the Secret's, known once its creation was confirmed.
+	UID types.UID `json:"uid,omitempty"`
+	// Removed: its time was over and it was deleted.
+	Removed bool `json:"removed,omitempty"`
+}
+
+// Ended is an id that must not come back before until.
+type Ended struct {
+	ID     string    `json:"id"`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until"`
+}
+
+// Removal is a delivery Secret that is deleted again and again until until; with a uid, once.
+type Removal struct {
+	Secret string    `json:"secret"`
+	UID    types.UID `json:"uid,omitempty"`
+	Until  time.Time `json:"until"`
+}
+
+// New is the empty record of a resource.
+func New(pat *v1alpha1.PersonalAccessToken, now time.Time) *Record {
+	return &Record{
+		V:            Version,
+		Resource:     Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID},
+		User:         *pat.Spec.User.DeepCopy(),
+		Audiences:    slices.Clone(pat.Spec.Audiences),
+		AuthorizedAt: now,
+	}
+}
+
+// Of tells whether the record belongs to this resource and not to another of its name.
+func (r *Record) Of(pat *v1alpha1.PersonalAccessToken) bool {
+	return r.Resource == Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID}
+}
+
+// EndOf returns why and until when an id has ended, or nil.
+func (r *Record) EndOf(id string) *Ended {
+	for i := range r.Ended {
+		if r.Ended[i].ID == id {
+			return &r.Ended[i]
+		}
+	}
+	return nil
+}
+
+// Knows tells whether an id is, or ever was, a token of this record.
+func (r *Record) Knows(id string) bool {
+	for _, t := range []*Token{r.Current, r.Pending, r.Previous} {
+		if t != nil && t.ID == id {
+			return true
+		}
+	}
+	return r.EndOf(id) != nil
+}
+
+// Tombstone tells whether the record only remembers what ended with its resource.
+func (r *Record) Tombstone() bool {
+	return slices.ContainsFunc(r.Ended, func(e Ended) bool { return e.Reason == EndedDeleted })
+}
+
+// End notes that the id of a token has ended and erases its digest.
+func (r *Record) End(t *Token, reason string) {
+	t.Digest = ""
+	if r.EndOf(t.ID) == nil {
+		r.Ended = append(r.Ended, Ended{ID: t.ID, Reason: reason, Until: t.ExpiresAt})
+	}
+}
+
+// Remove puts the delivery Secret of a token, if it may still be there, on the removal list.
+func (r *Record) Remove(t *Token, until time.Time) {
+	if t.Delivery == nil || t.Delivery.Secret == nil || t.Delivery.Secret.Removed {
+		return
+	}
+	t.Delivery.Secret.Removed = true
+	r.Removals = append(r.Removals, Removal{Secret: DeliverySecretName(t.ID), UID: t.Delivery.Secret.UID, Until: until})
+}
+
+// DeliverySecretName is the name of the Secret that delivers the token with this id.
+func DeliverySecretName(id string) string { return "pat-" + id }
+
+// DeliverUntil is when the delivery Secret of a token is to go; ok is false where there is none (any more).
+func (t *Token) DeliverUntil() (until time.Time, ok bool) {
+	if t.Delivery == nil || t.Delivery.Secret == nil || t.Delivery.Secret.Removed {
+		return time.Time{}, false
+	}
+	return t.IssuedAt.Add(time.Duration(t.Delivery.Secret.TTLSeconds) * time.Second), true
+}
+
+// DeepCopy returns a record that shares nothing with this one.
+func (r *Record) DeepCopy() *Record {
+	out := *r
+	out.User = *r.User.DeepCopy()
+	out.Audiences = slices.Clone(r.Audiences)
+	out.Scopes = nil
+	for i := range r.Scopes {
+		out.Scopes = append(out.Scopes, *r.Scopes[i].DeepCopy())
+	}
+	out.Current, out.Pending, out.Previous = r.Current.deepCopy(), r.Pending.deepCopy(), r.Previous.deepCopy()
+	out.Ended = slices.Clone(r.Ended)
+	out.Removals = slices.Clone(r.Removals)
+	return &out
+}
+
+func (t *Token) deepCopy() *Token {
+	if t == nil {
+		return nil
+	}
+	out := *t
+	if t.Delivery != nil {
+		d := *t.Delivery
+		if t.Delivery.Secret != nil {
+			s := *t.Delivery.Secret
+			d.Secret = &s
+		}
+		d.Recipients = slices.Clone(t.Delivery.Recipients)
+		out.Delivery = &d
+	}
+	return &out
+}
+
+// Format keeps digests out of logs and errors.
+func (r *Record) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "record of %s/%s (%s)", r.Resource.Namespace, r.Resource.Name, r.Resource.UID)
+}
+
+// Format keeps digests out of logs and errors.
+func (t *Token) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "token %s", t.ID) }

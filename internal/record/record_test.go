@@ -1,0 +1,257 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+var issued = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// full is a record with every field set.
+func full() *Record {
+	digest := func(s string) string { return token.NewDigest("team-a", "my-pat", s).Hex() }
+	return &Record{
+		V:        Version,
+		Resource: Resource{Namespace: "team-a", Name: "my-pat", UID: "8d2f7a1e-0000-4000-8000-000000000001"},
+		User: v1alpha1.UserInfo{
+			Username: "alice", UID: "42", Groups: []string{"devs"}, Extra: map[string]v1alpha1.ExtraValue{"example.com/team": {"a"}},
+		},
+		Audiences: []string{"vendor"},
+		Scopes:    []v1alpha1.Scope{{Preset: "read-only"}},
+		Current: &Token{
+			ID: "aaaaaaaaaaaaaaaa", Digest: digest("current"), Source: SourceOperator, Trigger: "1",
+			Delivery: &Delivery{Secret: &SecretDelivery{TTLSeconds: 3600, UID: "s1"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
+		},
+		Pending: &Token{
+			ID: "bbbbbbbbbbbbbbbb", Digest: digest("pending"), Source: SourceOperator,
+			Delivery: &Delivery{Recipients: []string{"age1x"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
+		},
+		Previous:     &Token{ID: "cccccccccccccccc", Source: SourceHolder, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour)},
+		AuthorizedAt: issued,
+		Ciphertext:   "age",
+		Ended:        []Ended{{ID: "cccccccccccccccc", Reason: EndedReplaced, Until: issued.Add(time.Hour)}},
+		Removals:     []Removal{{Secret: "pat-dddddddddddddddd", UID: "s2", Until: issued.Add(time.Minute)}},
+	}
+}
+
+func mustSecret(t *testing.T, r *Record) *corev1.Secret {
+	t.Helper()
+	s, err := ToSecret(r, "records")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestEveryFieldSurvivesTheSecret(t *testing.T) {
+	secret := mustSecret(t, full())
+	got, err := FromSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(full(), got); diff != "" {
+		t.Error(diff)
+	}
+	var payload map[string]any
+	if err := json.Unmarshal(secret.Data["record"], &payload); err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{
+		"v", "resource", "user", "audiences", "scopes", "current", "pending", "previous", "authorizedAt", "ciphertext", "ended", "removals",
+	} {
+		if _, ok := payload[field]; !ok {
+			t.Errorf("the payload has no %q", field)
+		}
+	}
+	want := map[string]string{
+		"pat-operator.io/namespace": "team-a", "pat-operator.io/name": "my-pat", "velero.io/exclude-from-backup": "true",
+	}
+	if diff := cmp.Diff(want, secret.Labels); diff != "" {
+		t.Error(diff)
+	}
+	if secret.Type != "pat-operator.io/record" || secret.Name != "pat-8d2f7a1e-0000-4000-8000-000000000001" {
+		t.Errorf("type %s, name %s", secret.Type, secret.Name)
+	}
+}
+
+func TestDeepCopySharesNothing(t *testing.T) {
+	r := full()
+	c := r.DeepCopy()
+	if diff := cmp.Diff(r, c); diff != "" {
+		t.Fatal(diff)
+	}
+	c.User.Groups[0], c.Audiences[0], c.Scopes[0].Preset, c.Ended[0].ID, c.Removals[0].Secret = "x", "x", "x", "x", "x"
+	c.Current.Digest, c.Current.Delivery.Secret.TTLSeconds, c.Pending.Delivery.Recipients[0] = "x", 1, "x"
+	if diff := cmp.Diff(full(), r); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A record edited field by field is refused, and the error quotes nothing of it.
+func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
+	edit := func(f func(r map[string]any)) func(*corev1.Secret) {
+		return func(s *corev1.Secret) {
+			var r map[string]any
+			if err := json.Unmarshal(s.Data["record"], &r); err != nil {
+				panic(err)
+			}
+			f(r)
+			s.Data["record"], _ = json.Marshal(r)
+		}
+	}
+	in := func(r map[string]any, path ...string) map[string]any {
+		for _, p := range path {
+			r = r[p].(map[string]any)
+		}
+		return r
+	}
+	for name, tc := range map[string]struct {
+		edit func(*corev1.Secret)
+		want string
+	}{
+		"type":           {func(s *corev1.Secret) { s.Type = "Opaque" }, "type"},
+		"name":           {func(s *corev1.Secret) { s.Name = "pat-other" }, "resource.uid"},
+		"label":          {func(s *corev1.Secret) { s.Labels[LabelName] = "other" }, "labels"},
+		"second key":     {func(s *corev1.Secret) { s.Data["more"] = []byte("x") }, "one key"},
+		"no payload":     {func(s *corev1.Secret) { s.Data = nil }, "one key"},
+		"not JSON":       {func(s *corev1.Secret) { s.Data["record"] = []byte("{") }, "JSON"},
+		"trailing data":  {func(s *corev1.Secret) { s.Data["record"] = append(s.Data["record"], " {}"...) }, "JSON"},
+		"version none":   {edit(func(r map[string]any) { delete(r, "v") }), "v is not"},
+		"unknown field":  {edit(func(r map[string]any) { r["admin"] = true }), "unknown or repeated"},
+		"unknown nested": {edit(func(r map[string]any) { in(r, "current")["digest2"] = "x" }), "unknown or repeated"},
+		"other case":     {edit(func(r map[string]any) { r["Current"] = r["current"] }), "unknown or repeated"},
+		"repeated field": {func(s *corev1.Secret) {
+			s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":1`, `"v":1,"v":1`, 1))
+		}, "unknown or repeated"},
+		"wrong shape":              {edit(func(r map[string]any) { r["ended"] = "none" }), "shape"},
+		"resource.uid":             {edit(func(r map[string]any) { in(r, "resource")["uid"] = "other" }), "resource.uid"},
+		"resource.name":            {edit(func(r map[string]any) { in(r, "resource")["name"] = "other" }), "labels"},
+		"resource.namespace":       {edit(func(r map[string]any) { in(r, "resource")["namespace"] = "a\x00b" }), "resource"},
+		"user.username":            {edit(func(r map[string]any) { in(r, "user")["username"] = "" }), "user.username"},
+		"authorizedAt":             {edit(func(r map[string]any) { delete(r, "authorizedAt") }), "authorizedAt"},
+		"current.id":               {edit(func(r map[string]any) { in(r, "current")["id"] = "AAAA" }), "current.id"},
+		"current.digest":           {edit(func(r map[string]any) { in(r, "current")["digest"] = "deadbeef" }), "current.digest"},
+		"current.digest upper":     {edit(func(r map[string]any) { in(r, "current")["digest"] = strings.Repeat("AB", 32) }), "current.digest"},
+		"current.digest zero":      {edit(func(r map[string]any) { in(r, "current")["digest"] = strings.Repeat("0", 64) }), "current.digest"},
+		"current.digest erased":    {edit(func(r map[string]any) { delete(in(r, "current"), "digest") }), "current.digest"},
+		"current.source":           {edit(func(r map[string]any) { in(r, "current")["source"] = "holder" }), "current.source"},
+		"current.delivery":         {edit(func(r map[string]any) { delete(in(r, "current"), "delivery") }), "current.delivery"},
+		"current.ttlSeconds":       {edit(func(r map[string]any) { in(r, "current", "delivery", "secret")["ttlSeconds"] = 0 }), "ttlSeconds"},
+		"current.issuedAt":         {edit(func(r map[string]any) { delete(in(r, "current"), "issuedAt") }), "current.issuedAt"},
+		"current.expiresAt":        {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued }), "current.issuedAt and current.expiresAt"},
+		"current.expiresAt far":    {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued.AddDate(20, 0, 0) }), "3660 days"},
+		"an ended id with digest":  {edit(func(r map[string]any) { in(r, "previous")["digest"] = in(r, "current")["digest"] }), "previous.digest"},
+		"ids alike":                {edit(func(r map[string]any) { in(r, "pending")["id"] = in(r, "current")["id"] }), "share an id"},
+		"pending of the holder":    {edit(func(r map[string]any) { p := in(r, "pending"); p["source"] = "holder"; delete(p, "delivery") }), "pending"},
+		"ended id":                 {edit(func(r map[string]any) { r["ended"].([]any)[0].(map[string]any)["id"] = "x" }), "ended[0]"},
+		"ended reason":             {edit(func(r map[string]any) { r["ended"].([]any)[0].(map[string]any)["reason"] = "x" }), "ended[0].reason"},
+		"removal of what is other": {edit(func(r map[string]any) { r["removals"].([]any)[0].(map[string]any)["secret"] = "db" }), "removals[0]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := mustSecret(t, full())
+			tc.edit(s)
+			_, err := FromSecret(s)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("FromSecret: %v; want an error with %q", err, tc.want)
+			}
+			if strings.Contains(err.Error(), full().Current.Digest) || strings.Contains(err.Error(), "deadbeef") {
+				t.Errorf("the error quotes the record: %v", err)
+			}
+		})
+	}
+}
+
+func TestCase19_ANewerVersionIsToldApart(t *testing.T) {
+	s := mustSecret(t, full())
+	s.Data["record"] = []byte(`{"v":2,"whatever":{"comes":"next"}}`)
+	if _, err := FromSecret(s); !errors.Is(err, ErrTooNew) {
+		t.Errorf("FromSecret: %v; want ErrTooNew", err)
+	}
+}
+
+func TestARecordThatDoesNotAddUpIsNotWritten(t *testing.T) {
+	r := full()
+	r.Current.Digest = ""
+	if _, err := ToSecret(r, "records"); err == nil || !strings.Contains(err.Error(), "current.digest is empty") {
+		t.Errorf("ToSecret: %v", err)
+	}
+}
+
+func TestEndErasesTheDigestAndRemembersTheID(t *testing.T) {
+	r := full()
+	r.End(r.Current, EndedExpired)
+	if r.Current.Digest != "" || r.EndOf(r.Current.ID) == nil || !r.Knows(r.Current.ID) {
+		t.Errorf("digest %q, end %v", r.Current.Digest, r.EndOf(r.Current.ID))
+	}
+	r.End(r.Current, EndedRevoked)
+	if got := r.EndOf(r.Current.ID).Reason; got != EndedExpired {
+		t.Errorf("ended twice: %s; the first reason stands", got)
+	}
+	if _, err := ToSecret(r, "records"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCase25_NoFormatShowsARecord(t *testing.T) {
+	r := full()
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		if got := fmt.Sprintf(format, r) + fmt.Sprintf(format, r.Current); strings.Contains(got, r.Current.Digest) {
+			t.Errorf("%s prints the digest", format)
+		}
+	}
+}
+
+func FuzzCase19_FromSecret(f *testing.F) {
+	s, err := ToSecret(full(), "records")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(s.Data["record"])
+	f.Add([]byte(`{"v":1}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		in := s.DeepCopy()
+		in.Data["record"] = payload
+		r, err := FromSecret(in)
+		if err != nil {
+			return
+		}
+		// What is accepted is written back as what it is.
+		out, err := ToSecret(r, "records")
+		if err != nil {
+			t.Fatalf("accepted, and cannot be written: %v", err)
+		}
+		again, err := FromSecret(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, again); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

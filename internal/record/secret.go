@@ -1,0 +1,211 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+const (
+	// SecretType is the type of the Secret that holds a record.
+	SecretType corev1.SecretType = "pat-operator.io/record"
+	// LabelNamespace and LabelName lead from a record's Secret to its resource.
+	LabelNamespace = "pat-operator.io/namespace"
+	LabelName      = "pat-operator.io/name"
+	// LabelNoBackup keeps records out of Velero's backups: a restored one would bring revoked tokens back.
+	LabelNoBackup = "velero.io/exclude-from-backup"
+
+	payloadKey = "record"
+	namePrefix = "pat-"
+	// maxLife is the longest life that spec can ask for, 3660 days.
+	maxLife = 3660 * 24 * time.Hour
+)
+
+// ErrTooNew: a newer version of this program wrote the record; it is to be left untouched.
+var ErrTooNew = errors.New("written by a newer version of the operator")
+
+// SecretName is the name of the Secret that holds the record of the resource with this UID.
+func SecretName(uid types.UID) string { return namePrefix + string(uid) }
+
+// ToSecret writes a record as its Secret, without a resourceVersion.
+func ToSecret(r *Record, namespace string) (*corev1.Secret, error) {
+	if err := r.validate(); err != nil {
+		return nil, fmt.Errorf("refusing to write the %v: %w", r, err)
+	}
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the %v: %w", r, err)
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      SecretName(r.Resource.UID),
+			Labels: map[string]string{
+				LabelNamespace: r.Resource.Namespace,
+				LabelName:      r.Resource.Name,
+				LabelNoBackup:  "true",
+			},
+		},
+		Type: SecretType,
+		Data: map[string][]byte{payloadKey: payload},
+	}, nil
+}
+
+// FromSecret reads a record and checks that it adds up. The error says which part does not, and quotes none of it.
+func FromSecret(s *corev1.Secret) (*Record, error) {
+	if s.Type != SecretType {
+		return nil, fmt.Errorf("its type is not %s", SecretType)
+	}
+	payload, ok := s.Data[payloadKey]
+	if !ok || len(s.Data) != 1 {
+		return nil, fmt.Errorf("its data is not the one key %q", payloadKey)
+	}
+	// The version first: a newer payload may look like anything.
+	var version struct {
+		V int `json:"v"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(payload, &version); err != nil {
+		return nil, errors.New("its payload is not a JSON object with a version")
+	}
+	if version.V > Version {
+		return nil, ErrTooNew
+	}
+	var r Record
+	strict, err := kjson.UnmarshalStrict(payload, &r)
+	if err != nil {
+		return nil, errors.New("its payload does not have a record's shape")
+	}
+	if len(strict) > 0 {
+		return nil, errors.New("its payload has unknown or repeated fields")
+	}
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.Name != SecretName(r.Resource.UID):
+		return nil, errors.New("resource.uid is not that of its Secret's name")
+	case s.Labels[LabelNamespace] != r.Resource.Namespace, s.Labels[LabelName] != r.Resource.Name:
+		return nil, errors.New("resource.namespace and resource.name are not those of its Secret's labels")
+	}
+	return &r, nil
+}
+
+// validate checks that the parts of a record add up.
+func (r *Record) validate() error {
+	if r.V != Version {
+		return fmt.Errorf("v is not %d", Version)
+	}
+	if len(validation.IsDNS1123Label(r.Resource.Namespace)) > 0 || len(r.Resource.Name) > validation.DNS1123LabelMaxLength ||
+		len(validation.IsDNS1123Subdomain(r.Resource.Name)) > 0 || r.Resource.UID == "" {
+		return errors.New("resource is not the namespace, name and uid of a PersonalAccessToken")
+	}
+	if r.User.Username == "" {
+		return errors.New("user.username is empty")
+	}
+	if r.AuthorizedAt.IsZero() {
+		return errors.New("authorizedAt is missing")
+	}
+	if len(r.Ended) > MaxEnded {
+		return fmt.Errorf("ended has more than %d entries", MaxEnded)
+	}
+	ended := map[string]bool{}
+	for i, e := range r.Ended {
+		if !token.ValidID(e.ID) || ended[e.ID] || e.Until.IsZero() {
+			return fmt.Errorf("ended[%d] is not an id of its own with an until", i)
+		}
+		switch e.Reason {
+		case EndedExpired, EndedRevoked, EndedReplaced, EndedDeleted:
+		default:
+			return fmt.Errorf("ended[%d].reason is unknown", i)
+		}
+		ended[e.ID] = true
+	}
+	for i, rm := range r.Removals {
+		if id, ok := strings.CutPrefix(rm.Secret, namePrefix); !ok || !token.ValidID(id) || rm.Until.IsZero() {
+			return fmt.Errorf("removals[%d] is not a delivery Secret with an until", i)
+		}
+	}
+	seen := map[string]bool{}
+	for field, t := range map[string]*Token{"current": r.Current, "pending": r.Pending, "previous": r.Previous} {
+		if t == nil {
+			continue
+		}
+		if seen[t.ID] {
+			return errors.New("current, pending and previous share an id")
+		}
+		seen[t.ID] = true
+		if err := t.validate(field, ended[t.ID]); err != nil {
+			return err
+		}
+	}
+	if r.Pending != nil && (r.Pending.Source != SourceOperator || ended[r.Pending.ID]) {
+		return errors.New("pending is not a token that the operator is making")
+	}
+	return nil
+}
+
+func (t *Token) validate(field string, ended bool) error {
+	if !token.ValidID(t.ID) {
+		return fmt.Errorf("%s.id is not an id", field)
+	}
+	if t.Digest == "" && !ended {
+		return fmt.Errorf("%s.digest is empty and its id has not ended", field)
+	}
+	if t.Digest != "" {
+		if d, err := token.ParseDigest(t.Digest); err != nil || d.IsZero() || ended {
+			return fmt.Errorf("%s.digest is not a digest, or is kept though its id has ended", field)
+		}
+	}
+	switch {
+	case t.Source == SourceHolder && t.Delivery == nil:
+	case t.Source == SourceOperator && t.Delivery != nil && (t.Delivery.Secret != nil) != (len(t.Delivery.Recipients) > 0):
+	default:
+		return fmt.Errorf("%s.source and %s.delivery do not go together", field, field)
+	}
+	if t.Delivery != nil && t.Delivery.Secret != nil && t.Delivery.Secret.TTLSeconds <= 0 {
+		return fmt.Errorf("%s.delivery.secret.ttlSeconds is not positive", field)
+	}
+	if t.IssuedAt.IsZero() || !t.ExpiresAt.After(t.IssuedAt) || t.ExpiresAt.Sub(t.IssuedAt) > maxLife {
+		return fmt.Errorf("%s.issuedAt and %s.expiresAt are not a life of at most 3660 days", field, field)
+	}
+	return nil
+}
+
+// DeliveryOf is how spec asks for a token that the operator makes to be delivered, its defaults filled in.
+func DeliveryOf(spec *v1alpha1.PersonalAccessTokenSpec) *Delivery {
+	if spec.Delivery != nil && len(spec.Delivery.Recipients) > 0 {
+		return &Delivery{Recipients: append([]string(nil), spec.Delivery.Recipients...)}
+	}
+	ttl := int32(v1alpha1.DefaultDeliveryTTLSeconds)
+	if spec.Delivery != nil && spec.Delivery.Secret != nil && spec.Delivery.Secret.TTLSeconds != nil {
+		ttl = *spec.Delivery.Secret.TTLSeconds
+	}
+	return &Delivery{Secret: &SecretDelivery{TTLSeconds: ttl}}
+}

@@ -1,0 +1,201 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package verifier
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// maxDays is the longest life that the schema lets spec ask for.
+const maxDays = 3660
+
+// claim is what one resource says of one id. It is never written to after it was published.
+type claim struct {
+	// ended: the id is over for good and its digest erased.
+	ended bool
+	// digest is zero, and matches nothing, where the token has not been issued yet.
+	digest token.Digest
+	// deleting: the resource is marked deleted, so the token is over for good.
+	deleting bool
+	// withheld is why the token is not honoured now; empty where it is.
+	withheld  Reason
+	expiresAt time.Time
+
+	namespace, name                string
+	user                           *v1alpha1.UserInfo
+	recordAudiences, specAudiences []string
+}
+
+// idClaim is a claim and the id that it is published under.
+type idClaim struct {
+	id string
+	*claim
+}
+
+// recordFacts are what verification needs of a record.
+type recordFacts struct {
+	resource  record.Resource
+	user      *v1alpha1.UserInfo
+	audiences []string
+	// account is the service account that the user is; zero for everybody else.
+	account types.NamespacedName
+	// withheld is what in the record itself keeps its tokens from being honoured.
+	withheld Reason
+	tokens   []tokenFacts
+	pending  string
+	ended    []string
+}
+
+// tokenFacts are what verification needs of a token that was issued and has not ended.
+type tokenFacts struct {
+	id                  string
+	digest              token.Digest
+	issuedAt, expiresAt time.Time
+}
+
+// resourceFacts are what verification needs of a PersonalAccessToken. They share spec with the object.
+type resourceFacts struct {
+	key      types.NamespacedName
+	uid      types.UID
+	deleting bool
+	spec     *v1alpha1.PersonalAccessTokenSpec
+}
+
+func factsOfRecord(r *record.Record) *recordFacts {
+	f := &recordFacts{resource: r.Resource, user: &r.User, audiences: r.Audiences}
+	account, isAccount := identity.ServiceAccount(r.User.Username)
+	f.account = account
+	switch {
+	case r.Tombstone():
+		f.withheld = ReasonTombstone
+	case len(identity.Check(field.NewPath("user"), &r.User)) > 0, isAccount && r.User.UID == "":
+		f.withheld = ReasonUserRefused
+	case len(r.Scopes) > 0:
+		f.withheld = ReasonScoped
+	}
+	for _, e := range r.Ended {
+		f.ended = append(f.ended, e.ID)
+	}
+	for _, t := range []*record.Token{r.Current, r.Previous} {
+		if t == nil || r.EndOf(t.ID) != nil {
+			continue
+		}
+		// A digest that does not parse stays zero and matches nothing.
+		digest, _ := token.ParseDigest(t.Digest)
+		f.tokens = append(f.tokens, tokenFacts{id: t.ID, digest: digest, issuedAt: t.IssuedAt, expiresAt: t.ExpiresAt})
+	}
+	if r.Pending != nil && r.EndOf(r.Pending.ID) == nil {
+		f.pending = r.Pending.ID
+	}
+	return f
+}
+
+// knows tells whether an id is, or ever was, a token of the record.
+func (f *recordFacts) knows(id string) bool {
+	if f == nil {
+		return false
+	}
+	for i := range f.tokens {
+		if f.tokens[i].id == id {
+			return true
+		}
+	}
+	for _, e := range f.ended {
+		if e == id {
+			return true
+		}
+	}
+	return f.pending == id
+}
+
+// join makes the claims of one resource from its record and itself, of which either may not have been seen.
+func join(r *recordFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) []idClaim {
+	var claims []idClaim
+	if r != nil {
+		if len(r.ended) > 0 {
+			over := &claim{ended: true}
+			for _, id := range r.ended {
+				claims = append(claims, idClaim{id: id, claim: over})
+			}
+		}
+		if r.pending != "" {
+			claims = append(claims, idClaim{id: r.pending, claim: &claim{}})
+		}
+		for i := range r.tokens {
+			claims = append(claims, idClaim{id: r.tokens[i].id, claim: joinToken(r, &r.tokens[i], pat, accounts)})
+		}
+	}
+	// A holder's own token, before its record has been seen: without this an id that has ended in somebody else's resource
+	// would be refused for good here too.
+	if pat != nil && pat.spec.Token != nil && token.ValidID(pat.spec.Token.ID) && !r.knows(pat.spec.Token.ID) {
+		claims = append(claims, idClaim{id: pat.spec.Token.ID, claim: &claim{}})
+	}
+	return claims
+}
+
+func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) *claim {
+	c := &claim{
+		digest:          t.digest,
+		expiresAt:       t.expiresAt,
+		namespace:       r.resource.Namespace,
+		name:            r.resource.Name,
+		user:            r.user,
+		recordAudiences: r.audiences,
+	}
+	if pat == nil || (record.Resource{Namespace: pat.key.Namespace, Name: pat.key.Name, UID: pat.uid}) != r.resource {
+		c.withheld = ReasonResourceNotSeen
+		return c
+	}
+	c.deleting = pat.deleting
+	c.specAudiences = pat.spec.Audiences
+	if end := specEnd(pat.spec, t.issuedAt); end.Before(c.expiresAt) {
+		c.expiresAt = end
+	}
+	switch {
+	case r.withheld != "":
+		c.withheld = r.withheld
+	case len(pat.spec.Scopes) > 0:
+		c.withheld = ReasonScoped
+	case pat.spec.User == nil || !identity.Equal(pat.spec.User, r.user):
+		c.withheld = ReasonUserChanged
+	case r.account.Name != "" && string(accounts[r.account]) != r.user.UID:
+		c.withheld = ReasonOwnerNotSeen
+	case pat.spec.Suspend:
+		c.withheld = ReasonSuspended
+	}
+	return c
+}
+
+// specEnd is when spec, as it reads now, lets a token end that was issued at a time.
+func specEnd(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
+	days := time.Duration(v1alpha1.DefaultExpiresInDays)
+	switch {
+	case spec.ExpiresAt != nil:
+		return spec.ExpiresAt.Time
+	case spec.ExpiresInDays != nil:
+		days = time.Duration(min(*spec.ExpiresInDays, maxDays))
+	}
+	return issuedAt.Add(days * 24 * time.Hour)
+}

@@ -1,0 +1,337 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package verifier
+
+import (
+	"errors"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+const shardCount = 64
+
+var refusedRecords = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "pat_operator_verifier_records_refused_total",
+	Help: "Changes of a record that the verifier refused because it does not add up.",
+})
+
+func init() { metrics.Registry.MustRegister(refusedRecords) }
+
+// Index is every token that any record or resource speaks of, by id. The event methods may be called from several
+// goroutines, those of one feed in the order of its events; objects given to them must not be written to afterwards.
+type Index struct {
+	log  logr.Logger
+	seed maphash.Seed
+
+	// mu is held by writers only.
+	mu sync.Mutex
+	// entries are keyed by the name of the record's Secret, which holds the resource's UID.
+	entries map[string]*entry
+	// resources leads from a resource to its entry: a watch that missed events may show another UID under the name.
+	resources map[types.NamespacedName]string
+	accounts  map[types.NamespacedName]types.UID
+	// owned are the entries whose user is a service account.
+	owned map[types.NamespacedName]map[string]struct{}
+
+	shards [shardCount]shard
+
+	own    atomic.Pointer[[]string]
+	synced atomic.Bool
+	feeds  atomic.Pointer[[]func() bool]
+}
+
+// entry is what is known under one UID.
+type entry struct {
+	record   *recordFacts
+	resource *resourceFacts
+	// refused names the change of the record that was last refused, so that it is reported once.
+	refused   refusal
+	published []idClaim
+}
+
+type refusal struct{ resourceVersion, reason string }
+
+type shard struct {
+	mu sync.RWMutex
+	// ids holds slices that are replaced, never written to.
+	ids map[tokenID][]*claim
+}
+
+type tokenID [token.IDLength]byte
+
+// NewIndex returns an empty index, which says NotReady until its feeds have synced and its audiences are known.
+func NewIndex(log logr.Logger) *Index {
+	x := &Index{
+		log:       log,
+		seed:      maphash.MakeSeed(),
+		entries:   map[string]*entry{},
+		resources: map[types.NamespacedName]string{},
+		accounts:  map[types.NamespacedName]types.UID{},
+		owned:     map[types.NamespacedName]map[string]struct{}{},
+	}
+	for i := range x.shards {
+		x.shards[i].ids = map[tokenID][]*claim{}
+	}
+	return x
+}
+
+// SetRecord takes a Secret of the records namespace. One that is no record, is marked deleted or does not add up leaves
+// no token of a former version honoured.
+func (x *Index) SetRecord(secret *corev1.Secret) {
+	if secret.Type != record.SecretType || secret.DeletionTimestamp != nil {
+		x.DeleteRecord(secret.Name)
+		return
+	}
+	r, err := record.FromSecret(secret)
+
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.entry(secret.Name)
+	x.disown(secret.Name, e)
+	if err != nil {
+		e.record = nil
+		if change := (refusal{secret.ResourceVersion, err.Error()}); change != e.refused {
+			e.refused = change
+			refusedRecords.Inc()
+			x.log.Info("Refusing a record that does not add up; its tokens are not honoured",
+				"secret", secret.Name, "resourceVersion", secret.ResourceVersion, "reason", err.Error())
+		}
+		x.rejoin(secret.Name, e)
+		return
+	}
+	e.record, e.refused = factsOfRecord(r), refusal{}
+	if account := e.record.account; account.Name != "" {
+		if x.owned[account] == nil {
+			x.owned[account] = map[string]struct{}{}
+		}
+		x.owned[account][secret.Name] = struct{}{}
+	}
+	x.rejoin(secret.Name, e)
+}
+
+// DeleteRecord forgets the record in the Secret of this name.
+func (x *Index) DeleteRecord(secretName string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.entries[secretName]
+	if !ok {
+		return
+	}
+	x.disown(secretName, e)
+	e.record, e.refused = nil, refusal{}
+	x.rejoin(secretName, e)
+}
+
+// SetResource takes a PersonalAccessToken. Its status is not looked at.
+func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
+	key := types.NamespacedName{Namespace: pat.Namespace, Name: pat.Name}
+	name := record.SecretName(pat.UID)
+
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if former, ok := x.resources[key]; ok && former != name {
+		x.dropResource(former)
+	}
+	x.resources[key] = name
+	e := x.entry(name)
+	e.resource = &resourceFacts{key: key, uid: pat.UID, deleting: pat.DeletionTimestamp != nil, spec: &pat.Spec}
+	x.rejoin(name, e)
+}
+
+// DeleteResource forgets a PersonalAccessToken, whatever its UID.
+func (x *Index) DeleteResource(namespace, name string) {
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if former, ok := x.resources[key]; ok {
+		delete(x.resources, key)
+		x.dropResource(former)
+	}
+}
+
+// SetServiceAccount takes the UID of a service account.
+func (x *Index) SetServiceAccount(namespace, name string, uid types.UID) {
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.accounts[key] == uid {
+		return
+	}
+	x.accounts[key] = uid
+	x.rejoinOwned(key)
+}
+
+// DeleteServiceAccount forgets a service account, whatever its UID.
+func (x *Index) DeleteServiceAccount(namespace, name string) {
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.accounts, key)
+	x.rejoinOwned(key)
+}
+
+// SetAPIAudiences says which audiences are the API server's own; an empty list changes nothing.
+func (x *Index) SetAPIAudiences(audiences []string) {
+	own := slices.DeleteFunc(slices.Clone(audiences), func(a string) bool { return a == "" })
+	if len(own) > 0 {
+		x.own.Store(&own)
+	}
+}
+
+// MarkSynced says that every feed has delivered what there was when it started.
+func (x *Index) MarkSynced() { x.synced.Store(true) }
+
+// HasSynced tells whether every feed has delivered what there was when it started.
+func (x *Index) HasSynced() bool {
+	if x.synced.Load() {
+		return true
+	}
+	feeds := x.feeds.Load()
+	if feeds == nil {
+		return false
+	}
+	for _, hasSynced := range *feeds {
+		if !hasSynced() {
+			return false
+		}
+	}
+	x.synced.Store(true)
+	return true
+}
+
+// Ready says what Verify waits for, or nil.
+func (x *Index) Ready() error {
+	switch {
+	case !x.HasSynced():
+		return errors.New("the verifier's feeds have not synced")
+	case len(x.apiAudiences()) == 0:
+		return errors.New("the API server's audiences are not known")
+	}
+	return nil
+}
+
+func (x *Index) apiAudiences() []string {
+	if own := x.own.Load(); own != nil {
+		return *own
+	}
+	return nil
+}
+
+// lookup returns the claims of an id; they and the slice are shared.
+func (x *Index) lookup(id string) []*claim {
+	s := x.shard(id)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.ids[tokenID([]byte(id))]
+}
+
+func (x *Index) shard(id string) *shard {
+	return &x.shards[maphash.String(x.seed, id)%shardCount]
+}
+
+func (x *Index) entry(name string) *entry {
+	e, ok := x.entries[name]
+	if !ok {
+		e = &entry{}
+		x.entries[name] = e
+	}
+	return e
+}
+
+func (x *Index) dropResource(name string) {
+	if e, ok := x.entries[name]; ok {
+		e.resource = nil
+		x.rejoin(name, e)
+	}
+}
+
+func (x *Index) disown(name string, e *entry) {
+	if e.record == nil {
+		return
+	}
+	account := e.record.account
+	delete(x.owned[account], name)
+	if len(x.owned[account]) == 0 {
+		delete(x.owned, account)
+	}
+}
+
+func (x *Index) rejoinOwned(account types.NamespacedName) {
+	for name := range x.owned[account] {
+		x.rejoin(name, x.entries[name])
+	}
+}
+
+// rejoin publishes what an entry now claims, and forgets an entry of which nothing is left.
+func (x *Index) rejoin(name string, e *entry) {
+	next := join(e.record, e.resource, x.accounts)
+	for _, old := range e.published {
+		if claimOf(next, old.id) == nil {
+			x.replace(old.id, old.claim, nil)
+		}
+	}
+	for _, c := range next {
+		x.replace(c.id, claimOf(e.published, c.id), c.claim)
+	}
+	e.published = next
+	if e.record == nil && e.resource == nil && e.refused == (refusal{}) {
+		delete(x.entries, name)
+	}
+}
+
+func claimOf(claims []idClaim, id string) *claim {
+	for _, c := range claims {
+		if c.id == id {
+			return c.claim
+		}
+	}
+	return nil
+}
+
+// replace puts one claim of an id in the place of another, either of which may be nil, in one step for readers.
+func (x *Index) replace(id string, old, next *claim) {
+	key := tokenID([]byte(id))
+	s := x.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	claims := make([]*claim, 0, len(s.ids[key])+1)
+	for _, c := range s.ids[key] {
+		if c != old {
+			claims = append(claims, c)
+		}
+	}
+	if next != nil {
+		claims = append(claims, next)
+	}
+	if len(claims) == 0 {
+		delete(s.ids, key)
+		return
+	}
+	s.ids[key] = claims
+}

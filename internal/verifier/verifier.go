@@ -1,0 +1,183 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package verifier decides whether a bearer token is honoured now, from memory alone.
+//
+// An Index joins three feeds, which are records, PersonalAccessTokens and the UIDs of service accounts, into immutable
+// claims by the token's public id. Verify only reads them: it never asks the API server, and the number of digests that
+// it computes is bounded by the number of resources that claim the one id. The package knows nothing of HTTP.
+package verifier
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// Verdict is what Verify says of a token.
+type Verdict int
+
+const (
+	// NotReady: this replica does not know enough to say anything; another one may.
+	NotReady Verdict = iota
+	// Authenticated: the token is honoured, for the audiences that the Result names.
+	Authenticated
+	// Refused: no, and it will stay so: not a token of ours, ended for good, or not for this audience. It may be cached.
+	Refused
+	// Unknown: not now, and the next watch event may change that. It must not be cached.
+	Unknown
+)
+
+// String is the verdict as metrics and logs name it.
+func (v Verdict) String() string {
+	switch v {
+	case Authenticated:
+		return "authenticated"
+	case Refused:
+		return "refused"
+	case Unknown:
+		return "unknown"
+	case NotReady:
+	}
+	return "not_ready"
+}
+
+// Reason says why, for logs and metrics; it is not for whoever presented the token.
+type Reason string
+
+// Reasons of a Result.
+const (
+	ReasonHonoured        Reason = "Honoured"
+	ReasonNotReady        Reason = "NotReady"
+	ReasonForeign         Reason = "Foreign"
+	ReasonEnded           Reason = "Ended"
+	ReasonExpired         Reason = "Expired"
+	ReasonDeleting        Reason = "ResourceDeleting"
+	ReasonAudience        Reason = "Audience"
+	ReasonUnknownID       Reason = "UnknownID"
+	ReasonNoMatch         Reason = "NoMatch"
+	ReasonResourceNotSeen Reason = "ResourceNotSeen"
+	ReasonOwnerNotSeen    Reason = "OwnerNotSeen"
+	ReasonUserRefused     Reason = "UserRefused"
+	ReasonUserChanged     Reason = "UserChanged"
+	ReasonScoped          Reason = "Scoped"
+	ReasonTombstone       Reason = "Tombstone"
+	ReasonSuspended       Reason = "Suspended"
+)
+
+// Result is the answer about one token. Its slices and maps are shared with the index and must not be written to.
+type Result struct {
+	Verdict Verdict
+	Reason  Reason
+	// ID is the token's public id, wherever the token is well-formed and the index ready.
+	ID string
+	// Audiences, in a yes, are those asked for that the token is valid for, and never empty. In an Unknown they are those
+	// asked for: kube-apiserver loses an error whose audiences miss its own.
+	Audiences []string
+
+	// User, Namespace, Name and ExpiresAt are set where the verdict is Authenticated.
+	User      v1alpha1.UserInfo
+	Namespace string
+	Name      string
+	ExpiresAt time.Time
+}
+
+// Verify says whether a bearer token is honoured at a time for any of the audiences; none stand for the API server's own.
+//
+// An id is public, so anybody can claim somebody else's in a resource of his own. A live claim whose digest matches
+// therefore wins over every other, and nothing but a matching digest, or every claim of the id having ended, makes a no
+// that may be cached. What has ended keeps no digest, so it is told by its id alone.
+func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
+	id, err := token.Parse(bearer)
+	if err != nil {
+		return Result{Verdict: Refused, Reason: ReasonForeign}
+	}
+	own := x.apiAudiences()
+	if len(own) == 0 || !x.HasSynced() {
+		return Result{Verdict: NotReady, Reason: ReasonNotReady, ID: id}
+	}
+	if len(audiences) == 0 {
+		audiences = own
+	}
+	claims := x.lookup(id)
+	if len(claims) == 0 {
+		return Result{Verdict: Unknown, Reason: ReasonUnknownID, ID: id, Audiences: audiences}
+	}
+	result := Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
+	matched := false
+	for _, c := range claims {
+		if c.ended {
+			continue
+		}
+		if c.digest.IsZero() || !c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
+			if !matched {
+				result = Result{Verdict: Unknown, Reason: ReasonNoMatch, ID: id, Audiences: audiences}
+			}
+			continue
+		}
+		r := c.answer(id, audiences, own, now)
+		if r.Verdict == Authenticated {
+			return r
+		}
+		// Two claims match when a resource was re-created with the digest of the one before it; the answer that is not
+		// cached is the safe one.
+		if !matched || r.Verdict == Unknown {
+			result, matched = r, true
+		}
+	}
+	return result
+}
+
+// answer is what a claim says to the token that it holds the digest of.
+func (c *claim) answer(id string, audiences, own []string, now time.Time) Result {
+	switch {
+	case c.deleting:
+		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id}
+	case !now.Before(c.expiresAt):
+		return Result{Verdict: Refused, Reason: ReasonExpired, ID: id}
+	case c.withheld != "":
+		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences}
+	}
+	var granted []string
+	for _, audience := range audiences {
+		if allows(c.recordAudiences, own, audience) && allows(c.specAudiences, own, audience) {
+			granted = append(granted, audience)
+		}
+	}
+	if len(granted) == 0 {
+		return Result{Verdict: Refused, Reason: ReasonAudience, ID: id}
+	}
+	return Result{
+		Verdict:   Authenticated,
+		Reason:    ReasonHonoured,
+		ID:        id,
+		Audiences: granted,
+		User:      *c.user,
+		Namespace: c.namespace,
+		Name:      c.name,
+		ExpiresAt: c.expiresAt,
+	}
+}
+
+// allows tells whether a list of audiences holds one; an empty list stands for the API server's own.
+func allows(list, own []string, audience string) bool {
+	if len(list) == 0 {
+		list = own
+	}
+	return slices.Contains(list, audience)
+}

@@ -1,0 +1,363 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package verifier
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { p.resource.Spec.User.Groups = []string{"ops", "dev"} })
+	got := newIndex(t, p).Verify(p.bearer, nil, start)
+	want := Result{
+		Verdict: Authenticated, Reason: ReasonHonoured, ID: p.id(), Audiences: []string{apiAudience},
+		User: p.record.User, Namespace: "team-a", Name: "ci", ExpiresAt: start.Add(90 * 24 * time.Hour),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Verify (-want +got):\n%s", diff)
+	}
+}
+
+func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	x := newIndex(t)
+	x.synced.Store(false)
+	p.set(t, x)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	want(t, x, "eyJhbGciOi", start, Refused, ReasonForeign)
+	if x.Ready() == nil {
+		t.Error("ready without having synced")
+	}
+	x.MarkSynced()
+	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+
+	x.own.Store(nil)
+	x.SetAPIAudiences([]string{""})
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	if x.Ready() == nil {
+		t.Error("ready without audiences")
+	}
+}
+
+func TestAudiencesAreAllowedByRecordAndSpec(t *testing.T) {
+	const other = "other"
+	for name, tc := range map[string]struct {
+		record, spec, asked, want []string
+	}{
+		"all empty":                  {want: []string{apiAudience}},
+		"own asked for":              {asked: []string{apiAudience}, want: []string{apiAudience}},
+		"own and another asked for":  {asked: []string{other, apiAudience}, want: []string{apiAudience}},
+		"another asked for":          {asked: []string{other}},
+		"token for another":          {record: []string{other}, spec: []string{other}},
+		"token for another, asked":   {record: []string{other}, spec: []string{other}, asked: []string{other}, want: []string{other}},
+		"token for both, none asked": {record: []string{other, apiAudience}, spec: []string{other, apiAudience}, want: []string{apiAudience}},
+		"spec narrowed":              {record: []string{"a", "b"}, spec: []string{"b"}, asked: []string{"a", "b"}, want: []string{"b"}},
+		"spec widened":               {record: []string{"a"}, spec: []string{"a", "b"}, asked: []string{"b"}},
+		"spec emptied":               {record: []string{"a"}, asked: []string{"a", apiAudience}},
+		"spec narrowed to own":       {spec: []string{apiAudience}, asked: []string{"a", apiAudience}, want: []string{apiAudience}},
+		"spec set, record for own":   {spec: []string{other}, asked: []string{other}},
+		"the empty audience":         {asked: []string{""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPAT(t, "team-a", "ci", "uid-1")
+			p.record.Audiences, p.resource.Spec.Audiences = tc.record, tc.spec
+			got := newIndex(t, p).Verify(p.bearer, tc.asked, start)
+			verdict := Authenticated
+			if tc.want == nil {
+				verdict = Refused
+			}
+			if got.Verdict != verdict {
+				t.Errorf("verdict %s/%s, want %s", got.Verdict, got.Reason, verdict)
+			}
+			if diff := cmp.Diff(tc.want, got.Audiences); diff != "" {
+				t.Errorf("audiences (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCase15_KindsOfNo(t *testing.T) {
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	_, strange := newToken(t)
+	for name, tc := range map[string]struct {
+		mod     func(*pat)
+		after   func(*Index, *pat)
+		bearer  string
+		now     time.Time
+		verdict Verdict
+		reason  Reason
+	}{
+		"active":           {verdict: Authenticated, reason: ReasonHonoured},
+		"foreign":          {bearer: "eyJhbGciOiJSUzI1NiJ9.e30.x", verdict: Refused, reason: ReasonForeign},
+		"malformed":        {bearer: strange[:73], verdict: Refused, reason: ReasonForeign},
+		"never issued":     {bearer: strange, verdict: Unknown, reason: ReasonUnknownID},
+		"record not seen":  {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()) }, verdict: Unknown, reason: ReasonUnknownID},
+		"nothing seen yet": {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()); x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: ReasonUnknownID},
+		"resource not seen": {
+			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: ReasonResourceNotSeen},
+		"suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, verdict: Unknown, reason: ReasonSuspended},
+		"pending": {mod: func(p *pat) { p.record.Pending, p.record.Current = p.record.Current, nil },
+			verdict: Unknown, reason: ReasonNoMatch},
+		"another secret under the id": {mod: func(p *pat) { p.record.Current.Digest = token.NewDigest("team-a", "ci", "x").Hex() },
+			verdict: Unknown, reason: ReasonNoMatch},
+		"user changed": {mod: func(p *pat) { p.resource.Spec.User.Groups = []string{"dev"} }, verdict: Unknown, reason: ReasonUserChanged},
+		"user gone":    {mod: func(p *pat) { p.resource.Spec.User = nil }, verdict: Unknown, reason: ReasonUserChanged},
+		"scoped by record": {mod: func(p *pat) { p.record.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
+			verdict: Unknown, reason: ReasonScoped},
+		"scoped by spec": {mod: func(p *pat) { p.resource.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
+			verdict: Unknown, reason: ReasonScoped},
+		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: ReasonOwnerNotSeen},
+		"expired by the clock": {now: at(90 * 24 * time.Hour), verdict: Refused, reason: ReasonExpired},
+		"expired, and suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, now: at(91 * 24 * time.Hour),
+			verdict: Refused, reason: ReasonExpired},
+		"expired by the record": {mod: func(p *pat) { p.end(record.EndedExpired) }, verdict: Refused, reason: ReasonEnded},
+		"revoked":               {mod: func(p *pat) { p.end(record.EndedRevoked) }, verdict: Refused, reason: ReasonEnded},
+		"tombstone": {mod: func(p *pat) { p.end(record.EndedDeleted) },
+			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Refused, reason: ReasonEnded},
+		"resource marked deleted": {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} },
+			verdict: Refused, reason: ReasonDeleting},
+		"record of another type": {after: func(x *Index, p *pat) {
+			s := p.secret(t)
+			s.Type = corev1.SecretTypeOpaque
+			x.SetRecord(s)
+		}, verdict: Unknown, reason: ReasonUnknownID},
+		"record marked deleted": {after: func(x *Index, p *pat) {
+			s := p.secret(t)
+			s.DeletionTimestamp = &metav1.Time{Time: start}
+			x.SetRecord(s)
+		}, verdict: Unknown, reason: ReasonUnknownID},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPAT(t, "team-a", "ci", "uid-1")
+			if tc.mod != nil {
+				tc.mod(p)
+			}
+			x := newIndex(t, p)
+			if tc.after != nil {
+				tc.after(x, p)
+			}
+			if tc.bearer == "" {
+				tc.bearer = p.bearer
+			}
+			if tc.now.IsZero() {
+				tc.now = start
+			}
+			want(t, x, tc.bearer, tc.now, tc.verdict, tc.reason)
+			// An error keeps whatever audiences were asked for, so that kube-apiserver does not turn it into a cached no.
+			asked := []string{"vault", apiAudience}
+			if r := x.Verify(tc.bearer, asked, tc.now); r.Verdict == Unknown {
+				if diff := cmp.Diff(asked, r.Audiences); diff != "" {
+					t.Errorf("audiences of an error (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestCase15_FirstUseIsNeverPoisoned(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	p.record.Pending, p.record.Current = p.record.Current, nil
+	x := newIndex(t)
+	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	x.SetResource(p.resource.DeepCopy())
+	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	x.SetRecord(p.secret(t))
+	want(t, x, p.bearer, start, Unknown, ReasonNoMatch)
+	p.record.Pending, p.record.Current = nil, p.record.Pending
+	x.SetRecord(p.secret(t))
+	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+}
+
+func TestCase06_ForbiddenUserInRecordIsRefused(t *testing.T) {
+	for name, mod := range map[string]func(*v1alpha1.UserInfo){
+		"system:masters":    func(u *v1alpha1.UserInfo) { u.Groups = append(u.Groups, "system:masters") },
+		"system:nodes":      func(u *v1alpha1.UserInfo) { u.Groups = append(u.Groups, "system:nodes") },
+		"a node":            func(u *v1alpha1.UserInfo) { u.Username = "system:node:n1" },
+		"anonymous":         func(u *v1alpha1.UserInfo) { u.Username = "system:anonymous" },
+		"kube-proxy":        func(u *v1alpha1.UserInfo) { u.Username = "system:kube-proxy" },
+		"half an account":   func(u *v1alpha1.UserInfo) { u.Username = "system:serviceaccount:team-a" },
+		"account and more":  func(u *v1alpha1.UserInfo) { u.Username = "system:serviceaccount:team-a:bot:x" },
+		"account of no UID": func(u *v1alpha1.UserInfo) { u.Username, u.UID = "system:serviceaccount:team-a:bot", "" },
+		"an empty group":    func(u *v1alpha1.UserInfo) { u.Groups = append(u.Groups, "") },
+		"our own extra":     func(u *v1alpha1.UserInfo) { u.Extra["pat-operator.io/scoped"] = v1alpha1.ExtraValue{"x"} },
+		"a credential's key": func(u *v1alpha1.UserInfo) {
+			u.Extra["authentication.kubernetes.io/credential-id"] = v1alpha1.ExtraValue{"x"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPAT(t, "team-a", "ci", "uid-1")
+			mod(&p.record.User)
+			mod(p.resource.Spec.User)
+			x := newIndex(t, p)
+			x.SetServiceAccount("team-a", "bot", "u-1")
+			want(t, x, p.bearer, start, Unknown, ReasonUserRefused)
+		})
+	}
+}
+
+func TestCase14_ExpiryIsByTheClock(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	x := newIndex(t, p)
+	end := start.Add(90 * 24 * time.Hour)
+	want(t, x, p.bearer, end.Add(-1), Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, end, Refused, ReasonExpired)
+
+	// Stepped back before anybody wrote the end down, it lives again; afterwards it does not.
+	want(t, x, p.bearer, end.Add(-time.Hour), Authenticated, ReasonHonoured)
+	p.end(record.EndedExpired)
+	x.SetRecord(p.secret(t))
+	for _, now := range []time.Time{end, end.Add(-time.Hour), start, start.Add(-time.Hour)} {
+		want(t, x, p.bearer, now, Refused, ReasonEnded)
+	}
+}
+
+func TestCase14_TheLesserExpiryRules(t *testing.T) {
+	day := 24 * time.Hour
+	for name, tc := range map[string]struct {
+		spec func(*v1alpha1.PersonalAccessTokenSpec)
+		want time.Duration
+	}{
+		"spec as issued":     {func(*v1alpha1.PersonalAccessTokenSpec) {}, 60 * day},
+		"fewer days":         {func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = days(1) }, day},
+		"more days":          {func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = days(3000) }, 60 * day},
+		"absurdly many days": {func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = days(1<<31 - 1) }, 60 * day},
+		"days dropped":       {func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = nil }, 60 * day},
+		"an earlier expiresAt": {func(s *v1alpha1.PersonalAccessTokenSpec) {
+			s.ExpiresInDays, s.ExpiresAt = nil, &metav1.Time{Time: start.Add(time.Hour)}
+		}, time.Hour},
+		"a later expiresAt": {func(s *v1alpha1.PersonalAccessTokenSpec) {
+			s.ExpiresInDays, s.ExpiresAt = nil, &metav1.Time{Time: start.Add(999 * day)}
+		}, 60 * day},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPAT(t, "team-a", "ci", "uid-1")
+			p.record.Current.ExpiresAt = start.Add(60 * day)
+			tc.spec(&p.resource.Spec)
+			x := newIndex(t, p)
+			if got := x.Verify(p.bearer, nil, start).ExpiresAt; !got.Equal(start.Add(tc.want)) {
+				t.Errorf("expires %s after issue, want %s", got.Sub(start), tc.want)
+			}
+			want(t, x, p.bearer, start.Add(tc.want-1), Authenticated, ReasonHonoured)
+			want(t, x, p.bearer, start.Add(tc.want), Refused, ReasonExpired)
+		})
+	}
+	t.Run("ninety days where record says more and spec nothing", func(t *testing.T) {
+		p := newPAT(t, "team-a", "ci", "uid-1")
+		p.record.Current.ExpiresAt, p.resource.Spec.ExpiresInDays = start.Add(400*day), nil
+		want(t, newIndex(t, p), p.bearer, start.Add(90*day), Refused, ReasonExpired)
+	})
+	t.Run("previous", func(t *testing.T) {
+		p := newPAT(t, "team-a", "ci", "uid-1")
+		old := p.bearer
+		p.record.Previous = p.record.Current
+		p.record.Previous.ExpiresAt = start.Add(30 * day)
+		next := newPAT(t, "team-a", "ci", "uid-1")
+		p.record.Current = next.record.Current
+		x := newIndex(t, p)
+		want(t, x, old, start.Add(29*day), Authenticated, ReasonHonoured)
+		want(t, x, old, start.Add(30*day), Refused, ReasonExpired)
+		want(t, x, next.bearer, start.Add(30*day), Authenticated, ReasonHonoured)
+		p.resource.Spec.ExpiresInDays = days(7)
+		x.SetResource(p.resource.DeepCopy())
+		want(t, x, old, start.Add(7*day), Refused, ReasonExpired)
+	})
+}
+
+func TestCase16_RecreatedServiceAccountIsRefused(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1", ofServiceAccount("team-a", "bot", "sa-1"))
+	x := newIndex(t, p)
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+	x.SetServiceAccount("team-a", "bot", "sa-1")
+	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	x.SetServiceAccount("team-b", "bot", "sa-2")
+	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	x.DeleteServiceAccount("team-a", "bot")
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+	x.SetServiceAccount("team-a", "bot", "sa-3")
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+
+	// The account first, the record later.
+	late := newIndex(t)
+	late.SetServiceAccount("team-a", "bot", "sa-1")
+	p.set(t, late)
+	want(t, late, p.bearer, start, Authenticated, ReasonHonoured)
+}
+
+func TestCase18_MarkedDeletedIsRevoked(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { p.resource.Finalizers = []string{"example.org/slow"} })
+	x := newIndex(t, p)
+	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	p.resource.DeletionTimestamp = &metav1.Time{Time: start}
+	x.SetResource(p.resource.DeepCopy())
+	want(t, x, p.bearer, start, Refused, ReasonDeleting)
+	x.DeleteResource("team-a", "ci")
+	want(t, x, p.bearer, start, Unknown, ReasonResourceNotSeen)
+	x.DeleteRecord(p.secretName())
+	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	wantClean(t, x)
+}
+
+func TestCase21_NewUIDNeverInherits(t *testing.T) {
+	id, plaintext := newToken(t)
+	digest := token.NewDigest("team-a", "ci", plaintext).Hex()
+	old := newPAT(t, "team-a", "ci", "uid-1", ofHolder(id, digest))
+	again := newPAT(t, "team-a", "ci", "uid-2", ofHolder(id, digest))
+
+	// The watch shows the new UID in the place of the old one, without a deletion between.
+	x := newIndex(t, old)
+	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	x.SetResource(again.resource.DeepCopy())
+	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
+
+	// The controller finds the id under the old UID, so it is over in both.
+	again.record.Ended = []record.Ended{{ID: id, Reason: record.EndedRevoked, Until: again.record.Current.ExpiresAt}}
+	again.record.Current = nil
+	x.SetRecord(again.secret(t))
+	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
+	old.end(record.EndedDeleted)
+	x.SetRecord(old.secret(t))
+	want(t, x, plaintext, start, Refused, ReasonEnded)
+
+	x.DeleteRecord(old.secretName())
+	want(t, x, plaintext, start, Refused, ReasonEnded)
+	x.DeleteResource("team-a", "ci")
+	x.DeleteRecord(again.secretName())
+	wantClean(t, x)
+}
+
+func TestRotationMovesTheTokenWithoutAGap(t *testing.T) {
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	x := newIndex(t, p)
+	next := newPAT(t, "team-a", "ci", "uid-1")
+	p.record.Previous, p.record.Current = p.record.Current, next.record.Current
+	x.SetRecord(p.secret(t))
+	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, next.bearer, start, Authenticated, ReasonHonoured)
+	p.record.Previous = nil
+	x.SetRecord(p.secret(t))
+	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, next.bearer, start, Authenticated, ReasonHonoured)
+}

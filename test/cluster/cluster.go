@@ -1,0 +1,211 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package cluster runs a real control plane (etcd, kube-apiserver, kube-controller-manager) and the manager
+// binary as child processes on 127.0.0.1, wired up the way the documentation tells an administrator to: install
+// config/default, start the operator, let `manager authn-kubeconfig` write what kube-apiserver needs, restart
+// kube-apiserver with it. For the end-to-end tests, the demo and the dev cluster.
+//
+// envtest is not used, since its kube-apiserver outlives a killed test and tells nobody its PID.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// Options of a cluster. The zero value is a control plane with config/default installed.
+type Options struct {
+	// Assets is the folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
+	// Default: $KUBEBUILDER_ASSETS.
+	Assets string
+	// ConfigDir is the kustomization to install. Default: config/default of the module that the working
+	// directory belongs to.
+	ConfigDir string
+	// ManagerBinary is what StartOperator runs; see BuildManager.
+	ManagerBinary string
+	// Audit makes kube-apiserver write AuditLog by the policy in testdata.
+	Audit bool
+	// APIServerArgs are further flags of kube-apiserver, in the form --name=value.
+	APIServerArgs []string
+	// Logf is told what is being done, t.Logf for instance. Default: nobody is.
+	Logf func(format string, args ...any)
+}
+
+// Cluster is a running control plane. Its methods that start and stop processes are not for concurrent use.
+type Cluster struct {
+	// Dir holds everything that the cluster has written, logs included. Stop removes it.
+	Dir string
+	// Assets is the folder with the control plane's binaries and kubectl.
+	Assets string
+	// Server is the API server's URL.
+	Server string
+	// CAFile verifies the API server.
+	CAFile string
+	// AdminKubeconfig is a kubeconfig of a member of system:masters.
+	AdminKubeconfig string
+	// AnonymousKubeconfig has only the server and its CA: for `kubectl --token`.
+	AnonymousKubeconfig string
+	// AuthnKubeconfig and AuthnCAFile are what `manager authn-kubeconfig` has written: kube-apiserver's way to
+	// the TokenReview webhook, and the CA that verifies the operator's faces. There from the first
+	// StartOperator on.
+	AuthnKubeconfig, AuthnCAFile string
+	// AuditLog is kube-apiserver's audit log; empty without Options.Audit.
+	AuditLog string
+
+	opts         Options
+	ca           *authority
+	reserved     reservedPorts
+	ports        ports
+	tokenWebhook string // kubeconfig that kube-apiserver is started with; empty: none
+	operators    int    // started so far
+
+	etcd, apiServer, controllerManager *process
+	operator                           *Operator
+}
+
+// ports stay the same for the life of a cluster, restarts included.
+type ports struct {
+	etcd, etcdPeer, apiServer, controllerManager int
+	admission, verifier, health                  int
+}
+
+// Start brings up the control plane and installs Options.ConfigDir, workloads aside. ctx bounds the starting
+// only; the cluster runs until Stop. Where Start fails, nothing is left.
+func Start(ctx context.Context, opts Options) (*Cluster, error) {
+	if opts.Logf == nil {
+		opts.Logf = func(string, ...any) {}
+	}
+	if opts.Assets == "" {
+		opts.Assets = os.Getenv("KUBEBUILDER_ASSETS")
+	}
+	if opts.Assets == "" {
+		return nil, errors.New("KUBEBUILDER_ASSETS is not set; run make test, make demo or make dev, " +
+			"or set it to what hack/controlplane/assets.sh prints")
+	}
+	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"} {
+		if _, err := os.Stat(filepath.Join(opts.Assets, name)); err != nil {
+			return nil, fmt.Errorf("%w; run make controlplane", err)
+		}
+	}
+	if opts.ConfigDir == "" {
+		root, err := ModuleRoot()
+		if err != nil {
+			return nil, err
+		}
+		opts.ConfigDir = filepath.Join(root, "config", "default")
+	}
+
+	dir, err := os.MkdirTemp("", "pat-cluster-")
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Dir: dir, Assets: opts.Assets, opts: opts}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context) error {
+	for _, port := range []*int{
+		&c.ports.etcd, &c.ports.etcdPeer, &c.ports.apiServer, &c.ports.controllerManager,
+		&c.ports.admission, &c.ports.verifier, &c.ports.health,
+	} {
+		var err error
+		if *port, err = c.reserved.take(); err != nil {
+			return err
+		}
+	}
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	c.opts.Logf("starting etcd and kube-apiserver on %s", c.Server)
+	if err := c.startEtcd(ctx); err != nil {
+		return err
+	}
+	if err := c.startAPIServer(ctx); err != nil {
+		return err
+	}
+	c.opts.Logf("installing %s", c.opts.ConfigDir)
+	if err := c.install(ctx); err != nil {
+		return fmt.Errorf("install %s: %w", c.opts.ConfigDir, err)
+	}
+	// After the installation, since the garbage collector looks for new kinds only every 30 seconds.
+	c.opts.Logf("starting kube-controller-manager")
+	return c.startControllerManager(ctx)
+}
+
+// prepare writes the certificates and kubeconfigs.
+func (c *Cluster) prepare() error {
+	c.Server = fmt.Sprintf("https://127.0.0.1:%d", c.ports.apiServer)
+	c.CAFile = c.path(caFile)
+	if c.opts.Audit {
+		c.AuditLog = c.path("audit.log")
+	}
+	var err error
+	if c.ca, err = newAuthority(); err != nil {
+		return err
+	}
+	if err := c.ca.writePKI(c.Dir); err != nil {
+		return err
+	}
+	if _, c.AdminKubeconfig, err = c.User("admin", "system:masters"); err != nil {
+		return err
+	}
+	c.AnonymousKubeconfig, err = c.writeKubeconfig("anonymous", c.Anonymous())
+	return err
+}
+
+// Stop ends every process of the cluster, the operator first, and removes Dir.
+func (c *Cluster) Stop() error {
+	var errs []error
+	if c.operator != nil {
+		errs = append(errs, c.operator.Stop())
+	}
+	errs = append(errs, c.controllerManager.stop(10*time.Second))
+	// Nothing that these two could still write is kept.
+	c.apiServer.kill()
+	c.etcd.kill()
+	c.reserved.release()
+	errs = append(errs, os.RemoveAll(c.Dir))
+	return errors.Join(errs...)
+}
+
+// APIServerPID is kube-apiserver's process id; a restart changes it.
+func (c *Cluster) APIServerPID() int { return c.apiServer.pid() }
+
+// TokenReviewURL is the operator's TokenReview face.
+func (c *Cluster) TokenReviewURL() string {
+	return fmt.Sprintf("https://127.0.0.1:%d/authenticate", c.ports.verifier)
+}
+
+// Admin returns the configuration of a member of system:masters.
+func (c *Cluster) Admin() *rest.Config {
+	config, err := loadKubeconfig(c.AdminKubeconfig)
+	if err != nil {
+		panic(err) // we wrote that file
+	}
+	return config
+}
+
+func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }

@@ -1,0 +1,215 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const standIn = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: pat-operator-system}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: pat-operator, namespace: pat-operator-system}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: pat-operator, namespace: pat-operator-system}
+spec:
+  selector: {matchLabels: {app: pat-operator}}
+  template:
+    metadata: {labels: {app: pat-operator}}
+    spec: {containers: [{name: manager, image: pat-operator}]}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  names: {kind: Widget, plural: widgets}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: pat-operator}
+webhooks:
+- name: validate.example.com
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  clientConfig: {service: {name: pat-operator-admission, namespace: pat-operator-system, path: /validate}}
+  rules: [{apiGroups: [example.com], apiVersions: [v1], resources: [widgets], operations: [CREATE]}]
+`
+
+func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
+	g := NewWithT(t)
+	ctx := t.Context()
+	self, err := os.Executable()
+	g.Expect(err).NotTo(HaveOccurred())
+	c, err := Start(ctx, Options{
+		ConfigDir: kustomization(t, standIn), ManagerBinary: self, Audit: true, Logf: t.Logf,
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	stopped := false
+	t.Cleanup(func() {
+		if !stopped {
+			g.Expect(c.Stop()).To(Succeed())
+		}
+	})
+	admin := kubernetes.NewForConfigOrDie(c.Admin())
+
+	_, err = admin.AppsV1().Deployments(OperatorNamespace).Get(ctx, "pat-operator", metav1.GetOptions{})
+	g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "workloads are not installed")
+	webhooks, err := admin.AdmissionregistrationV1().ValidatingWebhookConfigurations().
+		Get(ctx, "pat-operator", metav1.GetOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(webhooks.Webhooks).To(HaveEach(HaveField("ClientConfig", SatisfyAll(
+		HaveField("Service", BeNil()),
+		HaveField("URL", HaveValue(MatchRegexp(`^https://127\.0\.0\.1:\d+/validate$`))),
+	))))
+	g.Expect(webhooks.Webhooks).To(HaveEach(HaveField("FailurePolicy", HaveValue(Equal(admissionv1.Fail)))))
+	g.Eventually(func() error {
+		_, err := admin.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	}).WithTimeout(30*time.Second).Should(Succeed(), "kube-controller-manager works")
+
+	_, alice, err := c.User("alice", "team-a-devs")
+	g.Expect(err).NotTo(HaveOccurred())
+	asAccount, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, serviceAccount)
+	g.Expect(err).NotTo(HaveOccurred())
+
+	_, err = c.StartOperator(ctx, "--broken")
+	g.Expect(err).To(MatchError(ContainSubstring("broken as asked")))
+	pids := []int{c.etcd.pid(), c.APIServerPID(), c.controllerManager.pid()}
+	first, err := c.StartOperator(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.APIServerPID()).NotTo(BeElementOf(pids), "kube-apiserver was restarted with the webhook")
+	g.Expect(first.Log()).To(ContainSubstring("the stand-in serves"))
+	_, err = c.StartOperator(ctx)
+	g.Expect(err).To(MatchError(ContainSubstring("stop it first")))
+	first.Kill()
+	pids = append(pids, c.APIServerPID(), first.PID)
+	second, err := c.StartOperator(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.APIServerPID()).To(BeElementOf(pids), "it is not restarted again")
+	g.Expect(second.VerifierPort).To(Equal(first.VerifierPort))
+	g.Expect(second.Stop()).To(Succeed())
+	third, err := c.StartOperator(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	pids = append(pids, second.PID, third.PID)
+
+	who := func(kubeconfig string, args ...string) authenticationv1.UserInfo {
+		stdout, _, err := c.Kubectl(ctx, kubeconfig, "", append(args, "auth", "whoami", "-o", "json")...)
+		g.Expect(err).NotTo(HaveOccurred())
+		var review authenticationv1.SelfSubjectReview
+		g.Expect(json.Unmarshal([]byte(stdout), &review)).To(Succeed())
+		return review.Status.UserInfo
+	}
+	g.Expect(who(c.AnonymousKubeconfig, "--token="+goodToken)).To(HaveField("Username", "from-the-webhook"))
+	g.Expect(who(alice)).To(SatisfyAll(
+		HaveField("Username", "alice"), HaveField("Groups", ContainElement("team-a-devs"))))
+	g.Expect(who(asAccount)).To(HaveField("Username", "system:serviceaccount:pat-operator-system:pat-operator"))
+
+	audit, err := os.ReadFile(c.AuditLog)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(audit)).To(ContainSubstring("selfsubjectreviews"))
+	g.Expect(strings.Contains(string(audit), goodToken)).To(BeFalse(), "the audit log holds the token")
+
+	stopped = true
+	g.Expect(c.Stop()).To(Succeed())
+	g.Expect(c.Dir).NotTo(BeADirectory())
+	for _, pid := range pids {
+		g.Expect(errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)).To(BeTrue(), "PID %d is still there", pid)
+	}
+}
+
+func TestStartThatFailsNamesTheCauseAndLeavesNothing(t *testing.T) {
+	g := NewWithT(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	_, err := Start(t.Context(), Options{APIServerArgs: []string{"--no-such-flag"}})
+	g.Expect(err).To(MatchError(SatisfyAll(
+		ContainSubstring("kube-apiserver ended before it was ready"), ContainSubstring("no-such-flag"))))
+	g.Expect(os.ReadDir(os.TempDir())).To(BeEmpty())
+}
+
+func TestProcessIsStoppedEvenWhereItIgnoresTheSignal(t *testing.T) {
+	g := NewWithT(t)
+	log := filepath.Join(t.TempDir(), "log")
+	p, err := startProcess("stubborn", log, nil, "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(p.waitReady(t.Context(), 10*time.Second, func(context.Context) error {
+		if !strings.Contains(p.logTail(), "ready") {
+			return errors.New("not yet")
+		}
+		return nil
+	})).To(Succeed())
+	g.Expect(p.stop(100 * time.Millisecond)).To(MatchError(ContainSubstring("did not end")))
+	g.Expect(p.running()).To(BeFalse())
+}
+
+func TestPortsAreHeldUntilReleased(t *testing.T) {
+	g := NewWithT(t)
+	var first, second reservedPorts
+	t.Cleanup(first.release)
+	t.Cleanup(second.release)
+	taken := map[int]bool{}
+	for i := range 200 {
+		holder := &first
+		if i%2 == 0 {
+			holder = &second
+		}
+		port, err := holder.take()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(taken).NotTo(HaveKey(port))
+		taken[port] = true
+	}
+}
+
+func kustomization(t *testing.T, manifests string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range map[string]string{
+		"all.yaml": manifests, "kustomization.yaml": "resources: [all.yaml]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}

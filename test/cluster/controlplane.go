@@ -1,0 +1,167 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cluster
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// A start takes seconds; the rest is for machines that are busy with something else.
+const startTimeout = 2 * time.Minute
+
+//go:embed testdata/audit-policy.yaml
+var auditPolicy []byte
+
+func (c *Cluster) startEtcd(ctx context.Context) error {
+	client := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcd)
+	peer := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcdPeer)
+	var err error
+	c.etcd, err = c.startBinary("etcd",
+		"--data-dir="+c.path("etcd"),
+		"--listen-client-urls="+client,
+		"--advertise-client-urls="+client,
+		"--listen-peer-urls="+peer,
+		"--initial-advertise-peer-urls="+peer,
+		"--initial-cluster=default="+peer,
+		"--unsafe-no-fsync",
+		"--log-level=warn",
+	)
+	if err != nil {
+		return err
+	}
+	return c.etcd.waitReady(ctx, startTimeout, func(ctx context.Context) error {
+		return getOK(ctx, http.DefaultClient, client+"/health")
+	})
+}
+
+func (c *Cluster) startAPIServer(ctx context.Context) error {
+	args := []string{
+		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
+		"--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", c.ports.apiServer),
+		// No endpoint is written for it: a machine without a network has no address that would be taken.
+		"--advertise-address=127.0.0.1",
+		"--endpoint-reconciler-type=none",
+		"--service-cluster-ip-range=10.0.0.0/24",
+		"--tls-cert-file=" + c.path(servingCert),
+		"--tls-private-key-file=" + c.path(servingKey),
+		"--client-ca-file=" + c.path(caFile),
+		"--authorization-mode=Node,RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file=" + c.path(accountKey),
+		"--service-account-signing-key-file=" + c.path(accountKey),
+		"--allow-privileged=true",
+	}
+	if c.tokenWebhook != "" {
+		args = append(args,
+			"--authentication-token-webhook-config-file="+c.tokenWebhook,
+			"--authentication-token-webhook-version=v1",
+			"--authentication-token-webhook-cache-ttl=10s",
+		)
+	}
+	if c.AuditLog != "" {
+		policy := c.path("audit-policy.yaml")
+		if err := os.WriteFile(policy, auditPolicy, 0o600); err != nil {
+			return err
+		}
+		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+c.AuditLog)
+	}
+	var err error
+	if c.apiServer, err = c.startBinary("kube-apiserver", append(args, c.opts.APIServerArgs...)...); err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(c.Admin())
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	return c.apiServer.waitReady(ctx, startTimeout, func(ctx context.Context) error {
+		return getOK(ctx, client, c.Server+"/readyz")
+	})
+}
+
+// UseTokenWebhook restarts kube-apiserver with the TokenReview webhook that kubeconfig names; every later
+// restart keeps it.
+func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string) error {
+	c.tokenWebhook = kubeconfig
+	// Asked to end it waits a minute for its watches; killed it loses nothing, all is in etcd.
+	c.apiServer.kill()
+	return c.startAPIServer(ctx)
+}
+
+func (c *Cluster) startControllerManager(ctx context.Context) error {
+	var err error
+	c.controllerManager, err = c.startBinary("kube-controller-manager",
+		"--kubeconfig="+c.AdminKubeconfig,
+		"--authentication-kubeconfig="+c.AdminKubeconfig,
+		"--authorization-kubeconfig="+c.AdminKubeconfig,
+		"--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", c.ports.controllerManager),
+		"--tls-cert-file="+c.path(servingCert),
+		"--tls-private-key-file="+c.path(servingKey),
+		"--leader-elect=false",
+		"--use-service-account-credentials",
+		"--service-account-private-key-file="+c.path(accountKey),
+		"--root-ca-file="+c.CAFile,
+		"--kube-api-qps=100",
+		"--kube-api-burst=200",
+	)
+	if err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	url := fmt.Sprintf("https://127.0.0.1:%d/healthz", c.ports.controllerManager)
+	return c.controllerManager.waitReady(ctx, startTimeout, func(ctx context.Context) error {
+		return getOK(ctx, client, url)
+	})
+}
+
+// startBinary runs a binary of Assets; its log is in Dir.
+func (c *Cluster) startBinary(name string, args ...string) (*process, error) {
+	return startProcess(name, c.path(name+".log"), c.Env(""), filepath.Join(c.Assets, name), args...)
+}
+
+func getOK(ctx context.Context, client *http.Client, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 2048)) // which check failed
+	return fmt.Errorf("GET %s: %s: %s", url, response.Status, bytes.TrimSpace(body))
+}

@@ -1,0 +1,128 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/client-go/rest"
+)
+
+const goodToken = "not-a-real-token"
+
+// TestMain lets the test binary be the manager that StartOperator runs.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "run" || os.Args[1] == "authn-kubeconfig") {
+		if err := standInManager(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// standInManager serves a TokenReview that knows goodToken, and a readiness probe.
+func standInManager(command string, args []string) error {
+	var kubeconfig, verifier, health, server, out string
+	var broken bool
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "")
+	flags.StringVar(&verifier, "verifier-bind-address", "", "")
+	flags.String("admission-bind-address", "", "")
+	flags.StringVar(&health, "health-probe-bind-address", "", "")
+	flags.StringVar(&server, "server", "", "")
+	flags.StringVar(&out, "out", "", "")
+	flags.BoolVar(&broken, "broken", false, "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if broken {
+		return errors.New("broken as asked")
+	}
+	ca := filepath.Join(filepath.Dir(kubeconfig), "stand-in-ca.crt")
+	if command == "authn-kubeconfig" {
+		return writeAuthn(server, ca, out)
+	}
+
+	listener, err := net.Listen("tcp", verifier)
+	if err != nil {
+		return err
+	}
+	face := httptest.NewUnstartedServer(http.HandlerFunc(serveReview))
+	face.Listener = listener
+	face.StartTLS()
+	defer face.Close()
+	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: face.Certificate().Raw})
+	if err := os.WriteFile(ca, crt, 0o600); err != nil {
+		return err
+	}
+	probe := &http.Server{Addr: health, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	go func() { _ = probe.ListenAndServe() }()
+	defer func() { _ = probe.Close() }()
+	fmt.Println("the stand-in serves")
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	<-ctx.Done()
+	return nil
+}
+
+func writeAuthn(server, ca, out string) error {
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		return err
+	}
+	crt, err := os.ReadFile(ca)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "pat-operator-ca.crt"), crt, 0o600); err != nil {
+		return err
+	}
+	path, err := (&Cluster{Dir: out}).writeKubeconfig("kube-apiserver",
+		&rest.Config{Host: server, TLSClientConfig: rest.TLSClientConfig{CAData: crt}})
+	if err != nil {
+		return err
+	}
+	return os.Rename(path, filepath.Join(out, "pat-operator-authn.kubeconfig"))
+}
+
+func serveReview(w http.ResponseWriter, r *http.Request) {
+	var review authenticationv1.TokenReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	review.Status = authenticationv1.TokenReviewStatus{Authenticated: review.Spec.Token == goodToken}
+	if review.Status.Authenticated {
+		review.Status.User.Username = "from-the-webhook"
+	}
+	_ = json.NewEncoder(w).Encode(review)
+}
