@@ -51,6 +51,9 @@ func NewDefaulter() ctrladmission.Handler {
 			stamp, present, err = userOnCreate(req.Object.Raw, req.UserInfo)
 		case admissionv1.Update:
 			stamp, present, err = userOnUpdate(req.OldObject.Raw, req.Object.Raw)
+		case admissionv1.Delete, admissionv1.Connect:
+		default:
+			err = errors.New("the request names no operation")
 		}
 		switch {
 		case err != nil:

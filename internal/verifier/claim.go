@@ -24,12 +24,10 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
-
-// maxDays is the longest life that the schema lets spec ask for.
-const maxDays = 3660
 
 // claim is what one resource says of one id. It is never written to after it was published.
 type claim struct {
@@ -170,7 +168,7 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 	}
 	c.deleting = pat.deleting
 	c.specAudiences = pat.spec.Audiences
-	if end := specEnd(pat.spec, t.issuedAt); end.Before(c.expiresAt) {
+	if end := lifecycle.End(pat.spec, t.issuedAt); end.Before(c.expiresAt) {
 		c.expiresAt = end
 	}
 	switch {
@@ -186,16 +184,4 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 		c.withheld = ReasonSuspended
 	}
 	return c
-}
-
-// specEnd is when spec, as it reads now, lets a token end that was issued at a time.
-func specEnd(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
-	days := time.Duration(v1alpha1.DefaultExpiresInDays)
-	switch {
-	case spec.ExpiresAt != nil:
-		return spec.ExpiresAt.Time
-	case spec.ExpiresInDays != nil:
-		days = time.Duration(min(*spec.ExpiresInDays, maxDays))
-	}
-	return issuedAt.Add(days * 24 * time.Hour)
 }

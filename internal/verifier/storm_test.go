@@ -29,7 +29,7 @@ import (
 // TestCase37_Storm reads while everything changes. A token that nothing touches is always honoured, one that is only
 // squatted on too, and one whose record and resource come and go is honoured or unknown, and never anything else.
 func TestCase37_Storm(t *testing.T) {
-	const writers, readers, rounds = 8, 4, 200
+	const writers, readers, rounds = 8, 4, 50
 	id, squatted := newToken(t)
 	steady := newPAT(t, "team-a", "steady", "uid-steady")
 	victim := newPAT(t, "team-a", "victim", "uid-victim", ofHolder(id, token.NewDigest("team-a", "victim", squatted).Hex()))

@@ -84,10 +84,14 @@ func (p *process) waitReady(ctx context.Context, timeout time.Duration, check fu
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
-		last := check(ctx)
-		if last == nil {
+		err := check(ctx)
+		if err == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil { // that time is up says nothing
+			last = err
 		}
 		select {
 		case <-p.exited:
@@ -125,7 +129,7 @@ func (p *process) kill() {
 
 // logTail returns the last lines of the log, without those that only echo our polling.
 func (p *process) logTail() string {
-	const lines = 30
+	const lines, width = 30, 600
 	log, err := os.ReadFile(p.logPath)
 	if err != nil {
 		return err.Error()
@@ -133,5 +137,9 @@ func (p *process) logTail() string {
 	all := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(log)), "\n"), func(line string) bool {
 		return strings.Contains(line, "healthz check failed")
 	})
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	all = all[max(0, len(all)-lines):]
+	for i, line := range all {
+		all[i] = line[:min(len(line), width)] // a stack trace is one line of the operator's log
+	}
+	return strings.Join(all, "\n")
 }
