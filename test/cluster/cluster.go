@@ -74,6 +74,7 @@ type Cluster struct {
 
 	opts         Options
 	ca           *authority
+	egress       *egress
 	reserved     reservedPorts
 	ports        ports
 	tokenWebhook string // kubeconfig that kube-apiserver is started with; empty: none
@@ -169,6 +170,9 @@ func (c *Cluster) prepare() error {
 	if err := c.ca.writePKI(c.Dir); err != nil {
 		return err
 	}
+	if c.egress, err = startEgress(c.Dir); err != nil {
+		return err
+	}
 	if _, c.AdminKubeconfig, err = c.User("admin", "system:masters"); err != nil {
 		return err
 	}
@@ -186,6 +190,7 @@ func (c *Cluster) Stop() error {
 	// Nothing that these two could still write is kept.
 	c.apiServer.kill()
 	c.etcd.kill()
+	c.egress.stop()
 	c.reserved.release()
 	errs = append(errs, os.RemoveAll(c.Dir))
 	return errors.Join(errs...)

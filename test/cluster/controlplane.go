@@ -75,6 +75,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--service-account-key-file=" + c.path(accountKey),
 		"--service-account-signing-key-file=" + c.path(accountKey),
 		"--allow-privileged=true",
+		"--egress-selector-config-file=" + c.path(egressConfig),
 	}
 	if c.tokenWebhook != "" {
 		args = append(args,

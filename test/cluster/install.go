@@ -29,11 +29,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// installer owns the fields that the installation sets, as `kubectl apply` would for an administrator.
-const installer = "pat-operator-install"
-
-// install applies the kustomization as it is, but for what cannot run here (workloads, kinds of operators that
-// are not installed) and the webhooks' addresses.
+// install applies the kustomization as an administrator would, but for what cannot run here: workloads, and kinds
+// of operators that are not installed.
 func (c *Cluster) install(ctx context.Context) error {
 	rendered, _, err := c.Kubectl(ctx, "", "", "kustomize", c.opts.ConfigDir)
 	if err != nil {
@@ -49,22 +46,17 @@ func (c *Cluster) install(ctx context.Context) error {
 		if !installable(object) {
 			continue
 		}
-		switch object.GetKind() {
-		case "CustomResourceDefinition":
-			crds = true
-		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
-			if err := c.redirectWebhooks(object); err != nil {
-				return err
-			}
-		}
+		crds = crds || object.GetKind() == "CustomResourceDefinition"
 		manifest, err := json.Marshal(object)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(&manifests, "---\n%s\n", manifest)
 	}
-	if _, _, err := c.Kubectl(ctx, c.AdminKubeconfig, manifests.String(),
-		"apply", "--server-side", "--field-manager="+installer, "-f", "-"); err != nil || !crds {
+	if _, _, err := c.Kubectl(ctx, c.AdminKubeconfig, manifests.String(), "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if err := c.routeServices(ctx); err != nil || !crds {
 		return err
 	}
 	_, _, err = c.Kubectl(ctx, c.AdminKubeconfig, "",
@@ -100,28 +92,4 @@ func installable(object *unstructured.Unstructured) bool {
 		return false
 	}
 	return true
-}
-
-// redirectWebhooks replaces each webhook's Service, which nothing routes to here, by the operator's address.
-func (c *Cluster) redirectWebhooks(configuration *unstructured.Unstructured) error {
-	webhooks, _, err := unstructured.NestedSlice(configuration.Object, "webhooks")
-	if err != nil {
-		return err
-	}
-	for _, item := range webhooks {
-		webhook, ok := item.(map[string]any)
-		if !ok {
-			return fmt.Errorf("%s %s: a webhook is not an object", configuration.GetKind(), configuration.GetName())
-		}
-		path, _, err := unstructured.NestedString(webhook, "clientConfig", "service", "path")
-		if err != nil {
-			return err
-		}
-		unstructured.RemoveNestedField(webhook, "clientConfig", "service")
-		url := fmt.Sprintf("https://127.0.0.1:%d%s", c.ports.admission, path)
-		if err := unstructured.SetNestedField(webhook, url, "clientConfig", "url"); err != nil {
-			return err
-		}
-	}
-	return unstructured.SetNestedSlice(configuration.Object, webhooks, "webhooks")
 }

@@ -18,25 +18,31 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
 
-const goodToken = "not-a-real-token"
+const (
+	goodToken = "not-a-real-token"
+	standInCA = "stand-in-ca.crt" // beside the kubeconfig
+)
 
 // TestMain lets the test binary be the manager that StartOperator runs.
 func TestMain(m *testing.M) {
@@ -50,14 +56,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// standInManager serves a TokenReview that knows goodToken, and a readiness probe.
+// standInManager serves a TokenReview that knows goodToken, an admission that refuses all, and a readiness probe.
 func standInManager(command string, args []string) error {
-	var kubeconfig, verifier, health, server, out string
+	var kubeconfig, admission, verifier, health, server, out string
 	var broken bool
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "")
 	flags.StringVar(&verifier, "verifier-bind-address", "", "")
-	flags.String("admission-bind-address", "", "")
+	flags.StringVar(&admission, "admission-bind-address", "", "")
 	flags.StringVar(&health, "health-probe-bind-address", "", "")
 	flags.StringVar(&server, "server", "", "")
 	flags.StringVar(&out, "out", "", "")
@@ -68,24 +74,27 @@ func standInManager(command string, args []string) error {
 	if broken {
 		return errors.New("broken as asked")
 	}
-	ca := filepath.Join(filepath.Dir(kubeconfig), "stand-in-ca.crt")
+	ca := filepath.Join(filepath.Dir(kubeconfig), standInCA)
 	if command == "authn-kubeconfig" {
 		return writeAuthn(server, ca, out)
 	}
 
-	listener, err := net.Listen("tcp", verifier)
+	pair, err := standInPair(ca)
 	if err != nil {
 		return err
 	}
-	face := httptest.NewUnstartedServer(http.HandlerFunc(serveReview))
-	face.Listener = listener
-	face.StartTLS()
-	defer face.Close()
-	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: face.Certificate().Raw})
-	if err := os.WriteFile(ca, crt, 0o600); err != nil {
-		return err
+	for address, handler := range map[string]http.HandlerFunc{verifier: serveReview, admission: serveRefusal} {
+		listener, err := tls.Listen("tcp", address, &tls.Config{
+			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
+		})
+		if err != nil {
+			return err
+		}
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+		go func() { _ = server.Serve(listener) }()
 	}
-	probe := &http.Server{Addr: health, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	probe := &http.Server{Addr: health, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		ReadHeaderTimeout: time.Minute}
 	go func() { _ = probe.ListenAndServe() }()
 	defer func() { _ = probe.Close() }()
 	fmt.Println("the stand-in serves")
@@ -112,6 +121,41 @@ func writeAuthn(server, ca, out string) error {
 		return err
 	}
 	return os.Rename(path, filepath.Join(out, "pat-operator-authn.kubeconfig"))
+}
+
+// standInPair makes a certificate for the operator's faces, beside its CA's, once for a cluster.
+func standInPair(ca string) (tls.Certificate, error) {
+	crtFile, keyFile := ca+".pair.crt", ca+".pair.key"
+	if _, err := os.Stat(ca); err == nil {
+		return tls.LoadX509KeyPair(crtFile, keyFile)
+	}
+	authority, err := newAuthority()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	crt, key, err := authority.issue(pkix.Name{CommonName: "stand-in"}, x509.ExtKeyUsageServerAuth,
+		"127.0.0.1", "pat-operator-admission.pat-operator-system.svc")
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	for name, data := range map[string][]byte{crtFile: crt, keyFile: key, ca: authority.pem()} {
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			return tls.Certificate{}, err
+		}
+	}
+	return tls.LoadX509KeyPair(crtFile, keyFile)
+}
+
+func serveRefusal(w http.ResponseWriter, r *http.Request) {
+	var review admissionv1.AdmissionReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	review.Response = &admissionv1.AdmissionResponse{
+		UID: review.Request.UID, Result: &metav1.Status{Message: "the stand-in refuses " + r.URL.Path},
+	}
+	_ = json.NewEncoder(w).Encode(review)
 }
 
 func serveReview(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,250 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
+)
+
+// Applying the same manifest again changes nothing, by every way that people and GitOps tools do it.
+func TestReapplyingChangesNothing(t *testing.T) {
+	for name, args := range map[string][]string{
+		"client-side apply": {"apply"},
+		"server-side apply": {"apply", "--server-side"},
+		"as Flux":           {"apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := team(t)
+			// A time with an offset and an empty list: a webhook that re-marshals would rewrite both.
+			manifest := fmt.Sprintf(`{"apiVersion":"pat-operator.io/v1alpha1","kind":"PersonalAccessToken","metadata":{"name":"my-pat","namespace":%q},
+				"spec":{"displayName":"x","expiresAt":"%s+02:00","audiences":[]}}`, ns, time.Now().AddDate(0, 1, 0).Format("2006-01-02T15:04:05"))
+			apply := append(slices.Clone(args), "-f", "-")
+			kubectl(t, alice.kubeconfig, manifest, apply...)
+			plaintext := take(t, alice, ns, "my-pat")
+			waitFor(t, ns, "my-pat", "Ready", "True/Reconciled")
+			before := get(t, ns, "my-pat")
+			for range 3 {
+				out := kubectl(t, alice.kubeconfig, manifest, apply...)
+				if name == "client-side apply" && !strings.Contains(out, "unchanged") {
+					t.Errorf("kubectl says %q", out)
+				}
+			}
+			diff := append([]string{"diff"}, args[1:]...)
+			if out, _, err := cl.Kubectl(t.Context(), alice.kubeconfig, manifest, append(diff, "-f", "-")...); err != nil {
+				t.Errorf("kubectl diff: %v\n%s", err, out)
+			}
+			after := get(t, ns, "my-pat")
+			if after.ResourceVersion != before.ResourceVersion {
+				t.Errorf("resourceVersion %s, was %s", after.ResourceVersion, before.ResourceVersion)
+			}
+			accepted(t, plaintext)
+		})
+	}
+}
+
+func TestAThousandManifests(t *testing.T) {
+	const n = 1000
+	ns := team(t)
+	dir := t.TempDir()
+	var manifests strings.Builder
+	for i := range n {
+		fmt.Fprintf(&manifests, "---\napiVersion: pat-operator.io/v1alpha1\nkind: PersonalAccessToken\nmetadata: {name: pat-%d, namespace: %s}\nspec: {expiresInDays: %d}\n", i, ns, 1+i%90)
+	}
+	file := filepath.Join(dir, "manifests.yaml")
+	if err := os.WriteFile(file, []byte(manifests.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	kubectl(t, alice.kubeconfig, "", "apply", "-f", file)
+	applied := time.Since(start)
+	all := settled(t, ns, n)
+	t.Logf("%d manifests applied by kubectl in %v, all active %v after it had ended; %.0f tokens a second",
+		n, applied, time.Since(start)-applied, n/time.Since(start).Seconds())
+	distinct(t, ns, all)
+}
+
+// Each sample works as it is.
+func TestSamples(t *testing.T) {
+	ns := team(t)
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, err := filepath.Glob(filepath.Join(root, "config", "samples", "*.yaml"))
+	if err != nil || len(samples) < 5 {
+		t.Fatalf("%d samples, %v", len(samples), err)
+	}
+	for _, file := range samples {
+		name := filepath.Base(file)
+		if name == "kustomization.yaml" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			manifest := strings.ReplaceAll(string(raw), "default/", ns+"/")
+			kubeconfig := alice.kubeconfig
+			if strings.HasPrefix(name, "role-") {
+				kubeconfig = cl.AdminKubeconfig
+			}
+			kubectl(t, kubeconfig, manifest, "-n", ns, "apply", "-f", "-")
+		})
+	}
+	for _, p := range strings.Fields(kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "-o", "name")) {
+		name := strings.TrimPrefix(p, "personalaccesstoken.pat-operator.io/")
+		waitFor(t, ns, name, "Ready", "True/Reconciled")
+	}
+}
+
+// The two commands of an installation's dry run, and the columns that people see.
+func TestConfigAppliesAgainAndColumns(t *testing.T) {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendered := kubectl(t, cl.AdminKubeconfig, "", "kustomize", filepath.Join(root, "config", "default"))
+	_, stderr, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, rendered, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+	if err != nil || strings.Contains(stderr, "Warning") {
+		t.Errorf("dry run: %v\n%s", err, stderr)
+	}
+	ns := team(t)
+	issued(t, alice, pat(ns, "my-pat"))
+	header := func(args ...string) []string {
+		out := kubectl(t, alice.kubeconfig, "", append([]string{"-n", ns, "get", "pat"}, args...)...)
+		return strings.Fields(strings.ReplaceAll(strings.SplitN(out, "\n", 2)[0], "  ", " "))
+	}
+	want := strings.Fields("NAME DISPLAY NAME USER ACTIVE EXPIRES LAST USED AGE")
+	if got := header(); !slices.Equal(got, want) {
+		t.Errorf("columns %q; want %q", got, want)
+	}
+	if got, want := header("-o", "wide"), append(want, strings.Fields("TOKEN ID CREATED MODIFIED REASON")...); !slices.Equal(got, want) {
+		t.Errorf("wide columns %q; want %q", got, want)
+	}
+	out := kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=alice", "-o", "name")
+	if !strings.Contains(out, "my-pat") {
+		t.Errorf("by field selector: %q", out)
+	}
+	out = kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=bob", "-o", "name")
+	if out != "" {
+		t.Errorf("bob's, by field selector: %q", out)
+	}
+}
+
+// Plaintext appears nowhere but in the delivery Secret, and the digest nowhere but in the record: not in the operator's
+// log at its most verbose, its metrics, events, the resource, or kube-apiserver's audit log.
+func TestCase25_Canary(t *testing.T) {
+	ns := team(t)
+	plaintext := issued(t, alice, pat(ns, "my-pat"))
+	accepted(t, plaintext)
+	mine, s := holder(t, ns, "mine", time.Hour)
+	create(t, alice, pat(ns, "mine", s))
+	waitFor(t, ns, "mine", "Active", "True/Active")
+	accepted(t, mine)
+	digest := recordDigest(t, string(get(t, ns, "my-pat").UID))
+
+	// What goes wrong is told too.
+	_ = alice.Create(t.Context(), pat(ns, "other", s))
+	directReview(t, another(t, plaintext))
+	kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+	refused(t, plaintext)
+	kubectl(t, alice.kubeconfig, "", "-n", ns, "delete", "pat", "--all")
+	restartOperator(t)
+
+	var events eventsv1.EventList
+	if err := admin.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	told, err := json.Marshal(events.Items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(told), "Issued") {
+		t.Error("there are no events, so this shows nothing of them")
+	}
+	logs := operatorLogs(t)
+	if !strings.Contains(logs, "DEBUG") && !strings.Contains(logs, "LEVEL(-") {
+		t.Error("the log is not verbose, so this shows nothing of it")
+	}
+	audit, err := os.ReadFile(cl.AuditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(audit), "tokenreviews") {
+		t.Error("no TokenReview was audited, so this shows nothing of them")
+	}
+	for what, text := range map[string]string{"events": string(told), "logs": logs, "audit": string(audit)} {
+		for kind, secret := range map[string]string{"plaintext": plaintext, "its secret part": plaintext[25:], "the holder's plaintext": mine} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s: %s", what, kind)
+			}
+		}
+		if strings.Contains(text, digest) {
+			t.Errorf("%s: the digest", what)
+		}
+	}
+}
+
+// operatorLogs is what every operator of this run has printed.
+func operatorLogs(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(cl.Dir, "operator-*.log"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no logs: %v", err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
+func recordDigest(t *testing.T, uid string) string {
+	t.Helper()
+	secret := &corev1.Secret{}
+	if err := admin.Get(context.Background(), client.ObjectKey{Namespace: cluster.RecordsNamespace, Name: "pat-" + uid}, secret); err != nil {
+		t.Fatal(err)
+	}
+	var payload struct {
+		Current struct {
+			Digest string `json:"digest"`
+		} `json:"current"`
+	}
+	if err := json.Unmarshal(secret.Data["record"], &payload); err != nil || len(payload.Current.Digest) != 64 {
+		t.Fatalf("no digest in the record: %v", err)
+	}
+	return payload.Current.Digest
+}

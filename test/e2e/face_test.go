@@ -1,0 +1,143 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package e2e
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// face is a client of the verifier itself, as kube-apiserver is one.
+func face(t *testing.T) *http.Client {
+	t.Helper()
+	pem, err := os.ReadFile(cl.AuthnCAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatal("no certificate in " + cl.AuthnCAFile)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+func postReview(t *testing.T, plaintext string, audiences ...string) *authenticationv1.TokenReview {
+	t.Helper()
+	body, err := json.Marshal(&authenticationv1.TokenReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"},
+		Spec:     authenticationv1.TokenReviewSpec{Token: plaintext, Audiences: audiences},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := face(t).Post(cl.TokenReviewURL(), "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer := &authenticationv1.TokenReview{}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("HTTP %d: %v", resp.StatusCode, err)
+	}
+	return answer
+}
+
+// The running manager, at its real address: bad input ends in a 4xx or a closed connection.
+func TestCase24_BadRequestsAreBounded(t *testing.T) {
+	url := cl.TokenReviewURL()
+	for name, tc := range map[string]struct {
+		method, url, contentType, body string
+		want                           int
+	}{
+		"10 MiB":           {"POST", url, "application/json", strings.Repeat(" ", 10<<20), http.StatusRequestEntityTooLarge},
+		"deep JSON":        {"POST", url, "application/json", strings.Repeat("[", 60<<10), http.StatusBadRequest},
+		"not JSON":         {"POST", url, "application/json", "token", http.StatusBadRequest},
+		"wrong type":       {"POST", url, "text/plain", "{}", http.StatusUnsupportedMediaType},
+		"wrong method":     {"GET", url, "", "", http.StatusMethodNotAllowed},
+		"wrong path":       {"POST", url + "/more", "application/json", "{}", http.StatusNotFound},
+		"admission, GET":   {"GET", admissionURL(), "", "", http.StatusMethodNotAllowed},
+		"admission, other": {"POST", admissionURL() + "x", "application/json", "{}", http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), tc.method, tc.url, strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.contentType != "" {
+				req.Header.Set("Content-Type", tc.contentType)
+			}
+			resp, err := face(t).Do(req)
+			if err != nil {
+				// A server that stops reading may close before the client has sent it all.
+				if name == "10 MiB" && (strings.Contains(err.Error(), "reset") || strings.Contains(err.Error(), "broken pipe")) {
+					return
+				}
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			if resp.StatusCode != tc.want {
+				text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+				t.Errorf("HTTP %d %q; want %d", resp.StatusCode, text, tc.want)
+			}
+		})
+	}
+}
+
+func TestCase24_ASlowClientIsCutOff(t *testing.T) {
+	address := strings.TrimSuffix(strings.TrimPrefix(cl.TokenReviewURL(), "https://"), "/authenticate")
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only the timing counts here
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("POST /authenticate HTTP/1.1\r\nHost: x\r\nX-Slow: ")); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := conn.SetReadDeadline(start.Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err != nil && strings.Contains(err.Error(), "timeout") {
+		t.Fatalf("headers may take longer than %v", patience)
+	}
+	t.Logf("cut off after %v", time.Since(start))
+}
+
+func TestTLS13AtLeast(t *testing.T) {
+	for _, url := range []string{cl.TokenReviewURL(), admissionURL()} {
+		address := strings.SplitN(strings.TrimPrefix(url, "https://"), "/", 2)[0]
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}) //nolint:gosec // it is to be refused
+		if err == nil {
+			_ = conn.Close()
+			t.Errorf("%s takes TLS 1.2", address)
+		}
+	}
+}
