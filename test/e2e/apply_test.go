@@ -133,7 +133,7 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 		t.Fatal(err)
 	}
 	rendered := kubectl(t, cl.AdminKubeconfig, "", "kustomize", filepath.Join(root, "config", "default"))
-	_, stderr, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, rendered, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+	_, stderr, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, rendered, "apply", "--dry-run=server", "-f", "-")
 	if err != nil || strings.Contains(stderr, "Warning") {
 		t.Errorf("dry run: %v\n%s", err, stderr)
 	}
