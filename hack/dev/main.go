@@ -33,8 +33,7 @@ import (
 )
 
 const usage = `usage: dev demo [--manager FILE] [--config DIR] [-- FLAGS OF manager run]
-       dev dev [--manager FILE] [--config DIR] [--dir DIR] [-- FLAGS OF manager run]
-`
+       dev dev [--manager FILE] [--config DIR] [--dir DIR] [-- FLAGS OF manager run]`
 
 func main() {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}

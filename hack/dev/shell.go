@@ -54,7 +54,7 @@ func (s *shell) refused(ctx context.Context, who person, script, want string) er
 	stdout, stderr, err := s.exec(ctx, who, script)
 	s.show(stdout + stderr)
 	if err == nil || !strings.Contains(stderr, want) {
-		return fmt.Errorf("expected a refusal that says %q; got: %v", want, err)
+		return fmt.Errorf("expected a refusal that says %q; got: %w", want, err)
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (r *running) post(t *testing.T, body io.Reader, edits ...func(*http.Request
 // dial opens a raw HTTP/1.1 connection and writes the start of a request.
 func (r *running) dial(t *testing.T, start string) net.Conn {
 	t.Helper()
-	conn, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}) //nolint:gosec // A raw connection to the test's own listener.
+	conn, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestCase24_SlowAndOversizedClientsAreCutOff(t *testing.T) {
 
 func TestServerTakesOnlyTLS13(t *testing.T) {
 	r := serve(t, newHandler(t, Options{}), nil, logr.Discard())
-	_, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}) //nolint:gosec // To be refused.
+	_, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
 	if err == nil {
 		t.Error("TLS 1.2 was accepted")
 	}

@@ -71,7 +71,7 @@ type Input struct {
 type Action string
 
 const (
-	// Nothing: the record is as it should be.
+	// Nothing is to be done: the record is as it should be.
 	Nothing Action = "Nothing"
 	// Issue makes a token and delivers it in a Secret.
 	Issue Action = "Issue"

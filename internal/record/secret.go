@@ -36,9 +36,10 @@ import (
 const (
 	// SecretType is the type of the Secret that holds a record.
 	SecretType corev1.SecretType = "pat-operator.io/record"
-	// LabelNamespace and LabelName lead from a record's Secret to its resource.
+	// LabelNamespace leads from a record's Secret to its resource.
 	LabelNamespace = "pat-operator.io/namespace"
-	LabelName      = "pat-operator.io/name"
+	// LabelName does too.
+	LabelName = "pat-operator.io/name"
 	// LabelNoBackup keeps records out of Velero's backups: a restored one would bring revoked tokens back.
 	LabelNoBackup = "velero.io/exclude-from-backup"
 
@@ -48,7 +49,7 @@ const (
 	maxLife = 3660 * 24 * time.Hour
 )
 
-// ErrTooNew: a newer version of this program wrote the record; it is to be left untouched.
+// ErrTooNew is that a newer version of this program wrote the record; it is to be left untouched.
 var ErrTooNew = errors.New("written by a newer version of the operator")
 
 // SecretName is the name of the Secret that holds the record of the resource with this UID.

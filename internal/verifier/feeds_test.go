@@ -47,9 +47,9 @@ func fakeFeeds(t *testing.T) (*informertest.FakeInformers, func(client.Object) *
 	}
 	informers := &informertest.FakeInformers{Scheme: scheme}
 	informers.InformersByGVK = map[schema.GroupVersionKind]toolscache.SharedIndexInformer{
-		corev1.SchemeGroupVersion.WithKind("Secret"):                                                controllertest.NewFakeInformer(),
-		v1alpha1.GroupVersion.WithKind("PersonalAccessToken"):                                       controllertest.NewFakeInformer(),
-		schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: "PartialObjectMetadata"}: controllertest.NewFakeInformer(),
+		corev1.SchemeGroupVersion.WithKind("Secret"):                         controllertest.NewFakeInformer(),
+		v1alpha1.GroupVersion.WithKind("PersonalAccessToken"):                controllertest.NewFakeInformer(),
+		{Group: "meta.k8s.io", Version: "v1", Kind: "PartialObjectMetadata"}: controllertest.NewFakeInformer(),
 	}
 	return informers, func(obj client.Object) *controllertest.FakeInformer {
 		f, err := informers.FakeInformerFor(t.Context(), obj)

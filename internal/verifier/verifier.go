@@ -33,13 +33,13 @@ import (
 type Verdict int
 
 const (
-	// NotReady: this replica does not know enough to say anything; another one may.
+	// NotReady is no answer: this replica does not know enough to say anything; another one may.
 	NotReady Verdict = iota
-	// Authenticated: the token is honoured, for the audiences that the Result names.
+	// Authenticated is a yes: the token is honoured, for the audiences that the Result names.
 	Authenticated
-	// Refused: no, and it will stay so: not a token of ours, ended for good, or not for this audience. It may be cached.
+	// Refused is a no, and it will stay so: not a token of ours, ended for good, or not for this audience. It may be cached.
 	Refused
-	// Unknown: not now, and the next watch event may change that. It must not be cached.
+	// Unknown is not now, and the next watch event may change that. It must not be cached.
 	Unknown
 )
 

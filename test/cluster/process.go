@@ -34,7 +34,6 @@ type process struct {
 	cmd     *exec.Cmd
 	logPath string
 	exited  chan struct{}
-	err     error // of Wait; read it only after exited is closed
 }
 
 // startProcess runs path with args and env; what it prints is appended to logPath.
@@ -57,7 +56,7 @@ func startProcess(name, logPath string, env []string, path string, args ...strin
 		_ = log.Close()
 		started <- err
 		if err == nil {
-			p.err = cmd.Wait()
+			_ = cmd.Wait()
 			close(p.exited)
 		}
 	}()
@@ -95,7 +94,7 @@ func (p *process) waitReady(ctx context.Context, timeout time.Duration, check fu
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("%s ended before it was ready (%v); its log ends:\n%s", p.name, p.err, p.logTail())
+			return fmt.Errorf("%s ended before it was ready (%s); its log ends:\n%s", p.name, p.cmd.ProcessState, p.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready (%w): %w; its log ends:\n%s", p.name, ctx.Err(), last, p.logTail())
 		case <-tick.C:
