@@ -113,7 +113,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{RequeueAfter: after}, err
 	}
 	decided, err := r.reconcile(ctx, pat)
-	return ctrl.Result{RequeueAfter: soonest(after, decided)}, err
+	return ctrl.Result{RequeueAfter: lifecycle.Sooner(after, decided)}, err
 }
 
 // reconcile does what one resource asks, a step at a time, and mirrors the outcome into status.
@@ -130,7 +130,7 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 			if err != nil {
 				return 0, err
 			}
-			return soonest(d.After, after), r.mirror(ctx, pat, current, d.State)
+			return lifecycle.Sooner(d.After, after), r.mirror(ctx, pat, current, d.State)
 		}
 		if d.Action == lifecycle.Issue {
 			if issued {
@@ -180,11 +180,4 @@ func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	in.ClockProven = r.ClockCheck() == nil
 	in.Now = r.Clock.Now()
 	return in, current, nil
-}
-
-func soonest(a, b time.Duration) time.Duration {
-	if a == 0 || (b != 0 && b < a) {
-		return b
-	}
-	return a
 }

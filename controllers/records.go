@@ -141,7 +141,7 @@ func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName, pat *v
 		d := lifecycle.Decide(lifecycle.Input{
 			Record: current.record, Now: r.Clock.Now(), ClockProven: r.ClockCheck() == nil, Config: r.Config,
 		})
-		after = soonest(after, d.After)
+		after = lifecycle.Sooner(after, d.After)
 		if d.Action == lifecycle.Nothing {
 			continue
 		}

@@ -52,7 +52,7 @@ func (r *Reconciler) remove(ctx context.Context, rec *record.Record) (struck boo
 		}
 		keep = append(keep, rm)
 		left := rm.Until.Sub(now)
-		after = soonest(after, min(max(lifecycle.RemovalWindow-left, firstRemovalRetry), left))
+		after = lifecycle.Sooner(after, min(max(lifecycle.RemovalWindow-left, firstRemovalRetry), left))
 	}
 	rec.Removals = keep
 	return struck, after, errors.Join(errs...)

@@ -141,7 +141,7 @@ func Decide(in Input) Decision {
 			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
 		}
 		if d.Action == Nothing {
-			d.After = soonest(d.After, wake(in))
+			d.After = Sooner(d.After, wake(in))
 		}
 		return *d
 	}
@@ -289,7 +289,7 @@ func wake(in Input) time.Duration {
 		after = until(in.Now, EffectiveEnd(&in.Resource.Spec, t))
 	}
 	if end, ok := t.DeliverUntil(); ok {
-		after = soonest(after, until(in.Now, end))
+		after = Sooner(after, until(in.Now, end))
 	}
 	return after
 }
@@ -297,8 +297,8 @@ func wake(in Input) time.Duration {
 // until is how long it is to then; 0, never, where it has passed.
 func until(now, then time.Time) time.Duration { return max(then.Sub(now), 0) }
 
-// soonest is the lesser of two waits, where 0 stands for never.
-func soonest(a, b time.Duration) time.Duration {
+// Sooner is the lesser of two waits, where 0 stands for never.
+func Sooner(a, b time.Duration) time.Duration {
 	if a == 0 || (b != 0 && b < a) {
 		return b
 	}

@@ -1,0 +1,66 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// What a person meets on the command line, before anything has started.
+func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no namespace":       {[]string{"--records-namespace=A B"}, `--records-namespace "A B" is not a namespace: a lowercase RFC 1123 label`},
+		"one for both":       {[]string{"--records-namespace=x", "--operator-namespace=x"}, `--records-namespace and --operator-namespace are both "x": who may read records must not read keys; name two`},
+		"no address":         {[]string{"--verifier-bind-address=9444"}, `--verifier-bind-address "9444" is not [HOST]:PORT`},
+		"admission address":  {[]string{"--admission-bind-address="}, `--admission-bind-address "" is not [HOST]:PORT`},
+		"too short a life":   {[]string{"--max-lifetime=1h"}, "--max-lifetime 1h0m0s is not between 24h and 87840h0m0s (3660 days)"},
+		"too long a life":    {[]string{"--max-lifetime=90000h"}, "--max-lifetime 90000h0m0s is not between 24h and"},
+		"no skew":            {[]string{"--max-clock-skew=1s"}, "--max-clock-skew 1s is less than 2s: the API server's Date counts whole seconds"},
+		"no host":            {[]string{"--serving-host=a_b"}, `--serving-host "a_b" is neither a DNS name nor an IP address`},
+		"two at once":        {[]string{"--max-lifetime=1h", "--serving-host=a_b"}, "--serving-host"},
+		"unknown flag":       {[]string{"--no-such"}, "unknown flag: --no-such"},
+		"no such kubeconfig": {[]string{"--kubeconfig=/no/such"}, "no way to the cluster (set --kubeconfig, or run in a pod)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := run(t.Context(), append([]string{"run"}, tc.args...), &bytes.Buffer{}, &bytes.Buffer{})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v; want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestAuthnKubeconfigNeedsAServer(t *testing.T) {
+	err := run(t.Context(), []string{"authn-kubeconfig"}, &bytes.Buffer{}, &bytes.Buffer{})
+	if err == nil || err.Error() != `required flag(s) "server" not set` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	for _, tc := range []struct{ arg, want string }{{"version", version}, {"--help", "authn-kubeconfig"}} {
+		var out bytes.Buffer
+		if err := run(t.Context(), []string{tc.arg}, &out, &out); err != nil || !strings.Contains(out.String(), tc.want) {
+			t.Errorf("%s: %v, %q", tc.arg, err, out.String())
+		}
+	}
+}
