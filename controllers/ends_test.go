@@ -268,3 +268,32 @@ func TestCase25_NothingToldHoldsPlaintextOrDigest(t *testing.T) {
 		}
 	}
 }
+
+// The token of a service account ends with it, and is not the next one's that has its name.
+func TestCase16_AServiceAccountReCreatedIsAnother(t *testing.T) {
+	w := newWorld(t)
+	account := func() *corev1.ServiceAccount {
+		sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "deployer"}}
+		if err := admin.Create(w.ctx, sa); err != nil {
+			t.Fatal(err)
+		}
+		return sa
+	}
+	first := account()
+	w.create("ci", func(p *v1alpha1.PersonalAccessToken) {
+		p.Spec.User = &v1alpha1.UserInfo{Username: "system:serviceaccount:" + w.namespace + ":deployer", UID: string(first.UID)}
+	})
+	w.settle("ci")
+	w.expect("ci", "True/Active", "True/Reconciled", "")
+	if err := admin.Delete(w.ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	w.settle("ci")
+	w.expect("ci", "False/OwnerGone", "False/OwnerGone", "True/OwnerGone")
+	account()
+	w.settle("ci")
+	w.expect("ci", "False/OwnerGone", "False/OwnerGone", "True/OwnerGone")
+	if got := w.Reconciler.resourcesOfAccount(w.ctx, first); len(got) != 1 || got[0].Name != "ci" {
+		t.Errorf("an event of the account leads to %v", got)
+	}
+}

@@ -27,7 +27,9 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -37,6 +39,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -80,6 +83,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("personalaccesstoken").
 		For(&v1alpha1.PersonalAccessToken{}).
+		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(resourceOfRecord)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
 		Complete(r)
@@ -96,6 +100,20 @@ func resourceOfRecord(_ context.Context, o client.Object) []reconcile.Request {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// resourcesOfAccount leads from a service account to the resources of its tokens.
+func (r *Reconciler) resourcesOfAccount(ctx context.Context, account client.Object) []reconcile.Request {
+	var pats v1alpha1.PersonalAccessTokenList
+	username := serviceaccount.MakeUsername(account.GetNamespace(), account.GetName())
+	if err := r.Client.List(ctx, &pats, client.MatchingFields{indexUsername: username}); err != nil {
+		return nil // The cache does not have it yet, and then brings the resources by itself.
+	}
+	var requests []reconcile.Request
+	for i := range pats.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&pats.Items[i])})
+	}
+	return requests
 }
 
 // Reconcile ends what resources that are gone have left under this name, then does what the resource asks.
@@ -176,8 +194,28 @@ func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 			return lifecycle.Input{}, nil, err
 		}
 	}
+	if in.Owner, err = r.owner(ctx, pat); err != nil {
+		return lifecycle.Input{}, nil, err
+	}
 	// After the reads, whose answers have just shown the API server's clock.
 	in.ClockProven = r.ClockCheck() == nil
 	in.Now = r.Clock.Now()
 	return in, current, nil
+}
+
+// owner reads live the service account that a token belongs to.
+func (r *Reconciler) owner(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (lifecycle.Owner, error) {
+	if pat.Spec.User == nil {
+		return lifecycle.Owner{}, nil
+	}
+	key, ok := identity.ServiceAccount(pat.Spec.User.Username)
+	if !ok {
+		return lifecycle.Owner{}, nil
+	}
+	account := &metav1.PartialObjectMetadata{}
+	account.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
+	if err := r.Live.Get(ctx, key, account); err != nil {
+		return lifecycle.Owner{}, client.IgnoreNotFound(err)
+	}
+	return lifecycle.Owner{UID: account.UID}, nil
 }

@@ -34,6 +34,8 @@ const (
 	indexRecordResource = "record.resource"
 	// indexTombstoneNamespace leads from a namespace to its tombstones.
 	indexTombstoneNamespace = "record.tombstoneNamespace"
+	// indexUsername leads from a user to the resources of their tokens.
+	indexUsername = "spec.user.username"
 )
 
 func setupIndexes(ctx context.Context, indexer client.FieldIndexer) error {
@@ -42,6 +44,15 @@ func setupIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 			return nil
 		}
 		return []string{o.GetLabels()[record.LabelNamespace] + "/" + o.GetLabels()[record.LabelName]}
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.PersonalAccessToken{}, indexUsername, func(o client.Object) []string {
+		pat, ok := o.(*v1alpha1.PersonalAccessToken)
+		if !ok || pat.Spec.User == nil {
+			return nil
+		}
+		return []string{pat.Spec.User.Username}
 	}); err != nil {
 		return err
 	}

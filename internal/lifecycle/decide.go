@@ -21,6 +21,8 @@ package lifecycle
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -59,12 +61,19 @@ type Input struct {
 	SameName []*record.Record
 	// SameNameErr is why one of them cannot be read.
 	SameNameErr error
+	// Owner is the service account that spec.user names, as it is now.
+	Owner Owner
 	// Tombstones is how many the resource's namespace has.
 	Tombstones int
 	// Now is the time, and ClockProven whether it was compared with the API server's just now.
 	Now         time.Time
 	ClockProven bool
 	Config      Config
+}
+
+// Owner is the service account that a token belongs to. Zero where spec.user is a person, or the account is gone.
+type Owner struct {
+	UID types.UID
 }
 
 // Action is what to do to the record.
@@ -154,6 +163,7 @@ var rules = []func(Input) *Decision{
 	ended,
 	over,
 	userUnfit,
+	ownerGone,
 	unsupported,
 	lost,
 	unissued,

@@ -24,6 +24,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -101,6 +102,14 @@ func expiresAt(at time.Time) func(*Input) {
 	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: at} })
 }
 
+// account makes it a service account's, pinned to a UID, while the account that is there has another or none.
+func account(pinned, there types.UID) func(*Input) {
+	return func(in *Input) {
+		in.Resource.Spec.User = &v1alpha1.UserInfo{Username: "system:serviceaccount:a:b", UID: string(pinned)}
+		in.Owner.UID = there
+	}
+}
+
 func unproven(in *Input) { in.ClockProven = false }
 func gone(in *Input)     { in.Resource = nil }
 func deleting(in *Input) { in.Resource.DeletionTimestamp = &metav1.Time{Time: now} }
@@ -137,22 +146,24 @@ func TestDecide(t *testing.T) {
 		says   string // part of the Active message, or of Ready's where that one differs
 	}{
 		// Not issued yet.
-		"new":                     {nil, Issue, "", "-Issuing -Issuing", 0, ""},
-		"new, suspended":          {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"new, clock not proven":   {[]func(*Input){unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, "clock"},
-		"new, already over":       {[]func(*Input){expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, "no token is issued; set a later one"},
-		"new, over, not proven":   {[]func(*Input){expiresAt(now), unproven}, Nothing, "", "", waitForClock, ""},
-		"new, too long in days":   {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](367) })}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "(366 days); set a lesser spec.expiresInDays"},
-		"new, too long by date":   {[]func(*Input){expiresAt(now.Add(366*day + time.Second))}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "earlier spec.expiresAt"},
-		"new, the longest":        {[]func(*Input){expiresAt(now.Add(366 * day))}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"new, delivery off":       {[]func(*Input){func(in *Input) { in.Config.SecretDelivery = false }}, Nothing, "", "-DeliveryDisabled -DeliveryDisabled stalled", 0, "set spec.token"},
-		"new, no user":            {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "restore the webhook configuration"},
-		"new, a user never to be": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = []string{"system:masters"} })}, Nothing, "", "-UserRefused -UserRefused stalled", 0, "spec.user.groups[0]"},
-		"new, a service account": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) {
-			s.User = &v1alpha1.UserInfo{Username: "system:serviceaccount:a:b"}
-		})}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "name a person"},
-		"new, scopes":   {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
-		"new, rotation": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.rotation"},
+		"new":                                  {nil, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, suspended":                       {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, clock not proven":                {[]func(*Input){unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, "clock"},
+		"new, already over":                    {[]func(*Input){expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, "no token is issued; set a later one"},
+		"new, over, not proven":                {[]func(*Input){expiresAt(now), unproven}, Nothing, "", "", waitForClock, ""},
+		"new, too long in days":                {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](367) })}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "(366 days); set a lesser spec.expiresInDays"},
+		"new, too long by date":                {[]func(*Input){expiresAt(now.Add(366*day + time.Second))}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "earlier spec.expiresAt"},
+		"new, the longest":                     {[]func(*Input){expiresAt(now.Add(366 * day))}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, delivery off":                    {[]func(*Input){func(in *Input) { in.Config.SecretDelivery = false }}, Nothing, "", "-DeliveryDisabled -DeliveryDisabled stalled", 0, "set spec.token"},
+		"new, no user":                         {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "restore the webhook configuration"},
+		"new, a user never to be":              {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = []string{"system:masters"} })}, Nothing, "", "-UserRefused -UserRefused stalled", 0, "spec.user.groups[0]"},
+		"new, a service account":               {[]func(*Input){account("sa1", "sa1")}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, a service account that is gone":  {[]func(*Input){account("sa1", "")}, Nothing, "", "-OwnerGone -OwnerGone stalled", 0, "Service account a/b was deleted"},
+		"new, a service account not looked up": {[]func(*Input){account("", "sa1")}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "spec.user.uid"},
+		"its service account re-created":       {[]func(*Input){account("sa1", "sa2"), issued}, Nothing, "", "-OwnerGone -OwnerGone stalled", 59 * time.Minute, "another has its name now"},
+		"its service account there":            {[]func(*Input){account("sa1", "sa1"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
+		"new, scopes":                          {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
+		"new, rotation":                        {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.rotation"},
 		"new, recipients": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) {
 			s.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
 		})}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.delivery.recipients"},

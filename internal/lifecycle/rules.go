@@ -57,10 +57,24 @@ func userUnfit(in Input) *Decision {
 		return stalled(v1alpha1.ReasonUserChanged, fmt.Sprintf(
 			"spec.user is not whom this token was issued to (%s), so it is not honoured; put the user back, or make a new PersonalAccessToken.", in.Record.User.Username))
 	}
-	if _, ok := identity.ServiceAccount(user.Username); ok {
-		return stalled(v1alpha1.ReasonNotSupported, "spec.user is a service account, which this version does not support; name a person.")
-	}
 	return nil
+}
+
+// ownerGone refuses the token of a service account that is gone, or has only the name of the one that it was made for.
+func ownerGone(in Input) *Decision {
+	user := in.Resource.Spec.User
+	account, ok := identity.ServiceAccount(user.Username)
+	switch {
+	case !ok:
+		return nil
+	case user.UID == "":
+		return stalled(v1alpha1.ReasonUserMissing,
+			"spec.user.uid is missing, so the admission webhook was not asked; restore the webhook configuration, then delete this resource and apply it again.")
+	case string(in.Owner.UID) == user.UID:
+		return nil
+	}
+	return stalled(v1alpha1.ReasonOwnerGone, fmt.Sprintf(
+		"Service account %s was deleted, or another has its name now, so its token is not honoured; delete this resource, and apply it again for the account that is there.", account))
 }
 
 // ended tells of a token that has ended for good.
