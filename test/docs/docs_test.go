@@ -1,0 +1,295 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package docs tests that the documentation says what is there.
+package docs
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	root       = "../.."
+	security   = "docs/security.md"
+	operations = "docs/operations.md"
+	// lastCase is the highest number of a case.
+	lastCase = 42
+)
+
+func TestNamedTestsExist(t *testing.T) {
+	tests := testsOfModule(t)
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
+	for _, page := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(read(t, page), -1) {
+			if !slices.Contains(tests, m[1]) {
+				t.Errorf("%s names %s, and there is no such test", page, m[1])
+			}
+		}
+	}
+}
+
+func TestEveryCaseHasARowWithItsTests(t *testing.T) {
+	rows := map[int]string{}
+	for _, cells := range table(t, security, "no.") {
+		n, err := strconv.Atoi(cells[0])
+		if err != nil || n < 1 || n > lastCase || rows[n] != "" {
+			t.Errorf("row %q: want one for each case from 1 to %d", cells[0], lastCase)
+			continue
+		}
+		if len(cells) != 4 || cells[1] == "" || cells[2] == "" || cells[3] == "" {
+			t.Errorf("row %d: want four cells, none empty", n)
+		}
+		if cells[3] == "—" && !strings.HasPrefix(cells[2], "later: ") {
+			t.Errorf("row %d names no test and does not say that it comes later", n)
+		}
+		rows[n] = cells[len(cells)-1]
+	}
+	for n := 1; n <= lastCase; n++ {
+		if rows[n] == "" {
+			t.Errorf("case %d has no row", n)
+		}
+	}
+	ofCase := regexp.MustCompile(`^(?:Test|Fuzz)Case(\d+)_`)
+	for _, name := range testsOfModule(t) {
+		m := ofCase.FindStringSubmatch(name)
+		if m == nil {
+			continue
+		}
+		if n, err := strconv.Atoi(m[1]); err != nil || len(m[1]) != 2 || !strings.Contains(rows[n], "`"+name+"`") {
+			t.Errorf("%s is not named in the row of case %s in %s", name, m[1], security)
+		}
+	}
+}
+
+func TestFlagsAreThoseOfTheManager(t *testing.T) {
+	var documented []string
+	for _, command := range []string{"run", "authn-kubeconfig"} {
+		for _, cells := range table(t, operations, "flag of `manager "+command+"`") {
+			documented = append(documented, strings.Trim(cells[0], "`-"))
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(root, "cmd", "manager", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var defined []string
+	definition := regexp.MustCompile(`\.\w+Var\([\w.&]+, "([\w-]+)"`)
+	for _, file := range files {
+		source := read(t, strings.TrimPrefix(file, root+"/"))
+		for _, m := range definition.FindAllStringSubmatch(source, -1) {
+			defined = append(defined, m[1])
+		}
+		if strings.Contains(source, "zap.BindFlags(") {
+			flags := flag.NewFlagSet("zap", flag.ContinueOnError)
+			(&zap.Options{}).BindFlags(flags)
+			flags.VisitAll(func(f *flag.Flag) { defined = append(defined, f.Name) })
+		}
+	}
+	if diff := cmp.Diff(set(defined), set(documented)); diff != "" {
+		t.Errorf("flags (- cmd/manager, + %s):\n%s", operations, diff)
+	}
+}
+
+func TestPermissionsAreThoseOfTheRoles(t *testing.T) {
+	var granted, documented []string
+	for _, file := range []string{"role.yaml", "leader_election.yaml", "secret_delivery.yaml"} {
+		for document := range strings.SplitSeq(read(t, "config/rbac/"+file), "\n---\n") {
+			var role rbacv1.Role // of a ClusterRole, all that is asked for here
+			if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			where := role.Namespace
+			if where == "" {
+				where = "cluster"
+			}
+			for _, rule := range role.Rules {
+				granted = append(granted, permissions(where, rule)...)
+			}
+		}
+	}
+	for _, cells := range table(t, security, "where") {
+		if len(cells) != 4 || cells[3] == "" {
+			t.Fatalf("row %q: want four cells, the last of which says what for", cells)
+		}
+		documented = append(documented, strings.Join(cells[:3], " | "))
+	}
+	if diff := cmp.Diff(set(granted), set(documented)); diff != "" {
+		t.Errorf("permissions (- config/rbac, + %s):\n%s", security, diff)
+	}
+}
+
+// permissions spells each resource of a rule as the table does.
+func permissions(where string, rule rbacv1.PolicyRule) []string {
+	var out []string
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
+			if group != "" {
+				resource += "." + group
+			}
+			resource = "`" + resource + "`"
+			if len(rule.ResourceNames) > 0 {
+				resource += " (" + strings.Join(rule.ResourceNames, ", ") + ")"
+			}
+			out = append(out, fmt.Sprintf("%s | %s | %s", where, resource, strings.Join(rule.Verbs, ", ")))
+		}
+	}
+	for _, url := range rule.NonResourceURLs {
+		out = append(out, fmt.Sprintf("%s | `%s` | %s", where, url, strings.Join(rule.Verbs, ", ")))
+	}
+	return out
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(prose(read(t, page)), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, m[1])
+			} else if anchor != "" && !slices.Contains(anchors(read(t, target)), anchor) {
+				t.Errorf("%s links to %s, and %s has no such heading", page, m[1], target)
+			}
+		}
+	}
+}
+
+func TestMakeTargetsExist(t *testing.T) {
+	makefile := read(t, "Makefile")
+	call := regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z-]*)")
+	for _, page := range pages(t) {
+		for _, m := range call.FindAllStringSubmatch(read(t, page), -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+": ") {
+				t.Errorf("%s says make %s, and there is no such target", page, m[1])
+			}
+		}
+	}
+}
+
+// pages are README.md and everything in docs.
+func pages(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no pages in docs: %v", err)
+	}
+	out := []string{"README.md"}
+	for _, file := range files {
+		out = append(out, "docs/"+filepath.Base(file))
+	}
+	return out
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// testsOfModule are the names of the tests and fuzz targets of this module, other modules inside it aside.
+func testsOfModule(t *testing.T) []string {
+	t.Helper()
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	var names []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && path != root {
+			_, notModule := os.Stat(filepath.Join(path, "go.mod"))
+			if notModule == nil || strings.HasPrefix(entry.Name(), ".") {
+				return fs.SkipDir
+			}
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		for _, m := range function.FindAllSubmatch(source, -1) {
+			names = append(names, string(m[1]))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// table returns the cells of each row of the one table of a page whose first column is headed so.
+func table(t *testing.T, page, head string) [][]string {
+	t.Helper()
+	_, after, ok := strings.Cut(read(t, page), "\n| "+head+" |")
+	if !ok {
+		t.Fatalf("%s has no table whose first column is %q", page, head)
+	}
+	var rows [][]string
+	for i, line := range strings.Split(after, "\n") {
+		if i < 2 { // the rest of the head, and the line below it
+			continue
+		}
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		var cells []string
+		for cell := range strings.SplitSeq(strings.Trim(line, "|"), "|") {
+			cells = append(cells, strings.TrimSpace(cell))
+		}
+		rows = append(rows, cells)
+	}
+	return rows
+}
+
+// prose is a page without its blocks of code.
+func prose(page string) string {
+	return regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")
+}
+
+// anchors are what GitHub makes of a page's headings.
+func anchors(page string) []string {
+	var out []string
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	other := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, m := range heading.FindAllStringSubmatch(prose(page), -1) {
+		out = append(out, strings.ReplaceAll(other.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return out
+}
+
+func set(items []string) []string { return slices.Compact(slices.Sorted(slices.Values(items))) }
