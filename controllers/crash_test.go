@@ -17,13 +17,18 @@ limitations under the License.
 package controllers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
@@ -85,22 +90,27 @@ func TestCase30_KilledAtEachWriteOfIssuing(t *testing.T) {
 	}
 }
 
-// The same at each write of ending a token by its time and by its resource's deletion.
+// The same at each write of ending a token: by its time, its delivery's time, and its resource's deletion.
 func TestCase30_KilledAtEachWriteOfEnding(t *testing.T) {
-	for name, end := range map[string]func(*world){
-		"expiry":   func(w *world) { w.advance(91 * 24 * time.Hour) },
-		"delivery": func(w *world) { w.advance(2 * time.Hour) },
-		"deletion": func(w *world) { w.delete("my-pat") },
+	for name, tc := range map[string]struct {
+		writes int
+		end    func(*world)
+	}{
+		"expiry":   {5, func(w *world) { w.advance(91 * 24 * time.Hour) }}, // both ends at once: each is written down
+		"delivery": {5, func(w *world) { w.advance(2 * time.Hour) }},
+		"deletion": {2, func(w *world) { w.delete("my-pat") }},
 	} {
-		for n := 1; n <= 3; n++ {
+		for n := 1; n <= tc.writes; n++ {
 			for _, lost := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, write %d, done %v", name, n, lost), func(t *testing.T) {
 					w := newWorld(t)
 					pat := w.create("my-pat")
 					w.settle("my-pat")
-					end(w)
+					tc.end(w)
 					w.writes.cutOff(n, lost)
-					_, _ = w.reconcile("my-pat")
+					if _, err := w.reconcile("my-pat"); w.writes.count() < n {
+						t.Fatalf("nothing was cut off (%v): %q", err, w.writes.log)
+					}
 					w.writes.cutOff(0, false)
 					w.restart()
 					w.settle("my-pat")
@@ -115,8 +125,8 @@ func TestCase30_KilledAtEachWriteOfEnding(t *testing.T) {
 						}
 						w.expect("my-pat", "False/Expired", "True/Reconciled", "")
 					case "delivery":
-						if rec.Current.Digest == "" {
-							t.Error("the token went with its delivery")
+						if rec.Current.Digest == "" || len(rec.Removals) != 0 {
+							t.Errorf("the token went with its delivery, or removals %v are left", rec.Removals)
 						}
 					case "deletion":
 						if rec != nil {
@@ -129,17 +139,47 @@ func TestCase30_KilledAtEachWriteOfEnding(t *testing.T) {
 	}
 }
 
+// The update that makes a token current gets no answer, and arrives only after the operator has looked: the token is
+// not left honoured with its only copy deleted.
+func TestCase30_ALateUpdateFindsTheRecordMovedOn(t *testing.T) {
+	w := newWorld(t)
+	pat := w.create("my-pat")
+	var late *corev1.Secret
+	w.Client = interceptor.NewClient(cached, interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if late == nil {
+				late = o.DeepCopyObject().(*corev1.Secret)
+				return errCutOff
+			}
+			return c.Update(ctx, o, opts...)
+		},
+	})
+	if _, err := w.reconcile("my-pat"); err == nil || late == nil {
+		t.Fatalf("reconcile: %v", err)
+	}
+	if err := admin.Update(w.ctx, late); !apierrors.IsConflict(err) {
+		t.Errorf("the late update: %v; want a conflict", err)
+	}
+	w.settle("my-pat")
+	w.expect("my-pat", "True/Active", "True/Reconciled", "")
+	if got := w.valid(pat); len(got) != 1 || len(w.orphans(pat)) != 0 {
+		t.Errorf("%d valid plaintexts, orphans %q", len(got), w.orphans(pat))
+	}
+}
+
 // Two leaders for a minute: one is paused at each of its writes while the other does all of its own.
 func TestCase34_TwoLeadersIssueOneToken(t *testing.T) {
 	for n := 1; n <= 4; n++ {
 		t.Run(fmt.Sprintf("paused before write %d", n), func(t *testing.T) {
 			w := newWorld(t)
 			pat := w.create("my-pat")
-			other := *w.Reconciler
-			other.Client = cached
+			other := &Reconciler{
+				Client: cached, Live: admin, Recorder: w.events, Clock: w.clock, ClockCheck: w.ClockCheck, Random: w.Random,
+				RecordsNamespace: recordsNamespace, Config: w.Config,
+			}
 			w.writes.hook = func(i int, _ string) {
 				if i == n {
-					second := world{t: t, ctx: w.ctx, namespace: w.namespace, clock: w.clock, events: w.events, writes: &writes{}, Reconciler: &other}
+					second := world{t: t, ctx: w.ctx, namespace: w.namespace, clock: w.clock, events: w.events, writes: &writes{}, Reconciler: other}
 					second.settle("my-pat")
 				}
 			}
@@ -193,36 +233,74 @@ func TestNoRandomnessNoToken(t *testing.T) {
 	}
 }
 
-// A namespace whose quota or policies refuse the delivery Secret: status says so, and once they agree it works.
+// A namespace whose quota refuses the delivery Secret: status says so, attempts grow rarer although each of them wakes
+// the queue, nothing piles up, and once the quota allows it works.
 func TestDeliveryRefusedByTheNamespace(t *testing.T) {
 	w := newWorld(t)
-	quota := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "none"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/secrets": *zero()}},
-	}
-	if err := admin.Create(w.ctx, quota); err != nil {
-		t.Fatal(err)
-	}
-	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: quota.Spec.Hard}
-	if err := admin.Status().Update(w.ctx, quota); err != nil {
-		t.Fatal(err)
-	}
+	refusing := true
+	w.Client = interceptor.NewClient(interceptor.NewClient(cached, w.writes.funcs()), interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if refusing && o.GetNamespace() == w.namespace {
+				return apierrors.NewForbidden(corev1.Resource("secrets"), o.GetName(), errors.New("exceeded quota"))
+			}
+			return c.Create(ctx, o, opts...)
+		},
+	})
 	pat := w.create("my-pat")
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		_, err := w.reconcile("my-pat")
-		if err != nil && w.condition("my-pat", "Ready") == "False/Issuing" && strings.Contains(err.Error(), "check this namespace's quota and admission policies") {
-			break
+	var waits []time.Duration
+	for range 100 {
+		after, err := w.reconcile("my-pat")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("reconcile: %v, Ready %s", err, w.condition("my-pat", "Ready"))
+		if after > 0 && (len(waits) == 0 || after > waits[len(waits)-1]) {
+			waits = append(waits, after)
 		}
+		w.advance(100 * time.Millisecond)
 	}
-	if err := admin.Delete(w.ctx, quota); err != nil {
-		t.Fatal(err)
+	if len(waits) < 3 || len(waits) > 5 {
+		t.Errorf("in ten seconds there were attempts that were followed by waits of %v; want 1 s, 2 s, 4 s and perhaps 8 s", waits)
 	}
+	w.expect("my-pat", "False/Issuing", "False/Issuing", "")
+	ready := meta.FindStatusCondition(w.get("my-pat").Status.Conditions, "Ready").Message
+	if want := "The delivery Secret could not be created (Forbidden); check this namespace's quota and admission policies. The operator tries again."; ready != want {
+		t.Errorf("says %q; want %q", ready, want)
+	}
+	if rec := w.record(pat.UID); rec.Pending != nil || len(rec.Removals) != 0 {
+		t.Errorf("pending %v, removals %v", rec.Pending, rec.Removals)
+	}
+	refusing = false
+	w.advance(time.Hour)
 	w.settle("my-pat")
 	w.expect("my-pat", "True/Active", "True/Reconciled", "")
 	if got := w.valid(pat); len(got) != 1 {
 		t.Errorf("%d valid plaintexts", len(got))
+	}
+}
+
+// A delivery Secret that may not be deleted holds nothing else up: not its token's end, not its successor's beginning.
+func TestADeletionRefusedHoldsNothingUp(t *testing.T) {
+	w := newWorld(t)
+	w.Client = interceptor.NewClient(interceptor.NewClient(cached, w.writes.funcs()), interceptor.Funcs{
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			if o.GetNamespace() == w.namespace {
+				return apierrors.NewForbidden(corev1.Resource("secrets"), o.GetName(), errors.New("no such right"))
+			}
+			return c.Delete(ctx, o, opts...)
+		},
+	})
+	first := w.create("my-pat")
+	w.settle("my-pat")
+	w.advance(91 * 24 * time.Hour)
+	if after := w.settle("my-pat"); after <= 0 {
+		t.Error("it does not come back to delete the Secret")
+	}
+	w.expect("my-pat", "False/Expired", "True/Reconciled", "")
+	w.delete("my-pat")
+	second := w.create("my-pat")
+	w.settle("my-pat")
+	w.expect("my-pat", "True/Active", "True/Reconciled", "")
+	if w.record(first.UID) != nil || len(w.valid(second)) != 1 {
+		t.Errorf("the first record %v, %d valid plaintexts", w.record(first.UID), len(w.valid(second)))
 	}
 }

@@ -25,17 +25,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
-
-func zero() *resource.Quantity { return resource.NewQuantity(0, resource.DecimalSI) }
 
 func TestCase14_ExpiryIsWrittenDownAndNeverTakenBack(t *testing.T) {
 	w := newWorld(t)
@@ -74,7 +72,7 @@ func TestCase14_AnUnprovenClockWritesNothing(t *testing.T) {
 	pat := w.create("old")
 	w.settle("old")
 	w.create("new")
-	before := w.record(pat.UID)
+	before := w.recordVersion(pat)
 	w.ClockCheck = func() error { return errors.New("three years ahead") }
 	w.advance(3 * 365 * 24 * time.Hour)
 	for range 3 {
@@ -82,8 +80,8 @@ func TestCase14_AnUnprovenClockWritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := w.record(pat.UID); got.EndOf(got.Current.ID) != nil || got.Current.Digest != before.Current.Digest {
-		t.Error("it was written down as expired")
+	if w.recordVersion(pat) != before || len(w.deliveries()) != 1 {
+		t.Errorf("the record was written, or its delivery deleted (%d left)", len(w.deliveries()))
 	}
 	if _, err := w.reconcile("new"); err != nil {
 		t.Fatal(err)
@@ -91,6 +89,15 @@ func TestCase14_AnUnprovenClockWritesNothing(t *testing.T) {
 	if w.condition("new", "Active") != "False/Issuing" || w.record(w.get("new").UID) != nil {
 		t.Errorf("new: %s", w.condition("new", "Active"))
 	}
+}
+
+func (w *world) recordVersion(pat *v1alpha1.PersonalAccessToken) string {
+	w.t.Helper()
+	secret := &corev1.Secret{}
+	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.UID)}, secret); err != nil {
+		w.t.Fatal(err)
+	}
+	return secret.ResourceVersion
 }
 
 func TestDeletedIsRevoked(t *testing.T) {
@@ -177,18 +184,28 @@ func TestCase05_ForgedStatusIsPutRight(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat")
 	w.settle("my-pat")
-	valid, rec := w.valid(pat), w.record(pat.UID)
+	rec := w.record(pat.UID)
+	w.advance(2 * time.Hour) // Its delivery is over, so status is to name no Secret.
+	w.settle("my-pat")
 	forged := ac.PersonalAccessToken("my-pat", w.namespace).WithStatus(ac.PersonalAccessTokenStatus().
-		WithTokenID("zzzzzzzzzzzzzzzz").WithExpiresAt(metav1.NewTime(time.Now().AddDate(10, 0, 0))).WithObservedGeneration(0))
+		WithTokenID("zzzzzzzzzzzzzzzz").WithExpiresAt(metav1.NewTime(time.Now().AddDate(10, 0, 0))).WithObservedGeneration(0).
+		WithDeliverySecretName("mallorys").
+		WithConditions(
+			metav1ac.Condition().WithType("Stalled").WithStatus("True").WithReason("Forged").WithMessage("x").WithLastTransitionTime(metav1.Now()),
+			metav1ac.Condition().WithType("Reconciling").WithStatus("True").WithReason("Forged").WithMessage("x").WithLastTransitionTime(metav1.Now())))
 	if err := admin.Status().Apply(w.ctx, forged, client.FieldOwner("mallory"), client.ForceOwnership); err != nil {
 		t.Fatal(err)
 	}
 	w.settle("my-pat")
 	got := w.get("my-pat").Status
-	if got.TokenID != rec.Current.ID || !got.ExpiresAt.Time.Equal(rec.Current.ExpiresAt) {
-		t.Errorf("token %s until %v; want %s until %v", got.TokenID, got.ExpiresAt, rec.Current.ID, rec.Current.ExpiresAt)
+	if got.TokenID != rec.Current.ID || !got.ExpiresAt.Time.Equal(rec.Current.ExpiresAt) || got.DeliverySecretName != "" {
+		t.Errorf("token %s until %v in Secret %q; want %s until %v in none", got.TokenID, got.ExpiresAt, got.DeliverySecretName, rec.Current.ID, rec.Current.ExpiresAt)
 	}
-	if !slices.Equal(w.valid(pat), valid) {
+	if len(got.Conditions) != 2 {
+		t.Errorf("conditions %+v", got.Conditions)
+	}
+	w.expect("my-pat", "True/Active", "True/Reconciled", "")
+	if got := w.record(pat.UID); got.Current.Digest != rec.Current.Digest {
 		t.Error("the token changed")
 	}
 }

@@ -33,17 +33,20 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// refusal is an error that the user can do something about, and what status says of it meanwhile.
+// refusal is why a token could not be issued, and what status says of it until the next attempt.
 type refusal struct {
-	error
-	state *lifecycle.State
+	// current is the record as the attempt has left it.
+	current *stored
+	state   *lifecycle.State
+	// cause is an error to log; nil where status says it all.
+	cause error
 }
 
-func (r *refusal) Unwrap() error { return r.error }
+func (r *refusal) Error() string { return r.state.Ready.Message }
 
-func refuse(reason, message string) *refusal {
+func refuse(current *stored, reason, message string, cause error) *refusal {
 	waiting := lifecycle.Condition{Reason: v1alpha1.ReasonIssuing, Message: "No token has been issued yet."}
-	return &refusal{errors.New(message), &lifecycle.State{Active: waiting, Ready: lifecycle.Condition{Reason: reason, Message: message}}}
+	return &refusal{current, &lifecycle.State{Active: waiting, Ready: lifecycle.Condition{Reason: reason, Message: message}}, cause}
 }
 
 // issue makes a token and delivers it in a Secret: the record says pending, the Secret is created, one update makes the
@@ -69,11 +72,7 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 	if current != nil {
 		base = current.record
 	}
-	begun := lifecycle.Begin(base, pending, now)
-	if _, _, err := r.remove(ctx, begun); err != nil {
-		return current, err
-	}
-	if current, err = r.write(ctx, current, begun); err != nil {
+	if current, err = r.write(ctx, current, lifecycle.Begin(base, pending, now)); err != nil {
 		return nil, err
 	}
 
@@ -82,14 +81,15 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 	secret.Data, secret.StringData = nil, nil
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return r.nameTaken(ctx, current, secret.Name)
-	case err != nil && definite(err):
-		// The server's words may quote what it was sent; its reason does not.
-		return current, refuse(v1alpha1.ReasonIssuing, fmt.Sprintf(
-			"The delivery Secret %s could not be created (%s); check this namespace's quota and admission policies. The operator tries again.",
-			secret.Name, apierrors.ReasonForError(err)))
+		return nil, r.giveUp(ctx, current, v1alpha1.ReasonDeliveryNameTaken, fmt.Sprintf(
+			"A Secret named %s that is not the operator's is in this namespace and was left as it is; the operator tries again with another name.", secret.Name))
+	case definite(err):
+		return nil, r.giveUp(ctx, current, v1alpha1.ReasonIssuing, fmt.Sprintf(
+			"The delivery Secret could not be created (%s); check this namespace's quota and admission policies. The operator tries again.", apierrors.ReasonForError(err)))
 	case err != nil:
-		return current, fmt.Errorf("creating delivery Secret %s/%s: no definite answer", secret.Namespace, secret.Name)
+		// The server's words may quote what it was sent; its reason does not.
+		return nil, refuse(current, v1alpha1.ReasonIssuing, "The API server has not confirmed the delivery Secret; the operator tries again with a new token.",
+			fmt.Errorf("creating delivery Secret %s/%s: no definite answer (%s)", secret.Namespace, secret.Name, reasonOf(err)))
 	}
 
 	confirmed := *pending.Delivery.Secret
@@ -109,38 +109,45 @@ func definite(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
 }
 
-// nameTaken forgets a pending token whose Secret's name belongs to a Secret of somebody else, which is left alone.
-func (r *Reconciler) nameTaken(ctx context.Context, current *stored, name string) (*stored, error) {
+// reasonOf is the API server's reason, or that there was none.
+func reasonOf(err error) string {
+	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
+		return string(reason)
+	}
+	return "no answer"
+}
+
+// giveUp forgets a pending token whose Secret was not created for certain, so nothing of it is to be removed.
+func (r *Reconciler) giveUp(ctx context.Context, current *stored, reason, message string) error {
 	next := current.record.DeepCopy()
 	next.Pending = nil
 	written, err := r.write(ctx, current, next)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return written, refuse(v1alpha1.ReasonDeliveryNameTaken, fmt.Sprintf(
-		"A Secret named %s that is not the operator's is in this namespace and was left as it is; the operator tries again with another name.", name))
+	return refuse(written, reason, message, nil)
 }
 
-// afterLostUpdate finds out whether the update that was to make a token current did so. Where it did not, the Secret
-// just created must go: by the record's removal list where that can be written, and in any case now.
+// afterLostUpdate finds out whether the update that was to make a token current did so. Where it did not, the record
+// is made to say so before the Secret goes: were it deleted first, the update could still arrive, and leave a token that
+// is honoured and that nobody has.
 func (r *Reconciler) afterLostUpdate(ctx context.Context, pat *v1alpha1.PersonalAccessToken, id string, secret *corev1.Secret, cause error) (*stored, error) {
+	cause = fmt.Errorf("making token %s current: %w", id, cause)
 	now, recordErr, err := r.read(ctx, pat.UID)
-	if err != nil || recordErr != nil {
-		// The next reconcile finds the token pending, or current.
+	if err != nil || recordErr != nil || now == nil {
+		// The next reconcile finds the token pending, or current; a Secret without a record goes with its resource.
 		return nil, errors.Join(cause, recordErr, err)
 	}
-	if now != nil && now.record.Current != nil && now.record.Current.ID == id {
+	if now.record.Current != nil && now.record.Current.ID == id {
 		return now, nil
 	}
-	errs := []error{fmt.Errorf("making token %s current: %w", id, cause)}
-	if now != nil && (now.record.Pending == nil || now.record.Pending.ID != id) {
-		next := now.record.DeepCopy()
-		next.Removals = append(next.Removals, record.Removal{Secret: secret.Name, UID: secret.UID, Until: r.Clock.Now().Add(lifecycle.RemovalWindow)})
-		_, err := r.write(ctx, now, next)
-		errs = append(errs, err)
+	next := now.record.DeepCopy()
+	if next.Pending != nil && next.Pending.ID == id {
+		next.Pending = nil
 	}
-	errs = append(errs, r.deleteDelivery(ctx, pat.Namespace, secret.Name, secret.UID))
-	return nil, errors.Join(errs...)
+	next.Removals = append(next.Removals, record.Removal{Secret: secret.Name, UID: secret.UID, Until: r.Clock.Now().Add(lifecycle.RemovalWindow)})
+	_, err = r.write(ctx, now, next)
+	return nil, errors.Join(cause, err)
 }
 
 // deliverySecret is the Secret that holds the plaintext. None of the resource's labels and annotations: tools that

@@ -24,7 +24,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -73,6 +72,9 @@ type Reconciler struct {
 	Random           io.Reader
 	RecordsNamespace string
 	Config           lifecycle.Config
+
+	// attempts keeps what a namespace refuses from being asked for again and again: our own writes wake the queue.
+	attempts attempts
 }
 
 // SetupWithManager registers the controller and its indexes.
@@ -118,8 +120,6 @@ func (r *Reconciler) resourcesOfAccount(ctx context.Context, account client.Obje
 
 // Reconcile ends what resources that are gone have left under this name, then does what the resource asks.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	// At its most verbose client-go logs bodies to the context's logger, and ours hold plaintext and digests.
-	ctx = logr.NewContext(ctx, logr.Discard())
 	pat := &v1alpha1.PersonalAccessToken{}
 	if err := r.Live.Get(ctx, req.NamespacedName, pat); apierrors.IsNotFound(err) {
 		pat = nil
@@ -127,11 +127,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	after, err := r.sweep(ctx, req.NamespacedName, pat)
-	if err != nil || pat == nil {
-		return ctrl.Result{RequeueAfter: after}, err
+	if err == nil && pat != nil {
+		var decided time.Duration
+		decided, err = r.reconcile(ctx, pat)
+		after = lifecycle.Sooner(after, decided)
 	}
-	decided, err := r.reconcile(ctx, pat)
-	return ctrl.Result{RequeueAfter: lifecycle.Sooner(after, decided)}, err
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
 }
 
 // reconcile does what one resource asks, a step at a time, and mirrors the outcome into status.
@@ -140,27 +144,27 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 	if err != nil {
 		return 0, err
 	}
-	issued := false
 	for range maxSteps {
 		d := lifecycle.Decide(in)
 		if d.Action == lifecycle.Nothing {
-			after, err := r.removeAgain(ctx, current)
-			if err != nil {
+			if err := r.mirror(ctx, pat, current, d.State); err != nil {
 				return 0, err
 			}
-			return lifecycle.Sooner(d.After, after), r.mirror(ctx, pat, current, d.State)
+			after, err := r.removeAgain(ctx, current, in.ClockProven)
+			return lifecycle.Sooner(d.After, after), err
 		}
 		if d.Action == lifecycle.Issue {
-			if issued {
-				return 0, errors.New("a token was issued in this reconcile already")
+			if wait := r.attempts.wait(pat.UID, in.Now); wait > 0 {
+				return wait, nil
 			}
-			issued = true
 			current, err = r.issue(ctx, in, current)
+			if refused := (*refusal)(nil); errors.As(err, &refused) {
+				wait := r.attempts.failed(pat.UID, in.Now)
+				return wait, errors.Join(refused.cause, r.mirror(ctx, pat, refused.current, refused.state))
+			}
+			r.attempts.succeeded(pat.UID)
 		} else {
 			current, err = r.act(ctx, pat, current, d)
-		}
-		if refused := (*refusal)(nil); errors.As(err, &refused) {
-			return 0, errors.Join(err, r.mirror(ctx, pat, current, refused.state))
 		}
 		if err != nil {
 			return 0, err

@@ -119,9 +119,6 @@ func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken,
 		}
 		return r.write(ctx, current, d.Next)
 	}
-	if _, _, err := r.remove(ctx, d.Next); err != nil {
-		return nil, err
-	}
 	written, err := r.write(ctx, current, d.Next)
 	if err != nil {
 		return nil, err
@@ -159,6 +156,7 @@ func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName, pat *v
 		if _, err := r.act(ctx, nil, current, d); err != nil {
 			return 0, err
 		}
+		r.attempts.succeeded(current.record.Resource.UID)
 		if d.Reason != lifecycle.DeleteTombstoneEnded {
 			r.announceRevoked(current.record)
 		}

@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
@@ -35,47 +36,48 @@ import (
 const firstRemovalRetry = 30 * time.Second
 
 // remove deletes the Secrets on a record's removal list, and strikes those off that are gone for good: by their UID, or
-// by name once their time is over. It returns when to come back.
-func (r *Reconciler) remove(ctx context.Context, rec *record.Record) (struck bool, after time.Duration, err error) {
+// by name once their time is over. What cannot be deleted stays on the list and holds nothing else up. It returns when
+// to come back.
+func (r *Reconciler) remove(ctx context.Context, rec *record.Record, clockProven bool) (struck bool, after time.Duration) {
 	now := r.Clock.Now()
-	var errs []error
 	keep := make([]record.Removal, 0, len(rec.Removals))
 	for _, rm := range rec.Removals {
-		if err := r.deleteDelivery(ctx, rec.Resource.Namespace, rm.Secret, rm.UID); err != nil {
-			errs = append(errs, err)
-			keep = append(keep, rm)
-			continue
-		}
-		if rm.UID != "" || !now.Before(rm.Until) {
+		err := r.deleteDelivery(ctx, rec.Resource.Namespace, rm.Secret, rm.UID)
+		over := clockProven && !now.Before(rm.Until)
+		if (err == nil && rm.UID != "") || (over && rm.UID == "") {
 			struck = true
 			continue
 		}
+		if err != nil {
+			log.FromContext(ctx).Error(err, "A delivery Secret cannot be deleted; trying again", "namespace", rec.Resource.Namespace, "secret", rm.Secret)
+		}
 		keep = append(keep, rm)
 		left := rm.Until.Sub(now)
+		if left <= 0 {
+			left = lifecycle.RemovalWindow
+		}
 		after = lifecycle.Sooner(after, min(max(lifecycle.RemovalWindow-left, firstRemovalRetry), left))
 	}
 	rec.Removals = keep
-	return struck, after, errors.Join(errs...)
+	return struck, after
 }
 
 // removeAgain goes through the removal list of a record that is otherwise as it should be.
-func (r *Reconciler) removeAgain(ctx context.Context, current *stored) (time.Duration, error) {
+func (r *Reconciler) removeAgain(ctx context.Context, current *stored, clockProven bool) (time.Duration, error) {
 	if current == nil || len(current.record.Removals) == 0 {
 		return 0, nil
 	}
 	next := current.record.DeepCopy()
-	struck, after, err := r.remove(ctx, next)
-	if struck {
-		written, writeErr := r.write(ctx, current, next)
-		if writeErr != nil {
-			return 0, errors.Join(err, writeErr)
-		}
-		*current = *written
+	struck, after := r.remove(ctx, next, clockProven)
+	if !struck {
+		return after, nil
 	}
+	_, err := r.write(ctx, current, next)
 	return after, err
 }
 
-// removeDeliveries deletes every delivery Secret that a record knows of.
+// removeDeliveries deletes every delivery Secret that a record knows of, whose resource is gone. One that the API server
+// does not let us delete is left to the garbage collector, which its owner's end brings.
 func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) error {
 	all := rec.DeepCopy()
 	for _, t := range []*record.Token{all.Current, all.Pending, all.Previous} {
@@ -83,8 +85,13 @@ func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) e
 			all.Remove(t, r.Clock.Now())
 		}
 	}
-	_, _, err := r.remove(ctx, all)
-	return err
+	var errs []error
+	for _, rm := range all.Removals {
+		if err := r.deleteDelivery(ctx, rec.Resource.Namespace, rm.Secret, rm.UID); !apierrors.IsForbidden(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // deleteDelivery deletes a delivery Secret; one that is gone, or has another UID and so is somebody else's, is fine.

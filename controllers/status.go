@@ -18,6 +18,8 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -50,8 +53,43 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	if err := r.Client.Status().Apply(ctx, statusApply(pat, want), FieldOwner, client.ForceOwnership); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	if err := r.clear(ctx, pat, want); err != nil {
+		return client.IgnoreNotFound(err)
+	}
 	r.announceTransition(pat, meta.FindStatusCondition(was.Conditions, v1alpha1.ConditionActive), state)
 	return nil
+}
+
+// clear takes out of status what is in it and should not be: an apply leaves what another owner has written.
+func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) error {
+	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&pat.Status)
+	if err != nil {
+		return err
+	}
+	is, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
+	if err != nil {
+		return err
+	}
+	status := map[string]any{}
+	for field := range was {
+		if _, ok := is[field]; !ok {
+			status[field] = nil
+		}
+	}
+	for i := range pat.Status.Conditions {
+		if meta.FindStatusCondition(want.Conditions, pat.Status.Conditions[i].Type) == nil {
+			status["conditions"] = want.Conditions
+		}
+	}
+	if len(status) == 0 {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pat.UID}, "status": status})
+	if err != nil {
+		return err
+	}
+	target := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: pat.Namespace, Name: pat.Name}}
+	return r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), FieldOwner)
 }
 
 // desired is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
@@ -77,6 +115,9 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 			}
 		}
 	}
+	want.Conditions = slices.DeleteFunc(want.Conditions, func(c metav1.Condition) bool {
+		return c.Type != v1alpha1.ConditionActive && c.Type != v1alpha1.ConditionReady && c.Type != v1alpha1.ConditionStalled
+	})
 	set := func(name string, c *lifecycle.Condition) {
 		if c == nil {
 			meta.RemoveStatusCondition(&want.Conditions, name)

@@ -402,6 +402,9 @@ func (f *writes) funcs() interceptor.Funcs {
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			return f.do(fmt.Sprintf("delete %s", o.GetName()), func() error { return c.Delete(ctx, o, opts...) })
 		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			return f.do("patch status", func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			return f.do("apply status", func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
 		},

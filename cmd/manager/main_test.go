@@ -37,6 +37,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		"no skew":            {[]string{"--max-clock-skew=1s"}, "--max-clock-skew 1s is less than 2s: the API server's Date counts whole seconds"},
 		"no host":            {[]string{"--serving-host=a_b"}, `--serving-host "a_b" is neither a DNS name nor an IP address`},
 		"two at once":        {[]string{"--max-lifetime=1h", "--serving-host=a_b"}, "--serving-host"},
+		"bodies logged":      {[]string{"--zap-log-level=8"}, "--zap-log-level is 8 or more, at which client-go logs the bodies of Secrets; set at most 7"},
 		"unknown flag":       {[]string{"--no-such"}, "unknown flag: --no-such"},
 		"no such kubeconfig": {[]string{"--kubeconfig=/no/such"}, "no way to the cluster (set --kubeconfig, or run in a pod)"},
 	} {

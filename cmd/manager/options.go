@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -34,6 +35,8 @@ const (
 	defaultOperatorNamespace = "pat-operator-system"
 	// maxMaxLifetime is what spec.expiresInDays is bounded by.
 	maxMaxLifetime = 3660 * 24 * time.Hour
+	// bodiesLogged is the verbosity from which client-go logs the bodies of requests and answers.
+	bodiesLogged = 8
 	// maxTombstones is how many revoked holder-made tokens of a namespace are remembered.
 	maxTombstones = 5000
 )
@@ -109,6 +112,9 @@ func (o *options) validate() error {
 		if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(host)) > 0 {
 			errs = append(errs, fmt.Errorf("--serving-host %q is neither a DNS name nor an IP address", host))
 		}
+	}
+	if o.zap.Level != nil && o.zap.Level.Enabled(-zapcore.Level(bodiesLogged)) {
+		errs = append(errs, fmt.Errorf("--zap-log-level is %d or more, at which client-go logs the bodies of Secrets; set at most %d", bodiesLogged, bodiesLogged-1))
 	}
 	return errors.Join(errs...)
 }

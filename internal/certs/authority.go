@@ -51,6 +51,7 @@ type Authority struct {
 	leaf      *tls.Certificate
 	err       error // why there may be no fresh leaf
 	injectErr error // why the webhook configurations may lack the bundle
+	injected  bool  // whether they once had it
 }
 
 var (
@@ -79,20 +80,24 @@ func (a *Authority) Start(ctx context.Context) error {
 	logger := log.FromContext(ctx).WithName("certs")
 	ctx = log.IntoContext(ctx, logger)
 
-	delay := min(startInterval, a.options.Interval)
 	var logged string
 	var loggedAt time.Time
 	for {
 		err := a.sync(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
+		}
+		delay := a.options.Interval
+		switch {
 		case err == nil:
-			delay, logged = a.options.Interval, ""
+			logged = ""
 		case err.Error() != logged || time.Since(loggedAt) >= DefaultInterval:
-			// Attempts follow each other by the second at first: say the same thing once a minute.
+			// Attempts that fail follow each other by the second: say the same thing once a minute.
 			logger.Error(err, "Serving certificates are not in order, trying again")
 			logged, loggedAt = err.Error(), time.Now()
+			fallthrough
+		default:
+			delay = min(startInterval, a.options.Interval)
 		}
 		select {
 		case <-ctx.Done():
@@ -139,13 +144,17 @@ func (a *Authority) Serving(*http.Request) error {
 	return nil
 }
 
-// Ready reports what Serving does, and why the webhook configurations that are there may lack the bundle.
+// Ready reports what Serving does, and why the webhook configurations that are there may lack the bundle. Once they had
+// it, trouble with them is logged and tried again, and keeps no replica from verifying.
 func (a *Authority) Ready(r *http.Request) error {
 	if err := a.Serving(r); err != nil {
 		return err
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
+	if a.injected {
+		return nil
+	}
 	return a.injectErr
 }
 
@@ -164,6 +173,7 @@ func (a *Authority) sync(ctx context.Context) error {
 		injectErr := a.inject(ctx, held.bundle())
 		a.mu.Lock()
 		a.injectErr = injectErr
+		a.injected = a.injected || injectErr == nil
 		a.mu.Unlock()
 
 		done, err := a.rotate(ctx, secret, held, injectErr == nil)

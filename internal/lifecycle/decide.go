@@ -236,7 +236,7 @@ func deliveryOver(in Input) *record.Record {
 	if t == nil {
 		return nil
 	}
-	if until, ok := t.DeliverUntil(); !ok || in.Now.Before(until) {
+	if until, ok := t.DeliverUntil(); !ok || in.Now.Before(until) || !in.ClockProven {
 		return nil
 	}
 	next := in.Record.DeepCopy()
@@ -300,6 +300,9 @@ func wake(in Input) time.Duration {
 	}
 	if end, ok := t.DeliverUntil(); ok {
 		after = Sooner(after, until(in.Now, end))
+	}
+	if !in.ClockProven {
+		after = Sooner(after, waitForClock)
 	}
 	return after
 }

@@ -37,6 +37,9 @@ func recordUnreadable(in Input) *Decision {
 	case errors.Is(in.RecordErr, record.ErrTooNew):
 		return stalled(v1alpha1.ReasonRecordTooNew,
 			"The record of this token was written by a newer version of the operator and is left as it is; upgrade this operator.")
+	case in.Resource.Spec.Token != nil:
+		return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
+			"The record of this token does not add up (%v) and is left as it is; make a new token under another name, and find out who wrote to the records namespace.", in.RecordErr))
 	default:
 		return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
 			"The record of this token does not add up (%v) and is left as it is; delete this resource and apply it again for a new token, and find out who wrote to the records namespace.", in.RecordErr))

@@ -79,7 +79,7 @@ func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
 func rules(t *testing.T, as, namespace string) []string {
 	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
-	config.Impersonate = rest.ImpersonationConfig{UserName: as, Groups: []string{"system:serviceaccounts", "system:authenticated"}}
+	config.Impersonate = rest.ImpersonationConfig{UserName: as}
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestPoliciesGuardRecordsAndDelivery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Impersonate = rest.ImpersonationConfig{UserName: operatorAccount, Groups: []string{"system:serviceaccounts", "system:authenticated"}}
+	config.Impersonate = rest.ImpersonationConfig{UserName: operatorAccount}
 	operator, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)

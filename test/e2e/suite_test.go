@@ -63,7 +63,7 @@ var (
 	// alice and bob may do anything with PersonalAccessTokens in every team namespace, and read its Secrets and pods.
 	alice, bob user
 	// verbose is the operator's log at its most verbose; everything that it may ever say.
-	verbose = []string{"--zap-log-level=10", "--zap-devel"}
+	verbose = []string{"--zap-log-level=7", "--zap-devel"}
 )
 
 // user is somebody with a client certificate.
