@@ -59,6 +59,8 @@ type options struct {
 	maxClockSkew   time.Duration
 	apiAudiences   []string
 
+	restrictingExtraKeys []string
+
 	zap zap.Options
 }
 
@@ -75,6 +77,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written and the replica is unready")
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
+	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
+		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)

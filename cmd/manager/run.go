@@ -207,7 +207,12 @@ func (o *options) setupOperator(ctx context.Context, mgr ctrl.Manager, authority
 		return err
 	}
 	handlers, err := admission.Handlers(admission.Config{
-		MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, Now: time.Now,
+		MaxLifetime:          o.maxLifetime,
+		SecretDelivery:       o.secretDelivery,
+		RestrictingExtraKeys: o.restrictingExtraKeys,
+		Client:               mgr.GetClient(),
+		ServiceAccounts:      mgr.GetAPIReader(),
+		Now:                  time.Now,
 	}, mgr.GetScheme())
 	if err != nil {
 		return err

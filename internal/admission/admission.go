@@ -17,16 +17,23 @@ limitations under the License.
 // Package admission says what may be written into a PersonalAccessToken, and by whom: one handler stamps spec.user, one
 // validates. Neither has any side effect, so a dry run is answered like the real request.
 //
+// Authority is what the API server says at that moment: to be the user, or the plain verb impersonate on every part of
+// the user, asked for by SubjectAccessReview as kube-apiserver asks when somebody impersonates. What cannot be asked is
+// refused.
+//
 // No error here speaks of immutability, though much may not change: GitOps tools take such words for leave to delete the
 // resource and create it again, which would revoke its token.
 package admission
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
@@ -42,14 +49,30 @@ type Config struct {
 	MaxLifetime time.Duration
 	// SecretDelivery tells whether tokens may be delivered in Secrets.
 	SecretDelivery bool
+	// RestrictingExtraKeys are keys of a user's extra that say that the user is held to less than what their name and
+	// groups may do, which a token could not keep. Case does not matter.
+	RestrictingExtraKeys []string
+	// Client creates SubjectAccessReviews. Required.
+	Client Creator
+	// ServiceAccounts reads the metadata of service accounts, live: a cache would pin a token to an account that is gone.
+	// Required.
+	ServiceAccounts client.Reader
 	// Now is the clock.
 	Now func() time.Time
 }
 
+// Creator is the one part of a client.Client that is needed to ask who may do what.
+type Creator interface {
+	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
+}
+
 // Handlers returns what to serve under MutatePath and ValidatePath. The scheme must know v1alpha1.
 func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, error) {
+	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Now == nil {
+		return nil, errors.New("admission needs Client, ServiceAccounts and Now")
+	}
 	hooks := map[string]*ctrladmission.Webhook{
-		MutatePath:   {Handler: NewDefaulter()},
+		MutatePath:   {Handler: NewDefaulter(cfg)},
 		ValidatePath: ctrladmission.WithValidator(scheme, NewValidator(cfg)),
 	}
 	handlers := make(map[string]http.Handler, len(hooks))

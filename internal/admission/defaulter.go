@@ -21,25 +21,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
 	"gomodules.xyz/jsonpatch/v2"
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
-// NewDefaulter returns the mutating handler. On CREATE a wholly absent spec.user becomes the requester; on UPDATE what is
-// absent of it is taken from the old object, never from the requester, since a PUT by anybody may leave it out.
+// NewDefaulter returns the mutating handler. On CREATE a wholly absent spec.user becomes the requester, and a service
+// account that is named gets its UID and groups; on UPDATE what is absent of spec.user is taken from the old object, never
+// from the requester or a lookup, since a PUT by anybody may leave it out. Whether the requester may is the validator's to
+// say.
 //
 // It works on raw JSON and answers with one patch of /spec/user: a typed object, marshalled again, would rewrite times
 // and empty fields that the user wrote.
-func NewDefaulter() ctrladmission.Handler {
-	return ctrladmission.HandlerFunc(func(_ context.Context, req ctrladmission.Request) ctrladmission.Response {
+func NewDefaulter(cfg Config) ctrladmission.Handler {
+	return ctrladmission.HandlerFunc(func(ctx context.Context, req ctrladmission.Request) ctrladmission.Response {
 		if req.SubResource != "" {
 			return ctrladmission.Allowed("")
 		}
@@ -49,6 +54,11 @@ func NewDefaulter() ctrladmission.Handler {
 		switch req.Operation {
 		case admissionv1.Create:
 			stamp, present, err = userOnCreate(req.Object.Raw, req.UserInfo)
+			if err == nil && present && stamp == nil {
+				if stamp, err = cfg.accountOnCreate(ctx, req.Object.Raw); err != nil {
+					return ctrladmission.Errored(http.StatusInternalServerError, err)
+				}
+			}
 		case admissionv1.Update:
 			stamp, present, err = userOnUpdate(req.OldObject.Raw, req.Object.Raw)
 		case admissionv1.Delete, admissionv1.Connect:
@@ -75,8 +85,11 @@ type rawObject map[string]json.RawMessage
 // userOnCreate returns what spec.user is to be, nil to leave it alone, and whether spec has the member.
 func userOnCreate(object []byte, requester authenticationv1.UserInfo) (stamp any, present bool, err error) {
 	spec, err := specOf(object)
-	if err != nil || spec == nil || !absent(spec["user"]) {
+	if err != nil || spec == nil {
 		return nil, false, err
+	}
+	if !absent(spec["user"]) {
+		return nil, true, nil
 	}
 	// A service account's short-lived token must not become a long-lived one unasked: it has to be named.
 	if isServiceAccount(requester.Username) {
@@ -90,6 +103,41 @@ func userOnCreate(object []byte, requester authenticationv1.UserInfo) (stamp any
 		}
 	}
 	return stamped, present, nil
+}
+
+// accountOnCreate returns spec.user with what is absent of a service account's uid and groups, nil to leave it alone. An
+// account that is not there is left to the validator, which knows whether the requester may hear of it.
+func (c *Config) accountOnCreate(ctx context.Context, object []byte) (stamp any, err error) {
+	spec, err := specOf(object)
+	if err != nil {
+		return nil, err
+	}
+	named := objectOf(spec["user"])
+	var username string
+	if json.Unmarshal(named["username"], &username) != nil {
+		return nil, nil // absent, or no text: the schema refuses it
+	}
+	account, ok := identity.ServiceAccount(username)
+	if !ok || (!absent(named["uid"]) && !absent(named["groups"])) {
+		return nil, nil
+	}
+	uid, err := c.accountUID(ctx, account)
+	switch {
+	case err != nil:
+		return nil, err
+	case uid == "":
+		return nil, nil
+	}
+	derived := map[string]any{"uid": uid, "groups": serviceaccount.MakeGroupNames(account.Namespace)}
+	for name, value := range derived {
+		if !absent(named[name]) {
+			continue
+		}
+		if named[name], err = json.Marshal(value); err != nil {
+			return nil, fmt.Errorf("filling in spec.user.%s: %w", name, err)
+		}
+	}
+	return named, nil
 }
 
 // userOnUpdate returns what spec.user is to be, nil to leave it alone, and whether spec has the member.

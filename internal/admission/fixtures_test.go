@@ -41,7 +41,11 @@ const (
 
 var (
 	now    = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	config = admission.Config{MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now }}
+	config = admission.Config{
+		MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now },
+		Client: nothing, ServiceAccounts: accounts{{Namespace: "team-a", Name: "ci"}: "sa-1"},
+		RestrictingExtraKeys: []string{"scopes.example.com/Limit"},
+	}
 )
 
 type (
@@ -93,7 +97,21 @@ func bob(r *authenticationv1.UserInfo) {
 	*r = authenticationv1.UserInfo{Username: "bob", Groups: []string{"devs", "ops"}}
 }
 
-func account(r *authenticationv1.UserInfo) { r.Username = "system:serviceaccount:team-a:ci" }
+const ci = "system:serviceaccount:team-a:ci"
+
+// account is how a GitOps controller is seen that impersonates an account by name: without a UID.
+func account(r *authenticationv1.UserInfo) {
+	*r = authenticationv1.UserInfo{Username: ci, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:team-a", "system:authenticated"}}
+}
+
+// ofAccount makes a resource the service account's, as the defaulter stamps it.
+func ofAccount(p *object) {
+	p.Spec.User = &v1alpha1.UserInfo{Username: ci, UID: "sa-1", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:team-a"}}
+}
+
+func limited(r *authenticationv1.UserInfo) {
+	r.Extra = map[string]authenticationv1.ExtraValue{"scopes.example.com/limit": {"read"}}
+}
 
 func withPAT(r *authenticationv1.UserInfo) {
 	r.Extra = map[string]authenticationv1.ExtraValue{"authentication.kubernetes.io/credential-id": {"PAT=abcdefghijklmnop"}}

@@ -122,6 +122,22 @@ func TestDefaulterPatchesOnlyTheUser(t *testing.T) {
 		{name: "nobody's stays nobody's", operation: "UPDATE", by: bobInfo, old: `{}`, spec: `{"suspend": true}`},
 		{name: "no object any more", operation: "UPDATE", by: bobInfo, old: old, spec: `{"user": 1}`},
 		{name: "without spec", operation: "UPDATE", by: bobInfo, old: old, spec: `null`},
+		{
+			name: "a service account", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "` + ci + `"}}`,
+			want: `[{"op":"replace","path":"/spec/user","value":{"groups":["system:serviceaccounts","system:serviceaccounts:team-a"],"uid":"sa-1","username":"` + ci + `"}}]`,
+		},
+		{
+			name: "a service account, with a uid", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "` + ci + `", "uid": "x", "groups": null}}`,
+			want: `[{"op":"replace","path":"/spec/user","value":{"groups":["system:serviceaccounts","system:serviceaccounts:team-a"],"uid":"x","username":"` + ci + `"}}]`,
+		},
+		{
+			name: "a service account, with groups", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "` + ci + `", "groups": [], "extra": {"a": ["b"]}}}`,
+			want: `[{"op":"replace","path":"/spec/user","value":{"extra":{"a":["b"]},"groups":[],"uid":"sa-1","username":"` + ci + `"}}]`,
+		},
+		{name: "a service account, complete", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "` + ci + `", "uid": "x", "groups": []}}`},
+		{name: "a service account that is not there", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "system:serviceaccount:team-a:gone"}}`},
+		{name: "a service account on update", operation: "UPDATE", by: bobInfo, old: `{"user": {"username": "` + ci + `"}}`, spec: `{"user": {"username": "` + ci + `"}}`},
+		{name: "a name that is no text", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": 1}}`},
 		{name: "delete", operation: "DELETE", by: bobInfo, old: old},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -186,6 +202,20 @@ func TestAPanicIsContained(t *testing.T) {
 	answer := post(t, handlers(t, cfg)[admission.ValidatePath], review("CREATE", aliceInfo, "", `{"user": `+stamped+`}`, false))
 	if answer.Allowed || answer.Result.Code != http.StatusInternalServerError {
 		t.Errorf("allowed: %v, %d", answer.Allowed, answer.Result.Code)
+	}
+}
+
+func TestHandlersNeedTheirConfig(t *testing.T) {
+	for name, forget := range map[string]func(*admission.Config){
+		"Client":          func(c *admission.Config) { c.Client = nil },
+		"ServiceAccounts": func(c *admission.Config) { c.ServiceAccounts = nil },
+		"Now":             func(c *admission.Config) { c.Now = nil },
+	} {
+		cfg := config
+		forget(&cfg)
+		if _, err := admission.Handlers(cfg, runtime.NewScheme()); err == nil {
+			t.Errorf("there are handlers without %s", name)
+		}
 	}
 }
 

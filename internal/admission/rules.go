@@ -118,12 +118,16 @@ func bound(t *v1alpha1.HolderToken, namespace, name string) field.ErrorList {
 
 // deliverable refuses what needs a Secret where the operator may write none.
 func (c *Config) deliverable(spec *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
-	inSecret := spec.Token == nil && (spec.Delivery == nil || spec.Delivery.Secret != nil)
-	if c.SecretDelivery || !inSecret {
+	if c.SecretDelivery || !inSecret(spec) {
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(specPath.Child("delivery"),
 		"delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token")}
+}
+
+// inSecret tells whether the token is delivered in a Secret.
+func inSecret(spec *v1alpha1.PersonalAccessTokenSpec) bool {
+	return spec.Token == nil && (spec.Delivery == nil || spec.Delivery.Secret != nil)
 }
 
 // reissued refuses what asks for another token than the one that was issued. Until one was, spec may still change its mind.

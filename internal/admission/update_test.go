@@ -17,12 +17,16 @@ limitations under the License.
 package admission_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -34,8 +38,19 @@ const (
 	byPAT      = isForbidden + `spec.%s: a personal access token may not renew or widen another, nor itself; log in as you did before you had one`
 	newUser    = isForbidden + `spec.user: the user of a token cannot be changed; put it back, or make a new PersonalAccessToken`
 	rotates    = `: Forbidden: a new token is made by rotation, which this version cannot do; put it back, or delete this PersonalAccessToken and apply a new one`
-	byBob      = isForbidden + `spec: you are "bob" (uid ""), and in this version only a token's user, here "alice" (uid "u-1"), may change it; ask them to, or delete it, which revokes it`
+	widens     = `, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing`
 )
+
+func lostOps(r *authenticationv1.UserInfo) { r.Groups = []string{"devs"} }
+
+func groups(n int) modifier {
+	return func(p *object) {
+		p.Spec.User.Groups = nil
+		for i := range n {
+			p.Spec.User.Groups = append(p.Spec.User.Groups, fmt.Sprintf("g-%d", i))
+		}
+	}
+}
 
 func text(format string, args ...string) string {
 	for _, arg := range args {
@@ -77,7 +92,7 @@ func TestUpdate(t *testing.T) {
 		{name: "the same end in other words", was: alicesPAT(issued), is: alicesPAT(issued, expires(now.Add(90*24*time.Hour)))},
 		{name: "metadata by anybody", by: bob, was: alicesPAT(), is: alicesPAT(func(p *object) { p.Labels = map[string]string{"a": "b"} })},
 		{name: "groups in another order", was: alicesPAT(), is: alicesPAT(suspended, user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"ops", "devs"} }))},
-		{name: "longer before it is issued", was: alicesPAT(days(1)), is: alicesPAT(days(366))},
+		{name: "longer before it is issued", was: alicesPAT(days(1)), is: alicesPAT(days(366)), warnings: overAYear},
 		{name: "another mind before it is issued", was: alicesPAT(), is: alicesPAT(holder)},
 		{name: "suspend what today's limit would refuse", was: alicesPAT(long), is: alicesPAT(long, suspended), config: shortLived},
 		{name: "shorten what today's limit would refuse", was: alicesPAT(issued, long), is: alicesPAT(issued, days(2000)), config: shortLived},
@@ -124,19 +139,30 @@ func TestUpdate(t *testing.T) {
 			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out]`,
 		},
 		{
-			name: "after a group was lost", by: func(r *authenticationv1.UserInfo) { r.Groups = []string{"devs"} }, was: alicesPAT(), is: alicesPAT(suspended),
-			want: isForbidden + `spec.user.groups[1]: you are no longer in group "ops", so this token is no longer for you to change; delete it and make a new PersonalAccessToken`,
+			name: "after a group was lost", by: lostOps, was: alicesPAT(suspended), is: alicesPAT(),
+			want: isForbidden + `spec.suspend: you are not in group "ops" today` + widens + lackAlice + lackUID + lackDevs + lackOps,
+		},
+		{name: "after a group was lost: narrower", by: lostOps, was: alicesPAT(), is: alicesPAT(suspended)},
+		{
+			name: "by another of the same name", by: func(r *authenticationv1.UserInfo) { r.UID = "u-2" }, was: alicesPAT(suspended), is: alicesPAT(),
+			want: isForbidden + `spec.suspend: your uid is "u-2"` + widens + lackAlice + lackUID + lackDevs + lackOps,
 		},
 		{
-			name: "by another of the same name", by: func(r *authenticationv1.UserInfo) { r.UID = "u-2" }, was: alicesPAT(), is: alicesPAT(suspended),
-			want: isForbidden + `spec: you are "alice" (uid "u-2"), and in this version only a token's user, here "alice" (uid "u-1"), may change it; ask them to, or delete it, which revokes it`,
+			name: "a user who may have none", was: alicesPAT(masters, suspended), is: alicesPAT(masters),
+			want: isForbidden + `spec.user.groups[0]: "system:masters" may be in no token; set spec.user, with username, uid and the groups but this one`,
 		},
+		{name: "a user who may have none: suspend", was: alicesPAT(masters), is: alicesPAT(masters, suspended)},
+		{name: "nobody's", was: alicesPAT(nobody, suspended), is: alicesPAT(nobody), want: isForbidden + `spec.user: the token has no user, so nobody may widen it; delete it and apply it again`},
+		{name: "nobody's: suspend", was: alicesPAT(nobody), is: alicesPAT(nobody, suspended)},
 		{
-			name: "a user who may have none", was: alicesPAT(masters), is: alicesPAT(masters, suspended),
-			want: isForbidden + `spec.user.groups[0]: "system:masters" may be in no token; set spec.user, with username, uid and the groups but this one; ` +
-				`spec.user.groups[0]: you are no longer in group "system:masters", so this token is no longer for you to change; delete it and make a new PersonalAccessToken`,
+			name: "logged in with limits", by: limited, was: alicesPAT(suspended), is: alicesPAT(),
+			want: isForbidden + `spec.suspend: you are logged in with limits (extra "scopes.example.com/limit") that a token would not keep; log in without them`,
 		},
-		{name: "nobody's", was: alicesPAT(nobody), is: alicesPAT(nobody, suspended), want: isForbidden + `spec.user: the token has no user, so nobody may change it; delete it and apply it again`},
+		{name: "logged in with limits: suspend", by: limited, was: alicesPAT(), is: alicesPAT(suspended)},
+		{
+			name: "more groups than can be asked about", by: bob, was: alicesPAT(groups(17), suspended), is: alicesPAT(groups(17)),
+			want: isForbidden + `spec.user.groups: must have at most 16 items where the user is not who asks (you are "bob"); leave some out, or let the user do this`,
+		},
 		{name: "nobody's, taken", was: alicesPAT(nobody), is: alicesPAT(), want: newUser},
 		{name: "with a PAT: suspend", by: withPAT, was: alicesPAT(issued), is: alicesPAT(issued, suspended)},
 		{name: "with a PAT: shorter", by: withPAT, was: alicesPAT(issued), is: alicesPAT(issued, days(1))},
@@ -196,22 +222,61 @@ func TestCase05_NobodyChangesTheUser(t *testing.T) {
 }
 
 func TestCase10_SomebodyElsesUpdate(t *testing.T) {
-	validator := admission.NewValidator(config)
-	for name, change := range map[string]modifier{
-		"token":        otherToken,
-		"recipients":   func(p *object) { p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1mallory"}} },
-		"rotation":     rotating,
-		"delivery":     ttl(60),
-		"audiences":    audiences("a"),
-		"suspend":      suspended,
-		"shorter":      expires(now.Add(time.Hour)),
-		"display name": func(p *object) { p.Spec.DisplayName = "x" },
+	for name, tc := range map[string]struct {
+		was, change modifier
+		widens      string
+	}{
+		"token":             {holder, otherToken, "token"},
+		"recipients":        {suspended, func(p *object) { p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1mallory"}} }, "delivery"},
+		"delivery":          {suspended, ttl(60), "delivery"},
+		"rotation":          {suspended, rotating, "rotation"},
+		"scopes":            {scoped, func(p *object) { p.Spec.Scopes = nil }, "scopes"},
+		"an audience more":  {audiences("a"), audiences("a", "b"), "audiences"},
+		"another audience":  {suspended, audiences("a"), "audiences"},
+		"the API server's":  {audiences("a"), audiences(), "audiences"},
+		"resume":            {suspended, func(p *object) { p.Spec.Suspend = false }, "suspend"},
+		"longer":            {days(1), days(2), "expiresInDays"},
+		"suspend":           {days(1), suspended, ""},
+		"shorter":           {days(2), expires(now.Add(time.Hour)), ""},
+		"an audience less":  {audiences("a", "b"), audiences("b"), ""},
+		"display name":      {days(1), func(p *object) { p.Spec.DisplayName = "x" }, ""},
+		"shorter, resumed":  {suspended, func(p *object) { p.Spec.Suspend = false; days(1)(p) }, "suspend"},
+		"renamed, resumed":  {suspended, func(p *object) { p.Spec.Suspend = false; p.Spec.DisplayName = "x" }, "suspend"},
+		"suspended, longer": {days(1), func(p *object) { suspended(p); days(2)(p) }, "expiresInDays"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := validator.ValidateUpdate(request(bob), alicesPAT(issued, holder), alicesPAT(issued, holder, change))
-			check(t, err, byBob)
+			want := ""
+			if tc.widens != "" {
+				want = isForbidden + "spec." + tc.widens + `: you are "bob"` + widens + lackAlice + lackUID + lackDevs + lackOps
+			}
+			_, err := admission.NewValidator(config).ValidateUpdate(request(bob), alicesPAT(tc.was), alicesPAT(tc.was, tc.change))
+			check(t, err, want)
+
+			// With every right but one he may not, with all he may do what alice may.
+			for i := range aliceRights {
+				cfg := config
+				cfg.Client = may(slices.Delete(slices.Clone(aliceRights), i, i+1)...)
+				_, err := admission.NewValidator(cfg).ValidateUpdate(request(bob), alicesPAT(tc.was), alicesPAT(tc.was, tc.change))
+				if apierrors.IsForbidden(err) != (want != "") {
+					t.Errorf("without %s: %v", aliceRights[i], err)
+				}
+			}
+			cfg := config
+			cfg.Client = may(aliceRights...)
+			_, alices := admission.NewValidator(config).ValidateUpdate(request(), alicesPAT(tc.was), alicesPAT(tc.was, tc.change))
+			_, bobs := admission.NewValidator(cfg).ValidateUpdate(request(bob), alicesPAT(tc.was), alicesPAT(tc.was, tc.change))
+			if fmt.Sprint(alices) != fmt.Sprint(bobs) || apierrors.IsForbidden(bobs) {
+				t.Errorf("with every right: %v; alice: %v", bobs, alices)
+			}
 		})
 	}
+}
+
+// Whoever may patch status may say that a token was issued at any time, and so move the end of a life in days.
+func TestCase10_AForgedIssuedAtWidensNothing(t *testing.T) {
+	forged := func(p *object) { p.Status.IssuedAt = new(metav1.NewTime(now.Add(300 * 24 * time.Hour))) }
+	_, err := admission.NewValidator(config).ValidateUpdate(request(bob), alicesPAT(forged, days(30)), alicesPAT(forged, expires(now.Add(200*24*time.Hour))))
+	check(t, err, isForbidden+`spec.expiresAt: you are "bob"`+widens+lackAlice+lackUID+lackDevs+lackOps)
 }
 
 func TestDeleteIsLeftToRBAC(t *testing.T) {

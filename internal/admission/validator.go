@@ -41,7 +41,7 @@ var (
 )
 
 // NewValidator returns the validator of PersonalAccessTokens. Who-may-not is answered with 403, bad values with 422, all
-// of them at once; where there are both, with the 403.
+// of them at once; where there are both, with the 403. What could not be found out is a 500.
 func NewValidator(cfg Config) ctrladmission.Validator[*v1alpha1.PersonalAccessToken] {
 	return &validator{Config: cfg}
 }
@@ -55,12 +55,20 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 		return nil, err
 	}
 	now := v.Now()
-	f := mayCreate(&req.UserInfo, pat.Spec.User)
+	f, err := v.mayCreate(ctx, &req.UserInfo, pat.Spec.User)
+	if err != nil {
+		return nil, err
+	}
 	f.invalid = append(f.invalid, v.lifetime(&pat.Spec, now)...)
 	f.invalid = append(f.invalid, bound(pat.Spec.Token, req.Namespace, pat.Name)...)
 	f.invalid = append(f.invalid, v.deliverable(&pat.Spec)...)
 	f.invalid = append(f.invalid, unsupported(nil, &pat.Spec)...)
-	return passed(&pat.Spec, now), f.err(pat.Name)
+	over := passed(&pat.Spec, now)
+	if err := f.err(pat.Name); err != nil || over != nil {
+		return over, err
+	}
+	concerns := append(readers(&pat.Spec, req.Namespace), powerful(&pat.Spec)...)
+	return append(long(&pat.Spec, now), v.advise(ctx, concerns)...), nil
 }
 
 // ValidateUpdate implements ctrladmission.Validator. It judges only what changes, the user aside, so that a resource that
@@ -73,16 +81,26 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if equal(was.Spec, is.Spec) {
 		return nil, nil
 	}
-	f := mayUpdate(&req.UserInfo, was, is)
+	f, err := v.mayUpdate(ctx, &req.UserInfo, was, is)
+	if err != nil {
+		return nil, err
+	}
 	f.forbidden = append(f.forbidden, longer(was, is)...)
-	var warnings ctrladmission.Warnings
+	var warnings, overAYear ctrladmission.Warnings
 	if now := v.Now(); was.Status.TokenID == "" && !sameLife(&was.Spec, &is.Spec) {
 		f.invalid = append(f.invalid, v.lifetime(&is.Spec, now)...)
-		warnings = passed(&is.Spec, now)
+		warnings, overAYear = passed(&is.Spec, now), long(&is.Spec, now)
 	}
 	f.invalid = append(f.invalid, v.reissued(was, is, req.Namespace)...)
 	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
-	return warnings, f.err(is.Name)
+	if err := f.err(is.Name); err != nil {
+		return warnings, err
+	}
+	warnings = append(warnings, overAYear...)
+	if !inSecret(&was.Spec) {
+		warnings = append(warnings, v.advise(ctx, readers(&is.Spec, req.Namespace))...)
+	}
+	return warnings, nil
 }
 
 // ValidateDelete implements ctrladmission.Validator. Whoever RBAC lets delete may revoke.
@@ -108,6 +126,9 @@ func (f *findings) identity(u *v1alpha1.UserInfo) {
 		}
 	}
 }
+
+// any tells whether anything was found.
+func (f *findings) any() bool { return len(f.forbidden)+len(f.invalid) > 0 }
 
 // err returns nil where nothing was found.
 func (f *findings) err(name string) error {

@@ -17,11 +17,14 @@ limitations under the License.
 package admission
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -30,115 +33,178 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
-// credentialPrefix begins the credential id of a requester who came with a personal access token.
-const credentialPrefix = "PAT="
+const (
+	// credentialPrefix begins the credential id of a requester who came with a personal access token.
+	credentialPrefix = "PAT="
 
-// mayCreate holds a new token to the requester's own identity.
-func mayCreate(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) (f findings) {
-	if isServiceAccount(requester.Username) {
-		f.forbid(userPath, "service accounts come with a later version; let a person create this")
-		return f
-	}
+	// The limits of an identity that is not the requester's own. With the user and the UID they make 26 rights to ask
+	// about, which is what a ValidatingAdmissionPolicy can ask about too.
+	maxOthersGroups    = 16
+	maxOthersExtraKeys = 4
+	maxOthersValues    = 2
+)
+
+// mayCreate asks whether the requester may have a new token for u. An error is the one to answer with.
+func (v *validator) mayCreate(ctx context.Context, requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) (f findings, err error) {
 	if usesPAT(requester) {
 		f.forbid(userPath, "a personal access token may not make another; log in as you did before you had one")
 	}
-	if u == nil {
+	f.restricted(userPath, requester, v.RestrictingExtraKeys)
+	switch {
+	case u == nil && isServiceAccount(requester.Username):
+		f.forbid(userPath, unnamed(requester.Username))
+	case u == nil:
 		f.invalid = append(f.invalid, field.Required(userPath,
 			"the mutating webhook of pat-operator, which fills it in, was not asked; have the webhook configuration restored, or name yourself here"))
-		return f
+	default:
+		f.identity(u)
 	}
-	if isServiceAccount(u.Username) {
-		f.forbid(userPath.Child("username"), "service accounts come with a later version; omit spec.user for a token of your own")
-		return f
+	if f.any() {
+		return f, nil
 	}
-	f.identity(u)
-	f.self(requester, u)
-	return f
+	why := stranger(requester, u)
+	if why == "" {
+		return f, nil
+	}
+	if f.invalid = tooMuch(u, why); f.any() {
+		return f, nil
+	}
+	wayOut := "omit spec.user for a token of your own, or have granted what is missing"
+	if isServiceAccount(requester.Username) {
+		wayOut = "have granted what is missing"
+	}
+	err = v.authority(ctx, &f, requester, u, f.derived, field.Forbidden(userPath, fmt.Sprintf(
+		"%s, so this token takes the right to impersonate all of its user; %s", why, wayOut)))
+	return f, err
 }
 
-// self holds u to the requester: the same name and UID, and no group that the requester is not in today.
-func (f *findings) self(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) {
-	if u.Username != requester.Username {
-		f.forbid(userPath.Child("username"), fmt.Sprintf(
-			"you are %q, and this version makes a PAT only for oneself; omit spec.user", requester.Username))
-		return
-	}
-	if u.UID != requester.UID {
-		f.forbid(userPath.Child("uid"), fmt.Sprintf(
-			"yours is %q, and this version makes a PAT only for oneself; omit spec.user", requester.UID))
-	}
-	for i, group := range u.Groups {
-		if !slices.Contains(requester.Groups, group) {
-			f.forbid(userPath.Child("groups").Index(i), fmt.Sprintf(
-				"you are not in group %q today; leave it out, or omit spec.user for all groups that you are in", group))
-		}
-	}
-	if len(u.Extra) > 0 {
-		f.forbid(userPath.Child("extra"), "a PAT for oneself carries no extra; leave it out, or omit spec.user")
-	}
-}
-
-// mayUpdate holds a change of spec to the token's user.
-func mayUpdate(requester *authenticationv1.UserInfo, was, is *v1alpha1.PersonalAccessToken) (f findings) {
+// mayUpdate asks whether the requester may change spec as they do. What narrows a token, or nothing in it, is RBAC's
+// alone to allow, since whoever may delete it takes away more. An error is the one to answer with.
+func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.UserInfo, was, is *v1alpha1.PersonalAccessToken) (f findings, err error) {
 	u := is.Spec.User
 	if !identity.Equal(was.Spec.User, u) {
 		f.forbid(userPath, "the user of a token cannot be changed; put it back, or make a new PersonalAccessToken")
-		return f
+		return f, nil
+	}
+	path := widened(was, is, v.Now())
+	if path == nil {
+		return f, nil
 	}
 	if u == nil {
-		f.forbid(userPath, "the token has no user, so nobody may change it; delete it and apply it again")
-		return f
+		f.forbid(userPath, "the token has no user, so nobody may widen it; delete it and apply it again")
+		return f, nil
 	}
-	f.identity(u)
-	if requester.Username != u.Username || requester.UID != u.UID {
-		f.forbid(specPath, fmt.Sprintf(
-			"you are %q (uid %q), and in this version only a token's user, here %q (uid %q), may change it; ask them to, or delete it, which revokes it",
-			requester.Username, requester.UID, u.Username, u.UID))
-		return f
-	}
-	if len(u.Extra) > 0 {
-		f.forbid(userPath.Child("extra"), "a token that carries extra is not for its user to change in this version; delete it, and make a new PersonalAccessToken without")
-	}
-	for i, group := range u.Groups {
-		if !slices.Contains(requester.Groups, group) {
-			f.forbid(userPath.Child("groups").Index(i), fmt.Sprintf(
-				"you are no longer in group %q, so this token is no longer for you to change; delete it and make a new PersonalAccessToken", group))
-		}
-	}
-	if path := widened(was, is); path != nil && usesPAT(requester) {
+	if usesPAT(requester) {
 		f.forbid(path, "a personal access token may not renew or widen another, nor itself; log in as you did before you had one")
 	}
-	return f
+	f.restricted(path, requester, v.RestrictingExtraKeys)
+	f.identity(u)
+	if f.any() {
+		return f, nil
+	}
+	why := stranger(requester, u)
+	if why == "" {
+		return f, nil
+	}
+	// No 422: the values are there already, and what is missing is that the requester be the user.
+	if f.forbidden = tooMuch(u, why); f.any() {
+		return f, nil
+	}
+	err = v.authority(ctx, &f, requester, u, f.pinned, field.Forbidden(path, fmt.Sprintf(
+		"%s, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing", why)))
+	return f, err
 }
 
-// widened returns the first field that renews a token or gives it more than it had, nil where a change only narrows.
-func widened(was, is *v1alpha1.PersonalAccessToken) *field.Path {
-	switch a, b := &was.Spec, &is.Spec; {
-	case !equal(a.Token, b.Token):
-		return specPath.Child("token")
-	case !equal(a.Delivery, b.Delivery):
-		return specPath.Child("delivery")
-	case !equal(a.Rotation, b.Rotation):
-		return specPath.Child("rotation")
-	case !equal(a.Scopes, b.Scopes):
-		return specPath.Child("scopes")
-	case end(b, was).After(end(a, was)):
-		return lifePath(b)
-	case a.Suspend && !b.Suspend:
-		return specPath.Child("suspend")
-	case !narrower(a.Audiences, b.Audiences):
-		return specPath.Child("audiences")
+// stranger says why u is not simply the requester, "" where it is. To be the user is to have the same name and UID, and to
+// be in every group today; otherwise all of u is somebody else. A service account is always asked after: a pod's
+// short-lived token must not become a long-lived one.
+func stranger(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
+	switch {
+	case isServiceAccount(u.Username):
+		return "the user is a service account"
+	case u.Username != requester.Username:
+		return "you are " + quote(requester.Username)
+	case u.UID != requester.UID:
+		return "your uid is " + quote(requester.UID)
 	}
+	for _, group := range u.Groups {
+		if !slices.Contains(requester.Groups, group) {
+			return fmt.Sprintf("you are not in group %s today", quote(group))
+		}
+	}
+	if len(u.Extra) > 0 {
+		return "a token of one's own carries no extra"
+	}
+	return ""
+}
+
+// authority finds what the requester lacks of the rights to impersonate u, and introduces it. An account that the
+// requester may impersonate is looked up, and judged by what the cluster says of it.
+func (v *validator) authority(
+	ctx context.Context, f *findings, requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo,
+	judge func(*v1alpha1.UserInfo, types.NamespacedName, types.UID), intro *field.Error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, authorityTimeout)
+	defer cancel()
+	lacking, err := v.lacking(ctx, requester, rightsTo(u))
+	if err != nil {
+		return err
+	}
+	if len(lacking) > 0 {
+		f.forbidden = append(f.forbidden, intro)
+		for _, right := range lacking {
+			f.forbidden = append(f.forbidden, right.lacked())
+		}
+		return nil
+	}
+	account, ok := identity.ServiceAccount(u.Username)
+	if !ok {
+		return nil
+	}
+	uid, err := v.accountUID(ctx, account)
+	if err != nil {
+		return err
+	}
+	judge(u, account, uid)
 	return nil
 }
 
-// narrower tells whether every audience of b is one of a. None at all stands for the API server's own, which only equals
-// itself.
-func narrower(a, b []string) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return len(a) == len(b)
+// tooMuch holds an identity that is not the requester's own to what can be asked about.
+func tooMuch(u *v1alpha1.UserInfo, why string) field.ErrorList {
+	var errs field.ErrorList
+	limit := func(path *field.Path, n, limit int) {
+		if n > limit {
+			err := field.TooMany(path, n, limit)
+			err.Detail += fmt.Sprintf(" where the user is not who asks (%s); leave some out, or let the user do this", why)
+			errs = append(errs, err)
+		}
 	}
-	return !slices.ContainsFunc(b, func(audience string) bool { return !slices.Contains(a, audience) })
+	limit(userPath.Child("groups"), len(u.Groups), maxOthersGroups)
+	limit(userPath.Child("extra"), len(u.Extra), maxOthersExtraKeys)
+	for _, key := range slices.Sorted(maps.Keys(u.Extra)) {
+		limit(userPath.Child("extra").Key(key), len(u.Extra[key]), maxOthersValues)
+	}
+	return errs
+}
+
+// restricted refuses a requester who is held to less than what their name and groups may do: a token would not be.
+func (f *findings) restricted(path *field.Path, requester *authenticationv1.UserInfo, keys []string) {
+	for _, key := range slices.Sorted(maps.Keys(requester.Extra)) {
+		if slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, key) }) {
+			f.forbid(path, fmt.Sprintf(
+				"you are logged in with limits (extra %q) that a token would not keep; log in without them", key))
+		}
+	}
+}
+
+// unnamed tells a service account that it has to name whom it makes a token for.
+func unnamed(requester string) string {
+	detail := "a service account gets no token unasked; name the user in spec.user.username, and be allowed to impersonate it"
+	if _, ok := identity.ServiceAccount(requester); ok {
+		self := rightsTo(&v1alpha1.UserInfo{Username: requester})[0]
+		detail += fmt.Sprintf(": for %q by %s", requester, self.rule())
+	}
+	return detail
 }
 
 func usesPAT(requester *authenticationv1.UserInfo) bool {

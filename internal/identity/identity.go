@@ -39,6 +39,7 @@ const (
 	serviceAccountPrefix = "system:serviceaccount:"
 	serviceAccountsGroup = "system:serviceaccounts"
 	bootstrappersGroup   = "system:bootstrappers"
+	everybodysGroup      = "system:authenticated"
 
 	// The limits of spec.user in the schema, in characters and in items.
 	maxUsername   = 512
@@ -71,7 +72,7 @@ func Check(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
 	errs := checkUsername(path.Child("username"), u.Username)
 	errs = append(errs, checkText(path.Child("uid"), u.UID, maxUID)...)
 	errs = append(errs, checkGroups(path, u)...)
-	errs = append(errs, checkExtra(path.Child("extra"), u.Extra)...)
+	errs = append(errs, checkExtra(path.Child("extra"), u)...)
 	return errs[:min(len(errs), maxErrors)]
 }
 
@@ -145,12 +146,16 @@ func checkGroup(user, path *field.Path, name, username string) field.ErrorList {
 	case neverGroup(name):
 		return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
 			"%s may be in no token; set %s, with username, uid and the groups but this one", quote(name), user))}
+	}
+	account, isAccount := ServiceAccount(username)
+	switch {
+	case isAccount && slices.Contains([]string{serviceAccountsGroup, serviceAccountsGroup + ":" + account.Namespace, everybodysGroup}, name):
 	case isServiceAccountsGroup(name):
-		account, ok := ServiceAccount(username)
-		if !ok || (name != serviceAccountsGroup && name != serviceAccountsGroup+":"+account.Namespace) {
-			return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
-				"%s is a group of service accounts that the user is none of; leave it out", quote(name)))}
-		}
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
+			"%s is a group of service accounts that the user is none of; leave it out", quote(name)))}
+	case isAccount:
+		return field.ErrorList{field.Invalid(path, short(name),
+			"a service account is only in the groups that Kubernetes gives it; leave it out")}
 	}
 	return nil
 }
@@ -167,9 +172,13 @@ func isServiceAccountsGroup(name string) bool {
 	return name == serviceAccountsGroup || strings.HasPrefix(name, serviceAccountsGroup+":")
 }
 
-func checkExtra(path *field.Path, extra map[string]v1alpha1.ExtraValue) field.ErrorList {
+func checkExtra(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
+	extra := u.Extra
 	if len(extra) > maxExtraKeys {
 		return field.ErrorList{field.TooMany(path, len(extra), maxExtraKeys)}
+	}
+	if _, ok := ServiceAccount(u.Username); ok && len(extra) > 0 {
+		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "the token of a service account carries no extra; leave it out")}
 	}
 	var errs field.ErrorList
 	for _, key := range slices.Sorted(maps.Keys(extra)) {

@@ -85,6 +85,13 @@ func TestPeopleMayHaveTokens(t *testing.T) {
 	}
 }
 
+// inAccount is a service account, modified.
+func inAccount(modify func(*v1alpha1.UserInfo)) *v1alpha1.UserInfo {
+	u := named("system:serviceaccount:team-a:ci")
+	modify(u)
+	return u
+}
+
 func TestErrorsNameTheFieldAndTheWayOut(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -111,6 +118,8 @@ func TestErrorsNameTheFieldAndTheWayOut(t *testing.T) {
 		{"empty extra value", with("example.com/a", "x", ""), []string{`spec.user.extra[example.com/a][1]: Required value: a value of an extra key is not empty; leave it out`}},
 		{"header injection", with("example.com/a", "x\r\nImpersonate-User: root"), []string{`spec.user.extra[example.com/a][0]: Invalid value: contains U+000D, a control or invisible character; have it renamed where people log in`}},
 		{"too many values", with("example.com/a", strings.Split("a"+strings.Repeat(",a", 16), ",")...), []string{`spec.user.extra[example.com/a]: Too many: 17: must have at most 16 items`}},
+		{"an account among people", inAccount(func(u *v1alpha1.UserInfo) { u.Groups = []string{"devs"} }), []string{`spec.user.groups[0]: Invalid value: "devs": a service account is only in the groups that Kubernetes gives it; leave it out`}},
+		{"an account with extra", inAccount(func(u *v1alpha1.UserInfo) { u.Extra = map[string]v1alpha1.ExtraValue{"example.com/a": {"b"}} }), []string{`spec.user.extra: Invalid value: the token of a service account carries no extra; leave it out`}},
 		{"everything at once", &v1alpha1.UserInfo{Username: "system:anonymous", Groups: []string{"system:nodes"}}, []string{
 			`spec.user.username: Forbidden: "system:anonymous" is one of Kubernetes' own users, which may have no personal access token; name a person`,
 			`spec.user.groups[0]: Forbidden: "system:nodes" may be in no token; set spec.user, with username, uid and the groups but this one`,
@@ -143,7 +152,7 @@ func TestCase06_WhoMayNeverHaveAToken(t *testing.T) {
 		}
 	}
 	account := named("system:serviceaccount:team-a:ci")
-	account.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:team-a"}
+	account.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:team-a", "system:authenticated"}
 	if errs := identity.Check(user, account); len(errs) > 0 {
 		t.Errorf("a service account in its own groups: %v", errs)
 	}

@@ -1,0 +1,180 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
+)
+
+const (
+	// parallelReviews is how many SubjectAccessReviews one request has under way at a time.
+	parallelReviews = 8
+	// authorityTimeout and adviceTimeout fit, one after the other, into the webhook's 5 seconds.
+	authorityTimeout = 3 * time.Second
+	adviceTimeout    = time.Second
+)
+
+// question is what a SubjectAccessReview asks, answer what it says.
+type (
+	question = authorizationv1.SubjectAccessReviewSpec
+	answer   struct {
+		allowed bool
+		// partial tells that not every rule could be weighed.
+		partial bool
+		err     error
+	}
+)
+
+// ask puts questions to the API server, some at a time, and returns their answers in the same order.
+func (c *Config) ask(ctx context.Context, questions []question) []answer {
+	answers := make([]answer, len(questions))
+	slots := make(chan struct{}, parallelReviews)
+	var wg sync.WaitGroup
+	for i := range questions {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			review := &authorizationv1.SubjectAccessReview{Spec: questions[i]}
+			err := c.Client.Create(ctx, review)
+			answers[i] = answer{
+				allowed: err == nil && review.Status.Allowed && !review.Status.Denied,
+				partial: review.Status.EvaluationError != "",
+				err:     err,
+			}
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+// right is the verb impersonate on one part of a user.
+type right struct {
+	// path is where spec names that part, and name what it is called in a message.
+	path *field.Path
+	name string
+	// on is what kube-apiserver would ask about, were the user impersonated.
+	on authorizationv1.ResourceAttributes
+	// partial tells that the right may be there, since not every rule could be weighed.
+	partial bool
+}
+
+// rightsTo are the rights that stand for all of u. An account's UID and groups follow from the account.
+func rightsTo(u *v1alpha1.UserInfo) []right {
+	if account, ok := identity.ServiceAccount(u.Username); ok {
+		return []right{impersonate(userPath.Child("username"), "service account "+account.String(), authorizationv1.ResourceAttributes{
+			Resource: "serviceaccounts", Namespace: account.Namespace, Name: account.Name,
+		})}
+	}
+	rights := []right{impersonate(userPath.Child("username"), "user "+quote(u.Username),
+		authorizationv1.ResourceAttributes{Resource: "users", Name: u.Username})}
+	if u.UID != "" {
+		rights = append(rights, impersonate(userPath.Child("uid"), "uid "+quote(u.UID),
+			authorizationv1.ResourceAttributes{Group: authenticationv1.GroupName, Resource: "uids", Name: u.UID}))
+	}
+	for i, group := range u.Groups {
+		rights = append(rights, impersonate(userPath.Child("groups").Index(i), "group "+quote(group),
+			authorizationv1.ResourceAttributes{Resource: "groups", Name: group}))
+	}
+	for _, key := range slices.Sorted(maps.Keys(u.Extra)) {
+		for i, value := range u.Extra[key] {
+			rights = append(rights, impersonate(userPath.Child("extra").Key(key).Index(i), "this value of extra "+quote(key),
+				authorizationv1.ResourceAttributes{Group: authenticationv1.GroupName, Resource: "userextras", Subresource: key, Name: value}))
+		}
+	}
+	return rights
+}
+
+func impersonate(path *field.Path, name string, on authorizationv1.ResourceAttributes) right {
+	// The newer verbs, impersonate:<mode>, allow less than acting as somebody at any time, and so are no substitute.
+	on.Verb, on.Version = "impersonate", "v1"
+	return right{path: path, name: name, on: on}
+}
+
+// lacking returns those of rights that the requester does not have now. An error is the one to answer with.
+func (c *Config) lacking(ctx context.Context, requester *authenticationv1.UserInfo, rights []right) ([]right, error) {
+	questions := make([]question, 0, len(rights))
+	for _, r := range rights {
+		questions = append(questions, question{
+			User: requester.Username, UID: requester.UID, Groups: requester.Groups, Extra: extraOf(requester), ResourceAttributes: &r.on,
+		})
+	}
+	var lacking []right
+	for i, a := range c.ask(ctx, questions) {
+		switch {
+		case a.err != nil:
+			logf.FromContext(ctx).Error(a.err, "cannot ask who may impersonate", "resource", rights[i].on.Resource)
+			return nil, tryAgain("whether you may impersonate the user could not be asked")
+		case !a.allowed:
+			rights[i].partial = a.partial
+			lacking = append(lacking, rights[i])
+		}
+	}
+	return lacking, nil
+}
+
+func extraOf(requester *authenticationv1.UserInfo) map[string]authorizationv1.ExtraValue {
+	extra := make(map[string]authorizationv1.ExtraValue, len(requester.Extra))
+	for key, values := range requester.Extra {
+		extra[key] = authorizationv1.ExtraValue(values)
+	}
+	return extra
+}
+
+// lacked says that the right is missing, and what would grant it.
+func (r *right) lacked() *field.Error {
+	again := ""
+	if r.partial {
+		again = "; not every rule could be weighed, so try again first"
+	}
+	return field.Forbidden(r.path, fmt.Sprintf("you may not impersonate %s; what grants it: %s%s", r.name, r.rule(), again))
+}
+
+// rule is the RBAC rule that grants the right, as YAML.
+func (r *right) rule() string {
+	resource, where := r.on.Resource, ""
+	if r.on.Subresource != "" {
+		resource += "/" + r.on.Subresource
+	}
+	if r.on.Namespace != "" {
+		where = " in a Role of namespace " + r.on.Namespace
+	}
+	return fmt.Sprintf("{apiGroups: [%q], resources: [%q], verbs: [%q], resourceNames: [%+q]}%s", r.on.Group, resource, r.on.Verb, r.on.Name, where)
+}
+
+// quote shows a name so that no look-alike stays hidden.
+func quote(name string) string { return strconv.QuoteToASCII(name) }
+
+// tryAgain is for what could not be found out: the request is refused, and nothing was wrong with it.
+func tryAgain(what string) error {
+	return apierrors.NewInternalError(errors.New(what + "; try again"))
+}

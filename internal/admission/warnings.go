@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package admission
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+)
+
+const year = 365 * day
+
+// concern is a warning that is due where a question is answered with yes.
+type concern struct {
+	// topic is what only the first concern of is voiced.
+	topic    string
+	question question
+	warning  string
+}
+
+// long warns of a life of more than a year.
+func long(s *spec, now time.Time) ctrladmission.Warnings {
+	end := lifecycle.End(s, now)
+	if !end.After(now.Add(year)) {
+		return nil
+	}
+	return ctrladmission.Warnings{fmt.Sprintf(
+		"the token lives more than a year, until %s, and whoever finds it may use it that long; set spec.expiresInDays to 365 or less", stamp(end))}
+}
+
+// readers are concerns about who may read the Secret that the token is delivered in. Who else may is not asked, since
+// only named subjects can be asked about.
+func readers(s *spec, namespace string) []concern {
+	if !inSecret(s) {
+		return nil
+	}
+	accounts := serviceaccount.MakeGroupNames(namespace)
+	var concerns []concern
+	for _, who := range []struct {
+		name   string
+		groups []string
+	}{
+		{"everybody who is logged in", []string{user.AllAuthenticated}},
+		{"every pod of the cluster", []string{user.AllAuthenticated, serviceaccount.AllServiceAccountsGroup}},
+		{fmt.Sprintf("every pod of namespace %q", namespace), append([]string{user.AllAuthenticated}, accounts...)},
+	} {
+		concerns = append(concerns, concern{
+			topic: "readers",
+			question: question{Groups: who.groups, ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: "get", Version: "v1", Resource: "secrets",
+			}},
+			warning: fmt.Sprintf(
+				"%s may read Secrets in namespace %q, where the token will be; make the token on your own machine (spec.token), or have that right taken away", who.name, namespace),
+		})
+	}
+	return concerns
+}
+
+// powerful are concerns about groups that may do everything.
+func powerful(s *spec) []concern {
+	if s.User == nil {
+		return nil
+	}
+	var concerns []concern
+	for _, group := range s.User.Groups[:min(len(s.User.Groups), maxOthersGroups)] {
+		concerns = append(concerns, concern{
+			topic: "group " + group,
+			question: question{Groups: []string{group}, ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Verb: "*", Group: "*", Version: "*", Resource: "*",
+			}},
+			warning: fmt.Sprintf("group %+.64q may do everything in the cluster, and so may this token; leave it out of spec.user.groups where the token can do without", group),
+		})
+	}
+	return concerns
+}
+
+// advise voices concerns as far as they can be settled within a second. It never fails.
+func (c *Config) advise(ctx context.Context, concerns []concern) ctrladmission.Warnings {
+	ctx, cancel := context.WithTimeout(ctx, adviceTimeout)
+	defer cancel()
+	questions := make([]question, 0, len(concerns))
+	for _, concern := range concerns {
+		questions = append(questions, concern.question)
+	}
+	var warnings ctrladmission.Warnings
+	voiced := map[string]bool{}
+	for i, a := range c.ask(ctx, questions) {
+		if topic := concerns[i].topic; a.allowed && !voiced[topic] {
+			voiced[topic] = true
+			warnings = append(warnings, concerns[i].warning)
+		}
+	}
+	return warnings
+}
