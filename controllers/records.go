@@ -73,14 +73,9 @@ type stored struct {
 
 // read reads a resource's record live: nil where there is none, recordErr where it cannot be read.
 func (r *Reconciler) read(ctx context.Context, uid types.UID) (current *stored, recordErr, err error) {
-	secret := &corev1.Secret{}
-	key := types.NamespacedName{Namespace: r.RecordsNamespace, Name: record.SecretName(uid)}
-	if err := r.Live.Get(ctx, key, secret); err != nil {
-		return nil, nil, client.IgnoreNotFound(err)
-	}
-	rec, err := record.FromSecret(secret)
-	if err != nil {
-		return nil, err, nil
+	rec, secret, recordErr, err := record.Get(ctx, r.Live, r.RecordsNamespace, uid)
+	if rec == nil {
+		return nil, recordErr, err
 	}
 	return &stored{rec, secret}, nil, nil
 }

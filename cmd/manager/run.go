@@ -44,6 +44,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	patclock "github.com/pat-operator/pat-operator/internal/clock"
+	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -212,6 +213,7 @@ func (o *options) setupOperator(ctx context.Context, mgr ctrl.Manager, authority
 		RestrictingExtraKeys: o.restrictingExtraKeys,
 		Client:               mgr.GetClient(),
 		ServiceAccounts:      mgr.GetAPIReader(),
+		IssuedAt:             o.issuedAt(mgr.GetAPIReader()),
 		Now:                  time.Now,
 	}, mgr.GetScheme())
 	if err != nil {
@@ -222,6 +224,23 @@ func (o *options) setupOperator(ctx context.Context, mgr ctrl.Manager, authority
 		mux.Handle("POST "+path, handler)
 	}
 	return serve(mgr, "admission", o.admissionAddress, mux, authority, nil)
+}
+
+// issuedAt reads live from a resource's record when its token was issued. A record that cannot be read counts as one of
+// a token as old as its resource, so that nothing is gained by spoiling it.
+func (o *options) issuedAt(live client.Reader) func(context.Context, *v1alpha1.PersonalAccessToken) (time.Time, error) {
+	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Time, error) {
+		rec, _, invalid, err := record.Get(ctx, live, o.recordsNamespace, pat.UID)
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case invalid != nil:
+			return pat.CreationTimestamp.Time, nil
+		case rec == nil || rec.Current == nil:
+			return time.Time{}, nil
+		}
+		return rec.Current.IssuedAt, nil
+	}
 }
 
 // setupVerifier wires what verifies: the index, its feeds, and the TokenReview face.

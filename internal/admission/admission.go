@@ -35,6 +35,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
 // Paths of the webhooks, as config/webhook names them.
@@ -57,6 +59,9 @@ type Config struct {
 	// ServiceAccounts reads the metadata of service accounts, live: a cache would pin a token to an account that is gone.
 	// Required.
 	ServiceAccounts client.Reader
+	// IssuedAt returns when the current token of a resource was issued, by its record; zero where none was. Status would
+	// say it too, but who may patch status must gain nothing by it. Required.
+	IssuedAt func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Time, error)
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -68,8 +73,8 @@ type Creator interface {
 
 // Handlers returns what to serve under MutatePath and ValidatePath. The scheme must know v1alpha1.
 func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, error) {
-	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Now == nil {
-		return nil, errors.New("admission needs Client, ServiceAccounts and Now")
+	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.IssuedAt == nil || cfg.Now == nil {
+		return nil, errors.New("admission needs Client, ServiceAccounts, IssuedAt and Now")
 	}
 	hooks := map[string]*ctrladmission.Webhook{
 		MutatePath:   {Handler: NewDefaulter(cfg)},

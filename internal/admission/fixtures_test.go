@@ -44,9 +44,21 @@ var (
 	config = admission.Config{
 		MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now },
 		Client: nothing, ServiceAccounts: accounts{{Namespace: "team-a", Name: "ci"}: "sa-1"},
+		IssuedAt:             byFixture,
 		RestrictingExtraKeys: []string{"scopes.example.com/Limit"},
 	}
 )
+
+// byFixture takes the fixture's status for what the record says.
+func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (time.Time, error) {
+	switch {
+	case p.Status.TokenID == "":
+		return time.Time{}, nil
+	case p.Status.IssuedAt == nil:
+		return p.CreationTimestamp.Time, nil
+	}
+	return p.Status.IssuedAt.Time, nil
+}
 
 type (
 	object    = v1alpha1.PersonalAccessToken

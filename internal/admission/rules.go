@@ -57,23 +57,14 @@ func (c *Config) lifetime(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time)
 	return field.ErrorList{field.Invalid(path, *spec.ExpiresInDays, fmt.Sprintf("%s; %s", limit, wayOut))}
 }
 
-// longer refuses a longer life to a token that was issued. Until then only the operator's limit counts.
-func longer(was, is *v1alpha1.PersonalAccessToken) field.ErrorList {
-	ends := end(&was.Spec, was)
-	if was.Status.TokenID == "" || !end(&is.Spec, was).After(ends) {
+// longer refuses a longer life to a token that was issued. Until then, issuedAt zero, only the operator's limit counts.
+func longer(was, is *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) field.ErrorList {
+	ends := lifecycle.End(was, issuedAt)
+	if issuedAt.IsZero() || !lifecycle.End(is, issuedAt).After(ends) {
 		return nil
 	}
-	return field.ErrorList{field.Forbidden(lifePath(&is.Spec), fmt.Sprintf(
+	return field.ErrorList{field.Forbidden(lifePath(is), fmt.Sprintf(
 		"this token was issued to end at %s, and cannot live longer; set an earlier end, or make a new PersonalAccessToken", stamp(ends)))}
-}
-
-// end is when the token of pat ends by what spec says, counted from when it was issued, or can be at the earliest.
-func end(spec *v1alpha1.PersonalAccessTokenSpec, pat *v1alpha1.PersonalAccessToken) time.Time {
-	base := pat.CreationTimestamp.Time
-	if pat.Status.IssuedAt != nil {
-		base = pat.Status.IssuedAt.Time
-	}
-	return lifecycle.End(spec, base)
 }
 
 // lifePath is the field that says how long the token lives.
@@ -86,6 +77,11 @@ func lifePath(spec *v1alpha1.PersonalAccessTokenSpec) *field.Path {
 
 func sameLife(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
 	return equal(a.ExpiresAt, b.ExpiresAt) && equal(a.ExpiresInDays, b.ExpiresInDays)
+}
+
+// sameToken tells whether both ask for the same token, delivered in the same way.
+func sameToken(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
+	return equal(a.Token, b.Token) && equal(a.Delivery, b.Delivery)
 }
 
 // passed warns of an end that has passed, which is taken since GitOps tools apply old manifests again.
@@ -131,10 +127,10 @@ func inSecret(spec *v1alpha1.PersonalAccessTokenSpec) bool {
 }
 
 // reissued refuses what asks for another token than the one that was issued. Until one was, spec may still change its mind.
-func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, namespace string) field.ErrorList {
+func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, issued bool, namespace string) field.ErrorList {
 	newToken, newDelivery := !equal(was.Spec.Token, is.Spec.Token), !equal(was.Spec.Delivery, is.Spec.Delivery)
 	var errs field.ErrorList
-	if was.Status.TokenID != "" {
+	if issued {
 		const detail = "a new token is made by rotation, which this version cannot do; put it back, or delete this PersonalAccessToken and apply a new one"
 		if newToken {
 			errs = append(errs, field.Forbidden(specPath.Child("token"), detail))

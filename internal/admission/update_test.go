@@ -17,6 +17,8 @@ limitations under the License.
 package admission_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -277,6 +279,18 @@ func TestCase10_AForgedIssuedAtWidensNothing(t *testing.T) {
 	forged := func(p *object) { p.Status.IssuedAt = new(metav1.NewTime(now.Add(300 * 24 * time.Hour))) }
 	_, err := admission.NewValidator(config).ValidateUpdate(request(bob), alicesPAT(forged, days(30)), alicesPAT(forged, expires(now.Add(200*24*time.Hour))))
 	check(t, err, isForbidden+`spec.expiresAt: you are "bob"`+widens+lackAlice+lackUID+lackDevs+lackOps)
+}
+
+// Whether a token was issued is read from its record, whatever status has been made to say.
+func TestCase05_AClearedStatusGivesNoLongerLife(t *testing.T) {
+	cfg := config
+	cfg.IssuedAt = func(context.Context, *object) (time.Time, error) { return now, nil }
+	_, err := admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(1)), alicesPAT(days(30)))
+	check(t, err, text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z"))
+
+	cfg.IssuedAt = func(context.Context, *object) (time.Time, error) { return time.Time{}, errors.New("etcd is away") }
+	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(2)), alicesPAT(days(1)))
+	check(t, err, "Internal error occurred: whether this token was issued cannot be found out; try again")
 }
 
 func TestDeleteIsLeftToRBAC(t *testing.T) {

@@ -21,11 +21,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -85,13 +87,20 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if err != nil {
 		return nil, err
 	}
-	f.forbidden = append(f.forbidden, longer(was, is)...)
+	var issuedAt time.Time
+	if !sameLife(&was.Spec, &is.Spec) || !sameToken(&was.Spec, &is.Spec) {
+		if issuedAt, err = v.IssuedAt(ctx, was); err != nil {
+			logf.FromContext(ctx).Error(err, "Cannot read the record", "namespace", was.Namespace, "name", was.Name)
+			return nil, tryAgain("whether this token was issued cannot be found out")
+		}
+	}
+	f.forbidden = append(f.forbidden, longer(&was.Spec, &is.Spec, issuedAt)...)
 	var warnings, overAYear ctrladmission.Warnings
-	if now := v.Now(); was.Status.TokenID == "" && !sameLife(&was.Spec, &is.Spec) {
+	if now := v.Now(); issuedAt.IsZero() && !sameLife(&was.Spec, &is.Spec) {
 		f.invalid = append(f.invalid, v.lifetime(&is.Spec, now)...)
 		warnings, overAYear = passed(&is.Spec, now), long(&is.Spec, now)
 	}
-	f.invalid = append(f.invalid, v.reissued(was, is, req.Namespace)...)
+	f.invalid = append(f.invalid, v.reissued(was, is, !issuedAt.IsZero(), req.Namespace)...)
 	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
 	if err := f.err(is.Name); err != nil {
 		return warnings, err

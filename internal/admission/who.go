@@ -31,11 +31,10 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/token"
 )
 
 const (
-	// credentialPrefix begins the credential id of a requester who came with a personal access token.
-	credentialPrefix = "PAT="
 
 	// The limits of an identity that is not the requester's own. With the user and the UID they make 26 rights to ask
 	// about, which is what a ValidatingAdmissionPolicy can ask about too.
@@ -209,7 +208,7 @@ func unnamed(requester string) string {
 
 func usesPAT(requester *authenticationv1.UserInfo) bool {
 	return slices.ContainsFunc(requester.Extra[user.CredentialIDKey], func(id string) bool {
-		return strings.HasPrefix(id, credentialPrefix)
+		return strings.HasPrefix(id, token.CredentialPrefix)
 	})
 }
 

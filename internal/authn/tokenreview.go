@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -220,7 +221,7 @@ func extra(result *verifier.Result) map[string]authenticationv1.ExtraValue {
 	for key, values := range result.User.Extra {
 		out[key] = authenticationv1.ExtraValue(values)
 	}
-	out[ExtraCredentialID] = authenticationv1.ExtraValue{"PAT=" + result.ID}
+	out[ExtraCredentialID] = authenticationv1.ExtraValue{token.CredentialPrefix + result.ID}
 	out[ExtraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
 	return out
 }

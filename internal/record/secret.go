@@ -17,6 +17,7 @@ limitations under the License.
 package record
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -116,6 +118,17 @@ func FromSecret(s *corev1.Secret) (*Record, error) {
 		return nil, errors.New("resource.namespace and resource.name are not those of its Secret's labels")
 	}
 	return &r, nil
+}
+
+// Get reads a resource's record: nil with no error where there is none, the Secret alone with invalid where it does not
+// add up.
+func Get(ctx context.Context, r client.Reader, namespace string, uid types.UID) (rec *Record, secret *corev1.Secret, invalid, err error) {
+	secret = &corev1.Secret{}
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: SecretName(uid)}, secret); err != nil {
+		return nil, nil, nil, client.IgnoreNotFound(err)
+	}
+	rec, invalid = FromSecret(secret)
+	return rec, secret, invalid, nil
 }
 
 // validate checks that the parts of a record add up.

@@ -42,6 +42,8 @@ const (
 	Prefix = "kubepat_"
 	// Length is the length of every token, in bytes.
 	Length = idEnd + 1 + secretLen + checksumLen
+	// CredentialPrefix goes before an id where Kubernetes names credentials: credential-id "PAT=<id>".
+	CredentialPrefix = "PAT="
 	// IDLength is the length of every id, in bytes.
 	IDLength = 16
 

@@ -174,28 +174,22 @@ func TestCase05_TheUserCannotBeChanged(t *testing.T) {
 	}
 }
 
-// Others with every right in the namespace may delete a token, and do nothing else to it.
-func TestSomebodyElsesUpdateIsRefused(t *testing.T) {
+// Others with every right in the namespace may narrow a token and end it; nobody gives it a longer life.
+func TestNarrowingAndEndingNeedOnlyRBAC(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
-	for name, f := range map[string]func(*spec){
-		"suspend":   func(s *spec) { s.Suspend = true },
-		"rename":    func(s *spec) { s.DisplayName = "bob's" },
-		"audiences": func(s *spec) { s.Audiences = []string{"vendor"} },
-	} {
-		p := get(t, ns, "my-pat")
-		f(&p.Spec)
-		t.Log(name)
-		wantStatus(t, bob.Update(t.Context(), p), 403, "alice")
-	}
 	p := get(t, ns, "my-pat")
 	p.Labels = map[string]string{"reviewed": "yes"}
+	p.Spec.Suspend = true
 	if err := bob.Update(t.Context(), p); err != nil {
-		t.Errorf("a label: %v", err)
+		t.Errorf("a label, and suspended: %v", err)
 	}
-	p = get(t, ns, "my-pat")
-	p.Spec.ExpiresInDays = ptr.To[int32](91)
-	wantStatus(t, alice.Update(t.Context(), p), 403, "spec.expiresInDays", "make a new PersonalAccessToken")
+	for name, u := range map[string]user{"the user": alice, "bob": bob} {
+		p = get(t, ns, "my-pat")
+		p.Spec.ExpiresInDays = ptr.To[int32](91)
+		t.Log(name)
+		wantStatus(t, u.Update(t.Context(), p), 403, "spec.expiresInDays")
+	}
 	if err := bob.Delete(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
