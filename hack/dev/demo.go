@@ -61,13 +61,43 @@ spec:
   expiresInDays: 90
 END`
 
+// forAlice has a place for the resource's name.
 const forAlice = `kubectl apply -f - <<'END'
 apiVersion: pat-operator.io/v1alpha1
 kind: PersonalAccessToken
-metadata: {name: for-alice, namespace: team-a}
+metadata: {name: %s, namespace: team-a}
 spec:
-  user: {username: alice}
+  user: {username: alice, groups: [team-a-devs]}
 END`
+
+const mayBeAlice = `kubectl apply -f - <<'END'
+apiVersion: v1
+kind: List
+items:
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: ClusterRole
+  metadata: {name: may-be-alice}
+  rules:
+  - {apiGroups: [""], resources: [users], verbs: [impersonate], resourceNames: [alice]}
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: ClusterRoleBinding
+  metadata: {name: may-be-alice}
+  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: may-be-alice}
+  subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: bob}]
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: ClusterRole
+  metadata: {name: may-be-her-team}
+  rules:
+  - {apiGroups: [""], resources: [groups], verbs: [impersonate], resourceNames: [team-a-devs]}
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: ClusterRoleBinding
+  metadata: {name: may-be-her-team}
+  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: may-be-her-team}
+  subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: bob}]
+END`
+
+// bobMay has a place for yes or no: rights take effect a moment after they are written.
+const bobMay = `timeout 20 sh -c 'until [ "$(kubectl auth can-i impersonate groups/team-a-devs 2>/dev/null)" = %s ]; do sleep 0.1; done'`
 
 // shortLived has a place for its end.
 const shortLived = `kubectl apply -f - <<'END'
@@ -104,10 +134,11 @@ func runDemo(ctx context.Context, opts options, out io.Writer) error {
 			{"Alice applies a manifest", d.apply},
 			{"Alice takes the token from its Secret", d.take},
 			{"The token is alice: this kubeconfig has a server and a CA, no credentials", d.use},
-			{"Bob may create tokens, but none for alice", d.impostor},
+			{"Bob may create tokens, but none for alice, until he may impersonate her", d.impostor},
 			{"Suspended, the token is refused; resumed, it works", d.suspend},
 			{"A token of a few seconds is refused after its second", d.expire},
 			{"Deleted, the token is refused", d.remove},
+			{"The webhooks taken away, bob is still refused: a policy in the API server says it again", d.unguarded},
 		}
 		for i, step := range steps {
 			fmt.Fprintf(out, "\n%d/%d  %s\n\n", i+1, len(steps), step.title)
@@ -193,7 +224,28 @@ func (d *demo) impostor(ctx context.Context) error {
 	if _, err := d.run(ctx, d.bob, `kubectl auth can-i create pat`); err != nil {
 		return err
 	}
-	return d.refused(ctx, d.bob, forAlice, "spec.user")
+	if err := d.refused(ctx, d.bob, fmt.Sprintf(forAlice, "for-alice"), `resources: ["users"], verbs: ["impersonate"]`); err != nil {
+		return err
+	}
+	if err := d.all(ctx, d.admin, mayBeAlice); err != nil {
+		return err
+	}
+	if err := d.all(ctx, d.bob, fmt.Sprintf(bobMay, "yes"), fmt.Sprintf(forAlice, "for-alice"),
+		`kubectl wait pat for-alice --for=condition=Active --timeout=30s`, `kubectl get pat`); err != nil {
+		return err
+	}
+	return d.all(ctx, d.admin, `kubectl delete clusterrole,clusterrolebinding may-be-alice may-be-her-team`)
+}
+
+func (d *demo) unguarded(ctx context.Context) error {
+	if err := d.all(ctx, d.admin,
+		`kubectl delete mutatingwebhookconfiguration,validatingwebhookconfiguration pat-operator`); err != nil {
+		return err
+	}
+	if err := d.all(ctx, d.bob, fmt.Sprintf(bobMay, "no")); err != nil {
+		return err
+	}
+	return d.refused(ctx, d.bob, fmt.Sprintf(forAlice, "for-alice-again"), "ValidatingAdmissionPolicy 'pat-operator-users'")
 }
 
 func (d *demo) suspend(ctx context.Context) error {
