@@ -310,7 +310,7 @@ func TestCase16_AServiceAccountReCreatedIsAnother(t *testing.T) {
 	account()
 	w.settle("ci")
 	w.expect("ci", "False/OwnerGone", "False/OwnerGone", "True/OwnerGone")
-	if got := w.Reconciler.resourcesOfAccount(w.ctx, first); len(got) != 1 || got[0].Name != "ci" {
+	if got := w.resourcesOfAccount(w.ctx, first); len(got) != 1 || got[0].Name != "ci" {
 		t.Errorf("an event of the account leads to %v", got)
 	}
 }

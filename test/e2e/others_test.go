@@ -28,9 +28,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -91,9 +89,9 @@ func TestCase02_ForSomebodyElse(t *testing.T) {
 			defer may(t, subject("bob"), granted...)()
 			var err error
 			eventually(t, patience, func() bool {
-				// Until the rights have taken effect more of them are named.
+				// Until the rights have taken effect another of them may be named.
 				err = bob.Create(t.Context(), pat(ns, "for-carol", carol), client.DryRunAll)
-				return err != nil && strings.Count(err.Error(), `verbs: ["impersonate"]`) == 1
+				return err != nil && strings.Contains(err.Error(), fmt.Sprintf(`resourceNames: [%q]`, missing))
 			}, func() string { return fmt.Sprintf("got %v; want one missing right named", err) })
 			wantStatus(t, err, 403, missing, "impersonate")
 		})
@@ -140,12 +138,8 @@ func TestCase02_ALostGroupCannotBeKept(t *testing.T) {
 	}
 	create(t, before, pat(ns, "my-pat", func(s *spec) { s.Suspend = true }))
 	waitFor(t, ns, "my-pat", "Active", "False/Suspended")
-	p := get(t, ns, "my-pat")
-	p.Spec.Suspend = false
-	wantStatus(t, after.Update(t.Context(), p.DeepCopy()), 403, "payroll", "impersonate")
-	p.Spec.ExpiresInDays = ptr.To[int32](5)
-	p.Spec.Suspend = true
-	if err := after.Update(t.Context(), p); err != nil {
+	wantStatus(t, merge(t, after, ns, "my-pat", `{"spec":{"suspend":false}}`), 403, "payroll", "impersonate")
+	if err := merge(t, after, ns, "my-pat", `{"spec":{"expiresInDays":5}}`); err != nil {
 		t.Errorf("a shorter life: %v", err)
 	}
 }
@@ -156,7 +150,7 @@ func TestCase07_APATMakesNoPAT(t *testing.T) {
 	accepted(t, take(t, alice, ns, "my-pat"))
 	wantStatus(t, c.Create(t.Context(), pat(ns, "child")), 403, "personal access token")
 	narrow := func(json string) error {
-		return c.Patch(t.Context(), pat(ns, "my-pat"), client.RawPatch(types.MergePatchType, []byte(json)))
+		return merge(t, c, ns, "my-pat", json)
 	}
 	wantStatus(t, narrow(`{"spec":{"audiences":["vendor","https://kubernetes.default.svc"]}}`), 403, "personal access token")
 	wantStatus(t, narrow(`{"spec":{"expiresInDays":300}}`), 403)
@@ -262,7 +256,7 @@ func TestCase10_SomebodyElsesUpdate(t *testing.T) {
 		"resume":    `{"spec":{"suspend":false}}`,
 		"audiences": `{"spec":{"audiences":["a","b"]}}`,
 	} {
-		err := bob.Patch(t.Context(), pat(ns, "my-pat"), client.RawPatch(types.MergePatchType, []byte(patch)))
+		err := merge(t, bob, ns, "my-pat", patch)
 		t.Log(name)
 		wantStatus(t, err, 403, "alice", "impersonate")
 	}
@@ -270,13 +264,13 @@ func TestCase10_SomebodyElsesUpdate(t *testing.T) {
 		"rename":  `{"spec":{"displayName":"x"}}`,
 		"shorten": `{"spec":{"expiresInDays":3}}`,
 	} {
-		if err := bob.Patch(t.Context(), pat(ns, "my-pat"), client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		if err := merge(t, bob, ns, "my-pat", patch); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	defer may(t, subject("bob"), impersonate("", "users", "alice"), impersonate("", "groups", "team-devs"))()
 	eventually(t, patience, func() bool {
-		return bob.Patch(t.Context(), pat(ns, "my-pat"), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":false}}`))) == nil
+		return merge(t, bob, ns, "my-pat", `{"spec":{"suspend":false}}`) == nil
 	}, func() string { return "still refused with the rights" })
 }
 
@@ -311,7 +305,8 @@ func TestCase01_EverybodyIsStampedAsThemselves(t *testing.T) {
 	for i := range all {
 		who := all[i].Name[:strings.LastIndex(all[i].Name[:strings.LastIndex(all[i].Name, "-")], "-")]
 		want := []string{"team-devs", "only-" + strings.TrimPrefix(who, "user-")}
-		if u := all[i].Spec.User; u.Username != who || !slices.Equal(u.Groups, want) {
+		slices.Sort(want)
+		if u := all[i].Spec.User; u.Username != who || !slices.Equal(slices.Sorted(slices.Values(u.Groups)), want) {
 			t.Errorf("%s is %s's, in %q", all[i].Name, u.Username, u.Groups)
 		}
 	}

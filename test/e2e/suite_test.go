@@ -184,6 +184,12 @@ func get(t *testing.T, namespace, name string) *v1alpha1.PersonalAccessToken {
 	return p
 }
 
+// merge patches a resource as somebody, whatever the operator writes into its status meanwhile.
+func merge(t *testing.T, c client.Client, namespace, name, patch string) error {
+	t.Helper()
+	return c.Patch(t.Context(), pat(namespace, name), client.RawPatch(types.MergePatchType, []byte(patch)))
+}
+
 // issued creates a token as its user and takes the plaintext from its Secret, as its user.
 func issued(t *testing.T, u user, p *v1alpha1.PersonalAccessToken) string {
 	t.Helper()

@@ -1,0 +1,134 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
+)
+
+// Killed and started again, the process knows what it knew: tokens live, those revoked meanwhile do not.
+func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
+	ns := team(t)
+	kept := issued(t, alice, pat(ns, "kept"))
+	gone := issued(t, alice, pat(ns, "gone"))
+	mine, spec := holder(t, ns, "mine", time.Hour)
+	create(t, alice, pat(ns, "mine", spec))
+	waitFor(t, ns, "mine", "Active", "True/Active")
+	for _, plaintext := range []string{kept, gone, mine} {
+		accepted(t, plaintext)
+	}
+	operator.Kill()
+	for _, name := range []string{"gone", "mine"} {
+		if err := alice.Delete(t.Context(), pat(ns, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	startOperator(t)
+	accepted(t, kept)
+	refused(t, gone)
+	refused(t, mine)
+
+	t.Run("applied again from Git", func(t *testing.T) {
+		create(t, alice, pat(ns, "mine", spec))
+		waitFor(t, ns, "mine", "Stalled", "True/TokenRevoked")
+		if got := directReview(t, mine); got.Authenticated {
+			t.Error("a revoked token is honoured again")
+		}
+		create(t, alice, pat(ns, "gone"))
+		if again := take(t, alice, ns, "gone"); again == gone {
+			t.Error("the same token was issued again")
+		}
+		if got := directReview(t, gone); got.Authenticated {
+			t.Error("a revoked token is honoured again")
+		}
+	})
+}
+
+func TestCase17_ReplacedByForceIsANewToken(t *testing.T) {
+	ns := team(t)
+	manifest := fmt.Sprintf("apiVersion: pat-operator.io/v1alpha1\nkind: PersonalAccessToken\nmetadata: {name: my-pat, namespace: %s}\nspec: {displayName: x}\n", ns)
+	kubectl(t, alice.kubeconfig, manifest, "apply", "-f", "-")
+	before := take(t, alice, ns, "my-pat")
+	kubectl(t, alice.kubeconfig, manifest, "replace", "--force", "-f", "-")
+	after := take(t, alice, ns, "my-pat")
+	if before == after || directReview(t, before).Authenticated {
+		t.Error("the old token is honoured")
+	}
+	accepted(t, after)
+}
+
+func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
+	ns := team(t)
+	plaintext := issued(t, alice, pat(ns, "my-pat"))
+	record := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(get(t, ns, "my-pat").UID)}}
+	withoutRecordsPolicy(t, func() {
+		if err := admin.Delete(t.Context(), record); err != nil {
+			t.Fatal(err)
+		}
+	})
+	waitFor(t, ns, "my-pat", "Stalled", "True/RecordLost")
+	refused(t, plaintext)
+}
+
+// A namespace that goes away takes its tokens with it, and goes.
+func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
+	ns := team(t)
+	plaintext := issued(t, alice, pat(ns, "my-pat"))
+	accepted(t, plaintext)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}
+	if err := admin.Delete(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, plaintext)
+	eventually(t, time.Minute, func() bool {
+		return apierrors.IsNotFound(admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
+	}, func() string { return "the namespace does not go away" })
+	eventually(t, patience, func() bool {
+		var records corev1.SecretList
+		if err := admin.List(t.Context(), &records, client.InNamespace(cluster.RecordsNamespace), client.MatchingLabels{"pat-operator.io/namespace": ns}); err != nil {
+			t.Fatal(err)
+		}
+		return len(records.Items) == 0
+	}, func() string { return "its record is left" })
+}
+
+// Somebody else's finalizer holds the resource: the token ends when it is marked.
+func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
+	ns := team(t)
+	p := pat(ns, "my-pat")
+	p.Finalizers = []string{"example.com/hold"}
+	plaintext := issued(t, alice, p)
+	accepted(t, plaintext)
+	if err := alice.Delete(t.Context(), pat(ns, "my-pat")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, plaintext)
+	held := get(t, ns, "my-pat")
+	held.Finalizers = nil
+	if err := admin.Update(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+}
