@@ -234,7 +234,7 @@ func (o *options) issuedAt(live client.Reader) func(context.Context, *v1alpha1.P
 		switch {
 		case err != nil:
 			return time.Time{}, err
-		case invalid != nil:
+		case invalid != nil, rec != nil && !rec.Of(pat):
 			return pat.CreationTimestamp.Time, nil
 		case rec == nil || rec.Current == nil:
 			return time.Time{}, nil

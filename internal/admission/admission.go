@@ -76,6 +76,7 @@ func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, erro
 	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.IssuedAt == nil || cfg.Now == nil {
 		return nil, errors.New("admission needs Client, ServiceAccounts, IssuedAt and Now")
 	}
+	cfg.Client = limited{cfg.Client, make(chan struct{}, allReviews)}
 	hooks := map[string]*ctrladmission.Webhook{
 		MutatePath:   {Handler: NewDefaulter(cfg)},
 		ValidatePath: ctrladmission.WithValidator(scheme, NewValidator(cfg)),

@@ -148,7 +148,11 @@ func lifeChange(was, is *spec, t times) effect {
 	if equal(was.ExpiresAt, is.ExpiresAt) && equal(was.ExpiresInDays, is.ExpiresInDays) {
 		return same
 	}
-	inDays := was.ExpiresAt == nil && is.ExpiresAt == nil
+	if was.ExpiresAt != nil && is.ExpiresAt == nil {
+		// Days count from when a token is issued, which may be long after the end that was named.
+		return widens
+	}
+	inDays := is.ExpiresAt == nil
 	before, after := lifecycle.End(was, t.created), lifecycle.End(is, t.now)
 	if inDays {
 		after = lifecycle.End(is, t.created)

@@ -97,9 +97,9 @@ var effects = map[string][]struct {
 		{"shorter", life(3), life(2), narrows},
 		{"longer than the default", &spec{}, life(91), widens},
 		{"the default, in other words", life(90), &spec{}, neutral},
-		{"in days, from now on", until(2 * day), life(1), neutral},
+		{"in days, from now on", until(2 * day), life(1), widens},
 		{"in days, longer", until(2 * day), life(2), widens},
-		{"in days, shorter", until(3 * day), life(1), narrows},
+		{"in days, shorter", until(3 * day), life(1), widens},
 	},
 	"expiresAt": {
 		{"later", until(day), until(2 * day), widens},

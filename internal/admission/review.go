@@ -30,6 +30,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -37,8 +38,10 @@ import (
 )
 
 const (
-	// parallelReviews is how many SubjectAccessReviews one request has under way at a time.
+	// parallelReviews is how many SubjectAccessReviews one request has under way at a time, and allReviews how many all of
+	// them have: nobody's requests keep the API server from answering the controller's.
 	parallelReviews = 8
+	allReviews      = 16
 	// authorityTimeout and adviceTimeout fit, one after the other, into the webhook's 5 seconds.
 	authorityTimeout = 3 * time.Second
 	adviceTimeout    = time.Second
@@ -61,7 +64,12 @@ func (c *Config) ask(ctx context.Context, questions []question) []answer {
 	slots := make(chan struct{}, parallelReviews)
 	var wg sync.WaitGroup
 	for i := range questions {
-		slots <- struct{}{}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			answers[i].err = ctx.Err()
+			continue
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
 			review := &authorizationv1.SubjectAccessReview{Spec: questions[i]}
@@ -75,6 +83,22 @@ func (c *Config) ask(ctx context.Context, questions []question) []answer {
 	}
 	wg.Wait()
 	return answers
+}
+
+// limited creates a number of objects at a time.
+type limited struct {
+	Creator
+	slots chan struct{}
+}
+
+func (l limited) Create(ctx context.Context, object client.Object, options ...client.CreateOption) error {
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.slots }()
+	return l.Creator.Create(ctx, object, options...)
 }
 
 // right is the verb impersonate on one part of a user.

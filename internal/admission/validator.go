@@ -27,6 +27,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -69,8 +70,13 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	if err := f.err(pat.Name); err != nil || over != nil {
 		return over, err
 	}
+	warnings := long(&pat.Spec, now)
+	if ptr.Deref(req.DryRun, false) {
+		// GitOps tools ask again and again; what costs the API server questions is said when it counts.
+		return warnings, nil
+	}
 	concerns := append(readers(&pat.Spec, req.Namespace), powerful(&pat.Spec)...)
-	return append(long(&pat.Spec, now), v.advise(ctx, concerns)...), nil
+	return append(warnings, v.advise(ctx, concerns)...), nil
 }
 
 // ValidateUpdate implements ctrladmission.Validator. It judges only what changes, the user aside, so that a resource that

@@ -187,10 +187,9 @@ func TestNarrowingAndEndingNeedOnlyRBAC(t *testing.T) {
 	if err := merge(t, bob, ns, "my-pat", `{"metadata":{"labels":{"reviewed":"yes"}},"spec":{"suspend":true}}`); err != nil {
 		t.Errorf("a label, and suspended: %v", err)
 	}
-	for _, u := range []user{alice, bob} {
-		t.Log(u.name)
-		wantStatus(t, merge(t, u, ns, "my-pat", `{"spec":{"expiresInDays":91}}`), 403, "spec.expiresInDays")
-	}
+	longer := `{"spec":{"expiresInDays":91}}`
+	wantStatus(t, merge(t, alice, ns, "my-pat", longer), 403, "spec.expiresInDays")
+	wantStatus(t, merge(t, bob, ns, "my-pat", longer), 403, "may not impersonate alice")
 	if err := bob.Delete(t.Context(), pat(ns, "my-pat")); err != nil {
 		t.Fatal(err)
 	}
