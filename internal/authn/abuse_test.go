@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 
 // victim is a server of a verifier that knows a thousand tokens. The verifier has no client, so no request of it can
 // end in a call to the API server.
-func victim(t *testing.T) (abuse.Target, *abuse.Client) {
+func victim(t *testing.T) (abuse.Target, *abuse.Client, *verifier.Index) {
 	t.Helper()
 	index := verifier.NewIndex(logr.Discard())
 	index.SetAPIAudiences([]string{fleet.Audience})
@@ -85,13 +85,13 @@ func victim(t *testing.T) (abuse.Target, *abuse.Client) {
 	}
 	reviewer := abuse.NewClient(target, bearers, fleet.Username)
 	t.Cleanup(reviewer.Close)
-	return target, reviewer
+	return target, reviewer, index
 }
 
 // starve checks that beside each attack the valid client gets every answer right and soon, and that nothing of the
 // attack is left behind.
 func starve(t *testing.T, attacks []abuse.Attack) {
-	target, client := victim(t)
+	target, client, _ := victim(t)
 	attacker, err := abuse.NewAttacker()
 	if err != nil {
 		t.Fatal(err)

@@ -65,8 +65,8 @@ func serve(t *testing.T, handler http.Handler, drain *Drain, log logr.Logger, ed
 	}
 	s := NewServer(handler, config, log)
 	s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout, s.IdleTimeout =
-		200*time.Millisecond, 400*time.Millisecond, 600*time.Millisecond, 400*time.Millisecond
-	s.HTTP2.WriteByteTimeout = 400 * time.Millisecond
+		400*time.Millisecond, 800*time.Millisecond, 1200*time.Millisecond, 800*time.Millisecond
+	s.HTTP2.WriteByteTimeout = 800 * time.Millisecond
 	for _, edit := range edits {
 		edit(s)
 	}

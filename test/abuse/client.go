@@ -17,7 +17,6 @@ limitations under the License.
 package abuse
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -26,6 +25,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,7 +39,7 @@ const (
 	oneInTen = 10
 )
 
-// Client reviews tokens as kube-apiserver does, over pooled connections: two at a time by HTTP/2, two by HTTP/1.1.
+// Client reviews tokens as kube-apiserver does, over connections that it keeps: two of HTTP/2, two of HTTP/1.1.
 type Client struct {
 	url     string
 	clients []*http.Client
@@ -51,15 +51,16 @@ type Client struct {
 // NewClient returns a client that knows some valid tokens.
 func NewClient(t Target, bearers []string, user func(i int) string) *Client {
 	c := &Client{url: "https://" + t.Address + Path + "?timeout=30s", bearers: bearers, user: user}
-	for _, protocols := range [][]string{{"h2"}, {"http/1.1"}} {
+	for _, protocol := range []string{"h2", "h2", "http/1.1", "http/1.1"} {
 		config := t.TLS.Clone()
-		config.NextProtos = protocols
-		transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: protocols[0] == "h2", MaxIdleConnsPerHost: 4}
-		if protocols[0] != "h2" {
+		config.NextProtos = []string{protocol}
+		transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: protocol == "h2"}
+		if protocol != "h2" {
 			transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+			// net/http may dial more than it needs, lets the server time out what it has not used, and fails a request on that.
+			transport.MaxConnsPerHost = 1
 		}
-		client := &http.Client{Transport: transport, Timeout: deadline}
-		c.clients = append(c.clients, client, client)
+		c.clients = append(c.clients, &http.Client{Transport: transport, Timeout: deadline})
 	}
 	return c
 }
@@ -123,23 +124,42 @@ func (c *Client) review(ctx context.Context, client *http.Client, i int) (time.D
 	n := (i * 7919) % len(c.bearers)
 	bearer, valid := c.bearers[n], i%oneInTen != 0
 	if !valid {
-		bearer = forged(bearer, c.bearers[(n+1)%len(c.bearers)])
+		bearer = forged(bearer, unknown())
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader([]byte(reviewOf(bearer))))
+	begun := time.Now()
+	username, err := c.post(ctx, client, bearer)
+	took := time.Since(begun)
+	switch {
+	case err != nil:
+		return took, fmt.Errorf("after %v: %w", took, err)
+	case valid && username != c.user(n), !valid && username != "":
+		return took, fmt.Errorf("token %d (valid: %t) is of %q", n, valid, username)
+	}
+	return took, nil
+}
+
+// Ask reviews one token and returns whose it is; nobody's is empty. Different n go by different connections.
+func (c *Client) Ask(ctx context.Context, n int, bearer string) (username string, err error) {
+	return c.post(ctx, c.clients[n%len(c.clients)], bearer)
+}
+
+func (c *Client) post(ctx context.Context, client *http.Client, bearer string) (username string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(reviewOf(bearer)))
 	if err != nil {
-		return 0, err
+		return "", err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	begun := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return time.Since(begun), fmt.Errorf("after %v: %w", time.Since(begun), err)
+		return "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	took := time.Since(begun)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return took, fmt.Errorf("%s after %v: %w", resp.Status, took, err)
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", errors.New(resp.Status)
 	}
 	var review struct {
 		Status struct {
@@ -148,10 +168,13 @@ func (c *Client) review(ctx context.Context, client *http.Client, i int) (time.D
 		}
 	}
 	if err := json.Unmarshal(body, &review); err != nil {
-		return took, err
+		return "", err
 	}
-	if got := review.Status; got.Authenticated != valid || (valid && got.User.Username != c.user(n)) {
-		return took, fmt.Errorf("token %d (valid: %t): authenticated %t as %q", n, valid, got.Authenticated, got.User.Username)
+	if !review.Status.Authenticated {
+		return "", nil
 	}
-	return took, nil
+	if review.Status.User.Username == "" {
+		return "", errors.New("authenticated as nobody")
+	}
+	return review.Status.User.Username, nil
 }
