@@ -43,7 +43,6 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
-	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const recordsNamespace = "pat-operator-records"
@@ -89,7 +88,7 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme, Cache: verifier.CacheOptions(recordsNamespace), Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme: scheme, Cache: CacheOptions(recordsNamespace), Metrics: metricsserver.Options{BindAddress: "0"},
 	})
 	if err != nil {
 		return 0, err

@@ -35,6 +35,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		"too short a life":   {[]string{"--max-lifetime=1h"}, "--max-lifetime 1h0m0s is not between 24h and 87840h0m0s (3660 days)"},
 		"too long a life":    {[]string{"--max-lifetime=90000h"}, "--max-lifetime 90000h0m0s is not between 24h and"},
 		"no skew":            {[]string{"--max-clock-skew=1s"}, "--max-clock-skew 1s is less than 2s: the API server's Date counts whole seconds"},
+		"no proof":           {[]string{"--max-staleness=19s"}, "--max-staleness 19s is less than 20s: a proof takes up to half of it"},
 		"no host":            {[]string{"--serving-host=a_b"}, `--serving-host "a_b" is neither a DNS name nor an IP address`},
 		"two at once":        {[]string{"--max-lifetime=1h", "--serving-host=a_b"}, "--serving-host"},
 		"bodies logged":      {[]string{"--zap-log-level=8"}, "--zap-log-level is 8 or more, at which client-go logs the bodies of Secrets; set at most 7"},

@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const (
@@ -57,6 +58,7 @@ type options struct {
 	secretDelivery bool
 	maxLifetime    time.Duration
 	maxClockSkew   time.Duration
+	maxStaleness   time.Duration
 	apiAudiences   []string
 
 	restrictingExtraKeys []string
@@ -76,6 +78,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/secret_delivery.yaml)")
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written and the replica is unready")
+	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
 		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
@@ -111,6 +114,9 @@ func (o *options) validate() error {
 	}
 	if o.maxClockSkew < 2*time.Second {
 		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds", o.maxClockSkew))
+	}
+	if o.maxStaleness < verifier.MinMaxStaleness {
+		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it", o.maxStaleness, verifier.MinMaxStaleness))
 	}
 	for _, host := range o.servingHosts {
 		if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(host)) > 0 {

@@ -106,7 +106,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.setupOperator(ctx, mgr, authority, skew); err != nil {
 		return err
 	}
-	if err := o.setupVerifier(ctx, mgr, authority); err != nil {
+	if err := o.setupVerifier(mgr, authority, skew); err != nil {
 		return err
 	}
 	for name, check := range map[string]healthz.Checker{"certificates": authority.Ready, "clock": skew.Ready} {
@@ -146,7 +146,7 @@ func (o *options) manager(config *rest.Config, authority *certs.Authority) (ctrl
 	}
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         verifier.CacheOptions(o.recordsNamespace),
+		Cache:                         controllers.CacheOptions(o.recordsNamespace),
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              leaseName,
@@ -244,10 +244,23 @@ func (o *options) issuedAt(live client.Reader) func(context.Context, *v1alpha1.P
 }
 
 // setupVerifier wires what verifies: the index, its feeds, and the TokenReview face.
-func (o *options) setupVerifier(ctx context.Context, mgr ctrl.Manager, authority *certs.Authority) error {
+func (o *options) setupVerifier(mgr ctrl.Manager, authority *certs.Authority, skew *patclock.Skew) error {
 	log := mgr.GetLogger().WithName("verifier")
 	index := verifier.NewIndex(log)
-	if err := index.Register(ctx, mgr.GetCache(), o.recordsNamespace); err != nil {
+	// Watches of its own: the manager's cache says nothing of how old it is.
+	c, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(verifier.NewFeeds(c, index, verifier.FeedOptions{
+		RecordsNamespace: o.recordsNamespace,
+		MaxStaleness:     o.maxStaleness,
+		ClockOff:         skew.Off,
+		Clock:            clock.RealClock{},
+		Log:              log,
+	})); err != nil {
 		return err
 	}
 	if len(o.apiAudiences) > 0 {
@@ -261,7 +274,7 @@ func (o *options) setupVerifier(ctx context.Context, mgr ctrl.Manager, authority
 			return err
 		}
 	}
-	if err := mgr.AddReadyzCheck("verifier", func(*http.Request) error { return index.Ready() }); err != nil {
+	if err := mgr.AddReadyzCheck("verifier", func(*http.Request) error { return index.Ready(time.Now()) }); err != nil {
 		return err
 	}
 	drain := &authn.Drain{}

@@ -54,8 +54,9 @@ const (
 	// TokenReview to the API server.
 	unknownError = "the personal access token cannot be verified at the moment"
 
-	resultMalformed = "malformed_request"
-	resultPanic     = "panic"
+	resultMalformed     = "malformed_request"
+	resultNoCertificate = "no_client_certificate"
+	resultPanic         = "panic"
 )
 
 var tokenReviews = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -76,6 +77,8 @@ type Options struct {
 	Now func() time.Time
 	// Drain, once begun, turns every answer into a request to ask another replica.
 	Drain *Drain
+	// RequireClientCertificate refuses whoever has not presented one that the server has verified.
+	RequireClientCertificate bool
 }
 
 // tokenReviewHandler answers TokenReviews. controller-runtime's authentication.Webhook is not used: it answers 200 to
@@ -86,11 +89,13 @@ type tokenReviewHandler struct {
 	log      logr.Logger
 	now      func() time.Time
 	drain    *Drain
+	// needCertificate refuses clients without a verified certificate.
+	needCertificate bool
 }
 
 // NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath.
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
-	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain}
+	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, needCertificate: opts.RequireClientCertificate}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -120,6 +125,11 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(w, http.StatusServiceUnavailable)
 		}
 	}()
+	if h.needCertificate && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
+		tokenReviews.WithLabelValues(resultNoCertificate).Inc()
+		fail(w, http.StatusForbidden)
+		return
+	}
 	if h.drain.begun() {
 		notReady(w)
 		return

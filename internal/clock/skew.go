@@ -20,10 +20,12 @@ package clock
 import (
 	"fmt"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 // fresh is how long an answer proves the clock.
@@ -34,10 +36,22 @@ type Skew struct {
 	clock clock.PassiveClock
 	max   time.Duration
 
-	mu   sync.Mutex
-	seen time.Time
+	// last is the newest answer; nil before the first.
+	last atomic.Pointer[answer]
+}
+
+// answer is when the API server answered, and how far this clock is ahead of its.
+type answer struct {
+	at   time.Time
 	skew time.Duration
 }
+
+var skewSeconds = prometheus.NewGauge(prometheus.GaugeOpts{
+	Name: "pat_operator_clock_skew_seconds",
+	Help: "How far this clock is ahead of the API server's by its last answer; 0 where the answer allows for none.",
+})
+
+func init() { metrics.Registry.MustRegister(skewSeconds) }
 
 // NewSkew allows a skew of at most max.
 func NewSkew(c clock.PassiveClock, maxSkew time.Duration) *Skew {
@@ -74,31 +88,39 @@ func (s *Skew) observe(sent, received time.Time, date string) {
 	case server.Add(time.Second).Before(sent):
 		skew = sent.Sub(server.Add(time.Second))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen, s.skew = received, skew
+	s.last.Store(&answer{at: received, skew: skew})
+	skewSeconds.Set(skew.Seconds())
 }
 
 // Check returns why the clock is not proven: no answer within the last minute, or one too far off.
 func (s *Skew) Check() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch age := s.clock.Since(s.seen); {
-	case s.seen.IsZero() || age > fresh || age < 0:
-		return fmt.Errorf("the API server has not answered within %v, so this clock is not proven", fresh)
-	case s.skew.Abs() > s.max:
-		return fmt.Errorf("this clock is %v off the API server's, more than --max-clock-skew (%v); set the clock", s.skew.Round(time.Second), s.max)
+	last := s.last.Load()
+	if last == nil {
+		return errNotProven
 	}
-	return nil
+	if age := s.clock.Since(last.at); age > fresh || age < 0 {
+		return errNotProven
+	}
+	return s.Off()
+}
+
+var errNotProven = fmt.Errorf("the API server has not answered within %v, so this clock is not proven", fresh)
+
+// Off returns that the clock is known to be too far off, by the last answer, however long ago that was.
+func (s *Skew) Off() error {
+	last := s.last.Load()
+	if last == nil || last.skew.Abs() <= s.max {
+		return nil
+	}
+	return &offError{last.skew, s.max}
+}
+
+// offError is written out only where somebody reads it: the verifier asks for every token.
+type offError struct{ skew, max time.Duration }
+
+func (e *offError) Error() string {
+	return fmt.Sprintf("this clock is %v off the API server's, more than --max-clock-skew (%v); set the clock", e.skew.Round(time.Second), e.max)
 }
 
 // Ready is a healthz.Checker that fails while the clock is known to be off.
-func (s *Skew) Ready(*http.Request) error {
-	s.mu.Lock()
-	off := s.skew.Abs() > s.max
-	s.mu.Unlock()
-	if off {
-		return s.Check()
-	}
-	return nil
-}
+func (s *Skew) Ready(*http.Request) error { return s.Off() }

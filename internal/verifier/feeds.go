@@ -19,116 +19,155 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"math"
+	"sync"
+	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// ServiceAccounts is the object by which a cache knows the service accounts' metadata feed.
-func ServiceAccounts() *metav1.PartialObjectMetadata {
-	accounts := &metav1.PartialObjectMetadata{}
-	accounts.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
-	return accounts
+const (
+	// DefaultMaxStaleness is how old what a verifier knows may be.
+	DefaultMaxStaleness = time.Minute
+	// MinMaxStaleness leaves a watch the time for its bookmark, two seconds before its end.
+	MinMaxStaleness = 20 * time.Second
+	// probesPerBound: a proof takes up to two intervals, so half of the bound is left for what goes wrong.
+	probesPerBound = 4
+)
+
+var staleness = prometheus.NewDesc("pat_operator_verifier_staleness_seconds",
+	"How old what this verifier knows may be, by feed; +Inf before the first proof. It refuses beyond --max-staleness.",
+	[]string{"feed"}, nil)
+
+// FeedOptions are how the feeds of an index are to be.
+type FeedOptions struct {
+	// RecordsNamespace is where the records are.
+	RecordsNamespace string
+	// MaxStaleness is how old what the index knows may be, at least MinMaxStaleness.
+	MaxStaleness time.Duration
+	// ClockOff returns why this clock must not decide what has expired, or nil.
+	ClockOff func() error
+	Clock    clock.PassiveClock
+	Log      logr.Logger
 }
 
-// Register feeds the index from the informers of a cache, which is a cache.Cache started by somebody else. It does not
-// wait for them: HasSynced tells when each has delivered its first list.
-func (x *Index) Register(ctx context.Context, informers cache.Informers, recordsNamespace string) error {
-	feeds := []struct {
-		object  client.Object
-		handler toolscache.ResourceEventHandler
-	}{
-		{&corev1.Secret{}, handler(
-			func(s *corev1.Secret) {
-				if s.Namespace == recordsNamespace {
-					x.SetRecord(s)
-				}
-			},
-			func(namespace, name string) {
-				if namespace == recordsNamespace {
-					x.DeleteRecord(name)
-				}
-			})},
-		{&v1alpha1.PersonalAccessToken{}, handler(x.SetResource, x.DeleteResource)},
-		{ServiceAccounts(), handler(
-			func(m *metav1.PartialObjectMetadata) { x.SetServiceAccount(m.Namespace, m.Name, m.UID) },
-			x.DeleteServiceAccount)},
+// Feeds keeps an index up to date from the API server, and vouches for it as long as that is proven. It is a Runnable of
+// every replica. It needs list and watch of Secrets in the records namespace, of PersonalAccessTokens and of service
+// accounts.
+type Feeds struct {
+	opts  FeedOptions
+	feeds []*feed
+}
+
+// NewFeeds makes the feeds of an index, which says NotReady until they are started and have proven themselves.
+func NewFeeds(c client.WithWatch, x *Index, opts FeedOptions) *Feeds {
+	f := &Feeds{opts: opts}
+	if f.opts.ClockOff == nil {
+		f.opts.ClockOff = func() error { return nil }
 	}
-	var synced []func() bool
-	for _, feed := range feeds {
-		informer, err := informers.GetInformer(ctx, feed.object, cache.BlockUntilSynced(false))
-		if err != nil {
-			return fmt.Errorf("getting the informer of %T: %w", feed.object, err)
-		}
-		registration, err := informer.AddEventHandler(feed.handler)
-		if err != nil {
-			return fmt.Errorf("watching %T: %w", feed.object, err)
-		}
-		synced = append(synced, registration.HasSynced)
+	f.add(c, "records", opts.RecordsNamespace, func() client.ObjectList { return &corev1.SecretList{} }, sink{
+		set:       on(x.SetRecord),
+		remove:    func(key types.NamespacedName) { x.DeleteRecord(key.Name) },
+		keys:      func() []types.NamespacedName { return x.recordKeys(opts.RecordsNamespace) },
+		transform: stripSecret,
+	})
+	f.add(c, "resources", "", func() client.ObjectList { return &v1alpha1.PersonalAccessTokenList{} }, sink{
+		set:       on(x.SetResource),
+		remove:    func(key types.NamespacedName) { x.DeleteResource(key.Namespace, key.Name) },
+		keys:      x.resourceKeys,
+		transform: StripResource,
+	})
+	f.add(c, "serviceaccounts", "", newServiceAccountList, sink{
+		set:       on(func(m *metav1.PartialObjectMetadata) { x.SetServiceAccount(m.Namespace, m.Name, m.UID) }),
+		remove:    func(key types.NamespacedName) { x.DeleteServiceAccount(key.Namespace, key.Name) },
+		keys:      x.accountKeys,
+		transform: StripServiceAccount,
+	})
+	x.vouchedBy(f.Ready)
+	return f
+}
+
+func (f *Feeds) add(c client.WithWatch, name, namespace string, newList func() client.ObjectList, s sink) {
+	f.feeds = append(f.feeds, &feed{
+		name: name, client: c, namespace: namespace, newList: newList, sink: s,
+		interval: f.opts.MaxStaleness / probesPerBound,
+		clock:    f.opts.Clock,
+		log:      f.opts.Log.WithValues("feed", name),
+	})
+}
+
+// NeedLeaderElection is false: every replica verifies.
+func (*Feeds) NeedLeaderElection() bool { return false }
+
+// Start feeds the index until ctx ends. Whatever fails is tried again.
+func (f *Feeds) Start(ctx context.Context) error {
+	if err := metrics.Registry.Register(f); err != nil {
+		return err
 	}
-	x.feeds.Store(&synced)
+	defer metrics.Registry.Unregister(f)
+	var running sync.WaitGroup
+	for _, feed := range f.feeds {
+		running.Go(func() { feed.run(ctx) })
+	}
+	running.Wait()
 	return nil
 }
 
-// handler calls set for what is there and remove for what is gone, of which an informer that missed the deletion knows
-// the key alone.
-func handler[T client.Object](set func(T), remove func(namespace, name string)) toolscache.ResourceEventHandler {
-	onSet := func(obj any) {
+// Ready says why what the index knows at a time may be too old to answer by, or nil.
+func (f *Feeds) Ready(now time.Time) error {
+	for _, feed := range f.feeds {
+		age, ok := feed.freshness.age(now)
+		if !ok || age > f.opts.MaxStaleness {
+			return &staleError{feed: feed.name, age: age, proven: ok, limit: f.opts.MaxStaleness}
+		}
+	}
+	return f.opts.ClockOff()
+}
+
+// staleError is written out only where somebody reads it: a stale replica may be asked by everybody at once.
+type staleError struct {
+	feed       string
+	age, limit time.Duration
+	proven     bool
+}
+
+func (e *staleError) Error() string {
+	if !e.proven {
+		return fmt.Sprintf("what is known of %s is not proven yet: the API server has not answered, or its watch is behind", e.feed)
+	}
+	return fmt.Sprintf("what is known of %s may be %v old, more than --max-staleness (%v): the API server does not answer, or its watch is behind",
+		e.feed, e.age.Round(time.Second), e.limit)
+}
+
+// Describe implements prometheus.Collector.
+func (*Feeds) Describe(descs chan<- *prometheus.Desc) { descs <- staleness }
+
+// Collect implements prometheus.Collector.
+func (f *Feeds) Collect(samples chan<- prometheus.Metric) {
+	now := f.opts.Clock.Now()
+	for _, feed := range f.feeds {
+		seconds := math.Inf(1)
+		if age, ok := feed.freshness.age(now); ok {
+			seconds = age.Seconds()
+		}
+		samples <- prometheus.MustNewConstMetric(staleness, prometheus.GaugeValue, seconds, feed.name)
+	}
+}
+
+// on calls set for objects of its type; a feed has no others.
+func on[T any](set func(T)) func(any) {
+	return func(obj any) {
 		if o, ok := obj.(T); ok {
 			set(o)
 		}
-	}
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    onSet,
-		UpdateFunc: func(_, obj any) { onSet(obj) },
-		DeleteFunc: func(obj any) {
-			key, err := toolscache.DeletionHandlingMetaNamespaceKeyFunc(obj)
-			if err != nil {
-				return
-			}
-			if namespace, name, err := toolscache.SplitMetaNamespaceKey(key); err == nil {
-				remove(namespace, name)
-			}
-		},
-	}
-}
-
-// StripResource is the cache's Transform for PersonalAccessTokens. It keeps spec, and of metadata the name, namespace,
-// UID, resourceVersion, generation and both timestamps; labels, annotations, managed fields, owners, finalizers and
-// status go. A stripped object is for deciding and enqueueing only: whoever writes one back reads it live first.
-func StripResource(obj any) (any, error) {
-	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
-	if !ok {
-		return obj, nil
-	}
-	pat.ObjectMeta = bareMeta(&pat.ObjectMeta)
-	pat.Status = v1alpha1.PersonalAccessTokenStatus{}
-	return pat, nil
-}
-
-// StripServiceAccount is the cache's Transform for service accounts' metadata. It keeps what StripResource keeps.
-func StripServiceAccount(obj any) (any, error) {
-	account, ok := obj.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return obj, nil
-	}
-	account.ObjectMeta = bareMeta(&account.ObjectMeta)
-	return account, nil
-}
-
-func bareMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Namespace:         m.Namespace,
-		Name:              m.Name,
-		UID:               m.UID,
-		ResourceVersion:   m.ResourceVersion,
-		Generation:        m.Generation,
-		CreationTimestamp: m.CreationTimestamp,
-		DeletionTimestamp: m.DeletionTimestamp,
 	}
 }

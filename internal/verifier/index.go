@@ -19,9 +19,11 @@ package verifier
 import (
 	"errors"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,9 +63,9 @@ type Index struct {
 
 	shards [shardCount]shard
 
-	own    atomic.Pointer[[]string]
-	synced atomic.Bool
-	feeds  atomic.Pointer[[]func() bool]
+	own atomic.Pointer[[]string]
+	// ready says why what is known may be too old to answer by; nil: nobody vouches for it yet.
+	ready atomic.Pointer[func(time.Time) error]
 }
 
 // entry is what is known under one UID.
@@ -204,36 +206,52 @@ func (x *Index) SetAPIAudiences(audiences []string) {
 	}
 }
 
-// MarkSynced says that every feed has delivered what there was when it started.
-func (x *Index) MarkSynced() { x.synced.Store(true) }
+// MarkSynced says that what the index holds is to be believed whatever its age: for one that is filled by hand.
+func (x *Index) MarkSynced() { x.vouchedBy(func(time.Time) error { return nil }) }
 
-// HasSynced tells whether every feed has delivered what there was when it started.
-func (x *Index) HasSynced() bool {
-	if x.synced.Load() {
-		return true
+// vouchedBy says whom to ask whether what the index holds is to be believed at a time.
+func (x *Index) vouchedBy(ready func(time.Time) error) { x.ready.Store(&ready) }
+
+var (
+	errNoFeeds     = errors.New("the verifier's feeds have not started")
+	errNoAudiences = errors.New("the API server's audiences are not known")
+)
+
+// Ready says what Verify waits for at a time, or nil.
+func (x *Index) Ready(now time.Time) error {
+	ready := x.ready.Load()
+	switch {
+	case ready == nil:
+		return errNoFeeds
+	case len(x.apiAudiences()) == 0:
+		return errNoAudiences
 	}
-	feeds := x.feeds.Load()
-	if feeds == nil {
-		return false
-	}
-	for _, hasSynced := range *feeds {
-		if !hasSynced() {
-			return false
-		}
-	}
-	x.synced.Store(true)
-	return true
+	return (*ready)(now)
 }
 
-// Ready says what Verify waits for, or nil.
-func (x *Index) Ready() error {
-	switch {
-	case !x.HasSynced():
-		return errors.New("the verifier's feeds have not synced")
-	case len(x.apiAudiences()) == 0:
-		return errors.New("the API server's audiences are not known")
+// recordKeys are the Secrets that the index knows records by, or has refused.
+func (x *Index) recordKeys(namespace string) []types.NamespacedName {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var keys []types.NamespacedName
+	for name, e := range x.entries {
+		if e.record != nil || e.refused != (refusal{}) {
+			keys = append(keys, types.NamespacedName{Namespace: namespace, Name: name})
+		}
 	}
-	return nil
+	return keys
+}
+
+func (x *Index) resourceKeys() []types.NamespacedName {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.resources))
+}
+
+func (x *Index) accountKeys() []types.NamespacedName {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.accounts))
 }
 
 func (x *Index) apiAudiences() []string {

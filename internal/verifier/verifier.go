@@ -108,7 +108,7 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 		return Result{Verdict: Refused, Reason: ReasonForeign}
 	}
 	own := x.apiAudiences()
-	if len(own) == 0 || !x.HasSynced() {
+	if x.Ready(now) != nil {
 		return Result{Verdict: NotReady, Reason: ReasonNotReady, ID: id}
 	}
 	if len(audiences) == 0 {

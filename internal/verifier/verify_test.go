@@ -44,11 +44,11 @@ func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
 func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	x := newIndex(t)
-	x.synced.Store(false)
+	x.ready.Store(nil)
 	p.set(t, x)
 	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 	want(t, x, "eyJhbGciOi", start, Refused, ReasonForeign)
-	if x.Ready() == nil {
+	if x.Ready(start) == nil {
 		t.Error("ready without having synced")
 	}
 	x.MarkSynced()
@@ -57,7 +57,7 @@ func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
 	x.own.Store(nil)
 	x.SetAPIAudiences([]string{""})
 	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
-	if x.Ready() == nil {
+	if x.Ready(start) == nil {
 		t.Error("ready without audiences")
 	}
 }

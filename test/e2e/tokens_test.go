@@ -252,7 +252,7 @@ func TestCase15_DeletedIsRefusedWithinTheBound(t *testing.T) {
 	t.Logf("after the deletion, the verifier refuses within %v, kube-apiserver within %v", took, took+refused(t, plaintext))
 }
 
-func TestAudiences(t *testing.T) {
+func TestCase26_WrongAudience(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "vendor", func(s *v1alpha1.PersonalAccessTokenSpec) { s.Audiences = []string{"vendor"} }))
 	if got := review(t, plaintext, "vendor", "other"); !got.Authenticated || len(got.Audiences) != 1 || got.Audiences[0] != "vendor" {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package verifier
+package controllers
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 // CacheOptions is what may be cached, and so what the process needs to list and watch: Secrets of the records namespace
@@ -31,8 +32,8 @@ func CacheOptions(recordsNamespace string) cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}:                {Namespaces: map[string]cache.Config{recordsNamespace: {}}},
-			&v1alpha1.PersonalAccessToken{}: {Transform: StripResource},
-			ServiceAccounts():               {Transform: StripServiceAccount},
+			&v1alpha1.PersonalAccessToken{}: {Transform: verifier.StripResource},
+			verifier.ServiceAccounts():      {Transform: verifier.StripServiceAccount},
 		},
 	}
 }

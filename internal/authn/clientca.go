@@ -1,0 +1,68 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package authn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+)
+
+// ClientCA verifies client certificates by a file of CA certificates, which is followed when it changes. It is a Runnable
+// of every replica.
+type ClientCA struct {
+	content *dynamiccertificates.DynamicFileCAContent
+}
+
+// NewClientCA reads the file.
+func NewClientCA(file string) (*ClientCA, error) {
+	content, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificates of client CAs: %w", err)
+	}
+	return &ClientCA{content: content}, nil
+}
+
+// NeedLeaderElection is false: every replica serves.
+func (*ClientCA) NeedLeaderElection() bool { return false }
+
+// Start follows the file until ctx ends. A file that cannot be used leaves what was read before.
+func (c *ClientCA) Start(ctx context.Context) error {
+	c.content.Run(ctx, 1)
+	return nil
+}
+
+// Verify makes a server ask for a client certificate. One that the CAs did not sign ends the handshake; none does not,
+// since not every face needs one: Options.RequireClientCertificate.
+func (c *ClientCA) Verify(base *tls.Config) *tls.Config {
+	config := base.Clone()
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		options, ok := c.content.VerifyOptions()
+		if !ok {
+			return nil, errors.New("there are no client CAs")
+		}
+		verifying := base.Clone()
+		verifying.ClientAuth, verifying.ClientCAs = tls.VerifyClientCertIfGiven, options.Roots
+		// A resumed session would not be verified by the CAs of today.
+		verifying.SessionTicketsDisabled = true
+		return verifying, nil
+	}
+	return config
+}

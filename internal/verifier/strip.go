@@ -1,0 +1,81 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package verifier
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// ServiceAccounts is the object by which a client knows the service accounts' metadata.
+func ServiceAccounts() *metav1.PartialObjectMetadata {
+	accounts := &metav1.PartialObjectMetadata{}
+	accounts.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
+	return accounts
+}
+
+func newServiceAccountList() client.ObjectList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccountList"))
+	return list
+}
+
+// stripSecret keeps of a record's Secret what reading it takes.
+func stripSecret(obj any) (any, error) {
+	if secret, ok := obj.(*corev1.Secret); ok {
+		secret.ManagedFields, secret.Annotations = nil, nil
+	}
+	return obj, nil
+}
+
+// StripResource is the cache's Transform for PersonalAccessTokens. It keeps spec, and of metadata the name, namespace,
+// UID, resourceVersion, generation and both timestamps; labels, annotations, managed fields, owners, finalizers and
+// status go. A stripped object is for deciding and enqueueing only: whoever writes one back reads it live first.
+func StripResource(obj any) (any, error) {
+	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
+	if !ok {
+		return obj, nil
+	}
+	pat.ObjectMeta = bareMeta(&pat.ObjectMeta)
+	pat.Status = v1alpha1.PersonalAccessTokenStatus{}
+	return pat, nil
+}
+
+// StripServiceAccount is the cache's Transform for service accounts' metadata. It keeps what StripResource keeps.
+func StripServiceAccount(obj any) (any, error) {
+	account, ok := obj.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return obj, nil
+	}
+	account.ObjectMeta = bareMeta(&account.ObjectMeta)
+	return account, nil
+}
+
+func bareMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:         m.Namespace,
+		Name:              m.Name,
+		UID:               m.UID,
+		ResourceVersion:   m.ResourceVersion,
+		Generation:        m.Generation,
+		CreationTimestamp: m.CreationTimestamp,
+		DeletionTimestamp: m.DeletionTimestamp,
+	}
+}

@@ -1,0 +1,71 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package verifier
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+func TestStripKeepsWhatVerificationNeeds(t *testing.T) {
+	meta := metav1.ObjectMeta{Namespace: "team-a", Name: "ci", UID: "uid-1", ResourceVersion: "7", Generation: 2,
+		CreationTimestamp: metav1.Time{Time: start}, DeletionTimestamp: &metav1.Time{Time: start}}
+	full := *meta.DeepCopy()
+	full.Labels, full.Annotations, full.Finalizers = map[string]string{"a": "b"}, map[string]string{"a": "b"}, []string{"a"}
+	full.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	full.OwnerReferences = []metav1.OwnerReference{{Name: "a"}}
+	spec := newPAT(t, "team-a", "ci", "uid-1").resource.Spec
+
+	got, err := StripResource(&v1alpha1.PersonalAccessToken{ObjectMeta: *full.DeepCopy(), Spec: spec,
+		Status: v1alpha1.PersonalAccessTokenStatus{TokenID: "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&v1alpha1.PersonalAccessToken{ObjectMeta: meta, Spec: spec}, got); diff != "" {
+		t.Errorf("StripResource (-want +got):\n%s", diff)
+	}
+	account := ServiceAccounts()
+	account.ObjectMeta = full
+	if got, err = StripServiceAccount(account); err != nil {
+		t.Fatal(err)
+	}
+	stripped := ServiceAccounts()
+	stripped.ObjectMeta = meta
+	if diff := cmp.Diff(stripped, got); diff != "" {
+		t.Errorf("StripServiceAccount (-want +got):\n%s", diff)
+	}
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	secret := p.secret(t)
+	secret.ManagedFields, secret.Annotations = full.ManagedFields, full.Annotations
+	if got, err = stripSecret(secret); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(p.secret(t), got); diff != "" {
+		t.Errorf("stripSecret (-want +got):\n%s", diff)
+	}
+	tombstone := toolscache.DeletedFinalStateUnknown{Key: "a/b"}
+	for _, strip := range []toolscache.TransformFunc{StripResource, StripServiceAccount, stripSecret} {
+		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
+			t.Errorf("a tombstone became %v, %v", got, err)
+		}
+	}
+}
