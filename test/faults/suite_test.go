@@ -54,6 +54,8 @@ var (
 	// alice may do anything with PersonalAccessTokens in every team namespace, and read its Secrets.
 	alice  client.WithWatch
 	report = &Report{}
+	// managerBinary is what all replicas run.
+	managerBinary string
 )
 
 func TestMain(m *testing.M) {
@@ -82,6 +84,7 @@ func run(m *testing.M, code *int) (err error) {
 	if err != nil {
 		return err
 	}
+	managerBinary = binary
 	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary}); err != nil {
 		return err
 	}
