@@ -18,6 +18,10 @@ package faults
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +50,41 @@ func restartOperator(t *testing.T) {
 	if err := startOperator(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// reviveOperator starts the operator again where it has ended, as it does when it could not renew its lease.
+func reviveOperator(t *testing.T) {
+	t.Helper()
+	select {
+	case <-operator.Exited():
+		dropLease(t)
+		restartOperator(t)
+	default:
+		if err := operator.WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// etcdPID finds the cluster's etcd among the processes of this machine.
+func etcdPID(t *testing.T) int {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		args, err := os.ReadFile(line)
+		if err == nil && strings.Contains(string(args), "--data-dir="+filepath.Join(cl.Dir, "etcd")) {
+			pid, err := strconv.Atoi(strings.Split(line, "/")[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatal("no etcd found")
+	return 0
 }
 
 func theFace(t *testing.T) *face {

@@ -28,7 +28,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -149,6 +151,40 @@ func (r *replica) stop() {
 	if r.proxy != nil {
 		r.proxy.Close()
 	}
+}
+
+// pool are the replicas of these tests, one for each of faults(); started when they are first needed.
+var pool []*replica
+
+func thePool(t *testing.T) []*replica {
+	t.Helper()
+	if pool != nil {
+		return pool
+	}
+	started := make([]*replica, len(faults()))
+	errs := make([]error, len(started))
+	var starting sync.WaitGroup
+	for i := range started {
+		starting.Go(func() { started[i], errs[i] = startReplica(t.Context(), fmt.Sprint(i)) })
+	}
+	starting.Wait()
+	for _, r := range started {
+		if r != nil {
+			pool = append(pool, r)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		stopPool()
+		t.Fatal(err)
+	}
+	return pool
+}
+
+func stopPool() {
+	for _, r := range pool {
+		r.stop()
+	}
+	pool = nil
 }
 
 // errUnready: the replica answers, and says that it is not ready.

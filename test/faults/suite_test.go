@@ -105,9 +105,15 @@ func run(m *testing.M, code *int) (err error) {
 	if err := createEarly(ctx); err != nil {
 		return err
 	}
+	untouched, err := startQuiet(ctx)
+	if err != nil {
+		return err
+	}
 	*code = m.Run()
+	stopPool()
+	err = errors.Join(untouched.stop(), races())
 	report.Print(os.Stdout)
-	return races()
+	return err
 }
 
 // races looks for what the race detector has said in any process of ours.
