@@ -19,7 +19,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 tool = $$(hack/tools/bin.sh $(1))
 # The folder of etcd, kube-apiserver, kube-controller-manager and kubectl; filled first where needed.
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS
-generated := api config/crd/bases config/rbac/role.yaml docs/api.md
+generated := api config/crd/bases config/rbac docs/api.md
 
 ##@ General
 
@@ -93,7 +93,9 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/
 		object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt \
 		crd paths=./api/... output:crd:dir=config/crd/bases
-	go tool controller-gen rbac:roleName=pat-operator paths=./... output:rbac:dir=config/rbac
+	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/..." \
+		output:rbac:dir=config/rbac/operator
+	go tool controller-gen rbac:roleName=pat-operator-verifier paths=./internal/verifier/... output:rbac:dir=config/rbac/verifier
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
 		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates

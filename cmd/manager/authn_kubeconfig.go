@@ -20,24 +20,14 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/certs"
 )
 
-// loadConfig reads the kubeconfig named, or finds one as every controller does.
-func loadConfig(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig != "" {
-		return clientcmd.BuildConfigFromFlags("", kubeconfig)
-	}
-	return ctrl.GetConfig()
-}
-
 func authnKubeconfigCommand() *cobra.Command {
 	var kubeconfig, operatorNamespace, server, out string
+	var present certs.ClientCertificate
 	cmd := &cobra.Command{
 		Use:   "authn-kubeconfig",
 		Short: "Write the files that kube-apiserver needs to verify tokens with this verifier",
@@ -59,7 +49,7 @@ kube-apiserver follows a file that changes, and only a file.`,
 			if err != nil {
 				return err
 			}
-			path, err := certs.WriteAuthnKubeconfig(out, server, bundle)
+			path, err := certs.WriteAuthnKubeconfig(out, server, bundle, present)
 			if err != nil {
 				return err
 			}
@@ -75,6 +65,8 @@ Start kube-apiserver with
 	bindCluster(cmd.Flags(), &kubeconfig, &operatorNamespace)
 	cmd.Flags().StringVar(&server, "server", "", "URL at which kube-apiserver reaches the verifier, https://HOST[:PORT]/authenticate (required)")
 	cmd.Flags().StringVar(&out, "out", ".", "folder for the two files")
+	cmd.Flags().StringVar(&present.CertFile, "client-certificate", "", "file, on kube-apiserver's host, of the client certificate that it presents (see --verifier-client-ca-file)")
+	cmd.Flags().StringVar(&present.KeyFile, "client-key", "", "file of that certificate's key")
 	if err := cmd.MarkFlagRequired("server"); err != nil {
 		panic(err) // the flag is defined above
 	}

@@ -61,7 +61,7 @@ var (
 )
 
 // NewAuthority returns an Authority that works once it is started. c must read from the API server
-// itself and needs: secrets, create in the namespace and get and update of CASecretName; mutating-
+// itself and needs: secrets, create in the namespace and get and update of Options.SecretName; mutating-
 // and validatingwebhookconfigurations, get and patch of the one named.
 func NewAuthority(c client.Client, o Options) *Authority {
 	a := &Authority{client: c, options: o.withDefaults(), err: errors.New("the CA has not been read yet")}
@@ -184,7 +184,7 @@ func (a *Authority) sync(ctx context.Context) error {
 			return errors.Join(leafErr, injectErr)
 		}
 	}
-	return fmt.Errorf("the Secret %s/%s or the webhook configurations kept changing", a.options.Namespace, CASecretName)
+	return fmt.Errorf("the Secret %s/%s or the webhook configurations kept changing", a.options.Namespace, a.options.SecretName)
 }
 
 func (a *Authority) note(err error) error {

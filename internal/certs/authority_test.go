@@ -80,7 +80,7 @@ func operator(t *testing.T) (client.Client, Options, *clocktesting.FakePassiveCl
 	meta := metav1.ObjectMeta{Name: name, Namespace: name}
 	create(t, &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}},
-		{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{CASecretName}, Verbs: []string{"get", "update"}},
+		{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{VerifierSecretName}, Verbs: []string{"get", "update"}},
 	}})
 	create(t, &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}})
@@ -94,7 +94,7 @@ func operator(t *testing.T) (client.Client, Options, *clocktesting.FakePassiveCl
 	user := must[*envtest.AuthenticatedUser](t)(environment.AddUser(envtest.User{Name: name}, &rest.Config{QPS: -1}))
 	c := must[client.Client](t)(client.New(user.Config(), client.Options{}))
 	NewWithT(t).Eventually(func() error {
-		return client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: name, Name: CASecretName}, &corev1.Secret{}))
+		return client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: name, Name: VerifierSecretName}, &corev1.Secret{}))
 	}, "30s", "50ms").Should(Succeed(), "RBAC takes effect")
 
 	clock := clocktesting.NewFakePassiveClock(epoch)
@@ -111,7 +111,7 @@ func create(t *testing.T, object client.Object) {
 func caSecret(t *testing.T, namespace string) *corev1.Secret {
 	t.Helper()
 	secret := &corev1.Secret{}
-	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: CASecretName}, secret); err != nil {
+	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret); err != nil {
 		t.Fatal(err)
 	}
 	return secret
@@ -248,7 +248,7 @@ func TestUnusableSecretIsReportedAndKeptUntilItIsDeleted(t *testing.T) {
 	}
 
 	err := a.sync(t.Context())
-	want := "tls.key is not the private key of tls.crt; restore it, or start over with a new CA by kubectl -n " + o.Namespace + " delete secret pat-operator-ca"
+	want := "tls.key is not the private key of tls.crt; restore it, or start over with a new CA by kubectl -n " + o.Namespace + " delete secret pat-operator-verifier-ca"
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %v, want %s", err, want)
 	}
@@ -299,10 +299,10 @@ func TestClockThatIsNotProvenMakesAndRotatesNoCA(t *testing.T) {
 
 func TestBundleSaysWhatIsWrong(t *testing.T) {
 	_, o, _ := operator(t)
-	if _, err := Bundle(t.Context(), admin, o.Namespace); err == nil || !strings.Contains(err.Error(), "is it running in that namespace?") {
+	if _, err := Bundle(t.Context(), admin, o.Namespace); err == nil || !strings.Contains(err.Error(), "is one running in that namespace?") {
 		t.Errorf("without a Secret: %v", err)
 	}
-	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: CASecretName}})
+	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: VerifierSecretName}})
 	if _, err := Bundle(t.Context(), admin, o.Namespace); err == nil || !strings.Contains(err.Error(), "its ca.crt is empty") {
 		t.Errorf("without a bundle: %v", err)
 	}

@@ -15,10 +15,10 @@ limitations under the License.
 */
 
 // Package certs gives pat-operator its serving certificates, with nothing else
-// installed: one CA of our own in a Secret, and short-lived leaves that every
+// installed: a CA of its own in a Secret for each of our two processes, and short-lived leaves that every
 // replica signs for itself and keeps in memory only.
 //
-// The Secret CASecretName holds
+// The Secret Options.SecretName holds
 //
 //	tls.crt, tls.key    the CA that signs leaves now
 //	next.crt, next.key  during a rotation, the CA that will sign after the overlap

@@ -85,7 +85,7 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 		t.Errorf("more than the bundle changed (-want +got):\n%s", diff)
 	}
 
-	foreign := encodeCertificates(must[*authority](t)(newAuthority(epoch, day)).cert)
+	foreign := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	injected.Webhooks[0].ClientConfig.CABundle, injected.Webhooks[1].ClientConfig.CABundle = nil, foreign
 	g.Expect(admin.Update(t.Context(), injected)).To(Succeed())
 	g.Eventually(func(g Gomega) {
@@ -105,7 +105,7 @@ func TestBundleIsNotInjectedIntoAVersionThatWasNotRead(t *testing.T) {
 	c, o, _ := operator(t)
 	_, validating := configurations(o.Namespace)
 	create(t, validating)
-	bundle := encodeCertificates(must[*authority](t)(newAuthority(epoch, day)).cert)
+	bundle := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	patch := must[client.Patch](t)(bundlePatch(validating.ResourceVersion, [][]byte{nil, nil}, bundle))
 	validating.Webhooks = validating.Webhooks[1:]
 	if err := admin.Update(t.Context(), validating); err != nil {

@@ -17,6 +17,7 @@ limitations under the License.
 package certs
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -35,13 +36,25 @@ const (
 	CAFile = "pat-operator-ca.crt"
 )
 
+// ClientCertificate names the files of a client certificate and its key, which kube-apiserver reads
+// and presents to a verifier that asks for one; both or neither.
+type ClientCertificate struct{ CertFile, KeyFile string }
+
 // WriteAuthnKubeconfig writes KubeconfigFile and CAFile into dir, which it makes where needed, and
 // returns the absolute path of the former. The kubeconfig names the CA by its absolute path: both
 // belong in the same place on every host that runs kube-apiserver. A file that is there is replaced
 // as a whole, so this may run under a live kube-apiserver.
-func WriteAuthnKubeconfig(dir, server string, bundle []byte) (kubeconfigPath string, err error) {
+func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCertificate) (kubeconfigPath string, err error) {
 	if err := validateServer(server); err != nil {
 		return "", err
+	}
+	if (present.CertFile == "") != (present.KeyFile == "") {
+		return "", errors.New("--client-certificate and --client-key go together: set both, or neither")
+	}
+	for flag, file := range map[string]string{"--client-certificate": present.CertFile, "--client-key": present.KeyFile} {
+		if file != "" && !filepath.IsAbs(file) {
+			return "", fmt.Errorf("%s %q is not an absolute path: kube-apiserver reads it, from a folder of its own", flag, file)
+		}
 	}
 	certs, err := parseCertificates(bundle)
 	if err != nil {
@@ -57,7 +70,7 @@ func WriteAuthnKubeconfig(dir, server string, bundle []byte) (kubeconfigPath str
 	const cluster, user = "pat-operator", "kube-apiserver"
 	config := clientcmdapi.NewConfig()
 	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: filepath.Join(dir, CAFile)}
-	config.AuthInfos[user] = &clientcmdapi.AuthInfo{}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificate: present.CertFile, ClientKey: present.KeyFile}
 	config.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
 	config.CurrentContext = cluster
 	kubeconfig, err := clientcmd.Write(*config)

@@ -25,17 +25,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 func TestAuthnKubeconfig(t *testing.T) {
-	ca := must[*authority](t)(newAuthority(epoch, day))
-	next := must[*authority](t)(newAuthority(epoch, day))
+	ca := must[*authority](t)(newAuthority("ca", epoch, day))
+	next := must[*authority](t)(newAuthority("ca", epoch, day))
 	// A relative folder that is not there yet, from a working directory of our own.
 	t.Chdir(t.TempDir())
 	const server = "https://pat.example.com:8443/authenticate"
 
 	for _, bundle := range [][]byte{encodeCertificates(ca.cert), encodeCertificates(ca.cert, next.cert)} {
-		path := must[string](t)(WriteAuthnKubeconfig("etc/pat", server, bundle))
+		path := must[string](t)(WriteAuthnKubeconfig("etc/pat", server, bundle, ClientCertificate{}))
 		if !filepath.IsAbs(path) || filepath.Base(path) != KubeconfigFile {
 			t.Errorf("path = %s", path)
 		}
@@ -62,7 +63,7 @@ func TestAuthnKubeconfig(t *testing.T) {
 }
 
 func TestAuthnKubeconfigRefusesWhatCannotWork(t *testing.T) {
-	good := encodeCertificates(must[*authority](t)(newAuthority(epoch, day)).cert)
+	good := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	const url = "https://10.96.0.20/authenticate"
 	for _, c := range []struct {
 		name, server string
@@ -90,7 +91,7 @@ func TestAuthnKubeconfigRefusesWhatCannotWork(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, err := WriteAuthnKubeconfig(dir, c.server, c.bundle)
+			_, err := WriteAuthnKubeconfig(dir, c.server, c.bundle, ClientCertificate{})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("error = %v, want %s", err, c.want)
 			}
@@ -109,8 +110,32 @@ func TestAuthnKubeconfigNamesAFolderThatCannotBeWritten(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bundle := encodeCertificates(must[*authority](t)(newAuthority(epoch, day)).cert)
-	if _, err := WriteAuthnKubeconfig(file, "https://10.96.0.20/authenticate", bundle); err == nil || !strings.Contains(err.Error(), file) {
+	bundle := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
+	if _, err := WriteAuthnKubeconfig(file, "https://10.96.0.20/authenticate", bundle, ClientCertificate{}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("error = %v", err)
+	}
+}
+
+func TestAuthnKubeconfigNamesAClientCertificate(t *testing.T) {
+	bundle := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
+	const server = "https://pat.example.com/authenticate"
+	path := must[string](t)(WriteAuthnKubeconfig(t.TempDir(), server, bundle, ClientCertificate{"/etc/pat/kas.crt", "/etc/pat/kas.key"}))
+	config := must[*clientcmdapi.Config](t)(clientcmd.LoadFromFile(path))
+	user := config.AuthInfos["kube-apiserver"]
+	if user.ClientCertificate != "/etc/pat/kas.crt" || user.ClientKey != "/etc/pat/kas.key" {
+		t.Errorf("certificate %s, key %s", user.ClientCertificate, user.ClientKey)
+	}
+	for want, present := range map[string]ClientCertificate{
+		"--client-certificate and --client-key go together: set both, or neither": {CertFile: "/a"},
+		`--client-key "a.key" is not an absolute path`:                            {"/a", "a.key"},
+	} {
+		dir := t.TempDir()
+		_, err := WriteAuthnKubeconfig(dir, server, bundle, present)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v; want %q", present, err, want)
+		}
+		if left := must[[]os.DirEntry](t)(os.ReadDir(dir)); len(left) > 0 {
+			t.Errorf("%+v: %d files were written", present, len(left))
+		}
 	}
 }

@@ -27,8 +27,11 @@ import (
 )
 
 const (
-	// CASecretName names the Secret, in the operator's namespace, that holds the CA.
-	CASecretName = "pat-operator-ca"
+	// OperatorSecretName names the Secret, in the operator's namespace, that holds the CA of the admission webhooks.
+	OperatorSecretName = "pat-operator-ca"
+	// VerifierSecretName names the Secret, there too, that holds the CA of what the verifier serves: the one that
+	// kube-apiserver has a copy of.
+	VerifierSecretName = "pat-operator-verifier-ca"
 
 	// bundleKey is the key of that Secret which holds the certificates to trust.
 	bundleKey = "ca.crt"
@@ -56,6 +59,8 @@ const (
 type Options struct {
 	// Namespace of the CA Secret: the operator's own.
 	Namespace string
+	// SecretName is OperatorSecretName or VerifierSecretName: each process has a key of its own.
+	SecretName string
 
 	// DNSNames and IPAddresses are what leaves are valid for; at least one is needed.
 	DNSNames    []string
@@ -115,6 +120,9 @@ func (o Options) Validate() error {
 	if o.Namespace == "" {
 		errs = append(errs, errors.New("the namespace of the CA Secret is not set"))
 	}
+	if o.SecretName == "" {
+		errs = append(errs, errors.New("the name of the CA Secret is not set"))
+	}
 	if len(o.DNSNames)+len(o.IPAddresses) == 0 {
 		errs = append(errs, errors.New("serving certificates need at least one DNS name or IP address"))
 	}
@@ -138,4 +146,12 @@ func (o Options) Validate() error {
 		errs = append(errs, fmt.Errorf("a CA valid for %s cannot be rotated %s before its end", o.CAValidity, o.CARotateBefore))
 	}
 	return errors.Join(errs...)
+}
+
+// afterNewCA is what somebody has to do about a new CA, if anything: webhook configurations follow by themselves.
+func (o Options) afterNewCA(joint string) string {
+	if o.WebhookConfigurationName != "" {
+		return ""
+	}
+	return joint + "run manager authn-kubeconfig again for every kube-apiserver"
 }

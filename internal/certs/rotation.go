@@ -90,7 +90,7 @@ func (c *contents) after(a action, now time.Time, o Options) (*contents, error) 
 	}
 	switch a {
 	case announce, replace:
-		fresh, err := newAuthority(now, o.CAValidity)
+		fresh, err := newAuthority(o.SecretName, now, o.CAValidity)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +108,7 @@ func (c *contents) after(a action, now time.Time, o Options) (*contents, error) 
 
 // newContents starts over with a CA that nobody trusts yet.
 func newContents(now time.Time, o Options) (*contents, error) {
-	fresh, err := newAuthority(now, o.CAValidity)
+	fresh, err := newAuthority(o.SecretName, now, o.CAValidity)
 	if err != nil {
 		return nil, err
 	}

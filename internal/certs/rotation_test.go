@@ -36,6 +36,7 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func testOptions(namespace string, clock *clocktesting.FakePassiveClock) Options {
 	return Options{
+		SecretName:  VerifierSecretName,
 		Namespace:   namespace,
 		DNSNames:    []string{"pat-operator-verifier." + namespace + ".svc", "localhost"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -62,7 +63,7 @@ func verify(cert *tls.Certificate, bundle []byte, host string, now time.Time) er
 }
 
 func TestCASignsLeavesOnly(t *testing.T) {
-	ca := must[*authority](t)(newAuthority(epoch, DefaultCAValidity)).cert
+	ca := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity)).cert
 	if !ca.IsCA || ca.MaxPathLen != 0 || !ca.MaxPathLenZero || ca.KeyUsage != x509.KeyUsageCertSign {
 		t.Errorf("CA constraints: IsCA=%v MaxPathLen=%d MaxPathLenZero=%v KeyUsage=%b", ca.IsCA, ca.MaxPathLen, ca.MaxPathLenZero, ca.KeyUsage)
 	}
@@ -76,7 +77,7 @@ func TestCASignsLeavesOnly(t *testing.T) {
 
 func TestLeafServesItsNamesWhileItsCALives(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	ca := must[*authority](t)(newAuthority(epoch, 10*day))
+	ca := must[*authority](t)(newAuthority("ca", epoch, 10*day))
 	bundle := encodeCertificates(ca.cert)
 	leaf := must[*tls.Certificate](t)(ca.newLeaf(epoch, o))
 
@@ -103,9 +104,9 @@ func TestLeafServesItsNamesWhileItsCALives(t *testing.T) {
 
 func TestLeafIsRenewed(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	ca := must[*authority](t)(newAuthority(epoch, DefaultCAValidity))
-	other := must[*authority](t)(newAuthority(epoch, DefaultCAValidity))
-	short := must[*authority](t)(newAuthority(epoch, 3*day))
+	ca := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))
+	other := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))
+	short := must[*authority](t)(newAuthority("ca", epoch, 3*day))
 	leaf := must[*tls.Certificate](t)(ca.newLeaf(epoch, o))
 	last := must[*tls.Certificate](t)(short.newLeaf(epoch, o))
 	renewAt := epoch.Add(DefaultLeafValidity * 2 / 3)
@@ -136,11 +137,11 @@ func TestLeafIsRenewed(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	signer := must[*authority](t)(newAuthority(epoch, DefaultCAValidity))
+	signer := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))
 	end := signer.cert.NotAfter
 	announced := end.Add(-o.CARotateBefore)
-	next := must[*authority](t)(newAuthority(announced, DefaultCAValidity))
-	brief := must[*authority](t)(newAuthority(epoch, 10*day))
+	next := must[*authority](t)(newAuthority("ca", announced, DefaultCAValidity))
+	brief := must[*authority](t)(newAuthority("ca", epoch, 10*day))
 	stable := &contents{signer: signer, trusted: []*x509.Certificate{signer.cert}}
 	rotating := &contents{signer: signer, next: next, trusted: []*x509.Certificate{signer.cert, next.cert}}
 	stale := &contents{signer: signer, next: brief, trusted: []*x509.Certificate{signer.cert, brief.cert}}
@@ -217,7 +218,7 @@ func TestUnusableSecretIsRefusedWithoutQuotingIt(t *testing.T) {
 	secret := &corev1.Secret{}
 	held.store(secret)
 	leaf := must[*tls.Certificate](t)(held.signer.newLeaf(epoch, o))
-	stranger := must[*authority](t)(newAuthority(epoch, day))
+	stranger := must[*authority](t)(newAuthority("ca", epoch, day))
 
 	if _, err := parseContents(secret.Data); err != nil {
 		t.Fatalf("what was stored: %v", err)

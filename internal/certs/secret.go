@@ -28,26 +28,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Bundle returns the certificates that clients of pat-operator in namespace have to trust, as PEM.
+// Bundle returns the certificates that clients of the verifier in namespace have to trust, as PEM.
 func Bundle(ctx context.Context, r client.Reader, namespace string) ([]byte, error) {
 	secret := &corev1.Secret{}
-	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: CASecretName}, secret)
+	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret)
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no Secret %s/%s: the operator makes it when it starts; is it running in that namespace?", namespace, CASecretName)
+		return nil, fmt.Errorf("there is no Secret %s/%s: the verifier makes it when it starts; is one running in that namespace?", namespace, VerifierSecretName)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, CASecretName, err)
+		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, VerifierSecretName, err)
 	}
 	certs, err := parseCertificates(secret.Data[bundleKey])
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: its %s %w", namespace, CASecretName, bundleKey, err)
+		return nil, fmt.Errorf("read Secret %s/%s: its %s %w", namespace, VerifierSecretName, bundleKey, err)
 	}
 	return encodeCertificates(certs...), nil
 }
 
 // load reads the CA Secret, and creates it where there is none.
 func (a *Authority) load(ctx context.Context) (*corev1.Secret, *contents, error) {
-	key := client.ObjectKey{Namespace: a.options.Namespace, Name: CASecretName}
+	key := client.ObjectKey{Namespace: a.options.Namespace, Name: a.options.SecretName}
 	secret := &corev1.Secret{}
 	err := a.client.Get(ctx, key, secret)
 	if apierrors.IsNotFound(err) {
@@ -64,8 +64,8 @@ func (a *Authority) load(ctx context.Context) (*corev1.Secret, *contents, error)
 	}
 	held, err := parseContents(secret.Data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the Secret %[1]s cannot be used: %[2]w; restore it, or start over with a new CA by kubectl -n %[3]s delete secret %[4]s, and then run manager authn-kubeconfig again for every kube-apiserver",
-			key, err, key.Namespace, key.Name)
+		return nil, nil, fmt.Errorf("the Secret %[1]s cannot be used: %[2]w; restore it, or start over with a new CA by kubectl -n %[3]s delete secret %[4]s%[5]s",
+			key, err, key.Namespace, key.Name, a.options.afterNewCA(", and then "))
 	}
 	return secret, held, nil
 }
@@ -81,16 +81,16 @@ func (a *Authority) create(ctx context.Context) (*corev1.Secret, *contents, erro
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: a.options.Namespace,
-			Name:      CASecretName,
+			Name:      a.options.SecretName,
 			Labels:    map[string]string{"app.kubernetes.io/managed-by": "pat-operator"},
 		},
 		Type: corev1.SecretTypeTLS,
 	}
 	held.store(secret)
 	if err := a.client.Create(ctx, secret); err != nil {
-		return nil, nil, fmt.Errorf("create Secret %s/%s: %w", a.options.Namespace, CASecretName, err)
+		return nil, nil, fmt.Errorf("create Secret %s/%s: %w", a.options.Namespace, a.options.SecretName, err)
 	}
-	log.FromContext(ctx).Info("Created a CA", "secret", CASecretName, "notAfter", held.signer.cert.NotAfter)
+	log.FromContext(ctx).Info("Created a CA", "secret", a.options.SecretName, "notAfter", held.signer.cert.NotAfter)
 	return secret, held, nil
 }
 
@@ -110,15 +110,15 @@ func (a *Authority) rotate(ctx context.Context, secret *corev1.Secret, held *con
 	}
 	after.store(secret)
 	if err := a.client.Update(ctx, secret); err != nil {
-		return keep, fmt.Errorf("update Secret %s/%s: %w", a.options.Namespace, CASecretName, err)
+		return keep, fmt.Errorf("update Secret %s/%s: %w", a.options.Namespace, a.options.SecretName, err)
 	}
-	logger := log.FromContext(ctx).WithValues("secret", CASecretName, "action", due)
+	logger := log.FromContext(ctx).WithValues("secret", a.options.SecretName, "action", due)
 	switch due {
 	case announce:
-		logger.Info("A new CA joined the bundle; before it signs, run manager authn-kubeconfig again for every kube-apiserver",
+		logger.Info("A new CA joined the bundle"+a.options.afterNewCA("; before it signs, "),
 			"signsFrom", after.next.madeAt().Add(a.options.Overlap).UTC().Format(time.RFC3339))
 	case replace:
-		logger.Info("The CA had expired and was replaced; run manager authn-kubeconfig again for every kube-apiserver")
+		logger.Info("The CA had expired and was replaced" + a.options.afterNewCA("; "))
 	default:
 		logger.Info("Rotated the CA")
 	}

@@ -54,14 +54,14 @@ func (a *authority) ended(now time.Time) bool { return ended(a.cert, now) }
 
 func ended(cert *x509.Certificate, now time.Time) bool { return now.After(cert.NotAfter) }
 
-// newAuthority makes a CA that may sign leaves only.
-func newAuthority(now time.Time, validity time.Duration) (*authority, error) {
+// newAuthority makes a CA that may sign leaves only; its name tells it from others in logs.
+func newAuthority(name string, now time.Time, validity time.Duration) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generate the CA's key: %w", err)
 	}
 	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("%s@%d", CASecretName, now.Unix())},
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("%s@%d", name, now.Unix())},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(validity),
 		KeyUsage:              x509.KeyUsageCertSign,
@@ -107,7 +107,7 @@ func parseAuthority(certName, keyName string, certPEM, keyPEM []byte) (*authorit
 // newLeaf makes a serving certificate that does not outlive its CA.
 func (a *authority) newLeaf(now time.Time, o Options) (*tls.Certificate, error) {
 	if a.ended(now) {
-		return nil, fmt.Errorf("the CA in Secret %s/%s expired at %s", o.Namespace, CASecretName, a.cert.NotAfter.Format(time.RFC3339))
+		return nil, fmt.Errorf("the CA in Secret %s/%s expired at %s", o.Namespace, o.SecretName, a.cert.NotAfter.Format(time.RFC3339))
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -16,7 +16,7 @@ limitations under the License.
 
 // Package cluster runs a real control plane (etcd, kube-apiserver, kube-controller-manager) and the manager
 // binary as child processes on 127.0.0.1, wired up the way the documentation tells an administrator to: install
-// config/default, start the operator, let `manager authn-kubeconfig` write what kube-apiserver needs, restart
+// config/default, start operator and verifier, let `manager authn-kubeconfig` write what kube-apiserver needs, restart
 // kube-apiserver with it. For the end-to-end tests, the demo and the dev cluster.
 //
 // envtest is not used, since its kube-apiserver outlives a killed test and tells nobody its PID.
@@ -24,10 +24,16 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -41,7 +47,7 @@ type Options struct {
 	// ConfigDir is the kustomization to install. Default: config/default of the module that the working
 	// directory belongs to.
 	ConfigDir string
-	// ManagerBinary is what StartOperator runs; see BuildManager.
+	// ManagerBinary is what StartManager runs; see BuildManager.
 	ManagerBinary string
 	// Audit makes kube-apiserver write AuditLog by the policy in testdata.
 	Audit bool
@@ -51,7 +57,8 @@ type Options struct {
 	Logf func(format string, args ...any)
 }
 
-// Cluster is a running control plane. Its methods that start and stop processes are not for concurrent use.
+// Cluster is a running control plane. Its methods that start and stop processes of the control plane are not for
+// concurrent use; those that start and stop managers are, once one verifies.
 type Cluster struct {
 	// Dir holds everything that the cluster has written, logs included. Stop removes it.
 	Dir string
@@ -66,8 +73,8 @@ type Cluster struct {
 	// AnonymousKubeconfig has only the server and its CA: for `kubectl --token`.
 	AnonymousKubeconfig string
 	// AuthnKubeconfig and AuthnCAFile are what `manager authn-kubeconfig` has written: kube-apiserver's way to
-	// the TokenReview webhook, and the CA that verifies the operator's faces. There from the first
-	// StartOperator on.
+	// the TokenReview webhook, and the CA that verifies the verifier's faces. There from the first
+	// manager on that verifies.
 	AuthnKubeconfig, AuthnCAFile string
 	// AuditLog is kube-apiserver's audit log; empty without Options.Audit.
 	AuditLog string
@@ -78,16 +85,19 @@ type Cluster struct {
 	reserved     reservedPorts
 	ports        ports
 	tokenWebhook string // kubeconfig that kube-apiserver is started with; empty: none
-	operators    int    // started so far
 
 	etcd, apiServer, controllerManager *process
-	operator                           *Operator
+	admission, verifier                *service
+
+	started  atomic.Int32 // managers so far
+	mu       sync.Mutex
+	managers []*Manager
 }
 
 // ports stay the same for the life of a cluster, restarts included.
 type ports struct {
 	etcd, etcdPeer, apiServer, controllerManager int
-	admission, verifier, health                  int
+	admission, verifier                          int // of the Services
 }
 
 // Start brings up the control plane and installs Options.ConfigDir, workloads aside. ctx bounds the starting
@@ -130,7 +140,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 func (c *Cluster) start(ctx context.Context) error {
 	for _, port := range []*int{
 		&c.ports.etcd, &c.ports.etcdPeer, &c.ports.apiServer, &c.ports.controllerManager,
-		&c.ports.admission, &c.ports.verifier, &c.ports.health,
+		&c.ports.admission, &c.ports.verifier,
 	} {
 		var err error
 		if *port, err = c.reserved.take(); err != nil {
@@ -173,6 +183,9 @@ func (c *Cluster) prepare() error {
 	if c.egress, err = startEgress(c.Dir); err != nil {
 		return err
 	}
+	if err := c.startServices(); err != nil {
+		return err
+	}
 	if _, c.AdminKubeconfig, err = c.User("admin", "system:masters"); err != nil {
 		return err
 	}
@@ -180,17 +193,24 @@ func (c *Cluster) prepare() error {
 	return err
 }
 
-// Stop ends every process of the cluster, the operator first, and removes Dir.
+// Stop ends every process of the cluster, the managers first, and removes Dir.
 func (c *Cluster) Stop() error {
 	var errs []error
-	if c.operator != nil {
-		errs = append(errs, c.operator.Stop())
+	var stopping sync.WaitGroup
+	managers := c.running()
+	stopped := make([]error, len(managers))
+	for i, m := range managers {
+		stopping.Go(func() { stopped[i] = m.Stop() })
 	}
+	stopping.Wait()
+	errs = append(errs, stopped...)
 	errs = append(errs, c.controllerManager.stop(10*time.Second))
 	// Nothing that these two could still write is kept.
 	c.apiServer.kill()
 	c.etcd.kill()
 	c.egress.stop()
+	c.admission.stop()
+	c.verifier.stop()
 	c.reserved.release()
 	errs = append(errs, os.RemoveAll(c.Dir))
 	return errors.Join(errs...)
@@ -199,7 +219,25 @@ func (c *Cluster) Stop() error {
 // APIServerPID is kube-apiserver's process id; a restart changes it.
 func (c *Cluster) APIServerPID() int { return c.apiServer.pid() }
 
-// TokenReviewURL is the operator's TokenReview face.
+// EtcdPID is etcd's process id.
+func (c *Cluster) EtcdPID() int { return c.etcd.pid() }
+
+// PauseEtcd freezes etcd (SIGSTOP): the API server lives on and cannot read anything new.
+func (c *Cluster) PauseEtcd() error { return c.etcd.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// ResumeEtcd lets etcd go on (SIGCONT).
+func (c *Cluster) ResumeEtcd() error { return c.etcd.cmd.Process.Signal(syscall.SIGCONT) }
+
+// ServingCertificate is one that clients of this cluster's API server trust, for a proxy in front of it.
+func (c *Cluster) ServingCertificate(hosts ...string) (tls.Certificate, error) {
+	crt, key, err := c.ca.issue(pkix.Name{CommonName: "proxy"}, x509.ExtKeyUsageServerAuth, hosts...)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(crt, key)
+}
+
+// TokenReviewURL is the TokenReview face, at the address of the verifier's Service.
 func (c *Cluster) TokenReviewURL() string {
 	return fmt.Sprintf("https://127.0.0.1:%d/authenticate", c.ports.verifier)
 }

@@ -18,10 +18,12 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +47,10 @@ metadata: {name: pat-operator-system}
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: pat-operator, namespace: pat-operator-system}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: pat-operator-verifier, namespace: pat-operator-system}
 ---
 apiVersion: v1
 kind: Service
@@ -110,28 +116,57 @@ func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
 
 	_, alice, err := c.User("alice", "team-a-devs")
 	g.Expect(err).NotTo(HaveOccurred())
-	asAccount, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, serviceAccount)
+	asAccount, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, operatorAccount, "")
 	g.Expect(err).NotTo(HaveOccurred())
 
 	_, err = c.StartOperator(ctx, "--broken")
 	g.Expect(err).To(MatchError(ContainSubstring("broken as asked")))
-	pids := []int{c.etcd.pid(), c.APIServerPID(), c.controllerManager.pid()}
-	first, err := c.StartOperator(ctx)
+	operator, err := c.StartOperator(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(operator.Log()).To(ContainSubstring("the stand-in serves"))
+	pids := []int{c.EtcdPID(), c.APIServerPID(), c.controllerManager.pid(), operator.PID}
+	first, err := c.StartVerifier(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(c.APIServerPID()).NotTo(BeElementOf(pids), "kube-apiserver was restarted with the webhook")
-	g.Expect(first.Log()).To(ContainSubstring("the stand-in serves"))
-	_, err = c.StartOperator(ctx)
-	g.Expect(err).To(MatchError(ContainSubstring("stop it first")))
-	first.Kill()
 	pids = append(pids, c.APIServerPID(), first.PID)
-	second, err := c.StartOperator(ctx)
+	second, err := c.StartVerifier(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(c.APIServerPID()).To(BeElementOf(pids), "it is not restarted again")
-	g.Expect(second.VerifierPort).To(Equal(first.VerifierPort))
-	g.Expect(second.Stop()).To(Succeed())
-	third, err := c.StartOperator(ctx)
+	g.Expect(second.VerifierPort).NotTo(Equal(first.VerifierPort))
+	both, err := c.StartManager(ctx, ManagerOptions{Command: "run"})
 	g.Expect(err).NotTo(HaveOccurred())
-	pids = append(pids, second.PID, third.PID)
+	pids = append(pids, second.PID, both.PID)
+
+	reached := func() map[string]bool {
+		logs := map[string]bool{}
+		for range 6 {
+			answer, err := c.whoVerifies(ctx)
+			if err != nil {
+				return map[string]bool{"nobody": true}
+			}
+			logs[answer] = true
+		}
+		return logs
+	}
+	pid := func(managers ...*Manager) map[string]bool {
+		out := map[string]bool{}
+		for _, m := range managers {
+			out[fmt.Sprint(m.PID)] = true
+		}
+		return out
+	}
+	eventually := func() AsyncAssertion { return g.Eventually(reached).WithTimeout(20 * time.Second) }
+	eventually().Should(Equal(pid(first, second, both)), "the Service leads to all that verify")
+	g.Expect(second.Pause()).To(Succeed())
+	eventually().Should(Equal(pid(first, both)), "one that does not answer leaves")
+	g.Expect(second.Resume()).To(Succeed())
+	eventually().Should(Equal(pid(first, second, both)), "and comes back")
+	both.Kill()
+	g.Expect(second.Stop()).To(Succeed())
+	g.Expect(reached()).To(Equal(pid(first)), "one that is stopped leaves at once")
+	c.PinVerifiers(second)
+	g.Expect(reached()).To(Equal(map[string]bool{"nobody": true}), "pinned to what is gone")
+	c.PinVerifiers()
 
 	who := func(kubeconfig string, args ...string) authenticationv1.UserInfo {
 		stdout, _, err := c.Kubectl(ctx, kubeconfig, "", append(args, "auth", "whoami", "-o", "json")...)
@@ -212,6 +247,23 @@ func TestPortsAreHeldUntilReleased(t *testing.T) {
 		g.Expect(taken).NotTo(HaveKey(port))
 		taken[port] = true
 	}
+}
+
+// whoVerifies asks the verifier's Service, over a new connection, for the PID of who answers.
+func (c *Cluster) whoVerifies(ctx context.Context) (string, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}, Timeout: 10 * time.Second}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.TokenReviewURL(), nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	return response.Header.Get("Pid"), nil
 }
 
 func kustomization(t *testing.T, manifests string) string {

@@ -109,6 +109,11 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 // restart keeps it.
 func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string) error {
 	c.tokenWebhook = kubeconfig
+	return c.RestartAPIServer(ctx)
+}
+
+// RestartAPIServer kills kube-apiserver and starts it again.
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
 	// Asked to end it waits a minute for its watches; killed it loses nothing, all is in etcd.
 	c.apiServer.kill()
 	return c.startAPIServer(ctx)

@@ -109,26 +109,20 @@ func (e *egress) connect(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	defer func() { _ = server.Close() }()
 	client, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
+		_ = server.Close()
 		return
 	}
 	defer func() { _ = client.Close() }()
 	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		_ = server.Close()
 		return
 	}
-	done := make(chan struct{}, 2)
-	for to, from := range map[net.Conn]net.Conn{server: client, client: server} {
-		go func() {
-			_, _ = io.Copy(to, from)
-			done <- struct{}{}
-		}()
-	}
-	<-done // TLS on both sides: one that has ended has said so, and there is nothing left to say to it
+	join(client, server)
 }
 
-// routeServices sends what kube-apiserver says to the operator's Services to the operator's ports.
+// routeServices sends what kube-apiserver says to our Services to their addresses here.
 func (c *Cluster) routeServices(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.Admin())
 	if err != nil {

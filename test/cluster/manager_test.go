@@ -29,6 +29,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -44,9 +45,9 @@ const (
 	standInCA = "stand-in-ca.crt" // beside the kubeconfig
 )
 
-// TestMain lets the test binary be the manager that StartOperator runs.
+// TestMain lets the test binary be the manager that StartManager runs.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "run" || os.Args[1] == "authn-kubeconfig") {
+	if len(os.Args) > 1 && slices.Contains([]string{"operator", "verifier", "run", "authn-kubeconfig"}, os.Args[1]) {
 		if err := standInManager(os.Args[1], os.Args[2:]); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -84,6 +85,9 @@ func standInManager(command string, args []string) error {
 		return err
 	}
 	for address, handler := range map[string]http.HandlerFunc{verifier: serveReview, admission: serveRefusal} {
+		if address == "" {
+			continue
+		}
 		listener, err := tls.Listen("tcp", address, &tls.Config{
 			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
 		})
@@ -159,6 +163,7 @@ func serveRefusal(w http.ResponseWriter, r *http.Request) {
 }
 
 func serveReview(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Pid", fmt.Sprint(os.Getpid()))
 	var review authenticationv1.TokenReview
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 )
 
 // Below the ranges that Linux and macOS take for outgoing connections, so that no connection sits on a port
@@ -29,7 +30,8 @@ const firstPort, lastPort = 15000, 29999
 
 // reservedPorts are TCP ports on 127.0.0.1 that no other cluster on this machine takes while they are held.
 type reservedPorts struct {
-	holders []net.PacketConn
+	mu      sync.Mutex
+	holders map[int]net.PacketConn
 }
 
 // take finds a free TCP port. The UDP port of the same number is held as the mark that it is taken: unlike a
@@ -44,7 +46,12 @@ func (r *reservedPorts) take() (int, error) {
 		}
 		if listener, err := net.Listen("tcp", address); err == nil {
 			_ = listener.Close()
-			r.holders = append(r.holders, holder)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.holders == nil {
+				r.holders = map[int]net.PacketConn{}
+			}
+			r.holders[port] = holder
 			return port, nil
 		}
 		_ = holder.Close()
@@ -52,7 +59,21 @@ func (r *reservedPorts) take() (int, error) {
 	return 0, errors.New("no free port found on 127.0.0.1")
 }
 
+// give lets others have ports again.
+func (r *reservedPorts) give(ports ...int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, port := range ports {
+		if holder, ok := r.holders[port]; ok {
+			_ = holder.Close()
+			delete(r.holders, port)
+		}
+	}
+}
+
 func (r *reservedPorts) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, holder := range r.holders {
 		_ = holder.Close()
 	}

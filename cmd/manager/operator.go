@@ -1,0 +1,162 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/controllers"
+	"github.com/pat-operator/pat-operator/internal/admission"
+	"github.com/pat-operator/pat-operator/internal/certs"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+const (
+	// webhookConfiguration is the name of both webhook configurations, whose caBundle is kept.
+	webhookConfiguration = "pat-operator"
+	admissionService     = "pat-operator-admission"
+	// maxMaxLifetime is what spec.expiresInDays is bounded by.
+	maxMaxLifetime = 3660 * 24 * time.Hour
+	// maxTombstones is how many revoked holder-made tokens of a namespace are remembered.
+	maxTombstones = 5000
+)
+
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-ca,verbs=get;update
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=pat-operator,verbs=get;patch
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+// operatorOptions are the flags of what writes.
+type operatorOptions struct {
+	admissionAddress     string
+	leaderElect          bool
+	secretDelivery       bool
+	maxLifetime          time.Duration
+	restrictingExtraKeys []string
+}
+
+func operatorCommand() *cobra.Command {
+	common, o := &commonOptions{}, &operatorOptions{}
+	cmd := &cobra.Command{
+		Use:   "operator",
+		Short: "Run the operator: what issues and ends tokens, and the admission webhooks",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(common.validate(), o.validate()); err != nil {
+				return err
+			}
+			return common.serve(cmd.Context(), o.leaderElect, o.half(common))
+		},
+	}
+	common.bind(cmd.Flags())
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+func (o *operatorOptions) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.admissionAddress, "admission-bind-address", ":9443", "where the admission webhooks are served (https)")
+	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
+	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
+	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
+	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
+		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
+}
+
+func (o *operatorOptions) validate() error {
+	errs := []error{validateAddress("--admission-bind-address", o.admissionAddress)}
+	if o.maxLifetime < 24*time.Hour || o.maxLifetime > maxMaxLifetime {
+		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days)", o.maxLifetime, maxMaxLifetime))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *operatorOptions) half(common *commonOptions) half {
+	return half{
+		name: "admission",
+		certificates: certs.Options{
+			SecretName:               certs.OperatorSecretName,
+			DNSNames:                 []string{common.serviceHost(admissionService)},
+			WebhookConfigurationName: webhookConfiguration,
+		},
+		setup: o.setup,
+	}
+}
+
+// setup wires what writes: the controller and the admission webhooks.
+func (o *operatorOptions) setup(ctx context.Context, p *process) error {
+	reconciler := &controllers.Reconciler{
+		Client:           p.GetClient(),
+		Live:             p.GetAPIReader(),
+		Recorder:         p.GetEventRecorder("pat-operator"),
+		Clock:            clock.RealClock{},
+		ClockCheck:       p.skew.Check,
+		Random:           rand.Reader,
+		RecordsNamespace: p.recordsNamespace,
+		Config:           lifecycle.Config{MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, MaxTombstones: maxTombstones},
+	}
+	if err := reconciler.SetupWithManager(ctx, p); err != nil {
+		return err
+	}
+	handlers, err := admission.Handlers(admission.Config{
+		MaxLifetime:          o.maxLifetime,
+		SecretDelivery:       o.secretDelivery,
+		RestrictingExtraKeys: o.restrictingExtraKeys,
+		Client:               p.GetClient(),
+		ServiceAccounts:      p.GetAPIReader(),
+		IssuedAt:             issuedAt(p.GetAPIReader(), p.recordsNamespace),
+		Now:                  time.Now,
+	}, p.GetScheme())
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	for path, handler := range handlers {
+		mux.Handle("POST "+path, handler)
+	}
+	return p.serveTLS("admission", o.admissionAddress, mux, p.authority.TLSConfig(), nil)
+}
+
+// issuedAt reads live from a resource's record when its token was issued. A record that cannot be read counts as one of
+// a token as old as its resource, so that nothing is gained by spoiling it.
+func issuedAt(live client.Reader, recordsNamespace string) func(context.Context, *v1alpha1.PersonalAccessToken) (time.Time, error) {
+	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Time, error) {
+		rec, _, invalid, err := record.Get(ctx, live, recordsNamespace, pat.UID)
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case invalid != nil, rec != nil && !rec.Of(pat):
+			return pat.CreationTimestamp.Time, nil
+		case rec == nil || rec.Current == nil:
+			return time.Time{}, nil
+		}
+		return rec.Current.IssuedAt, nil
+	}
+}

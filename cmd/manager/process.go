@@ -1,0 +1,208 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/controllers"
+	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/certs"
+	patclock "github.com/pat-operator/pat-operator/internal/clock"
+)
+
+const leaseName = "pat-operator"
+
+// half is the operator or the verifier: what it serves by which certificates, and how it is wired.
+type half struct {
+	name         string
+	certificates certs.Options
+	setup        func(context.Context, *process) error
+}
+
+// process is what a half is wired to.
+type process struct {
+	*commonOptions
+	manager.Manager
+	skew *patclock.Skew
+	// authority signs the certificates of the half that is being set up.
+	authority *certs.Authority
+}
+
+// serve runs one half, or both, until ctx ends.
+func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...half) error {
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
+	klog.SetLogger(ctrl.Log)
+	config, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	skew := patclock.NewSkew(clock.RealClock{}, o.maxClockSkew)
+	config.Wrap(skew.Wrap)
+
+	var authorities []*certs.Authority
+	for _, h := range halves {
+		authority, err := o.authority(config, skew, h.certificates)
+		if err != nil {
+			return err
+		}
+		authorities = append(authorities, authority)
+	}
+	mgr, err := o.manager(config, authorities[0], leaderElect)
+	if err != nil {
+		return err
+	}
+	for i, h := range halves {
+		if err := mgr.Add(authorities[i]); err != nil {
+			return err
+		}
+		if err := mgr.AddReadyzCheck(h.name+"-certificates", authorities[i].Ready); err != nil {
+			return err
+		}
+		if err := h.setup(ctx, &process{o, mgr, skew, authorities[i]}); err != nil {
+			return err
+		}
+	}
+	if err := mgr.AddReadyzCheck("clock", skew.Ready); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// restConfig is how to reach the cluster. Priority and Fairness throttle on the server, better than a client can.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	config, err := loadConfig(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("no way to the cluster (set --kubeconfig, or run in a pod): %w", err)
+	}
+	config.QPS = -1
+	config.UserAgent = "pat-operator/" + version
+	return config, nil
+}
+
+// loadConfig reads the kubeconfig named, or finds one as every controller does.
+func loadConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	return ctrl.GetConfig()
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return scheme, v1alpha1.AddToScheme(scheme)
+}
+
+func (o *commonOptions) manager(config *rest.Config, authority *certs.Authority, leaderElect bool) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	return ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(o.recordsNamespace),
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                leaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       o.operatorNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Metrics: metricsserver.Options{
+			BindAddress:    o.metricsAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+				c.MinVersion = tls.VersionTLS13
+				c.GetCertificate = authority.TLSConfig().GetCertificate
+			}},
+		},
+	})
+}
+
+// authority adds to a half's certificates what every process has alike.
+func (o *commonOptions) authority(config *rest.Config, skew *patclock.Skew, opts certs.Options) (*certs.Authority, error) {
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	opts.Namespace = o.operatorNamespace
+	opts.DNSNames = append(opts.DNSNames, "localhost")
+	opts.IPAddresses = append(opts.IPAddresses, net.IPv4(127, 0, 0, 1), net.IPv6loopback)
+	opts.ClockCheck = skew.Check
+	for _, host := range o.servingHosts {
+		if ip := net.ParseIP(host); ip != nil {
+			opts.IPAddresses = append(opts.IPAddresses, ip)
+		} else {
+			opts.DNSNames = append(opts.DNSNames, host)
+		}
+	}
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	return certs.NewAuthority(c, opts), nil
+}
+
+// serviceHost is how the API server names a Service of ours.
+func (o *commonOptions) serviceHost(service string) string {
+	return service + "." + o.operatorNamespace + ".svc"
+}
+
+// serveTLS adds an HTTPS server that every replica runs. It listens at once, so that a port in use is known at once.
+func (p *process) serveTLS(name, address string, handler http.Handler, config *tls.Config, drain *authn.Drain) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("--%s-bind-address: %w", name, err)
+	}
+	log := p.GetLogger().WithName(name)
+	return p.Add(everywhere(func(ctx context.Context) error {
+		log.Info("Serving", "address", listener.Addr().String())
+		return authn.Serve(ctx, authn.NewServer(handler, config, log), listener, drain, drainGrace)
+	}))
+}
+
+// everywhere is a Runnable of every replica, the leader or not.
+type everywhere func(context.Context) error
+
+var _ manager.LeaderElectionRunnable = everywhere(nil)
+
+func (f everywhere) Start(ctx context.Context) error { return f(ctx) }
+
+func (everywhere) NeedLeaderElection() bool { return false }

@@ -1,0 +1,144 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/certs"
+	"github.com/pat-operator/pat-operator/internal/verifier"
+)
+
+const (
+	verifierService = "pat-operator-verifier"
+	// drainGrace is how long a verifier that is going away sends callers to another.
+	drainGrace = 2 * time.Second
+)
+
+// verifierOptions are the flags of what verifies.
+type verifierOptions struct {
+	verifierAddress string
+	clientCAFile    string
+	apiAudiences    []string
+	maxStaleness    time.Duration
+}
+
+func verifierCommand() *cobra.Command {
+	common, o := &commonOptions{}, &verifierOptions{}
+	cmd := &cobra.Command{
+		Use:   "verifier",
+		Short: "Run a verifier: what answers whether a token is honoured; every replica does",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(common.validate(), o.validate()); err != nil {
+				return err
+			}
+			return common.serve(cmd.Context(), false, o.half(common))
+		},
+	}
+	common.bind(cmd.Flags())
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+func (o *verifierOptions) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.verifierAddress, "verifier-bind-address", ":9444", "where TokenReviews are answered (https)")
+	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: TokenReviews are answered to holders of one alone; followed when it changes")
+	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
+	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
+}
+
+func (o *verifierOptions) validate() error {
+	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress)}
+	if o.maxStaleness < verifier.MinMaxStaleness {
+		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it", o.maxStaleness, verifier.MinMaxStaleness))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *verifierOptions) half(common *commonOptions) half {
+	return half{
+		name: "verifier",
+		certificates: certs.Options{
+			SecretName: certs.VerifierSecretName,
+			DNSNames:   []string{common.serviceHost(verifierService)},
+		},
+		setup: o.setup,
+	}
+}
+
+// setup wires what verifies: the index, its feeds, and the TokenReview face. It uses nothing of the manager's cache, which
+// says nothing of how old it is.
+func (o *verifierOptions) setup(_ context.Context, p *process) error {
+	log := p.GetLogger().WithName("verifier")
+	index := verifier.NewIndex(log)
+	c, err := client.NewWithWatch(p.GetConfig(), client.Options{HTTPClient: p.GetHTTPClient(), Scheme: p.GetScheme(), Mapper: p.GetRESTMapper()})
+	if err != nil {
+		return err
+	}
+	if err := p.Add(verifier.NewFeeds(c, index, verifier.FeedOptions{
+		RecordsNamespace: p.recordsNamespace,
+		MaxStaleness:     o.maxStaleness,
+		ClockOff:         p.skew.Off,
+		Clock:            clock.RealClock{},
+		Log:              log,
+	})); err != nil {
+		return err
+	}
+	if len(o.apiAudiences) > 0 {
+		index.SetAPIAudiences(o.apiAudiences)
+	} else {
+		own, err := verifier.OwnToken(p.GetConfig())
+		if err != nil {
+			return err
+		}
+		if err := p.Add(verifier.NewDiscovery(index, c, own, log)); err != nil {
+			return err
+		}
+	}
+	if err := p.AddReadyzCheck("verifier", func(*http.Request) error { return index.Ready(time.Now()) }); err != nil {
+		return err
+	}
+
+	config := p.authority.TLSConfig()
+	if o.clientCAFile != "" {
+		clients, err := authn.NewClientCA(o.clientCAFile)
+		if err != nil {
+			return fmt.Errorf("--verifier-client-ca-file: %w", err)
+		}
+		if err := p.Add(clients); err != nil {
+			return err
+		}
+		config = clients.Verify(config)
+	}
+	drain := &authn.Drain{}
+	mux := http.NewServeMux()
+	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
+		Log: log, Drain: drain, RequireClientCertificate: o.clientCAFile != "",
+	}))
+	return p.serveTLS("verifier", o.verifierAddress, mux, config, drain)
+}

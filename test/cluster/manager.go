@@ -1,0 +1,258 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	// OperatorNamespace is where the service accounts, the Lease and the CAs are.
+	OperatorNamespace = "pat-operator-system"
+	// RecordsNamespace is where the records are.
+	RecordsNamespace = "pat-operator-records"
+
+	operatorAccount = "pat-operator"
+	verifierAccount = "pat-operator-verifier"
+	readyTimeout    = 60 * time.Second
+	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take.
+	probeInterval   = 200 * time.Millisecond
+	probeTimeout    = time.Second
+	operatorTokenIn = int64(24 * 60 * 60) // seconds
+)
+
+// ManagerOptions say which manager to start, and how.
+type ManagerOptions struct {
+	// Command is operator, verifier or run.
+	Command string
+	// Args are further flags of the command.
+	Args []string
+	// Server is how it reaches the API server; default: as everybody does. A proxy in between needs a certificate of this
+	// cluster's: ServingCertificate.
+	Server string
+}
+
+// Manager is a running `manager operator`, `manager verifier` or `manager run`.
+type Manager struct {
+	// Command is what it was started as.
+	Command string
+	PID     int
+	// AdmissionPort and VerifierPort are its own, 0 where it does not serve it; the Services lead to them.
+	AdmissionPort, VerifierPort, HealthPort int
+	// LogFile has what it prints; Cluster.Stop removes it.
+	LogFile string
+
+	process *process
+	// inService is whether the Services lead to it, as the endpoints of a cluster would say.
+	inService atomic.Bool
+	leaving   atomic.Bool
+}
+
+// StartOperator starts `manager operator`, with further flags of it.
+func (c *Cluster) StartOperator(ctx context.Context, args ...string) (*Manager, error) {
+	return c.StartManager(ctx, ManagerOptions{Command: "operator", Args: args})
+}
+
+// StartVerifier starts `manager verifier`, with further flags of it.
+func (c *Cluster) StartVerifier(ctx context.Context, args ...string) (*Manager, error) {
+	return c.StartManager(ctx, ManagerOptions{Command: "verifier", Args: args})
+}
+
+// StartManager runs Options.ManagerBinary as the service account of its Deployment, at ports of its own, and waits until
+// it is ready. The first one that verifies also lets `manager authn-kubeconfig` write what kube-apiserver needs and
+// restarts kube-apiserver with it.
+func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
+	if c.opts.ManagerBinary == "" {
+		return nil, errors.New("Options.ManagerBinary is not set")
+	}
+	account := operatorAccount
+	if o.Command == "verifier" {
+		account = verifierAccount
+	}
+	kubeconfig, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, account, o.Server)
+	if err != nil {
+		return nil, fmt.Errorf("service account of the %s: %w", o.Command, err)
+	}
+	m := &Manager{Command: o.Command}
+	args := []string{o.Command, "--kubeconfig=" + kubeconfig}
+	for flag, port := range map[string]*int{
+		"--admission-bind-address": &m.AdmissionPort, "--verifier-bind-address": &m.VerifierPort, "--health-probe-bind-address": &m.HealthPort,
+	} {
+		if (o.Command == "operator" && port == &m.VerifierPort) || (o.Command == "verifier" && port == &m.AdmissionPort) {
+			continue
+		}
+		if *port, err = c.reserved.take(); err != nil {
+			return nil, err
+		}
+		args = append(args, fmt.Sprintf("%s=127.0.0.1:%d", flag, *port))
+	}
+	c.opts.Logf("starting the %s", o.Command)
+	m.LogFile = c.path(fmt.Sprintf("%s-%d.log", o.Command, c.started.Add(1)))
+	if m.process, err = startProcess("the "+o.Command, m.LogFile, c.Env(""), c.opts.ManagerBinary, append(args, o.Args...)...); err != nil {
+		return nil, err
+	}
+	m.PID = m.process.pid()
+	c.mu.Lock()
+	c.managers = append(c.managers, m)
+	c.mu.Unlock()
+	go c.follow(m)
+	if err := c.settle(ctx, m); err != nil {
+		m.Kill()
+		return nil, err
+	}
+	return m, nil
+}
+
+// settle waits until a manager is ready and, with the first that verifies, connects kube-apiserver to it.
+func (c *Cluster) settle(ctx context.Context, m *Manager) error {
+	if err := m.WaitReady(ctx); err != nil || m.VerifierPort == 0 || c.tokenWebhook != "" {
+		return err
+	}
+	c.opts.Logf("writing kube-apiserver's webhook kubeconfig and restarting kube-apiserver with it")
+	out := c.path("authn")
+	if err := c.WriteAuthnKubeconfig(ctx, out); err != nil {
+		return err
+	}
+	c.AuthnKubeconfig = filepath.Join(out, "pat-operator-authn.kubeconfig")
+	c.AuthnCAFile = filepath.Join(out, "pat-operator-ca.crt")
+	if err := c.UseTokenWebhook(ctx, c.AuthnKubeconfig); err != nil {
+		return err
+	}
+	return m.WaitReady(ctx)
+}
+
+// WriteAuthnKubeconfig lets `manager authn-kubeconfig` write its files into a folder, as an administrator would.
+func (c *Cluster) WriteAuthnKubeconfig(ctx context.Context, out string, args ...string) error {
+	args = append([]string{"authn-kubeconfig", "--kubeconfig=" + c.AdminKubeconfig, "--server=" + c.TokenReviewURL(), "--out=" + out}, args...)
+	if output, err := c.Command(ctx, "", c.opts.ManagerBinary, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("manager authn-kubeconfig: %w\n%s", err, output)
+	}
+	return nil
+}
+
+// follow puts a manager into service while it is ready, as kubelet and the endpoints' controller would.
+func (c *Cluster) follow(m *Manager) {
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	for {
+		m.inService.Store(!m.leaving.Load() && m.Ready(context.Background()) == nil)
+		select {
+		case <-tick.C:
+		case <-m.process.exited:
+			m.inService.Store(false)
+			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.HealthPort)
+			return
+		}
+	}
+}
+
+// running are the managers that have not ended.
+func (c *Cluster) running() []*Manager {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*Manager
+	for _, m := range c.managers {
+		if m.process.running() {
+			out = append(out, m)
+		}
+	}
+	c.managers = out
+	return append([]*Manager(nil), out...)
+}
+
+// Ready says why GET /readyz does not answer 200, or nil.
+func (m *Manager) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return getOK(ctx, http.DefaultClient, fmt.Sprintf("http://127.0.0.1:%d/readyz?verbose", m.HealthPort))
+}
+
+// WaitReady waits until it is ready and in service. The error of one that does not get there ends with its log.
+func (m *Manager) WaitReady(ctx context.Context) error {
+	return m.process.waitReady(ctx, readyTimeout, func(ctx context.Context) error {
+		if err := m.Ready(ctx); err != nil {
+			return err
+		}
+		if !m.inService.Load() {
+			return errors.New("it is not in service yet")
+		}
+		return nil
+	})
+}
+
+// Stop takes the manager out of service, asks it to end (SIGTERM), and waits until it has.
+func (m *Manager) Stop() error {
+	m.leaving.Store(true)
+	m.inService.Store(false)
+	_ = m.Resume()
+	return m.process.stop(30 * time.Second)
+}
+
+// Kill ends the manager on the spot (SIGKILL).
+func (m *Manager) Kill() { m.process.kill() }
+
+// Pause freezes the manager (SIGSTOP).
+func (m *Manager) Pause() error { return m.process.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a frozen manager go on (SIGCONT).
+func (m *Manager) Resume() error { return m.process.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Exited is closed when the manager has ended.
+func (m *Manager) Exited() <-chan struct{} { return m.process.exited }
+
+// Log returns what the manager has printed so far; nothing once the cluster is stopped.
+func (m *Manager) Log() string {
+	log, err := os.ReadFile(m.LogFile)
+	if err != nil {
+		return ""
+	}
+	return string(log)
+}
+
+// serviceAccountKubeconfig writes a kubeconfig with a token of the account, as its pod would have; server is another way to
+// the API server, or "".
+func (c *Cluster) serviceAccountKubeconfig(ctx context.Context, namespace, name, server string) (string, error) {
+	client, err := kubernetes.NewForConfig(c.Admin())
+	if err != nil {
+		return "", err
+	}
+	seconds := operatorTokenIn
+	request, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	config := c.Anonymous()
+	config.BearerToken = request.Status.Token
+	if server != "" {
+		config.Host = server
+	}
+	return c.writeKubeconfig(name, config)
+}
