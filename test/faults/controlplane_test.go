@@ -18,7 +18,6 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,13 +31,11 @@ import (
 // The API server lives and is cut off from etcd, or stands still itself, for all replicas at once: they go on for
 // --max-staleness, then say that they cannot tell, and recover by themselves. No token that lives is refused.
 func TestCase32_TheControlPlaneStandsStill(t *testing.T) {
-	for what, pid := range map[string]func(t *testing.T) int{
-		"etcd": etcdPID, "kube-apiserver": func(*testing.T) int { return cl.APIServerPID() },
-	} {
+	for what, pid := range map[string]int{"etcd": cl.EtcdPID(), "kube-apiserver": cl.APIServerPID()} {
 		if what != "etcd" && *soak == 0 {
 			continue // costs half a minute, and to a replica it is the black hole of case 33
 		}
-		t.Run(what, func(t *testing.T) { standStill(t, what, pid(t)) })
+		t.Run(what, func(t *testing.T) { standStill(t, what, pid) })
 	}
 }
 
@@ -78,8 +75,8 @@ func standStill(t *testing.T, what string, pid int) {
 	}()
 	for _, r := range replicas {
 		if err := poll(ctx, max(0, maxStaleness+tolerance-time.Since(start)), func() error {
-			if err := r.readyNow(ctx); !errors.Is(err, errUnready) {
-				return fmt.Errorf("replica %s, without %s: %v; want it unready", r.name, what, err)
+			if err := r.Ready(ctx); err == nil {
+				return fmt.Errorf("replica %s is ready without %s", r.name, what)
 			}
 			return nil
 		}); err != nil {
@@ -94,7 +91,7 @@ func standStill(t *testing.T, what string, pid int) {
 	}
 	deleted := time.Now()
 	for _, r := range replicas {
-		if err := poll(ctx, max(0, recovery-time.Since(healed)), func() error { return r.readyNow(ctx) }); err != nil {
+		if err := poll(ctx, max(0, recovery-time.Since(healed)), func() error { return r.Ready(ctx) }); err != nil {
 			t.Errorf("replica %s does not recover: %v", r.name, err)
 		}
 	}
@@ -131,13 +128,9 @@ type quiet struct {
 	flapped []string
 }
 
-// startQuiet starts a replica and watches its readiness. It counts as a fault where it is unready while the control plane
-// is well.
-func startQuiet(ctx context.Context) (*quiet, error) {
-	r, err := startReplica(ctx, "quiet")
-	if err != nil {
-		return nil, err
-	}
+// watchQuiet watches the readiness of a replica that nobody touches. It counts as a fault where it is unready while the
+// control plane is well.
+func watchQuiet(ctx context.Context, r *replica) *quiet {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	q := &quiet{replica: r, cancel: cancel}
 	q.done.Go(func() {
@@ -145,11 +138,11 @@ func startQuiet(ctx context.Context) (*quiet, error) {
 		defer tick.Stop()
 		var well time.Time
 		for ctx.Err() == nil {
-			err := r.readyNow(ctx)
+			err := deniesReadiness(ctx, r)
 			switch now := time.Now(); {
 			case clusterFault.Load() > 0:
 				well = now.Add(recovery)
-			case now.Before(well), ctx.Err() != nil:
+			case now.Before(well):
 			case err != nil:
 				q.flapped = append(q.flapped, fmt.Sprintf("%s: %v", now.Format(time.TimeOnly), err))
 			default:
@@ -158,14 +151,14 @@ func startQuiet(ctx context.Context) (*quiet, error) {
 			<-tick.C
 		}
 	})
-	return q, nil
+	return q
 }
 
 // stop reports what was seen.
 func (q *quiet) stop() error {
 	q.cancel()
 	q.done.Wait()
-	q.replica.stop()
+	q.end()
 	report.Add(Row{Fault: fmt.Sprintf("none: a quiet replica, looked at %d times", q.looks), Refused: len(q.flapped)})
 	if len(q.flapped) > 0 {
 		return fmt.Errorf("a replica that nobody touched was unready %d times, first at %s", len(q.flapped), q.flapped[0])

@@ -18,10 +18,6 @@ package faults
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +31,7 @@ import (
 )
 
 // operator is the process that writes; the tests that kill it start it again.
-var operator *cluster.Operator
+var operator *cluster.Manager
 
 func startOperator(ctx context.Context) error {
 	next, err := cl.StartOperator(ctx)
@@ -66,35 +62,8 @@ func reviveOperator(t *testing.T) {
 	}
 }
 
-// etcdPID finds the cluster's etcd among the processes of this machine.
-func etcdPID(t *testing.T) int {
-	t.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range lines {
-		args, err := os.ReadFile(line)
-		if err == nil && strings.Contains(string(args), "--data-dir="+filepath.Join(cl.Dir, "etcd")) {
-			pid, err := strconv.Atoi(strings.Split(line, "/")[2])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	t.Fatal("no etcd found")
-	return 0
-}
-
-func theFace(t *testing.T) *face {
-	t.Helper()
-	f, err := newFace(cl.TokenReviewURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
+// theFace is that of a replica which no test that runs beside others breaks.
+func theFace() *face { return verifiers[1].face }
 
 // early is a resource from the very beginning, whose delivery Secret has a short time.
 var early struct {
@@ -145,7 +114,7 @@ func TestCase31_TimeIsOverWhileTheOperatorIsDown(t *testing.T) {
 	if err := poll(t.Context(), patience, gone); err != nil {
 		t.Fatal("the delivery Secret outlives its time")
 	}
-	ask := &verdicts{t: t, face: theFace(t)}
+	ask := &verdicts{t: t, face: theFace()}
 	ask.want("the token whose delivery Secret is gone", early.plaintext, true)
 	var secrets corev1.SecretList
 	if err := admin.List(t.Context(), &secrets); err != nil {

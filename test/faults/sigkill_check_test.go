@@ -61,7 +61,7 @@ func (v *verdicts) want(what, plaintext string, honoured bool) {
 func checkAll(t *testing.T, items []*item, seen *witness, kills int) {
 	t.Helper()
 	ns := seen.namespace
-	ask := &verdicts{t: t, face: theFace(t)}
+	ask := &verdicts{t: t, face: theFace()}
 	defer func() { report.Add(Row{Fault: killed, Injected: kills, Accepted: ask.accepted, Refused: ask.refused}) }()
 
 	living := map[types.UID]*v1alpha1.PersonalAccessToken{}

@@ -18,8 +18,11 @@ package faults
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -27,6 +30,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -153,11 +157,11 @@ func (s *stream) accepted(ctx context.Context, what string) {
 	s.window.accept = append(s.window.accept, what)
 }
 
-// bearer is a client that holds nothing but a token. A dial of its own keeps it off the connections of others.
+// bearer is a client that holds nothing but a token; all of them share connections.
 func bearer(plaintext string) (client.Client, error) {
 	config := rest.CopyConfig(cl.Anonymous())
 	config.BearerToken = plaintext
-	return client.New(config, client.Options{Scheme: scheme})
+	return client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
 }
 
 func whoami(ctx context.Context, c client.Client) error {
@@ -190,15 +194,13 @@ func (s *stream) pooled() func(context.Context, *rand.Rand) {
 
 // fresh uses a connection of its own for each request.
 func (s *stream) fresh(ctx context.Context, random *rand.Rand) {
-	config := rest.CopyConfig(cl.Anonymous())
-	config.BearerToken = s.tokens[random.IntN(len(s.tokens))]
-	hc, err := rest.HTTPClientFor(config)
-	if err != nil {
-		s.note(ctx, time.Now(), err)
-		return
-	}
-	defer hc.CloseIdleConnections()
-	c, err := client.New(config, client.Options{Scheme: scheme, HTTPClient: hc})
+	config := cl.Anonymous()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(config.CAData)
+	hc := &http.Client{Transport: transport.NewBearerAuthRoundTripper(s.tokens[random.IntN(len(s.tokens))], &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
+	})}
+	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper(), HTTPClient: hc})
 	start := time.Now()
 	if err == nil {
 		err = whoami(ctx, c)

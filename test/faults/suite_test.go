@@ -54,8 +54,8 @@ var (
 	// alice may do anything with PersonalAccessTokens in every team namespace, and read its Secrets.
 	alice  client.WithWatch
 	report = &Report{}
-	// managerBinary is what all replicas run.
-	managerBinary string
+	// verifiers are three that kube-apiserver asks, beside one that nobody touches.
+	verifiers []*replica
 )
 
 func TestMain(m *testing.M) {
@@ -84,7 +84,6 @@ func run(m *testing.M, code *int) (err error) {
 	if err != nil {
 		return err
 	}
-	managerBinary = binary
 	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary}); err != nil {
 		return err
 	}
@@ -92,6 +91,21 @@ func run(m *testing.M, code *int) (err error) {
 	if err := startOperator(ctx); err != nil {
 		return err
 	}
+	// The first verifier alone, as kube-apiserver is restarted for it.
+	first, err := startReplica(ctx, "first")
+	if err != nil {
+		return err
+	}
+	others, err := startReplicas(ctx, "second", "third", "quiet")
+	if err != nil {
+		return err
+	}
+	verifiers = []*replica{first, others[0], others[1]}
+	defer func() {
+		for _, r := range verifiers {
+			r.end()
+		}
+	}()
 	if admin, err = client.NewWithWatch(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
@@ -105,10 +119,7 @@ func run(m *testing.M, code *int) (err error) {
 	if err := createEarly(ctx); err != nil {
 		return err
 	}
-	untouched, err := startQuiet(ctx)
-	if err != nil {
-		return err
-	}
+	untouched := watchQuiet(ctx, others[2])
 	*code = m.Run()
 	stopPool()
 	err = errors.Join(untouched.stop(), races())

@@ -34,6 +34,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
@@ -60,9 +61,13 @@ func holder(namespace, name string) (plaintext string, spec func(*v1alpha1.Perso
 	}, nil
 }
 
-// issue creates a resource as alice and takes its plaintext from the delivery Secret.
+// issue creates a resource as alice, as soon as there is an operator to admit it, and takes its plaintext from the
+// delivery Secret.
 func issue(ctx context.Context, p *v1alpha1.PersonalAccessToken) (string, error) {
-	if err := alice.Create(ctx, p); err != nil {
+	if err := poll(ctx, patience, func() error {
+		err := alice.Create(ctx, p.DeepCopy())
+		return client.IgnoreAlreadyExists(err) // a create whose answer was lost
+	}); err != nil {
 		return "", err
 	}
 	return take(ctx, p.Namespace, p.Name)
