@@ -88,28 +88,42 @@ func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 	}
 }
 
+// commandOf is whose flags a file of cmd/manager defines.
+var commandOf = map[string]string{
+	"options.go": "both", "operator.go": "operator", "verifier.go": "verifier", "authn_kubeconfig.go": "authn-kubeconfig",
+}
+
 func TestFlagsAreThoseOfTheManager(t *testing.T) {
 	var documented []string
-	for _, command := range []string{"run", "authn-kubeconfig"} {
-		for _, cells := range table(t, operations, "flag of `manager "+command+"`") {
-			documented = append(documented, strings.Trim(cells[0], "`-"))
+	for _, cells := range table(t, operations, "flag of `manager`") {
+		documented = append(documented, cells[1]+" "+strings.Trim(cells[0], "`-"))
+	}
+	for _, cells := range table(t, operations, "flag of `manager authn-kubeconfig`") {
+		for name := range strings.SplitSeq(cells[0], ", ") {
+			documented = append(documented, "authn-kubeconfig "+strings.Trim(name, "`-"))
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(root, "cmd", "manager", "*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var defined []string
+	// Every command that talks to the cluster binds these two.
+	defined := []string{"authn-kubeconfig kubeconfig", "authn-kubeconfig operator-namespace"}
 	definition := regexp.MustCompile(`\.\w+Var\([\w.&]+, "([\w-]+)"`)
 	for _, file := range files {
 		source := read(t, strings.TrimPrefix(file, root+"/"))
-		for _, m := range definition.FindAllStringSubmatch(source, -1) {
-			defined = append(defined, m[1])
+		found := definition.FindAllStringSubmatch(source, -1)
+		of := commandOf[filepath.Base(file)]
+		if len(found) > 0 && of == "" {
+			t.Errorf("%s defines flags: of which command?", file)
+		}
+		for _, m := range found {
+			defined = append(defined, of+" "+m[1])
 		}
 		if strings.Contains(source, "zap.BindFlags(") {
 			flags := flag.NewFlagSet("zap", flag.ContinueOnError)
 			(&zap.Options{}).BindFlags(flags)
-			flags.VisitAll(func(f *flag.Flag) { defined = append(defined, f.Name) })
+			flags.VisitAll(func(f *flag.Flag) { defined = append(defined, of+" "+f.Name) })
 		}
 	}
 	if diff := cmp.Diff(set(defined), set(documented)); diff != "" {
@@ -119,26 +133,31 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 
 func TestPermissionsAreThoseOfTheRoles(t *testing.T) {
 	var granted, documented []string
-	for _, file := range []string{"role.yaml", "leader_election.yaml", "secret_delivery.yaml"} {
-		for document := range strings.SplitSeq(read(t, "config/rbac/"+file), "\n---\n") {
-			var role rbacv1.Role // of a ClusterRole, all that is asked for here
-			if err := yaml.Unmarshal([]byte(document), &role); err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			where := role.Namespace
-			if where == "" {
-				where = "cluster"
-			}
-			for _, rule := range role.Rules {
-				granted = append(granted, permissions(where, rule)...)
+	for account, files := range map[string][]string{
+		"operator": {"role.yaml", "leader_election.yaml", "secret_delivery.yaml"},
+		"verifier": {"role.yaml"},
+	} {
+		for _, file := range files {
+			for document := range strings.SplitSeq(read(t, "config/rbac/"+account+"/"+file), "\n---\n") {
+				var role rbacv1.Role // of a ClusterRole, all that is asked for here
+				if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+					t.Fatalf("%s: %v", file, err)
+				}
+				where := role.Namespace
+				if where == "" {
+					where = "cluster"
+				}
+				for _, rule := range role.Rules {
+					granted = append(granted, permissions(account+" | "+where, rule)...)
+				}
 			}
 		}
 	}
-	for _, cells := range table(t, security, "where") {
-		if len(cells) != 4 || cells[3] == "" {
-			t.Fatalf("row %q: want four cells, the last of which says what for", cells)
+	for _, cells := range table(t, security, "account") {
+		if len(cells) != 5 || cells[4] == "" {
+			t.Fatalf("row %q: want five cells, the last of which says what for", cells)
 		}
-		documented = append(documented, strings.Join(cells[:3], " | "))
+		documented = append(documented, strings.Join(cells[:4], " | "))
 	}
 	if diff := cmp.Diff(set(granted), set(documented)); diff != "" {
 		t.Errorf("permissions (- config/rbac, + %s):\n%s", security, diff)
