@@ -25,6 +25,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -32,6 +33,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
@@ -133,6 +135,33 @@ func TestCase21_AnOldDigestNeverAttachesToANewUID(t *testing.T) {
 	}
 	if len(w.deliveries()) != 1 {
 		t.Errorf("%d delivery Secrets", len(w.deliveries()))
+	}
+}
+
+// A resource deleted and created again between our look at it and our write: the new one is not said to have had a token,
+// which would keep it from getting one.
+func TestCase21_StatusNeverLandsOnANewUID(t *testing.T) {
+	w := newWorld(t)
+	w.create("my-pat")
+	w.settle("my-pat")
+	was := w.get("my-pat")
+	current, _, err := w.read(w.ctx, was.UID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.delete("my-pat")
+	w.create("my-pat")
+	was.Status.TokenID = ""
+	state := lifecycle.Decide(lifecycle.Input{Resource: was, Record: current.record, Now: w.clock.Now(), ClockProven: true, Config: w.Config}).State
+	if err := w.mirror(w.ctx, was, current, state); !apierrors.IsConflict(err) {
+		t.Errorf("got %v; want a conflict", err)
+	}
+	if got := w.get("my-pat").Status; got.TokenID != "" || len(got.Conditions) > 0 {
+		t.Errorf("the new resource's status is %+v", got)
+	}
+	w.settle("my-pat")
+	if got := w.get("my-pat").Status.TokenID; got == "" || got == current.record.Current.ID {
+		t.Errorf("its token is %q; want one of its own", got)
 	}
 }
 

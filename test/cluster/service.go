@@ -32,6 +32,7 @@ type service struct {
 	mu     sync.Mutex
 	pinned []int // instead of inService, where not nil
 	next   int
+	open   map[net.Conn]struct{} // from the clients
 }
 
 func startService(port int, inService func() []int) (*service, error) {
@@ -39,7 +40,7 @@ func startService(port int, inService func() []int) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{listener: listener, inService: inService}
+	s := &service{listener: listener, inService: inService, open: map[net.Conn]struct{}{}}
 	go s.accept()
 	return s, nil
 }
@@ -47,6 +48,15 @@ func startService(port int, inService func() []int) (*service, error) {
 func (s *service) stop() {
 	if s != nil {
 		_ = s.listener.Close() // connections end with the processes at their ends
+	}
+}
+
+// drop ends the connections that are open.
+func (s *service) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for client := range s.open {
+		_ = client.Close()
 	}
 }
 
@@ -85,7 +95,15 @@ func (s *service) accept() {
 
 // forward takes the first endpoint that can be connected to, as connections to one that has just gone are refused.
 func (s *service) forward(client net.Conn) {
-	defer func() { _ = client.Close() }()
+	s.mu.Lock()
+	s.open[client] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		_ = client.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.open, client)
+	}()
 	for _, port := range s.endpoints() {
 		server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
@@ -107,6 +125,24 @@ func join(a, b net.Conn) {
 		}()
 	}
 	<-done
+}
+
+// DropVerifierConnections ends the connections to the verifier's Service, so that new ones follow what PinVerifiers says.
+func (c *Cluster) DropVerifierConnections() { c.verifier.drop() }
+
+// WithdrawVerifiers makes connections to the verifier's Service be refused, as those to a Service without endpoints are,
+// and ends those that are open, until restore is called.
+func (c *Cluster) WithdrawVerifiers() (restore func() error) {
+	was := c.verifier
+	was.stop()
+	was.drop()
+	return func() error {
+		service, err := startService(c.ports.verifier, was.inService)
+		if err == nil {
+			c.verifier = service
+		}
+		return err
+	}
 }
 
 // startServices gives both Services their addresses.

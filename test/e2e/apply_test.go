@@ -208,10 +208,7 @@ func TestCase25_Canary(t *testing.T) {
 	refused(t, plaintext)
 	kubectl(t, alice.kubeconfig, "", "-n", ns, "delete", "pat", "--all")
 	restartOperator(t)
-	if err := verifier.Stop(); err != nil {
-		t.Error(err)
-	}
-	startVerifier(t)
+	restartVerifier(t)
 
 	var events eventsv1.EventList
 	if err := admin.List(t.Context(), &events, client.InNamespace(ns)); err != nil {

@@ -360,10 +360,19 @@ func startOperator(t *testing.T, args ...string) {
 	}
 }
 
-func startVerifier(t *testing.T) {
+// restartVerifier ends the verifier and starts it with further flags.
+func restartVerifier(t *testing.T, args ...string) {
+	t.Helper()
+	if err := verifier.Stop(); err != nil {
+		t.Error(err)
+	}
+	startVerifier(t, args...)
+}
+
+func startVerifier(t *testing.T, args ...string) {
 	t.Helper()
 	var err error
-	if verifier, err = cl.StartVerifier(context.Background(), verbose...); err != nil {
+	if verifier, err = cl.StartVerifier(context.Background(), append(args, verbose...)...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package faults
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/cluster"
+)
+
+// operator is the process that writes; the tests that kill it start it again.
+var operator *cluster.Manager
+
+func startOperator(ctx context.Context) error {
+	next, err := cl.StartOperator(ctx)
+	if err == nil {
+		operator = next
+	}
+	return err
+}
+
+func restartOperator(t *testing.T) {
+	t.Helper()
+	if err := startOperator(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reviveOperator starts the operator again where it has ended, as it does when it could not renew its lease.
+func reviveOperator(t *testing.T) {
+	t.Helper()
+	select {
+	case <-operator.Exited():
+		dropLease(t)
+		restartOperator(t)
+	default:
+		if err := operator.WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// theFace is that of a replica which no test that runs beside others breaks.
+func theFace() *face { return verifiers[1].face }
+
+// early is a resource from the very beginning, whose delivery Secret has a short time.
+var early struct {
+	namespace, plaintext string
+	until                time.Time
+}
+
+func createEarly(ctx context.Context) (err error) {
+	if early.namespace, err = team(ctx); err != nil {
+		return err
+	}
+	p := pat(early.namespace, "early", func(s *v1alpha1.PersonalAccessTokenSpec) {
+		s.Delivery = &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{TTLSeconds: ptr.To[int32](60)}}
+	})
+	if early.plaintext, err = issue(ctx, p); err != nil {
+		return err
+	}
+	early.until = time.Now().Add(time.Minute)
+	return nil
+}
+
+// The delivery Secret's time passes while nobody is there: it goes at the next start and does not come back; the token
+// stays as it is.
+func TestCase31_TimeIsOverWhileTheOperatorIsDown(t *testing.T) {
+	operator.Kill()
+	key := types.NamespacedName{Namespace: early.namespace, Name: "pat-" + mustID(t, early.plaintext)}
+	there := admin.Get(t.Context(), key, &corev1.Secret{})
+	overdue := time.Now().After(early.until)
+	if err := poll(t.Context(), 2*time.Minute, func() error {
+		if left := time.Until(early.until); left > 0 {
+			return context.DeadlineExceeded
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !overdue && there != nil {
+		t.Fatalf("the Secret went before its time: %v", there)
+	}
+	dropLease(t)
+	restartOperator(t)
+	gone := func() error {
+		if err := admin.Get(t.Context(), key, &corev1.Secret{}); !apierrors.IsNotFound(err) {
+			return context.DeadlineExceeded
+		}
+		return nil
+	}
+	if err := poll(t.Context(), patience, gone); err != nil {
+		t.Fatal("the delivery Secret outlives its time")
+	}
+	ask := &verdicts{t: t, face: theFace()}
+	ask.want("the token whose delivery Secret is gone", early.plaintext, true)
+	var secrets corev1.SecretList
+	if err := admin.List(t.Context(), &secrets); err != nil {
+		t.Fatal(err)
+	}
+	for i := range secrets.Items {
+		if s := &secrets.Items[i]; s.Namespace == early.namespace && s.Type == v1alpha1.SecretTypeToken {
+			t.Errorf("delivered again: %s", s.Name)
+		}
+	}
+	report.Add(Row{Fault: "delivery Secret's time passes while the operator is down", Injected: 1, Accepted: ask.accepted, Refused: ask.refused})
+}

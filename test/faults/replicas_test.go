@@ -1,0 +1,218 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/faults/proxy"
+)
+
+// leaseDuration is how long a dead leader still counts as one; takeover bounds how long nothing is issued.
+const (
+	leaseDuration = 15 * time.Second
+	takeover      = leaseDuration + 2*tolerance
+)
+
+// Two operators, and a stream of reviews: the leader stands still for longer than its lease and goes on; the leader is
+// killed. The other issues within the lease, each request gets one token, and nobody who has a token notices.
+func TestCase34_LeadersComeAndGo(t *testing.T) {
+	ctx := t.Context()
+	s := startStream(t)
+	watching, cancel := context.WithCancel(ctx)
+	t.Cleanup(cancel)
+	seen := watchOver(watching, t, s.namespace)
+	second, err := cl.StartOperator(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := operator
+	waitLeader(t, "") // the suite's operator has been there for longer
+
+	s.during(t, "leading operator stands still (SIGSTOP) past its lease, then goes on", 1, func() {
+		was := leader(t)
+		if err := first.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("issued %v after the leader stood still", issuesAgain(t, s.namespace, "after-pause"))
+		waitLeader(t, was)
+		if err := first.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		// It finds its lease gone and ends, as its pod would; until then both are at it.
+		select {
+		case <-first.Exited():
+		case <-time.After(patience):
+			t.Error("an operator that has lost its lease goes on")
+		}
+	})
+	third, err := cl.StartOperator(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator = third
+	s.during(t, "leading operator killed (SIGKILL)", 1, func() {
+		was := leader(t)
+		second.Kill()
+		t.Logf("issued %v after the leader was killed", issuesAgain(t, s.namespace, "after-kill"))
+		waitLeader(t, was)
+	})
+	for _, complaint := range seen.complaints() {
+		t.Error(complaint)
+	}
+	checkOneEach(t, s.namespace, seen)
+}
+
+// issuesAgain creates resources until one gets its token, and returns how long that took.
+func issuesAgain(t *testing.T, ns, name string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	if err := poll(t.Context(), takeover, func() error { return client.IgnoreAlreadyExists(alice.Create(t.Context(), pat(ns, name))) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := take(t.Context(), ns, name); err != nil {
+		t.Error(err)
+	}
+	took := time.Since(start)
+	if took > takeover {
+		t.Errorf("nothing was issued for %v", took)
+	}
+	return took.Round(10 * time.Millisecond)
+}
+
+func leader(t *testing.T) string {
+	t.Helper()
+	lease := &coordinationv1.Lease{}
+	key := types.NamespacedName{Namespace: cluster.OperatorNamespace, Name: "pat-operator"}
+	if err := client.IgnoreNotFound(admin.Get(t.Context(), key, lease)); err != nil {
+		t.Fatal(err)
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+// waitLeader waits until somebody else leads.
+func waitLeader(t *testing.T, than string) {
+	t.Helper()
+	if err := poll(t.Context(), takeover, func() error {
+		if now := leader(t); now == "" || now == than {
+			return fmt.Errorf("the leader is %q", now)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkOneEach expects each living resource of a namespace to have one token that is honoured, of all ever delivered.
+func checkOneEach(t *testing.T, ns string, seen *witness) {
+	t.Helper()
+	var list v1alpha1.PersonalAccessTokenList
+	if err := admin.List(t.Context(), &list, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	var secrets corev1.SecretList
+	if err := admin.List(t.Context(), &secrets, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		p := &list.Items[i]
+		if delivered := seen.delivered(p.UID); len(delivered) > 1 {
+			t.Errorf("%d plaintexts were delivered for %s", len(delivered), p.Name)
+		}
+	}
+}
+
+// Verifiers are restarted one by one, each with a new certificate, while reviews go on: none fails.
+func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
+	s := startStream(t)
+	s.during(t, "none: a steady stream of reviews", 0, func() {})
+	s.during(t, "verifiers restarted one by one (SIGTERM), each with a new certificate", len(verifiers), func() {
+		for _, r := range verifiers {
+			if err := r.Stop(); err != nil {
+				t.Error(err)
+			}
+			if err := r.start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	s.during(t, "verifier killed (SIGKILL), still an endpoint of the Service", 1, func() {
+		cl.PinVerifiers(managers()...)
+		defer cl.PinVerifiers()
+		verifiers[0].Kill()
+		if err := verifiers[0].start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// One of three replicas is cut off from the API server and stays an endpoint of the Service: kube-apiserver asks another
+// within milliseconds.
+func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
+	s := startStream(t)
+	stale := verifiers[2]
+	cl.PinVerifiers(managers()...)
+	defer cl.PinVerifiers()
+	before := s.during(t, "none: a steady stream of reviews", 0, func() {})
+	if err := stale.proxy.Set(proxy.Cut); err != nil {
+		t.Fatal(err)
+	}
+	s.during(t, "one of three replicas cut off, an endpoint of the Service", 1, func() {
+		if err := poll(t.Context(), maxStaleness+tolerance, func() error {
+			if stale.Ready(t.Context()) == nil {
+				return fmt.Errorf("it is ready without an API server")
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	w := s.during(t, "one of three replicas stale, an endpoint of the Service", 1, func() {
+		select {
+		case <-time.After(share(5, 5*time.Second)):
+		case <-t.Context().Done():
+		}
+	})
+	t.Logf("reviews with one of three replicas stale: p50 %v, max %v (before: %v, %v)", w.quantile(0.5), w.quantile(1), before.quantile(0.5), before.quantile(1))
+	if err := stale.proxy.Set(proxy.Pass); err != nil {
+		t.Fatal(err)
+	}
+	if err := stale.WaitReady(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func managers() []*cluster.Manager {
+	var all []*cluster.Manager
+	for _, r := range verifiers {
+		all = append(all, r.Manager)
+	}
+	return all
+}

@@ -1,0 +1,295 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package faults
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+const (
+	streamTokens = 20
+	// streamPeriod is how often each source of the stream asks; it is to be steady and not a load test.
+	streamPeriod = 40 * time.Millisecond
+	// kasRemembers is how long kube-apiserver may go on saying yes: its own 10 s and a moment.
+	kasRemembers = 12 * time.Second
+)
+
+// stream is a steady stream of reviews at the real kube-apiserver: of tokens that live, of which none may be refused, and
+// of tokens that are dead, of which none may be accepted.
+type stream struct {
+	namespace string
+	// tokens are good for the API server; vendors' for other audiences, so that each review with another choice of them
+	// is one that kube-apiserver does not remember.
+	tokens, vendors, dead []string
+	audiences             []string
+
+	mu     sync.Mutex
+	window window
+	worst  time.Duration // the longest time that a token which the churn deleted was still accepted
+}
+
+// window is what came of the reviews of some time.
+type window struct {
+	asked           int
+	took            []time.Duration
+	refused, accept []string
+}
+
+func (w *window) quantile(q float64) time.Duration {
+	if len(w.took) == 0 {
+		return 0
+	}
+	slices.Sort(w.took)
+	return w.took[int(q*float64(len(w.took)-1))].Round(100 * time.Microsecond)
+}
+
+func (w *window) String() string {
+	return fmt.Sprintf("%d reviews, p50 %v, p99 %v, max %v, %d wrongly refused, %d wrongly accepted",
+		w.asked, w.quantile(0.5), w.quantile(0.99), w.quantile(1), len(w.refused), len(w.accept))
+}
+
+// startStream issues the tokens and starts asking, until the test ends.
+func startStream(t *testing.T) *stream {
+	t.Helper()
+	s := &stream{namespace: newTeam(t)}
+	for i := range 16 {
+		s.audiences = append(s.audiences, fmt.Sprintf("vendor-%d", i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	vendors := func(spec *v1alpha1.PersonalAccessTokenSpec) { spec.Audiences = s.audiences }
+	for kind, of := range map[string]struct {
+		tokens *[]string
+		with   []func(*v1alpha1.PersonalAccessTokenSpec)
+	}{"ours": {tokens: &s.tokens}, "vendor": {&s.vendors, []func(*v1alpha1.PersonalAccessTokenSpec){vendors}}, "dead": {tokens: &s.dead}} {
+		for i := range streamTokens {
+			plaintext, err := issue(ctx, pat(s.namespace, fmt.Sprintf("%s-%d", kind, i), of.with...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			*of.tokens = append(*of.tokens, plaintext)
+		}
+	}
+	for i := range s.dead {
+		if err := alice.Delete(ctx, pat(s.namespace, fmt.Sprintf("dead-%d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asking sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		asking.Wait()
+	})
+	for _, ask := range []func(context.Context, *rand.Rand){
+		s.pooled(), s.fresh, s.vendor, s.vendor, s.revoked, s.churn,
+	} {
+		asking.Go(func() {
+			random := rand.New(rand.NewPCG(rand.Uint64(), 0))
+			tick := time.NewTicker(streamPeriod)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				ask(ctx, random)
+				<-tick.C
+			}
+		})
+	}
+	return s
+}
+
+// next ends a window and begins another.
+func (s *stream) next() window {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.window
+	s.window = window{}
+	return was
+}
+
+// note counts a review of a token that lives.
+func (s *stream) note(ctx context.Context, start time.Time, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window.asked++
+	s.window.took = append(s.window.took, time.Since(start))
+	if err != nil {
+		s.window.refused = append(s.window.refused, fmt.Sprintf("%s after %v: %v", start.Format(time.TimeOnly), time.Since(start), err))
+	}
+}
+
+func (s *stream) accepted(ctx context.Context, what string) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window.accept = append(s.window.accept, what)
+}
+
+// bearer is a client that holds nothing but a token; all of them share connections.
+func bearer(plaintext string) (client.Client, error) {
+	config := rest.CopyConfig(cl.Anonymous())
+	config.BearerToken = plaintext
+	return client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
+}
+
+func whoami(ctx context.Context, c client.Client) error {
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := c.Create(ctx, review); err != nil {
+		return err
+	}
+	if review.Status.UserInfo.Username != "alice" {
+		return fmt.Errorf("it authenticates as %q", review.Status.UserInfo.Username)
+	}
+	return nil
+}
+
+// pooled uses one connection for each token, again and again.
+func (s *stream) pooled() func(context.Context, *rand.Rand) {
+	clients := map[string]client.Client{}
+	return func(ctx context.Context, random *rand.Rand) {
+		plaintext := s.tokens[random.IntN(len(s.tokens))]
+		start := time.Now()
+		var err error
+		if clients[plaintext] == nil {
+			clients[plaintext], err = bearer(plaintext)
+		}
+		if err == nil {
+			err = whoami(ctx, clients[plaintext])
+		}
+		s.note(ctx, start, err)
+	}
+}
+
+// fresh uses a connection of its own for each request.
+func (s *stream) fresh(ctx context.Context, random *rand.Rand) {
+	config := cl.Anonymous()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(config.CAData)
+	hc := &http.Client{Transport: transport.NewBearerAuthRoundTripper(s.tokens[random.IntN(len(s.tokens))], &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
+	})}
+	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper(), HTTPClient: hc})
+	start := time.Now()
+	if err == nil {
+		err = whoami(ctx, c)
+	}
+	s.note(ctx, start, err)
+}
+
+// vendor asks as a vendor's API would, each time for another choice of audiences.
+func (s *stream) vendor(ctx context.Context, random *rand.Rand) {
+	chosen := slices.Clone(s.audiences)
+	random.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+	chosen = chosen[:1+random.IntN(len(chosen)-1)]
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{
+		Token: s.vendors[random.IntN(len(s.vendors))], Audiences: chosen,
+	}}
+	start := time.Now()
+	err := admin.Create(ctx, review)
+	if err == nil && (!review.Status.Authenticated || review.Status.User.Username != "alice" || len(review.Status.Audiences) != len(chosen)) {
+		err = fmt.Errorf("authenticated %v, error %q", review.Status.Authenticated, review.Status.Error)
+	}
+	s.note(ctx, start, err)
+}
+
+// revoked asks about a token that has been dead from the beginning.
+func (s *stream) revoked(ctx context.Context, random *rand.Rand) {
+	n := random.IntN(len(s.dead))
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: s.dead[n]}}
+	if err := admin.Create(ctx, review); err == nil && review.Status.Authenticated {
+		s.accepted(ctx, fmt.Sprintf("dead-%d", n))
+	}
+}
+
+// churn issues a token, uses it, deletes it, and uses it until kube-apiserver refuses it.
+func (s *stream) churn(ctx context.Context, random *rand.Rand) {
+	name := fmt.Sprintf("churn-%d", random.Uint64())
+	plaintext, err := issue(ctx, pat(s.namespace, name))
+	if err != nil {
+		s.note(ctx, time.Now(), err)
+		return
+	}
+	c, err := bearer(plaintext)
+	start := time.Now()
+	if err == nil {
+		err = poll(ctx, prompt, func() error { return whoami(ctx, c) })
+	}
+	if err == nil {
+		err = poll(ctx, patience, func() error { return client.IgnoreNotFound(alice.Delete(ctx, pat(s.namespace, name))) })
+	}
+	s.note(ctx, start, err)
+	if err != nil {
+		return
+	}
+	deleted, last := time.Now(), time.Now()
+	_ = poll(ctx, kasRemembers+prompt, func() error {
+		if err := whoami(ctx, c); err != nil {
+			return nil
+		}
+		last = time.Now()
+		return fmt.Errorf("it is accepted")
+	})
+	s.mu.Lock()
+	s.worst = max(s.worst, last.Sub(deleted))
+	s.mu.Unlock()
+	if last.Sub(deleted) > kasRemembers {
+		s.accepted(ctx, fmt.Sprintf("%s, %v after it was deleted", name, last.Sub(deleted)))
+	}
+}
+
+// during begins a window, does something, and reports what the stream has seen meanwhile and some time after.
+func (s *stream) during(t *testing.T, what string, times int, do func()) window {
+	t.Helper()
+	s.next()
+	do()
+	select { // what it leaves behind counts too
+	case <-time.After(time.Second):
+	case <-t.Context().Done():
+	}
+	w := s.next()
+	s.mu.Lock()
+	worst := s.worst
+	s.worst = 0
+	s.mu.Unlock()
+	report.Add(Row{Fault: what, Injected: times, Accepted: len(w.accept), Refused: len(w.refused), Staleness: worst})
+	t.Logf("%s: %s", what, &w)
+	for _, wrong := range append(w.refused[:min(len(w.refused), 5)], w.accept...) {
+		t.Errorf("%s: %s", what, wrong)
+	}
+	if w.asked == 0 {
+		t.Errorf("%s: nothing was asked", what)
+	}
+	return w
+}
