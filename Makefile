@@ -19,7 +19,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 tool = $$(hack/tools/bin.sh $(1))
 # The folder of etcd, kube-apiserver, kube-controller-manager and kubectl; filled first where needed.
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS
-generated := api config/crd/bases config/rbac docs/api.md
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md
 
 ##@ General
 

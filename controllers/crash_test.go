@@ -17,183 +17,148 @@ limitations under the License.
 package controllers
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-
-	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// allGone waits out the removal window and reports delivery Secrets that are not the current token's.
-func (w *world) orphans(pat *v1alpha1.PersonalAccessToken) []string {
-	w.t.Helper()
-	rec := w.record(pat.UID)
-	var orphans []string
-	for _, s := range w.deliveries() {
-		if rec == nil || rec.Current == nil || s.Name != "pat-"+rec.Current.ID {
-			orphans = append(orphans, s.Name)
-		}
-	}
-	return orphans
+// atEnd: a late request arrives when its world is at rest.
+const atEnd = -1
+
+// mode is what becomes of a write, and of the process that asked for it.
+type mode struct {
+	name string
+	// done: the write has its effect at once.
+	done bool
+	// dies: nothing that the process asks from then on has an effect. Otherwise it goes on, without an answer.
+	dies bool
+	// late: the write has its effect before so many further ones, or at the end.
+	late int
 }
 
-// The process is killed at each write of issuing: before the write, and after it with its answer lost. Whatever a new
-// process finds, one plaintext is valid in the end, and nothing else is left.
-func TestCase30_KilledAtEachWriteOfIssuing(t *testing.T) {
-	const steps = 4
-	for n := 1; n <= steps; n++ {
-		for _, lost := range []bool{false, true} {
-			t.Run(fmt.Sprintf("write %d, done %v", n, lost), func(t *testing.T) {
-				w := newWorld(t)
-				pat := w.create("my-pat")
-				w.writes.cutOff(n, lost)
-				if _, err := w.reconcile("my-pat"); err == nil {
-					t.Fatal("nothing was cut off")
-				}
-				if got := w.valid(pat); len(got) > 1 {
-					t.Fatalf("%d valid plaintexts while it is down", len(got))
-				}
-				before := w.valid(pat)
-
-				w.writes.cutOff(0, false)
-				w.restart()
-				w.settle("my-pat")
-				w.advance(lifecycle.RemovalWindow + time.Second)
-				w.settle("my-pat")
-
-				w.expect("my-pat", "True/Active", "True/Reconciled", "")
-				after := w.valid(pat)
-				if len(after) != 1 {
-					t.Fatalf("%d valid plaintexts; want one", len(after))
-				}
-				if len(before) == 1 && before[0] != after[0] {
-					t.Error("the token that was valid before was replaced")
-				}
-				if got := w.orphans(pat); len(got) != 0 {
-					t.Errorf("left behind: %q", got)
-				}
-				if rec := w.record(pat.UID); rec.Pending != nil || len(rec.Removals) != 0 {
-					t.Errorf("pending %v, removals %v", rec.Pending, rec.Removals)
-				}
-			})
-		}
-	}
+var modes = []mode{
+	{name: "stopped before it", dies: true},
+	{name: "stopped after it", dies: true, done: true},
+	{name: "answer lost", done: true},
+	{name: "request lost"},
+	{name: "late by a write", late: 1},
+	{name: "late, at the end", late: atEnd},
+	{name: "stopped, late by a write", dies: true, late: 1},
+	{name: "stopped, late by two writes", dies: true, late: 2},
+	{name: "stopped, late, at the end", dies: true, late: atEnd},
 }
 
-// The same at each write of ending a token: by its time, its delivery's time, and its resource's deletion.
-func TestCase30_KilledAtEachWriteOfEnding(t *testing.T) {
-	for name, tc := range map[string]struct {
-		writes int
-		end    func(*world)
-	}{
-		"expiry":   {5, func(w *world) { w.advance(91 * 24 * time.Hour) }}, // both ends at once: each is written down
-		"delivery": {5, func(w *world) { w.advance(2 * time.Hour) }},
-		"deletion": {2, func(w *world) { w.delete("my-pat") }},
-	} {
-		for n := 1; n <= tc.writes; n++ {
-			for _, lost := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s, write %d, done %v", name, n, lost), func(t *testing.T) {
-					w := newWorld(t)
-					pat := w.create("my-pat")
-					w.settle("my-pat")
-					tc.end(w)
-					w.writes.cutOff(n, lost)
-					if _, err := w.reconcile("my-pat"); w.writes.count() < n {
-						t.Fatalf("nothing was cut off (%v): %q", err, w.writes.log)
-					}
-					w.writes.cutOff(0, false)
-					w.restart()
-					w.settle("my-pat")
-					if got := w.deliveries(); len(got) != 0 {
-						t.Errorf("%d delivery Secrets are left", len(got))
-					}
-					rec := w.record(pat.UID)
-					switch name {
-					case "expiry":
-						if rec.EndOf(rec.Current.ID) == nil || rec.Current.Digest != "" {
-							t.Errorf("not written down as expired")
-						}
-						w.expect("my-pat", "False/Expired", "True/Reconciled", "")
-					case "delivery":
-						if rec.Current.Digest == "" || len(rec.Removals) != 0 {
-							t.Errorf("the token went with its delivery, or removals %v are left", rec.Removals)
-						}
-					case "deletion":
-						if rec != nil {
-							t.Errorf("%v is left", rec)
-						}
-					}
-				})
-			}
+// interrupt makes write n of an operator take the way that a mode says, and tells whether it has come to that.
+func (w *world) interrupt(o operator, n int, m mode) (fired *bool) {
+	fired = new(bool)
+	o.api.at = func(c call) error {
+		if !c.write || c.n != n {
+			return o.api.send(c)
 		}
+		*fired = true
+		if m.done {
+			_ = o.api.send(c)
+		}
+		if m.late != 0 {
+			w.held = &late{call: c, api: o.api, after: max(m.late, 0)}
+		}
+		o.api.mu.Lock()
+		defer o.api.mu.Unlock()
+		o.api.dead = m.dies
+		return errCutOff
 	}
+	return fired
 }
 
-// The update that makes a token current gets no answer, and arrives only after the operator has looked: the token is
-// not left honoured with its only copy deleted.
-func TestCase30_ALateUpdateFindsTheRecordMovedOn(t *testing.T) {
+// begin brings about what was before a scenario, and then what makes the operator act.
+func begin(t *testing.T, s *scenario, mutate mutation) *world {
+	t.Helper()
 	w := newWorld(t)
-	pat := w.create("my-pat")
-	var late *corev1.Secret
-	w.Client = interceptor.NewClient(cached, interceptor.Funcs{
-		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			if late == nil {
-				late = o.DeepCopyObject().(*corev1.Secret)
-				return errCutOff
-			}
-			return c.Update(ctx, o, opts...)
-		},
-	})
-	if _, err := w.reconcile("my-pat"); err == nil || late == nil {
-		t.Fatalf("reconcile: %v", err)
+	w.watched = true
+	w.forget()
+	s.before(w)
+	w.mutate = mutate.client
+	w.restart()
+	s.trigger(w)
+	w.forget()
+	return w
+}
+
+// play lets a scenario happen with write n taking the way that a mode says, 0 for none, and returns the number of
+// writes, and what must not have been.
+func play(t *testing.T, s *scenario, n int, m mode, mutate mutation) (writes int, broken []string) {
+	t.Helper()
+	w := begin(t, s, mutate)
+	first := w.operator
+	fired := w.interrupt(first, n, m)
+	w.comeToRest(first)
+	if !first.api.dead {
+		w.passWindow()
 	}
-	if err := admin.Update(w.ctx, late); !apierrors.IsConflict(err) {
-		t.Errorf("the late update: %v; want a conflict", err)
+	writes = first.api.count()
+	if n != 0 && !*fired {
+		w.violated("it did not come to write %d", n)
 	}
-	w.settle("my-pat")
-	w.expect("my-pat", "True/Active", "True/Reconciled", "")
-	if got := w.valid(pat); len(got) != 1 || len(w.orphans(pat)) != 0 {
-		t.Errorf("%d valid plaintexts, orphans %q", len(got), w.orphans(pat))
+	w.step("the cut")
+	if first.api.dead {
+		w.restart()
+		w.comeToRest(w.operator)
+	}
+	if w.held != nil {
+		w.deliverLate()
+		w.comeToRest(w.operator)
+	}
+	w.finish(m.late != 0, s.want)
+	return writes, w.broken
+}
+
+// comeToRest lets an operator come to rest, or die.
+func (w *world) comeToRest(o operator) {
+	if _, err := w.rest(o, thePAT, 1); err != nil && !o.api.dead {
+		w.violated("%v", err)
 	}
 }
 
-// Two leaders for a minute: one is paused at each of its writes while the other does all of its own.
-func TestCase34_TwoLeadersIssueOneToken(t *testing.T) {
-	for n := 1; n <= 4; n++ {
-		t.Run(fmt.Sprintf("paused before write %d", n), func(t *testing.T) {
-			w := newWorld(t)
-			pat := w.create("my-pat")
-			other := &Reconciler{
-				Client: cached, Live: admin, Recorder: w.events, Clock: w.clock, ClockCheck: w.ClockCheck, Random: w.Random,
-				RecordsNamespace: recordsNamespace, Config: w.Config,
+// passWindow lets so much time pass that what is on a removal list is deleted for the last time.
+func (w *world) passWindow() {
+	w.advance(lifecycle.RemovalWindow + time.Second)
+	w.comeToRest(w.operator)
+}
+
+// finish lets time pass and looks at what is left. Where a request came late, or there were two leaders, the garbage
+// collector may have something to do.
+func (w *world) finish(garbage bool, want outcome) {
+	w.passWindow()
+	if _, records, _ := w.look(); slices.ContainsFunc(records, func(r *record.Record) bool { return len(r.Removals) > 0 }) {
+		w.passWindow() // Put there when the first had passed.
+	}
+	w.atRest(want, garbage)
+}
+
+// The operator is stopped at each write of everything that it does: before the write, after it, with its answer lost,
+// and with the request arriving late. Whatever the next process finds, no two plaintexts are honoured at any moment, what
+// is over stays over, and what is left in the end is what would be without the fault.
+func TestCase30_StoppedAtEveryWrite(t *testing.T) {
+	for i := range scenarios {
+		s := &scenarios[i]
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			writes, broken := play(t, s, 0, mode{}, mutation{})
+			for _, what := range broken {
+				t.Errorf("uninterrupted: %s", what)
 			}
-			w.writes.hook = func(i int, _ string) {
-				if i == n {
-					second := world{t: t, ctx: w.ctx, namespace: w.namespace, clock: w.clock, events: w.events, writes: &writes{}, Reconciler: other}
-					second.settle("my-pat")
+			for n := 1; n <= writes; n++ {
+				for _, m := range modes {
+					_, broken := play(t, s, n, m, mutation{})
+					for _, what := range broken {
+						t.Errorf("write %d, %s: %s", n, m.name, what)
+					}
 				}
 			}
-			_, _ = w.reconcile("my-pat")
-			w.writes.hook = nil
-			w.settle("my-pat")
-			w.advance(lifecycle.RemovalWindow + time.Second)
-			w.settle("my-pat")
-			if got := w.valid(pat); len(got) != 1 {
-				t.Errorf("%d valid plaintexts; want one", len(got))
-			}
-			if got := w.orphans(pat); len(got) != 0 {
-				t.Errorf("left behind: %q", got)
-			}
+			t.Logf("%d writes, %d runs", writes, writes*len(modes)+1)
 		})
 	}
 }
@@ -202,10 +167,9 @@ func TestCase34_TwoLeadersIssueOneToken(t *testing.T) {
 func TestCase30_APausedLeadersLateSecretIsRemoved(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat")
-	w.writes.cutOff(2, false) // The record says pending; the Secret was never created.
+	w.api.cutOff(2, false) // The record says pending; the Secret was never created.
 	_, _ = w.reconcile("my-pat")
 	late := w.record(pat.UID).Pending.ID
-	w.writes.cutOff(0, false)
 	w.restart()
 	if after := w.settle("my-pat"); after <= 0 || after > time.Minute {
 		t.Errorf("comes back after %v; want soon, to delete again", after)
@@ -215,92 +179,8 @@ func TestCase30_APausedLeadersLateSecretIsRemoved(t *testing.T) {
 	}
 	w.advance(time.Minute)
 	w.settle("my-pat")
-	if got := w.orphans(pat); len(got) != 0 {
-		t.Errorf("the late Secret %q is still there", got)
+	if got := w.deliveries(); len(got) != 1 || len(w.valid(pat)) != 1 {
+		t.Errorf("%d delivery Secrets, %d of them valid; want one", len(got), len(w.valid(pat)))
 	}
 }
 
-// Nothing is issued without randomness, and nothing half-done is left of trying.
-func TestNoRandomnessNoToken(t *testing.T) {
-	w := newWorld(t)
-	pat := w.create("my-pat")
-	w.Random = failing{}
-	if _, err := w.reconcile("my-pat"); err == nil || !strings.Contains(err.Error(), "reading randomness") {
-		t.Errorf("reconcile: %v", err)
-	}
-	if w.record(pat.UID) != nil || len(w.deliveries()) != 0 {
-		t.Error("something was written")
-	}
-}
-
-// A namespace whose quota refuses the delivery Secret: status says so, attempts grow rarer although each of them wakes
-// the queue, nothing piles up, and once the quota allows it works.
-func TestDeliveryRefusedByTheNamespace(t *testing.T) {
-	w := newWorld(t)
-	refusing := true
-	w.Client = interceptor.NewClient(interceptor.NewClient(cached, w.writes.funcs()), interceptor.Funcs{
-		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			if refusing && o.GetNamespace() == w.namespace {
-				return apierrors.NewForbidden(corev1.Resource("secrets"), o.GetName(), errors.New("exceeded quota"))
-			}
-			return c.Create(ctx, o, opts...)
-		},
-	})
-	pat := w.create("my-pat")
-	var waits []time.Duration
-	for range 100 {
-		after, err := w.reconcile("my-pat")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if after > 0 && (len(waits) == 0 || after > waits[len(waits)-1]) {
-			waits = append(waits, after)
-		}
-		w.advance(100 * time.Millisecond)
-	}
-	if len(waits) < 3 || len(waits) > 5 {
-		t.Errorf("in ten seconds there were attempts that were followed by waits of %v; want 1 s, 2 s, 4 s and perhaps 8 s", waits)
-	}
-	w.expect("my-pat", "False/Issuing", "False/Issuing", "")
-	ready := meta.FindStatusCondition(w.get("my-pat").Status.Conditions, "Ready").Message
-	if want := "The delivery Secret could not be created (Forbidden); check this namespace's quota and admission policies. The operator tries again."; ready != want {
-		t.Errorf("says %q; want %q", ready, want)
-	}
-	if rec := w.record(pat.UID); rec.Pending != nil || len(rec.Removals) != 0 {
-		t.Errorf("pending %v, removals %v", rec.Pending, rec.Removals)
-	}
-	refusing = false
-	w.advance(time.Hour)
-	w.settle("my-pat")
-	w.expect("my-pat", "True/Active", "True/Reconciled", "")
-	if got := w.valid(pat); len(got) != 1 {
-		t.Errorf("%d valid plaintexts", len(got))
-	}
-}
-
-// A delivery Secret that may not be deleted holds nothing else up: not its token's end, not its successor's beginning.
-func TestADeletionRefusedHoldsNothingUp(t *testing.T) {
-	w := newWorld(t)
-	w.Client = interceptor.NewClient(interceptor.NewClient(cached, w.writes.funcs()), interceptor.Funcs{
-		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
-			if o.GetNamespace() == w.namespace {
-				return apierrors.NewForbidden(corev1.Resource("secrets"), o.GetName(), errors.New("no such right"))
-			}
-			return c.Delete(ctx, o, opts...)
-		},
-	})
-	first := w.create("my-pat")
-	w.settle("my-pat")
-	w.advance(91 * 24 * time.Hour)
-	if after := w.settle("my-pat"); after <= 0 {
-		t.Error("it does not come back to delete the Secret")
-	}
-	w.expect("my-pat", "False/Expired", "True/Reconciled", "")
-	w.delete("my-pat")
-	second := w.create("my-pat")
-	w.settle("my-pat")
-	w.expect("my-pat", "True/Active", "True/Reconciled", "")
-	if w.record(first.UID) != nil || len(w.valid(second)) != 1 {
-		t.Errorf("the first record %v, %d valid plaintexts", w.record(first.UID), len(w.valid(second)))
-	}
-}

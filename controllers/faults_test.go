@@ -24,7 +24,7 @@ import (
 	"strings"
 	"sync"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -58,83 +58,153 @@ func (r *recorder) text() string {
 	return strings.Join(r.all, "\n")
 }
 
-// writes counts the writes of a reconciler and, at one of them, cuts the process off: nothing that it does from there
-// on has an effect that it hears of.
-type writes struct {
-	mu  sync.Mutex
-	n   int
-	log []string
+// call is one request of a process to the API server. do may be called later, when the process has moved on.
+type call struct {
+	write bool
+	// n is the number of the request among the writes of its process, from 1.
+	n    int
+	what string
+	do   func() error
+	// secret is what a write of a Secret sends, as it stood; holds, what the API server has answered that it holds then.
+	secret *corev1.Secret
+	holds  func() client.Object
+}
+
+// process is one process of the operator as the API server knows it: the requests that it makes.
+type process struct {
+	mu sync.Mutex
+	// calls counts requests, writes those of them that are to change something.
+	calls, writes int
+	log           []string
 	// changes are the writes that had an effect: deleting again what is gone has none.
 	changes int
-	stop    int  // the write to be cut off at, from 1; 0 for none
-	lost    bool // the write itself happens, and its answer is lost
-	// hook, where set, runs before each write.
-	hook func(n int, what string)
+	// dead: whatever it still asks has no effect, and no answer.
+	dead bool
+	// at decides what becomes of a request.
+	at func(call) error
+	// sending is told of each write that is about to reach the API server, sent of each that has.
+	sending func()
+	sent    func(call, error)
 }
 
 var errCutOff = errors.New("cut off")
 
-func (f *writes) count() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.n
+func (p *process) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writes
 }
 
-func (f *writes) effects() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.changes
+func (p *process) effects() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changes
 }
 
-func (f *writes) do(what string, write func() error) error {
-	f.mu.Lock()
-	f.n++
-	n, stop, lost, hook := f.n, f.stop, f.lost, f.hook
-	f.log = append(f.log, what)
-	f.mu.Unlock()
-	if hook != nil {
-		hook(n, what)
-	}
-	if stop != 0 && (n > stop || (n == stop && !lost)) {
+// request is every request of the process on its way.
+func (p *process) request(c call) error {
+	p.mu.Lock()
+	if p.dead {
+		p.mu.Unlock()
 		return errCutOff
 	}
-	err := write()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !apierrors.IsNotFound(err) {
-		f.changes++
+	p.calls++
+	if c.write {
+		p.writes++
+		c.n = p.writes
+		p.log = append(p.log, c.what)
 	}
-	if n == stop {
-		return errCutOff
+	at := p.at
+	p.mu.Unlock()
+	if at != nil {
+		return at(c)
 	}
+	return p.send(c)
+}
+
+// send lets a request reach the API server.
+func (p *process) send(c call) error {
+	if !c.write {
+		return c.do()
+	}
+	p.sending()
+	err := c.do()
+	if err == nil {
+		p.mu.Lock()
+		p.changes++
+		p.mu.Unlock()
+	}
+	p.sent(c, err)
 	return err
 }
 
-// cutOff lets everything up to write n of what comes next happen, n itself only with lost.
-func (f *writes) cutOff(n int, lost bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.n, f.stop, f.lost, f.log = 0, n, lost, nil
+// cutOff kills the process at write n of what comes next; with done, that write still has its effect.
+func (p *process) cutOff(n int, done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes, p.log = 0, nil
+	p.at = func(c call) error {
+		if !c.write || c.n != n {
+			return p.send(c)
+		}
+		if done {
+			_ = p.send(c)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.dead = true
+		return errCutOff
+	}
 }
 
-func (f *writes) funcs() interceptor.Funcs {
-	return interceptor.Funcs{
+// client is a client whose requests go by way of the process.
+func (p *process) client(to client.WithWatch) client.WithWatch {
+	read := func(what string, do func() error) error { return p.request(call{what: what, do: do}) }
+	write := func(what string, o client.Object, do func(client.Object) error) error {
+		c := call{write: true, what: fmt.Sprintf("%s %s", what, o.GetName())}
+		// The code goes on with its object, and a late request carries what was asked.
+		late, asked := o.DeepCopyObject().(client.Object), false
+		c.secret, _ = late.(*corev1.Secret)
+		sent := o
+		c.do = func() error {
+			if asked {
+				sent = late
+			}
+			return do(sent)
+		}
+		c.holds = func() client.Object {
+			if what == "delete" {
+				return nil
+			}
+			return sent.DeepCopyObject().(client.Object)
+		}
+		err := p.request(c)
+		asked = true
+		return err
+	}
+	return interceptor.NewClient(to, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			return read(fmt.Sprintf("get %T %s", o, key.Name), func() error { return c.Get(ctx, key, o, opts...) })
+		},
+		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, opts ...client.ListOption) error {
+			return read(fmt.Sprintf("list %T", l), func() error { return c.List(ctx, l, opts...) })
+		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			return f.do(fmt.Sprintf("create %s", o.GetName()), func() error { return c.Create(ctx, o, opts...) })
+			return write("create", o, func(o client.Object) error { return c.Create(ctx, o, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			return f.do(fmt.Sprintf("update %s", o.GetName()), func() error { return c.Update(ctx, o, opts...) })
+			return write("update", o, func(o client.Object) error { return c.Update(ctx, o, opts...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
-			return f.do(fmt.Sprintf("delete %s", o.GetName()), func() error { return c.Delete(ctx, o, opts...) })
+			return write("delete", o, func(o client.Object) error { return c.Delete(ctx, o, opts...) })
 		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-			return f.do("patch status", func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			return write("patch "+sub+" of", o, func(o client.Object) error { return c.SubResource(sub).Patch(ctx, o, patch, opts...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
-			return f.do("apply status", func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
+			return p.request(call{write: true, what: "apply " + sub, do: func() error { return c.SubResource(sub).Apply(ctx, o, opts...) }})
 		},
-	}
+	})
 }
 
 // failing is a source of randomness that is not there.

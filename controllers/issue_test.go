@@ -93,10 +93,10 @@ func TestIssueBySecret(t *testing.T) {
 	if got := w.events.reasons(); !slices.Equal(got, []string{"Issued", "Delivered"}) {
 		t.Errorf("events %q", got)
 	}
-	if n := w.writes.count(); n > 4 {
-		t.Errorf("%d API writes for a token; want at most 4: %q", n, w.writes.log)
+	if n := w.api.count(); n > 4 {
+		t.Errorf("%d API writes for a token; want at most 4: %q", n, w.api.log)
 	}
-	t.Logf("API writes for a token delivered in a Secret: %d", w.writes.count())
+	t.Logf("API writes for a token delivered in a Secret: %d", w.api.count())
 }
 
 func TestCase20_NoMetadataOfTheResourceIsCopied(t *testing.T) {
@@ -169,10 +169,10 @@ func TestHoldersOwnToken(t *testing.T) {
 	pat := w.create("mine", holder)
 	w.settle("mine")
 	w.expect("mine", "True/Active", "True/Reconciled", "")
-	if n := w.writes.count(); n > 2 {
-		t.Errorf("%d API writes; want at most 2: %q", n, w.writes.log)
+	if n := w.api.count(); n > 2 {
+		t.Errorf("%d API writes; want at most 2: %q", n, w.api.log)
 	}
-	t.Logf("API writes for a token of the holder's own: %d", w.writes.count())
+	t.Logf("API writes for a token of the holder's own: %d", w.api.count())
 	if rec := w.record(pat.UID); rec.Current.ID != id || rec.Current.Source != record.SourceHolder || len(w.deliveries()) != 0 {
 		t.Errorf("record %v, %d delivery Secrets", rec.Current, len(w.deliveries()))
 	}

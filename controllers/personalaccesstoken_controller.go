@@ -163,12 +163,13 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 		}
 		if d.Action == lifecycle.Issue {
 			if wait := r.attempts.wait(pat.UID, in.Now); wait > 0 {
-				return wait, nil
+				return r.untilNextAttempt(ctx, current, in.ClockProven, wait)
 			}
 			current, err = r.issue(ctx, in, current)
 			if refused := (*refusal)(nil); errors.As(err, &refused) {
-				wait := r.attempts.failed(pat.UID, in.Now)
-				return wait, errors.Join(refused.cause, r.mirror(ctx, pat, refused.current, refused.state))
+				mirrored := r.mirror(ctx, pat, refused.current, refused.state)
+				after, err := r.untilNextAttempt(ctx, refused.current, in.ClockProven, r.attempts.failed(pat.UID, in.Now))
+				return after, errors.Join(refused.cause, mirrored, err)
 			}
 			r.attempts.succeeded(pat.UID)
 		} else {

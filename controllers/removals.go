@@ -76,6 +76,13 @@ func (r *Reconciler) removeAgain(ctx context.Context, current *stored, clockProv
 	return after, err
 }
 
+// untilNextAttempt goes through the removal list while a token waits to be issued: what is on it may be what fills the
+// namespace's quota.
+func (r *Reconciler) untilNextAttempt(ctx context.Context, current *stored, clockProven bool, wait time.Duration) (time.Duration, error) {
+	after, err := r.removeAgain(ctx, current, clockProven)
+	return lifecycle.Sooner(wait, after), err
+}
+
 // removeDeliveries deletes every delivery Secret that a record knows of, whose resource is gone. One that the API server
 // does not let us delete is left to the garbage collector, which its owner's end brings.
 func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) error {

@@ -21,6 +21,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,14 +30,18 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	testingclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -45,9 +50,13 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-const recordsNamespace = "pat-operator-records"
+const (
+	recordsNamespace = "pat-operator-records"
+	operatorsAccount = "system:serviceaccount:pat-operator-system:pat-operator"
+)
 
-// admin is a client of the real API server; cached is one whose reads come from a cache that has the indexes.
+// admin is a client of the real API server; cached is the operator's, whose reads come from a cache that has the indexes
+// and whose writes are held to the policy on delivery Secrets.
 var admin, cached client.WithWatch
 
 func TestMain(m *testing.M) {
@@ -68,6 +77,10 @@ func run(m *testing.M) (int, error) {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	// What it starts has small heaps that it would collect all the time.
+	if err := os.Setenv("GOGC", "800"); err != nil {
+		return 0, err
+	}
 	config, err := env.Start()
 	if err != nil {
 		return 0, err
@@ -82,6 +95,15 @@ func run(m *testing.M) (int, error) {
 	}
 	config.QPS = -1
 	if admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		return 0, err
+	}
+	account := rest.CopyConfig(config)
+	account.Impersonate = rest.ImpersonationConfig{UserName: operatorsAccount, Groups: []string{"system:masters"}}
+	writer, err := client.NewWithWatch(account, client.Options{Scheme: scheme})
+	if err != nil {
+		return 0, err
+	}
+	if err := holdToPolicy(ctx, writer); err != nil {
 		return 0, err
 	}
 	if err := admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: recordsNamespace}}); err != nil {
@@ -101,10 +123,34 @@ func run(m *testing.M) (int, error) {
 	if !mgr.GetCache().WaitForCacheSync(ctx) {
 		return 0, errors.New("the cache did not sync")
 	}
-	cached = readFrom{admin, mgr.GetCache()}
+	cached = readFrom{writer, mgr.GetCache()}
 	code := m.Run()
 	stop()
 	return code, <-stopped
+}
+
+// holdToPolicy installs the policy on delivery Secrets and waits until the operator's account is held to it.
+func holdToPolicy(ctx context.Context, account client.Client) error {
+	manifest, err := os.Open(filepath.Join("..", "config", "policy", "delivery.yaml"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = manifest.Close() }()
+	for decoder := yaml.NewYAMLOrJSONDecoder(manifest, 4096); ; {
+		o := &unstructured.Unstructured{}
+		if err := decoder.Decode(o); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return err
+		}
+		if err := admin.Create(ctx, o); err != nil {
+			return err
+		}
+	}
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "not-a-token"}}
+		return apierrors.IsForbidden(account.Create(ctx, other, client.DryRunAll)), nil
+	})
 }
 
 // readFrom is a client whose reads come from elsewhere, as a manager's does.
@@ -129,8 +175,16 @@ type world struct {
 	namespace string
 	clock     *testingclock.FakePassiveClock
 	events    *recorder
-	writes    *writes
+	// mutate, where set, makes the operator's code other than it is: what it asks of a client is not what the client sends.
+	mutate func(client.WithWatch) client.WithWatch
+	operator
+	ledger
+}
+
+// operator is a reconciler and the process that it is.
+type operator struct {
 	*Reconciler
+	api *process
 }
 
 func newWorld(t *testing.T) *world {
@@ -142,24 +196,32 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, ctx: t.Context(), namespace: ns.Name,
 		clock:  testingclock.NewFakePassiveClock(time.Now()),
-		events: &recorder{}, writes: &writes{},
+		events: &recorder{},
 	}
 	w.restart()
 	return w
 }
 
 // restart is another process with the same clock: all that it knows is in the cluster.
-func (w *world) restart() {
-	w.Reconciler = &Reconciler{
-		Client:           interceptor.NewClient(cached, w.writes.funcs()),
-		Live:             admin,
+func (w *world) restart() { w.operator = w.start() }
+
+// start makes a process of the operator.
+func (w *world) start() operator {
+	api := &process{sending: w.sending, sent: w.sent}
+	to, live := api.client(cached), api.client(admin)
+	if w.mutate != nil {
+		to = w.mutate(to)
+	}
+	return operator{api: api, Reconciler: &Reconciler{
+		Client:           to,
+		Live:             live,
 		Recorder:         w.events,
 		Clock:            w.clock,
 		ClockCheck:       func() error { return nil },
 		Random:           rand.Reader,
 		RecordsNamespace: recordsNamespace,
 		Config:           lifecycle.Config{MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, MaxTombstones: 5000},
-	}
+	}}
 }
 
 func (w *world) advance(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
@@ -177,6 +239,7 @@ func (w *world) create(name string, with ...func(*v1alpha1.PersonalAccessToken))
 	if err := admin.Create(w.ctx, pat); err != nil {
 		w.t.Fatal(err)
 	}
+	w.uids = append(w.uids, pat.UID)
 	return pat
 }
 
@@ -218,22 +281,34 @@ func (w *world) reconcile(name string) (time.Duration, error) {
 	return result.RequeueAfter, err
 }
 
-// settle reconciles until two in a row write nothing and return no error, as the queue would.
+// settle reconciles until the operator is at rest and the cache shows it, and returns when to come back.
 func (w *world) settle(name string) time.Duration {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for quiet := 0; ; {
-		before := w.writes.effects()
-		after, err := w.reconcile(name)
-		if err != nil || w.writes.effects() != before {
-			quiet = 0
-		} else if quiet++; quiet == 2 && w.cacheIsCurrent() {
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		after, err := w.rest(w.operator, name, 2)
+		if err == nil && w.cacheIsCurrent() {
 			return after
 		}
-		if time.Now().After(deadline) {
+		if err != nil || time.Now().After(deadline) {
 			w.t.Fatalf("%s does not come to rest: %v", name, err)
 		}
 	}
+}
+
+// rest lets an operator reconcile, as its queue would, until so many times in a row write nothing and return no error.
+func (w *world) rest(o operator, name string, enough int) (after time.Duration, err error) {
+	quiet := 0
+	for range 40 {
+		before := o.api.effects()
+		var result ctrl.Result
+		result, err = o.Reconcile(w.ctx, ctrl.Request{NamespacedName: w.key(name)})
+		if err != nil || o.api.effects() != before {
+			quiet = 0
+		} else if quiet++; quiet == enough {
+			return result.RequeueAfter, nil
+		}
+	}
+	return 0, fmt.Errorf("no rest after 40 reconciles: %w", err)
 }
 
 // cacheIsCurrent tells whether the cache shows the records of this namespace as the API server has them.
@@ -284,7 +359,12 @@ func (w *world) deliveries() []corev1.Secret {
 
 // condition returns "<status>/<reason>" of a condition, "" where there is none.
 func (w *world) condition(name, conditionType string) string {
-	for _, c := range w.get(name).Status.Conditions {
+	w.t.Helper()
+	return conditionOf(w.get(name), conditionType)
+}
+
+func conditionOf(pat *v1alpha1.PersonalAccessToken, conditionType string) string {
+	for _, c := range pat.Status.Conditions {
 		if c.Type == conditionType {
 			return string(c.Status) + "/" + c.Reason
 		}

@@ -121,7 +121,7 @@ type demo struct {
 }
 
 func runDemo(ctx context.Context, opts options, out io.Writer) error {
-	return withCluster(ctx, opts, out, func(c *cluster.Cluster, _ *cluster.Operator) error {
+	return withCluster(ctx, opts, out, func(c *cluster.Cluster, _ managers) error {
 		d, err := newDemo(ctx, c, out)
 		if err != nil {
 			return err

@@ -30,7 +30,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// restartAfter is how long a dead operator stays down: long enough to see what a cluster without one does, once
+// restartAfter is how long a dead manager stays down: long enough to see what a cluster without one does, once
 // kube-apiserver's caches (10 s) are empty.
 const restartAfter = 15 * time.Second
 
@@ -58,40 +58,48 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 	files.remove() // of a run that was killed
 	defer files.remove()
 
-	return withCluster(ctx, opts, out, func(c *cluster.Cluster, operator *cluster.Operator) error {
-		if err := files.write(c, operator); err != nil {
+	return withCluster(ctx, opts, out, func(c *cluster.Cluster, m managers) error {
+		if err := files.write(c, m); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n\n"+
-			"The operator's log: %s\nCtrl-C stops everything.\n\n", quote(files.path("env")), operator.LogFile)
-		return files.keepRunning(ctx, c, operator, opts, out)
+			"Logs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
+			quote(files.path("env")), m.operator.LogFile, m.verifier.LogFile)
+		return files.keepRunning(ctx, c, m, opts, out)
 	})
 }
 
-// keepRunning starts an operator that has died again, as its Deployment would, until ctx is done.
-func (f devFiles) keepRunning(
-	ctx context.Context, c *cluster.Cluster, operator *cluster.Operator, opts options, out io.Writer,
-) error {
+// keepRunning starts a manager that has died again, as its Deployment would, until ctx is done.
+func (f devFiles) keepRunning(ctx context.Context, c *cluster.Cluster, m managers, opts options, out io.Writer) error {
+	start := map[**cluster.Manager]func() (*cluster.Manager, error){
+		&m.operator: func() (*cluster.Manager, error) { return c.StartOperator(ctx, opts.operatorArgs...) },
+		&m.verifier: func() (*cluster.Manager, error) { return c.StartVerifier(ctx) },
+	}
 	for {
+		var dead **cluster.Manager
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-operator.Exited():
+		case <-m.operator.Exited():
+			dead = &m.operator
+		case <-m.verifier.Exited():
+			dead = &m.verifier
 		}
-		fmt.Fprintf(out, "The operator (PID %d) has ended; the next one starts in %v.\n", operator.PID, restartAfter)
+		fmt.Fprintf(out, "The %s (PID %d) has ended; the next one starts in %v.\n", (*dead).Command, (*dead).PID, restartAfter)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(restartAfter):
 		}
-		var err error
-		if operator, err = c.StartOperator(ctx, opts.operatorArgs...); err != nil {
+		next, err := start[dead]()
+		if err != nil {
 			return err
 		}
-		if err := f.write(c, operator); err != nil {
+		*dead = next
+		if err := f.write(c, m); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "The operator runs again (PID %d); its log: %s\n", operator.PID, operator.LogFile)
+		fmt.Fprintf(out, "The %s runs again (PID %d); its log: %s\n", next.Command, next.PID, next.LogFile)
 	}
 }
 
@@ -120,7 +128,7 @@ func (f devFiles) remove() {
 }
 
 // write leaves env for the end, so that whoever sees it can use it.
-func (f devFiles) write(c *cluster.Cluster, operator *cluster.Operator) error {
+func (f devFiles) write(c *cluster.Cluster, m managers) error {
 	for name, source := range map[string]string{"kubeconfig": c.AdminKubeconfig, "ca.crt": c.AuthnCAFile} {
 		data, err := os.ReadFile(source)
 		if err != nil {
@@ -142,8 +150,8 @@ func (f devFiles) write(c *cluster.Cluster, operator *cluster.Operator) error {
 		{"PAT_RECORDS_NAMESPACE", cluster.RecordsNamespace},
 		{"PAT_TOKENREVIEW_URL", c.TokenReviewURL()},
 		{"PAT_CA", f.path("ca.crt")},
-		{"PAT_VERIFIER_PID", fmt.Sprint(operator.PID)},
-		{"PAT_OPERATOR_PID", fmt.Sprint(operator.PID)},
+		{"PAT_VERIFIER_PID", fmt.Sprint(m.verifier.PID)},
+		{"PAT_OPERATOR_PID", fmt.Sprint(m.operator.PID)},
 		{"PAT_APISERVER_PID", fmt.Sprint(c.APIServerPID())},
 	} {
 		fmt.Fprintf(&env, "%s=%s\n", variable[0], quote(variable[1]))

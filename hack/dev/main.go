@@ -32,8 +32,8 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-const usage = `usage: dev demo [--manager FILE] [--config DIR] [-- FLAGS OF manager run]
-       dev dev [--manager FILE] [--config DIR] [--dir DIR] [-- FLAGS OF manager run]`
+const usage = `usage: dev demo [--manager FILE] [--config DIR] [-- FLAGS OF manager operator]
+       dev dev [--manager FILE] [--config DIR] [--dir DIR] [-- FLAGS OF manager operator]`
 
 func main() {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
@@ -96,11 +96,11 @@ type options struct {
 	operatorArgs         []string
 }
 
-// withCluster calls use with a running cluster and operator, and takes both down again.
-func withCluster(
-	ctx context.Context, opts options, out io.Writer,
-	use func(*cluster.Cluster, *cluster.Operator) error,
-) (err error) {
+// managers are the two processes, as the Deployments of config/default run them.
+type managers struct{ operator, verifier *cluster.Manager }
+
+// withCluster calls use with a running cluster and its managers, and takes all down again.
+func withCluster(ctx context.Context, opts options, out io.Writer, use func(*cluster.Cluster, managers) error) (err error) {
 	began := time.Now()
 	say := func(format string, args ...any) {
 		fmt.Fprintf(out, "%5.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
@@ -125,10 +125,13 @@ func withCluster(
 		say("stopping everything")
 		err = errors.Join(err, c.Stop())
 	}()
-	operator, err := c.StartOperator(ctx, opts.operatorArgs...)
-	if err != nil {
+	var m managers
+	if m.operator, err = c.StartOperator(ctx, opts.operatorArgs...); err != nil {
+		return err
+	}
+	if m.verifier, err = c.StartVerifier(ctx); err != nil {
 		return err
 	}
 	say("ready")
-	return use(c, operator)
+	return use(c, m)
 }

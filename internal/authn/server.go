@@ -37,33 +37,55 @@ const (
 	writeTimeout      = 15 * time.Second
 	idleTimeout       = 90 * time.Second
 	maxHeaderBytes    = 64 << 10
-	maxStreams        = 250
+
+	// maxStreams is of a connection, the least that RFC 9113 recommends: reviews are short, so kube-apiserver has few at
+	// once, and opens another connection if need be.
+	maxStreams = 100
+	// maxUnread is what a connection may send ahead of the handlers that read it: of a stream a whole review, of all its
+	// streams together a few. net/http's own is 1 MiB each.
+	maxUnread, maxUnreadOfConn = maxReviewBytes, 2 * maxReviewBytes
+	// socketBuffer is what the kernel keeps of a connection in each direction.
+	socketBuffer = 64 << 10
+	// stuckTimeout ends an HTTP/2 connection that takes no byte. HTTP/1.1 has writeTimeout for it.
+	stuckTimeout = 10 * time.Second
+
+	// maxConnections and maxRequests, at once, are shared by those who connect; see shares. They are what fits into
+	// the memory of a pod, and far beyond what kube-apiservers and proxies open.
+	maxConnections = 8192
+	maxRequests    = 8192
+
 	// shutdownTimeout lets the slowest request that the timeouts above allow finish.
 	shutdownTimeout = writeTimeout + readHeaderTimeout
 )
 
-// NewServer returns a server whose limits no client can outlast. Limits of the body are the handler's matter.
+// NewServer returns a server whose limits no client can outlast, for Serve. Limits of the body are the handler's matter.
 func NewServer(handler http.Handler, tlsConfig *tls.Config, log logr.Logger) *http.Server {
 	tlsConfig = tlsConfig.Clone()
 	if tlsConfig != nil && tlsConfig.MinVersion < tls.VersionTLS13 {
 		tlsConfig.MinVersion = tls.VersionTLS13
 	}
 	return &http.Server{
-		Handler:           handler,
+		Handler:           limitRequests(handler, newShares(maxRequests)),
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		ErrorLog:          errorLog(log),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerStream:     maxUnread,
+			MaxReceiveBufferPerConnection: maxUnreadOfConn,
+			WriteByteTimeout:              stuckTimeout,
+		},
+		ErrorLog: errorLog(log),
 	}
 }
 
 // Serve serves TLS on a listener until ctx ends. It then begins the drain, if there is one, answers for another grace,
 // so that callers find another replica, and shuts down without cutting off a request.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener, drain *Drain, grace time.Duration) error {
+	listener = &fairListener{Listener: listener, shares: newShares(maxConnections)}
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	select {

@@ -18,6 +18,7 @@ package verifier
 
 import (
 	"time"
+	"unique"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -73,7 +74,7 @@ type tokenFacts struct {
 	issuedAt, expiresAt time.Time
 }
 
-// resourceFacts are what verification needs of a PersonalAccessToken. They share spec with the object.
+// resourceFacts are what verification needs of a PersonalAccessToken. spec lacks what join does not read.
 type resourceFacts struct {
 	key      types.NamespacedName
 	uid      types.UID
@@ -81,8 +82,12 @@ type resourceFacts struct {
 	spec     *v1alpha1.PersonalAccessTokenSpec
 }
 
+// factsOfRecord keeps nothing of the record alive but what it returns.
 func factsOfRecord(r *record.Record) *recordFacts {
-	f := &recordFacts{resource: r.Resource, user: &r.User, audiences: r.Audiences}
+	user := r.User
+	internUser(&user)
+	f := &recordFacts{resource: r.Resource, user: &user, audiences: r.Audiences}
+	f.resource.Namespace = intern(r.Resource.Namespace)
 	account, isAccount := identity.ServiceAccount(r.User.Username)
 	f.account = account
 	switch {
@@ -108,6 +113,29 @@ func factsOfRecord(r *record.Record) *recordFacts {
 		f.pending = r.Pending.ID
 	}
 	return f
+}
+
+// factsOfResource keeps nothing of the object alive but what it returns.
+func factsOfResource(pat *v1alpha1.PersonalAccessToken) *resourceFacts {
+	spec := pat.Spec
+	spec.DisplayName, spec.Rotation, spec.Delivery = "", nil, nil
+	return &resourceFacts{
+		key:      types.NamespacedName{Namespace: intern(pat.Namespace), Name: pat.Name},
+		uid:      pat.UID,
+		deleting: pat.DeletionTimestamp != nil,
+		spec:     &spec,
+	}
+}
+
+// intern keeps equal strings once: thousands of tokens have the same users, groups and namespaces.
+func intern(s string) string { return unique.Make(s).Value() }
+
+// internUser replaces the strings of a user that is nobody else's.
+func internUser(u *v1alpha1.UserInfo) {
+	u.Username, u.UID = intern(u.Username), intern(u.UID)
+	for i := range u.Groups {
+		u.Groups[i] = intern(u.Groups[i])
+	}
 }
 
 // knows tells whether an id is, or ever was, a token of the record.

@@ -100,7 +100,7 @@ func (f *feed) reflect(ctx context.Context) {
 			}
 		}
 	}()
-	logger := klog.Logger(f.log)
+	logger := f.log
 	r := toolscache.NewReflectorWithOptions(f, nil, store{f}, toolscache.ReflectorOptions{
 		Logger: &logger, Name: f.name, TypeDescription: f.name, Backoff: ptr.To(retry),
 	})

@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
@@ -162,7 +163,7 @@ func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 	}
 	x.resources[key] = name
 	e := x.entry(name)
-	e.resource = &resourceFacts{key: key, uid: pat.UID, deleting: pat.DeletionTimestamp != nil, spec: &pat.Spec}
+	e.resource = factsOfResource(pat)
 	x.rejoin(name, e)
 }
 
@@ -308,6 +309,9 @@ func (x *Index) rejoinOwned(account types.NamespacedName) {
 
 // rejoin publishes what an entry now claims, and forgets an entry of which nothing is left.
 func (x *Index) rejoin(name string, e *entry) {
+	if e.record != nil && e.resource != nil && identity.Equal(e.record.user, e.resource.spec.User) {
+		e.resource.spec.User = e.record.user // kept once
+	}
 	next := join(e.record, e.resource, x.accounts)
 	for _, old := range e.published {
 		if claimOf(next, old.id) == nil {

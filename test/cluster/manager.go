@@ -41,9 +41,11 @@ const (
 	operatorAccount = "pat-operator"
 	verifierAccount = "pat-operator-verifier"
 	readyTimeout    = 60 * time.Second
-	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take.
+	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take, and probeFailures how
+	// often in a row there may be none, as with kubelet: on a busy machine one says nothing.
 	probeInterval   = 200 * time.Millisecond
 	probeTimeout    = time.Second
+	probeFailures   = 3
 	operatorTokenIn = int64(24 * 60 * 60) // seconds
 )
 
@@ -160,8 +162,17 @@ func (c *Cluster) WriteAuthnKubeconfig(ctx context.Context, out string, args ...
 func (c *Cluster) follow(m *Manager) {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
+	silent := 0
 	for {
-		m.inService.Store(!m.leaving.Load() && m.Ready(context.Background()) == nil)
+		err := m.Ready(context.Background())
+		if errors.Is(err, context.DeadlineExceeded) {
+			silent++
+		} else {
+			silent = 0
+		}
+		if silent == 0 || silent == probeFailures {
+			m.inService.Store(!m.leaving.Load() && err == nil)
+		}
 		select {
 		case <-tick.C:
 		case <-m.process.exited:

@@ -182,21 +182,23 @@ func TestCase25_Canary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := &corev1.Secret{}
-	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: "pat-operator-ca"}, ca); err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(ca.Data["tls.key"])
-	if block == nil {
-		t.Fatal("the CA has no key")
-	}
 	// A holder's digest stands in the manifest, so the audit log may have it: the operator's own outputs may not.
 	secrets := map[string]string{
 		"plaintext":              plaintext[len(token.Prefix)+token.IDLength:],
 		"plaintext in base64":    base64.StdEncoding.EncodeToString([]byte(plaintext))[36:],
 		"the holder's plaintext": mine[len(token.Prefix)+token.IDLength:],
 		"the digest":             recordDigest(t, string(get(t, ns, "my-pat").UID)),
-		"the CA's key":           base64.StdEncoding.EncodeToString(block.Bytes)[48:],
+	}
+	for _, name := range []string{"pat-operator-ca", "pat-operator-verifier-ca"} {
+		ca := &corev1.Secret{}
+		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: name}, ca); err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(ca.Data["tls.key"])
+		if block == nil {
+			t.Fatalf("%s has no key", name)
+		}
+		secrets["the key of "+name] = base64.StdEncoding.EncodeToString(block.Bytes)[48:]
 	}
 
 	// What goes wrong is told too.
@@ -206,6 +208,7 @@ func TestCase25_Canary(t *testing.T) {
 	refused(t, plaintext)
 	kubectl(t, alice.kubeconfig, "", "-n", ns, "delete", "pat", "--all")
 	restartOperator(t)
+	restartVerifier(t)
 
 	var events eventsv1.EventList
 	if err := admin.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
@@ -215,7 +218,10 @@ func TestCase25_Canary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs := operatorLogs(t)
+	logs, err := managerLogs(cl)
+	if err != nil {
+		t.Fatal(err)
+	}
 	audit, err := os.ReadFile(cl.AuditLog)
 	if err != nil {
 		t.Fatal(err)
@@ -256,24 +262,6 @@ func leaks(text, secret string) bool {
 		}
 	}
 	return false
-}
-
-// operatorLogs is what every operator of this run has printed.
-func operatorLogs(t *testing.T) string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(cl.Dir, "operator-*.log"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no logs: %v", err)
-	}
-	var all strings.Builder
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Write(text)
-	}
-	return all.String()
 }
 
 func recordDigest(t *testing.T, uid string) string {

@@ -29,7 +29,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// Killed and started again, the process knows what it knew: tokens live, those revoked meanwhile do not.
+// Killed and started again, both processes know what they knew: tokens live, those revoked meanwhile do not.
 func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
 	ns := team(t)
 	kept := issued(t, alice, pat(ns, "kept"))
@@ -41,12 +41,14 @@ func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
 		accepted(t, plaintext)
 	}
 	operator.Kill()
+	verifier.Kill()
 	for _, name := range []string{"gone", "mine"} {
 		if err := alice.Delete(t.Context(), pat(ns, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	startOperator(t)
+	startVerifier(t)
 	accepted(t, kept)
 	refused(t, gone)
 	refused(t, mine)

@@ -24,29 +24,40 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// face is a client of the verifier itself, as kube-apiserver is one.
+// face is a client of the verifier and of the admission webhooks themselves, as kube-apiserver is one.
 func face(t *testing.T) *http.Client {
 	t.Helper()
-	pem, err := os.ReadFile(cl.AuthnCAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		t.Fatal("no certificate in " + cl.AuthnCAFile)
+	for _, pem := range [][]byte{caBundle(t, "pat-operator-ca"), caBundle(t, "pat-operator-verifier-ca")} {
+		if !pool.AppendCertsFromPEM(pem) {
+			t.Fatal("no certificate in a bundle")
+		}
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+// caBundle is what clients of a manager have to trust.
+func caBundle(t *testing.T, secretName string) []byte {
+	t.Helper()
+	secret := &corev1.Secret{}
+	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: secretName}, secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret.Data["ca.crt"]
 }
 
 func postReview(t *testing.T, plaintext string, audiences ...string) *authenticationv1.TokenReview {

@@ -39,7 +39,7 @@ const usersPolicy = "ValidatingAdmissionPolicy 'pat-operator-users'"
 
 // The controller manager checks the policies' expressions against the schema as it is.
 func TestPoliciesHaveNoTypeCheckingWarning(t *testing.T) {
-	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery"} {
+	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities"} {
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		eventually(t, patience, func() bool {
 			if err := admin.Get(t.Context(), types.NamespacedName{Name: name}, policy); err != nil {

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,13 +57,14 @@ const (
 )
 
 var (
-	cl       *cluster.Cluster
-	operator *cluster.Operator
-	scheme   = runtime.NewScheme()
-	admin    client.WithWatch
+	cl                 *cluster.Cluster
+	binary             string // the manager
+	operator, verifier *cluster.Manager
+	scheme             = runtime.NewScheme()
+	admin              client.WithWatch
 	// alice and bob may do anything with PersonalAccessTokens in every team namespace, and read its Secrets and pods.
 	alice, bob user
-	// verbose is the operator's log at its most verbose; everything that it may ever say.
+	// verbose is a manager's log at its most verbose; everything that it may ever say.
 	verbose = []string{"--zap-log-level=7", "--zap-devel"}
 )
 
@@ -96,8 +98,7 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary, err := cluster.BuildManager(ctx, dir, raceEnabled)
-	if err != nil {
+	if binary, err = cluster.BuildManager(ctx, dir, raceEnabled); err != nil {
 		return err
 	}
 	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary, Audit: true}); err != nil {
@@ -105,6 +106,9 @@ func run(m *testing.M, code *int) (err error) {
 	}
 	defer func() { err = errors.Join(err, cl.Stop()) }()
 	if operator, err = cl.StartOperator(ctx, verbose...); err != nil {
+		return err
+	}
+	if verifier, err = cl.StartVerifier(ctx, verbose...); err != nil {
 		return err
 	}
 	if admin, err = client.NewWithWatch(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
@@ -116,10 +120,30 @@ func run(m *testing.M, code *int) (err error) {
 		}
 	}
 	*code = m.Run()
-	if log := operator.Log(); strings.Contains(log, "DATA RACE") {
-		return fmt.Errorf("the operator raced:\n%s", log[strings.Index(log, "WARNING: DATA RACE"):])
+	logs, err := managerLogs(cl)
+	if _, race, found := strings.Cut(logs, "WARNING: DATA RACE"); found {
+		return fmt.Errorf("a manager raced:\n%s", race)
 	}
-	return nil
+	return err
+}
+
+// managerLogs is what every manager of a cluster has printed.
+func managerLogs(c *cluster.Cluster) (string, error) {
+	var all strings.Builder
+	for _, command := range []string{"operator", "verifier", "run"} {
+		files, err := filepath.Glob(filepath.Join(c.Dir, command+"-*.log"))
+		if err != nil {
+			return "", err
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return "", err
+			}
+			all.Write(text)
+		}
+	}
+	return all.String(), nil
 }
 
 func newUser(name string, groups ...string) (user, error) {
@@ -322,13 +346,8 @@ func wantStatus(t *testing.T, err error, code int32, texts ...string) {
 // restartOperator ends the operator and starts it with further flags.
 func restartOperator(t *testing.T, args ...string) {
 	t.Helper()
-	if operator != nil {
-		if err := operator.Stop(); err != nil {
-			t.Error(err)
-		}
-		if log := operator.Log(); strings.Contains(log, "DATA RACE") {
-			t.Errorf("the operator raced:\n%s", log[strings.Index(log, "WARNING: DATA RACE"):])
-		}
+	if err := operator.Stop(); err != nil {
+		t.Error(err)
 	}
 	startOperator(t, args...)
 }
@@ -337,6 +356,23 @@ func startOperator(t *testing.T, args ...string) {
 	t.Helper()
 	var err error
 	if operator, err = cl.StartOperator(context.Background(), append(args, verbose...)...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restartVerifier ends the verifier and starts it with further flags.
+func restartVerifier(t *testing.T, args ...string) {
+	t.Helper()
+	if err := verifier.Stop(); err != nil {
+		t.Error(err)
+	}
+	startVerifier(t, args...)
+}
+
+func startVerifier(t *testing.T, args ...string) {
+	t.Helper()
+	var err error
+	if verifier, err = cl.StartVerifier(context.Background(), append(args, verbose...)...); err != nil {
 		t.Fatal(err)
 	}
 }

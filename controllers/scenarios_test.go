@@ -1,0 +1,261 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"bytes"
+	"crypto/rand"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+const (
+	thePAT     = "my-pat"
+	theAccount = "deployer"
+)
+
+// scenario is something that happens to a resource, and what it is to lead to, wherever the operator is stopped.
+type scenario struct {
+	name string
+	// before brings about what was; after it, the operator is at rest or gone.
+	before func(*world)
+	// trigger is what makes the operator act.
+	trigger func(*world)
+	want    outcome
+}
+
+var (
+	active     = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, delivered: true}
+	holders    = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1}
+	expired    = outcome{active: "False/Expired", ready: "True/Reconciled"}
+	suspended  = outcome{active: "False/Suspended", ready: "True/Reconciled", delivered: true}
+	revoked    = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", tombstones: 1}
+	ownerGone  = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
+	unissued   = outcome{active: "False/Issuing", ready: "False/Issuing"}
+	nothing    = outcome{}
+	remembered = outcome{tombstones: 1}
+)
+
+var scenarios = []scenario{
+	{"issuing", nop, create, active},
+	{"issuing while suspended", nop, createSuspended, suspended},
+	{"taking a holder's token", nop, createHolders, holders},
+	{"a holder's record lost", issuedHolders, loseIt, holders},
+	{"pending found", stoppedIssuing(3), nop, active},
+	{"pending found too late", stoppedIssuing(3), expire, outcome{active: "False/Expired", ready: "True/Reconciled"}},
+	{"name taken", nop, createUnderTakenName, active},
+	{"quota", quota, create, unissued},
+	{"pending found, and quota", then(stoppedIssuing(3), quota), nop, unissued},
+	{"delivery over", issued, pass(time.Hour), holders},
+	{"delivery over, its Secret another's", deliveryReplaced, pass(time.Hour), holders},
+	{"expiry", issuedForShort, pass(30 * time.Minute), expired},
+	{"expiry and delivery over", issued, pass(91 * 24 * time.Hour), expired},
+	{"expiry of a holder's", issuedHolders, pass(24 * time.Hour), expired},
+	{"suspension", issued, suspend, suspended},
+	{"audiences", issued, audiences, active},
+	{"owner gone", issuedToAccount, accountGone, ownerGone},
+	{"deletion", issued, remove, nothing},
+	{"deletion while issuing", stoppedIssuing(3), remove, nothing},
+	{"deletion held back", issuedHeldBack, remove, nothing},
+	{"deletion of a holder's", issuedHolders, remove, remembered},
+	{"tombstone's end", tombstone, pass(24 * time.Hour), nothing},
+	{"made again", issued, then(remove, create), active},
+	{"made again, a holder's", issuedHolders, then(remove, createHolders), revoked},
+	{"made again, a holder's, after its tombstone", tombstone, createHolders, revoked},
+}
+
+func nop(*world) {}
+
+func then(steps ...func(*world)) func(*world) {
+	return func(w *world) {
+		for _, step := range steps {
+			step(w)
+		}
+	}
+}
+
+func settled(steps ...func(*world)) func(*world) {
+	return then(then(steps...), func(w *world) { w.comeToRest(w.operator) })
+}
+
+func pass(d time.Duration) func(*world) { return func(w *world) { w.advance(d + time.Second) } }
+
+func create(w *world) { w.create(thePAT) }
+
+func createSuspended(w *world) {
+	w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true })
+}
+
+// createHolders creates a resource with a token that its holder made: the same one each time in a world.
+func createHolders(w *world) {
+	if len(w.plaintexts) == 0 {
+		_, plaintext, err := token.New(rand.Reader)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.plaintexts = append(w.plaintexts, plaintext)
+		w.holdersEnd = w.clock.Now().Add(24 * time.Hour).Truncate(time.Second)
+	}
+	id, err := token.Parse(w.plaintexts[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+		p.Spec.ExpiresAt = &metav1.Time{Time: w.holdersEnd}
+		p.Spec.Token = &v1alpha1.HolderToken{
+			ID: id, SHA256: token.NewDigest(w.namespace, thePAT, w.plaintexts[0]).Hex(), BoundTo: w.namespace + "/" + thePAT,
+		}
+	})
+}
+
+// createUnderTakenName creates a resource whose first delivery Secret would have the name of somebody else's.
+func createUnderTakenName(w *world) {
+	first := bytes.Repeat([]byte{7}, 42)
+	id, _, err := token.New(bytes.NewReader(first))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.putTheirs(record.DeliverySecretName(id), corev1.SecretTypeOpaque)
+	w.Random = io.MultiReader(bytes.NewReader(first), rand.Reader)
+	w.create(thePAT)
+}
+
+func (w *world) putTheirs(name string, kind corev1.SecretType) {
+	w.t.Helper()
+	s := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Type: kind, StringData: map[string]string{"password": "theirs"},
+	}
+	if err := admin.Create(w.ctx, s); err != nil {
+		w.t.Fatal(err)
+	}
+	w.theirs = map[string]string{name: s.ResourceVersion}
+}
+
+var (
+	issued         = settled(create)
+	issuedHolders  = settled(createHolders)
+	tombstone      = settled(issuedHolders, remove)
+	issuedForShort = settled(func(w *world) {
+		w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+			p.Spec.ExpiresAt = &metav1.Time{Time: w.clock.Now().Add(30 * time.Minute)}
+		})
+	})
+	issuedHeldBack = settled(func(w *world) {
+		w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })
+	})
+	issuedToAccount = settled(func(w *world) {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: theAccount}}
+		if err := admin.Create(w.ctx, account); err != nil {
+			w.t.Fatal(err)
+		}
+		w.account = true
+		w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+			p.Spec.User = &v1alpha1.UserInfo{Username: "system:serviceaccount:" + w.namespace + ":" + theAccount, UID: string(account.UID)}
+		})
+	})
+)
+
+// stoppedIssuing is an operator that was killed before this write of issuing.
+func stoppedIssuing(n int) func(*world) {
+	return func(w *world) {
+		w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+			p.Spec.ExpiresAt = &metav1.Time{Time: w.clock.Now().Add(3 * time.Hour)}
+		})
+		w.api.cutOff(n, false)
+		if _, err := w.reconcile(thePAT); err == nil {
+			w.t.Fatal("nothing was cut off")
+		}
+	}
+}
+
+// deliveryReplaced: the holder has taken the delivery Secret away, and put one of his own in its place.
+func deliveryReplaced(w *world) {
+	issued(w)
+	for _, s := range w.deliveries() {
+		if err := admin.Delete(w.ctx, &s); err != nil {
+			w.t.Fatal(err)
+		}
+		w.putTheirs(s.Name, v1alpha1.SecretTypeToken)
+	}
+}
+
+// quota lets no Secret be created in the namespace.
+func quota(w *world) {
+	none := corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse("0")}
+	q := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: none},
+	}
+	if err := admin.Create(w.ctx, q); err != nil {
+		w.t.Fatal(err)
+	}
+	// What its controller would write.
+	q.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	if err := admin.Status().Update(w.ctx, q); err != nil {
+		w.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"}}
+		if err := admin.Create(w.ctx, probe, client.DryRunAll); apierrors.IsForbidden(err) {
+			return
+		} else if time.Now().After(deadline) {
+			w.t.Fatalf("the quota does not hold: %v", err)
+		}
+	}
+}
+
+func suspend(w *world) {
+	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true })
+}
+
+func audiences(w *world) {
+	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Audiences = []string{"vault"} })
+}
+
+func expire(w *world) { w.advance(3*time.Hour + time.Second) }
+
+// remove deletes the resource; what was honoured of it is over from then on.
+func remove(w *world) {
+	_, _, honoured := w.look()
+	w.delete(thePAT)
+	w.forget()
+	for _, plaintext := range honoured {
+		w.end(plaintext)
+	}
+}
+
+func loseIt(w *world) {
+	pat := w.get(thePAT)
+	w.loseRecord(pat)
+	w.forget()
+	w.awaitCache(record.SecretName(pat.UID))
+}
+
+func accountGone(w *world) {
+	if err := admin.Delete(w.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: theAccount}}); err != nil {
+		w.t.Fatal(err)
+	}
+}

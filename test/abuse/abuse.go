@@ -1,0 +1,186 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package abuse is what hostile clients do to a server of ours, and the well-behaved client that must not notice, for
+// tests and benchmarks. Its attacks need no certificate and hold no token: whoever reaches the port can do them.
+package abuse
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"hash/crc32"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// Path is where TokenReviews are posted.
+const Path = "/authenticate"
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// Target is a server.
+type Target struct {
+	Address string
+	// TLS trusts it.
+	TLS *tls.Config
+	// Scale multiplies how many connections an attack opens; 0 is 1.
+	Scale int
+	// Once: a few connections only, and what the server has ended is not opened again.
+	Once bool
+}
+
+// Attack is one way to abuse a server.
+type Attack struct {
+	Name string
+	// Unit is what Done counts.
+	Unit string
+	// Holds: it opens connections to keep them, until the server ends them.
+	Holds bool
+	// Run runs the attack until ctx ends, and returns when its connections and goroutines are gone.
+	Run func(ctx context.Context, t Target, done *Done)
+}
+
+// Done is what an attack has done so far.
+type Done struct {
+	// Count is how many of its units.
+	Count atomic.Int64
+	// Accepted is how often a server took for authenticated what is no token of it.
+	Accepted atomic.Int64
+}
+
+// Floods of unique tokens: no answer can be remembered, and each costs a checksum, or a look into the index.
+func Floods() []Attack {
+	return []Attack{
+		{Name: "unique garbage", Unit: "reviews", Run: pipelined(garbage)},
+		{Name: "unique unknown tokens", Unit: "reviews", Run: pipelined(unknown)},
+	}
+}
+
+// Others are attacks by everything else that a client can do.
+func Others() []Attack {
+	return []Attack{
+		{Name: "silent connections", Unit: "connections", Holds: true, Run: silent},
+		{Name: "unfinished handshakes", Unit: "connections", Holds: true, Run: unfinished},
+		{Name: "connect and close", Unit: "connections", Run: churn},
+		{Name: "slow headers", Unit: "connections", Holds: true, Run: slow(head + "X-Slow: ")},
+		{Name: "slow bodies", Unit: "connections", Holds: true, Run: slow(withLength(head, 60_000) + "{")},
+		{Name: "slow bodies, HTTP/2", Unit: "streams", Holds: true, Run: slowStreams},
+		{Name: "10 MiB bodies", Unit: "requests", Run: posts(withLength(head, len(tenMiB)), tenMiB)},
+		{Name: "10 MiB bodies, chunked", Unit: "requests", Run: posts(head+"Transfer-Encoding: chunked\r\n\r\na00000\r\n", tenMiB)},
+		{Name: "deep JSON", Unit: "requests", Run: posts(withLength(head, len(deep)), deep)},
+		{Name: "gzip bombs", Unit: "requests", Run: posts(withLength(head+"Content-Encoding: gzip\r\n", len(bomb)), bomb)},
+		{Name: "huge headers", Unit: "requests", Run: posts(head+"X-Huge: ", bytes.Repeat([]byte("x"), 1<<20))},
+		{Name: "rapid reset", Unit: "streams", Run: rapidReset},
+		{Name: "CONTINUATION flood", Unit: "frames", Run: continuations},
+		{Name: "SETTINGS flood", Unit: "frames", Run: settings},
+		{Name: "PING flood", Unit: "frames", Run: pings},
+		{Name: "answers never read", Unit: "requests", Holds: true, Run: neverRead},
+		{Name: "answers never read, HTTP/2", Unit: "streams", Holds: true, Run: neverReadStreams},
+		{Name: "no window for answers", Unit: "streams", Holds: true, Run: noWindow},
+	}
+}
+
+// workers runs loops of the same step until ctx ends. A step returns an error where it got no connection; it is tried
+// again a little later.
+func (t Target) workers(ctx context.Context, n int, step func(context.Context) error) {
+	if n *= max(t.Scale, 1); t.Once {
+		n = max(n/20, 1)
+	}
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if step(ctx) != nil {
+					pause(ctx, time.Millisecond)
+				} else if t.Once {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// open dials TLS for one protocol. The connection ends with ctx; close may be called before that.
+func (t Target) open(ctx context.Context, protocol string) (conn net.Conn, closeConn func(), err error) {
+	raw, closeConn, err := t.openTCP(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	config := t.TLS.Clone()
+	config.NextProtos = []string{protocol}
+	secured := tls.Client(raw, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		closeConn()
+		return nil, nil, err
+	}
+	return secured, closeConn, nil
+}
+
+// openTCP dials. The connection is reset and not just closed, so that no port of this machine waits for the peer.
+func (t Target) openTCP(ctx context.Context) (conn net.Conn, closeConn func(), err error) {
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.Address)
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = raw.(*net.TCPConn).SetLinger(0)
+	if t.Once {
+		_ = raw.(*net.TCPConn).SetReadBuffer(4 << 10) // who never reads makes the server notice sooner
+	}
+	unhook := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	return raw, func() { unhook(); _ = raw.Close() }, nil
+}
+
+func garbage() string {
+	var b [40]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func unknown() string {
+	_, plaintext, err := token.New(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return plaintext
+}
+
+// forged is a token with one token's id and another's secret, its checksum in order.
+func forged(id, secret string) string {
+	const idEnd, checksumStart = len(token.Prefix) + token.IDLength, token.Length - 6
+	body := id[:idEnd] + secret[idEnd:checksumStart]
+	n := crc32.ChecksumIEEE([]byte(body))
+	var sum [6]byte
+	for i := len(sum) - 1; i >= 0; i-- {
+		sum[i] = base62[n%62]
+		n /= 62
+	}
+	return body + string(sum[:])
+}

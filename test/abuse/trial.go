@@ -1,0 +1,121 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package abuse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// What the process may keep after an attack: pools and tables grow to some size and stay there.
+const keptHeap, keptGoroutines = 8 << 20, 10
+
+// Usage is what the process holds after a collection.
+type Usage struct{ Heap, Goroutines int }
+
+// Measure collects and counts.
+func Measure() Usage {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return Usage{int(m.HeapAlloc), runtime.NumGoroutine()}
+}
+
+// back tells whether an attack left nothing behind.
+func (u Usage) back(before Usage) bool {
+	return u.Heap <= before.Heap+keptHeap && u.Goroutines <= before.Goroutines+keptGoroutines
+}
+
+func (u Usage) String() string {
+	return fmt.Sprintf("%5.1f / %4d", float64(u.Heap)/(1<<20), u.Goroutines)
+}
+
+// Trial runs attacks beside a well-behaved client, one after the other, with quiet between them.
+type Trial struct {
+	Target   Target
+	Client   *Client
+	Attacker *Attacker
+	// Quiet and Abused are for how long each is measured.
+	Quiet, Abused time.Duration
+
+	quiet Latencies
+}
+
+// Row is what came of an attack.
+type Row struct {
+	Attack Attack
+	Done   Result
+	// Quiet is before and after the attack.
+	Quiet, Abused         Latencies
+	Before, During, After Usage
+}
+
+// Head is the head of the table of which a row is a line.
+const Head = "attack                     |   quiet p50       p99 |  abused p50       p99 | factor |" +
+	" done                           | MiB of heap / goroutines: before, during, after"
+
+func (r Row) String() string {
+	return fmt.Sprintf("%-26s | %11v %9v | %11v %9v | %6.1f | %8d %-11s %8.0f/s | %v  %v  %v",
+		r.Attack.Name, round(r.Quiet.Quantile(.5)), round(r.Quiet.Quantile(.99)),
+		round(r.Abused.Quantile(.5)), round(r.Abused.Quantile(.99)),
+		float64(r.Abused.Quantile(.99))/float64(r.Quiet.Quantile(.99)),
+		r.Done.Count, r.Attack.Unit, float64(r.Done.Count)/r.Done.Took.Seconds(), r.Before, r.During, r.After)
+}
+
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
+
+// Run runs an attack. Any failure of the client, any wrong answer, and what is left behind is an error.
+func (t *Trial) Run(ctx context.Context, attack Attack) (Row, error) {
+	row := Row{Attack: attack}
+	if t.quiet == nil {
+		if _, err := t.Client.Review(ctx, t.Quiet); err != nil { // opens the connections
+			return row, err
+		}
+		var err error
+		if t.quiet, err = t.Client.Review(ctx, t.Quiet); err != nil {
+			return row, err
+		}
+	}
+	row.Before = Measure()
+	stop, err := t.Attacker.start(attack, t.Target)
+	if err != nil {
+		return row, err
+	}
+	abused, failed := t.Client.Review(ctx, t.Abused)
+	row.Abused, row.During = abused, Measure()
+	if row.Done, err = stop(); err != nil {
+		return row, errors.Join(failed, err)
+	}
+	if row.Done.Accepted > 0 {
+		failed = errors.Join(failed, fmt.Errorf("%d times authenticated what is no token", row.Done.Accepted))
+	}
+	row.After = Measure()
+	for deadline := time.Now().Add(10 * time.Second); !row.After.back(row.Before); row.After = Measure() {
+		if time.Now().After(deadline) {
+			failed = errors.Join(failed, fmt.Errorf("left behind: %v, before it %v", row.After, row.Before))
+			break
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	quiet, err := t.Client.Review(ctx, t.Quiet)
+	row.Quiet, t.quiet = t.quiet.Merge(quiet), quiet
+	return row, errors.Join(failed, err)
+}

@@ -1,0 +1,76 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package e2e
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// Where the verifier asks for client certificates, kube-apiserver presents the one that `manager authn-kubeconfig` was told
+// of, and works; whoever has none learns nothing, kube-apiserver included.
+func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
+	ns := team(t)
+	plaintext := issued(t, alice, pat(ns, "my-pat"))
+	accepted(t, plaintext)
+
+	config, _, err := cl.User("kube-apiserver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	crt, key := filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key")
+	for file, data := range map[string][]byte{crt: config.CertData, key: config.KeyData} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restartVerifier(t, "--verifier-client-ca-file="+cl.CAFile)
+	defer func() {
+		restartVerifier(t)
+		if err := cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig); err != nil {
+			t.Error(err)
+		}
+	}()
+	resp, err := face(t).Post(cl.TokenReviewURL(), "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("without a certificate: HTTP %d; want 403", resp.StatusCode)
+	}
+	if _, err := whoami(t.Context(), bearer(t, issued(t, alice, pat(ns, "never-seen")))); !apierrors.IsUnauthorized(err) {
+		t.Errorf("kube-apiserver without a certificate: %v; want Unauthorized", err)
+	}
+
+	if err := cl.WriteAuthnKubeconfig(t.Context(), dir, "--client-certificate="+crt, "--client-key="+key); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.UseTokenWebhook(t.Context(), filepath.Join(dir, "pat-operator-authn.kubeconfig")); err != nil {
+		t.Fatal(err)
+	}
+	if got := accepted(t, plaintext); got.Username != "alice" {
+		t.Errorf("it is %s", got.Username)
+	}
+}
