@@ -22,7 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
@@ -92,29 +91,4 @@ func startReplicas(ctx context.Context, names ...string) ([]*replica, error) {
 		return nil, err
 	}
 	return started, nil
-}
-
-// pool are the replicas of these tests, one for each of faults(); started when they are first needed.
-var pool []*replica
-
-func thePool(t *testing.T) []*replica {
-	t.Helper()
-	if pool == nil {
-		var names []string
-		for i := range faults() {
-			names = append(names, fmt.Sprint(i))
-		}
-		var err error
-		if pool, err = startReplicas(t.Context(), names...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return pool
-}
-
-func stopPool() {
-	for _, r := range pool {
-		r.end()
-	}
-	pool = nil
 }

@@ -45,6 +45,7 @@ const (
 // re-create manifests, some of them with a token of the holder's own. Left alone it ends with one valid plaintext for
 // each living resource, none for any other, and nothing left over.
 func TestCase30_KilledAtAnyMoment(t *testing.T) {
+	alone(t, &theOperators)
 	manifests := 60
 	if *soak > 0 {
 		manifests = 500
@@ -74,7 +75,7 @@ func TestCase30_KilledAtAnyMoment(t *testing.T) {
 			}
 		})
 	}
-	kills, early := killAgainAndAgain(t, rand.New(rand.NewPCG(seed, writers)), share(35, 25*time.Second))
+	kills, early := killAgainAndAgain(t, rand.New(rand.NewPCG(seed, writers)), share(50, 15*time.Second))
 	stop()
 	all.Wait()
 	t.Logf("%d changes by %d writers, %d kills, %d of them before it was ready", done.Load(), writers, kills, early)

@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -37,7 +38,7 @@ import (
 )
 
 const (
-	streamTokens = 20
+	ofEach = 20 // tokens of each kind
 	// streamPeriod is how often each source of the stream asks; it is to be steady and not a load test.
 	streamPeriod = 40 * time.Millisecond
 	// kasRemembers is how long kube-apiserver may go on saying yes: its own 10 s and a moment.
@@ -78,32 +79,50 @@ func (w *window) String() string {
 		w.asked, w.quantile(0.5), w.quantile(0.99), w.quantile(1), len(w.refused), len(w.accept))
 }
 
-// startStream issues the tokens and starts asking, until the test ends.
-func startStream(t *testing.T) *stream {
-	t.Helper()
-	s := &stream{namespace: newTeam(t)}
+// streamTokens are issued once for all streams.
+var streamTokens = sync.OnceValues(func() (*stream, error) {
+	ctx := context.Background()
+	s := &stream{}
+	var err error
+	if s.namespace, err = team(ctx); err != nil {
+		return nil, err
+	}
 	for i := range 16 {
 		s.audiences = append(s.audiences, fmt.Sprintf("vendor-%d", i))
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	vendors := func(spec *v1alpha1.PersonalAccessTokenSpec) { spec.Audiences = s.audiences }
-	for kind, of := range map[string]struct {
-		tokens *[]string
-		with   []func(*v1alpha1.PersonalAccessTokenSpec)
-	}{"ours": {tokens: &s.tokens}, "vendor": {&s.vendors, []func(*v1alpha1.PersonalAccessTokenSpec){vendors}}, "dead": {tokens: &s.dead}} {
-		for i := range streamTokens {
-			plaintext, err := issue(ctx, pat(s.namespace, fmt.Sprintf("%s-%d", kind, i), of.with...))
-			if err != nil {
-				t.Fatal(err)
+	s.tokens, s.vendors, s.dead = make([]string, ofEach), make([]string, ofEach), make([]string, ofEach)
+	errs := make([]error, ofEach)
+	var issuing sync.WaitGroup
+	for i := range ofEach {
+		issuing.Go(func() {
+			var err error
+			if s.tokens[i], err = issue(ctx, pat(s.namespace, fmt.Sprintf("ours-%d", i))); err == nil {
+				s.vendors[i], err = issue(ctx, pat(s.namespace, fmt.Sprintf("vendor-%d", i), func(spec *v1alpha1.PersonalAccessTokenSpec) {
+					spec.Audiences = s.audiences
+				}))
 			}
-			*of.tokens = append(*of.tokens, plaintext)
-		}
+			if err == nil {
+				s.dead[i], err = issue(ctx, pat(s.namespace, fmt.Sprintf("dead-%d", i)))
+			}
+			if err == nil {
+				err = alice.Delete(ctx, pat(s.namespace, fmt.Sprintf("dead-%d", i)))
+			}
+			errs[i] = err
+		})
 	}
-	for i := range s.dead {
-		if err := alice.Delete(ctx, pat(s.namespace, fmt.Sprintf("dead-%d", i))); err != nil {
-			t.Fatal(err)
-		}
+	issuing.Wait()
+	return s, errors.Join(errs...)
+})
+
+// startStream starts asking, until the test ends.
+func startStream(t *testing.T) *stream {
+	t.Helper()
+	all, err := streamTokens()
+	if err != nil {
+		t.Fatal(err)
 	}
+	s := &stream{namespace: all.namespace, tokens: all.tokens, vendors: all.vendors, dead: all.dead, audiences: all.audiences}
+	ctx, cancel := context.WithCancel(t.Context())
 	var asking sync.WaitGroup
 	t.Cleanup(func() {
 		cancel()

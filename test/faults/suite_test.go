@@ -25,6 +25,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,12 +55,17 @@ var (
 	// alice may do anything with PersonalAccessTokens in every team namespace, and read its Secrets.
 	alice  client.WithWatch
 	report = &Report{}
-	// verifiers are three that kube-apiserver asks, beside one that nobody touches.
+	// verifiers are three that kube-apiserver asks, beside untouched.
 	verifiers []*replica
+	untouched *quiet
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// These tests wait much longer than they compute, and say by alone what must not be broken by two at once.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := 1
 	if err := run(m, &code); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -116,12 +122,11 @@ func run(m *testing.M, code *int) (err error) {
 	if alice, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	if err := createEarly(ctx); err != nil {
+	if err := createEarly(ctx, 2*time.Minute); err != nil {
 		return err
 	}
-	untouched := watchQuiet(ctx, others[2])
+	untouched = watchQuiet(ctx, others[2])
 	*code = m.Run()
-	stopPool()
 	err = errors.Join(untouched.stop(), races())
 	report.Print(os.Stdout)
 	return err
@@ -145,12 +150,26 @@ func races() error {
 	return nil
 }
 
+// overhead is what a long run needs besides the time that is shared out.
+const overhead = 4*time.Minute + 30*time.Second
+
 // share is how long a long form may take, as a share of the whole budget; otherwise where this is a short one.
 func share(percent int, otherwise time.Duration) time.Duration {
 	if *soak == 0 {
 		return otherwise
 	}
-	return *soak * time.Duration(percent) / 100
+	return max(otherwise, (*soak-overhead)*time.Duration(percent)/100)
+}
+
+// What only one test at a time may break.
+var theOperators, theService sync.Mutex
+
+// alone lets a test run beside others, but for those that break the same.
+func alone(t *testing.T, what *sync.Mutex) {
+	t.Helper()
+	t.Parallel()
+	what.Lock()
+	t.Cleanup(what.Unlock)
 }
 
 // team makes a namespace where alice may do what developers do, and returns its name.
