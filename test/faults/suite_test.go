@@ -94,6 +94,12 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cl.Stop()) }()
+	if admin, err = client.NewWithWatch(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if err := prepareCA(ctx); err != nil {
+		return err
+	}
 	if err := startOperator(ctx); err != nil {
 		return err
 	}
@@ -112,9 +118,6 @@ func run(m *testing.M, code *int) (err error) {
 			r.end()
 		}
 	}()
-	if admin, err = client.NewWithWatch(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
 	config, _, err := cl.User("alice", "team-devs")
 	if err != nil {
 		return err
