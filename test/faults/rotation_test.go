@@ -102,7 +102,7 @@ func issuer(ctx context.Context, m *cluster.Manager) (string, error) {
 // The verifiers' CA is replaced by its successor while reviews go on: each replica takes a new certificate of the new CA
 // when it sees it, and no review fails.
 func TestCase35_TheCARotatesUnderLoad(t *testing.T) {
-	t.Parallel()
+	alone(t, &theService)
 	s := startStream(t)
 	for _, m := range managers() {
 		if by, err := issuer(t.Context(), m); err != nil || by != "signs-at-first" {
