@@ -54,6 +54,12 @@ test: ## Run every test with the race detector: units, envtest, end to end. RUN=
 fuzz: ## Run each fuzz target for FUZZTIME (10s).
 	@hack/tools/fuzz.sh $(FUZZTIME)
 
+# --tokens, --duration
+BENCHFLAGS ?=
+.PHONY: bench
+bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens beside abuse.
+	go run ./hack/bench $(BENCHFLAGS)
+
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too.
 	go vet ./...
