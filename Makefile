@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 RUN ?=
 # More flags for go test: make test TESTFLAGS=-count=1
 TESTFLAGS ?=
+# Flags of the benchmark: make bench BENCHFLAGS='--tokens 10000 --duration 5s'
+BENCHFLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
@@ -53,6 +55,14 @@ test: ## Run every test with the race detector: units, envtest, end to end. RUN=
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).
 	@hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens beside abuse.
+	go run ./hack/bench $(BENCHFLAGS)
+
+.PHONY: bench-cluster
+bench-cluster: ## Measure a verifier with 10,000 tokens made through a real API server.
+	@$(assets); go run ./hack/bench --cluster 10000 $(BENCHFLAGS)
 
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too.
