@@ -39,6 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/abuse"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/fleet"
 )
 
 // creators is how many create tokens at once.
@@ -190,7 +191,7 @@ func waitActive(ctx context.Context, c client.Client, i int) error {
 // look starts a verifier, measures it, and stops it.
 func look(ctx context.Context, c *cluster.Cluster, o options, bearers []string) (s sight, err error) {
 	began := time.Now()
-	m, err := c.StartVerifier(ctx)
+	m, err := c.StartVerifier(ctx, "--api-audiences="+fleet.Audience) // for which the client asks
 	if err != nil {
 		return s, err
 	}
