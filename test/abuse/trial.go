@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// What the process may keep after an attack: pools and tables grow to some size and stay there.
-	keptHeap, keptGoroutines = 8 << 20, 10
+	// What the process may keep after all attacks: pools and tables grow to some size and stay there.
+	keptHeap, keptGoroutines = 12 << 20, 10
 	// settled is when nothing else of it may be there any more: the server's longest timeout, twice.
 	settled = 30 * time.Second
 )
@@ -34,9 +34,13 @@ const (
 // Usage is what the process holds after a collection.
 type Usage struct{ Heap, Goroutines int }
 
-// Measure collects and counts.
+// Measure collects, pools too, and counts.
 func Measure() Usage {
 	runtime.GC()
+	return measure()
+}
+
+func measure() Usage {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -60,7 +64,8 @@ type Trial struct {
 	// Quiet and Abused are for how long each is measured.
 	Quiet, Abused time.Duration
 
-	quiet Latencies
+	quiet  Latencies
+	before Usage
 }
 
 // Row is what came of an attack.
@@ -68,13 +73,14 @@ type Row struct {
 	Attack Attack
 	Done   Result
 	// Quiet is before and after the attack.
-	Quiet, Abused         Latencies
+	Quiet, Abused Latencies
+	// Before is before the first attack.
 	Before, During, After Usage
 }
 
 // Head is the head of the table of which a row is a line.
 const Head = "attack                     |   quiet p50       p99 |  abused p50       p99 | factor |" +
-	" done                           | MiB of heap / goroutines: before, during, after"
+	" done                           | MiB of heap / goroutines: before all, during, after"
 
 func (r Row) String() string {
 	return fmt.Sprintf("%-26s | %11v %9v | %11v %9v | %6.1f | %8d %-11s %8.0f/s | %v  %v  %v",
@@ -97,14 +103,15 @@ func (t *Trial) Run(ctx context.Context, attack Attack) (Row, error) {
 		if t.quiet, err = t.Client.Review(ctx, t.Quiet); err != nil {
 			return row, err
 		}
+		t.before = Measure()
 	}
-	row.Before = Measure()
+	row.Before = t.before
 	stop, err := t.Attacker.start(attack, t.Target)
 	if err != nil {
 		return row, err
 	}
 	abused, failed := t.Client.Review(ctx, t.Abused)
-	row.Abused, row.During = abused, Measure()
+	row.Abused, row.During = abused, measure()
 	if row.Done, err = stop(); err != nil {
 		return row, errors.Join(failed, err)
 	}
