@@ -39,7 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/fleet"
 )
 
-var soak = flag.Bool("soak", false, "abuse the server for longer, and from eight times as many connections")
+var soak = flag.Duration("soak", 0, "abuse the server for about so long in all, and from eight times as many connections")
 
 // A valid client must not starve. How much slower it gets is for hack/bench to say; here it is the machine's matter.
 const maxFactor, allowance = 50, 2 * time.Second
@@ -80,7 +80,7 @@ func victim(t *testing.T) (abuse.Target, *abuse.Client, *verifier.Index) {
 		}
 	})
 	target := abuse.Target{Address: listener.Addr().String(), TLS: trust, Scale: 1}
-	if *soak {
+	if *soak > 0 {
 		target.Scale = 8
 	}
 	reviewer := abuse.NewClient(target, bearers, fleet.Username)
@@ -103,8 +103,9 @@ func starve(t *testing.T, attacks []abuse.Attack) {
 	}()
 	trial := abuse.Trial{Target: target, Client: client, Attacker: attacker,
 		Quiet: 100 * time.Millisecond, Abused: 200 * time.Millisecond}
-	if *soak {
-		trial.Quiet, trial.Abused = 2*time.Second, 20*time.Second
+	if *soak > 0 {
+		// What an attack leaves takes as long again to go.
+		trial.Quiet, trial.Abused = time.Second, *soak/time.Duration(2*len(abuse.Floods())+2*len(abuse.Others()))
 	}
 	t.Log(abuse.Head)
 	for _, attack := range attacks {
