@@ -20,6 +20,6 @@ import "sigs.k8s.io/controller-runtime/pkg/client"
 
 // mutation is a mistake.
 type mutation struct {
-	name string
+	name   string
 	client func(client.WithWatch) client.WithWatch
 }

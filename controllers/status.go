@@ -50,18 +50,20 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	if equality.Semantic.DeepEqual(was, want) {
 		return nil
 	}
-	if err := r.Client.Status().Apply(ctx, statusApply(pat, want), FieldOwner, client.ForceOwnership); err != nil {
+	applied := statusApply(pat, want)
+	if err := r.Client.Status().Apply(ctx, applied, FieldOwner, client.ForceOwnership); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if err := r.clear(ctx, pat, want); err != nil {
+	if err := r.clear(ctx, pat, want, *applied.ResourceVersion); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	r.announceTransition(pat, meta.FindStatusCondition(was.Conditions, v1alpha1.ConditionActive), state)
 	return nil
 }
 
-// clear takes out of status what is in it and should not be: an apply leaves what another owner has written.
-func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) error {
+// clear takes out of status, as it is at version, what is in it and should not be: an apply leaves what another owner has
+// written.
+func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus, version string) error {
 	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&pat.Status)
 	if err != nil {
 		return err
@@ -84,7 +86,7 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	if len(status) == 0 {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pat.UID}, "status": status})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": version}, "status": status})
 	if err != nil {
 		return err
 	}
@@ -138,7 +140,8 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	return want
 }
 
-// statusApply is the part of status that the reconciler owns. The UID keeps it from a resource created meanwhile.
+// statusApply is the part of status that the reconciler owns. The resourceVersion keeps it from a resource that was created
+// meanwhile, which would take it for its own; a UID does not, since kube-apiserver ignores metadata in status of custom resources.
 func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) *ac.PersonalAccessTokenApplyConfiguration {
 	status := ac.PersonalAccessTokenStatus().WithObservedGeneration(want.ObservedGeneration)
 	for i := range want.Conditions {
@@ -161,7 +164,7 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAcces
 	if want.DeliverySecretName != "" {
 		status.WithDeliverySecretName(want.DeliverySecretName)
 	}
-	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithUID(pat.UID).WithStatus(status)
+	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithResourceVersion(pat.ResourceVersion).WithStatus(status)
 }
 
 // announce sends the event of a step.
