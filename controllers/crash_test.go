@@ -170,11 +170,11 @@ func TestCase30_StoppedAtEveryWrite(t *testing.T) {
 }
 
 // explore plays a scenario without a fault, and then with each at each write, until found says stop.
-func explore(t *testing.T, s *scenario, mutate mutation, found func(at string, broken []string) (stop bool)) {
+func explore(t *testing.T, s *scenario, mutate mutation, found func(at string, broken []string) (stop bool)) (stopped bool) {
 	t.Helper()
 	writes, broken := play(t, s, 0, mode{}, mutate)
 	if found("uninterrupted", broken) {
-		return
+		return true
 	}
 	for i, write := range writes {
 		for _, m := range modes {
@@ -183,10 +183,11 @@ func explore(t *testing.T, s *scenario, mutate mutation, found func(at string, b
 			}
 			_, broken := play(t, s, i+1, m, mutate)
 			if found(fmt.Sprintf("write %d (%s), %s", i+1, write, m.name), broken) {
-				return
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // A leader was paused before it created a delivery Secret and wakes after another has taken over: what it creates goes.

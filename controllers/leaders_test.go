@@ -17,6 +17,7 @@ limitations under the License.
 package controllers
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -175,21 +176,31 @@ func TestCase34_TwoLeadersAtEveryStep(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			n := 0
-			try := func(inWrites bool) func([]int) (int, bool) {
-				return func(turns []int) (int, bool) {
-					n++
-					rested, broken := playRace(t, r, turns, inWrites, mutation{})
-					for _, what := range broken {
-						t.Errorf("turns of %v (in writes: %v): %s", turns, inWrites, what)
-					}
-					return rested, t.Failed()
+			exploreRace(t, r, mutation{}, func(at string, broken []string) (stop bool) {
+				n++
+				for _, what := range broken {
+					t.Errorf("%s: %s", at, what)
 				}
-			}
-			schedules(1, try(false))
-			for turns := 2; turns <= r.turns; turns++ {
-				schedules(turns, try(true))
-			}
+				return false
+			})
 			t.Logf("%d schedules", n)
 		})
 	}
+}
+
+// exploreRace plays a race by every schedule, until found says stop.
+func exploreRace(t *testing.T, r *race, mutate mutation, found func(at string, broken []string) (stop bool)) (stopped bool) {
+	t.Helper()
+	try := func(unit string) func([]int) (int, bool) {
+		return func(turns []int) (int, bool) {
+			rested, broken := playRace(t, r, turns, unit == "writes", mutate)
+			stopped = found(fmt.Sprintf("turns of %v %s", turns, unit), broken)
+			return rested, stopped
+		}
+	}
+	schedules(1, try("requests"))
+	for turns := 2; turns <= r.turns && !stopped; turns++ {
+		schedules(turns, try("writes"))
+	}
+	return stopped
 }
