@@ -91,6 +91,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	skew := patclock.NewSkew(clock.RealClock{}, o.maxClockSkew)
 	config.Wrap(skew.Wrap)
+	config.Wrap(controllers.AskOnce)
 
 	authority, err := o.authority(config, skew)
 	if err != nil {
