@@ -21,6 +21,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -141,6 +142,12 @@ func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName, pat *v
 		if current == nil || recordErr != nil || current.record.Resource.Namespace != key.Namespace || current.record.Resource.Name != key.Name {
 			continue
 		}
+		// Read after the record: another leader may have issued it to a resource that is younger than pat.
+		if gone, err := r.gone(ctx, key, cached.Resource.UID); err != nil {
+			return 0, err
+		} else if !gone {
+			continue
+		}
 		d := lifecycle.Decide(lifecycle.Input{
 			Record: current.record, Now: r.Clock.Now(), ClockProven: r.ClockCheck() == nil, Config: r.Config,
 		})
@@ -157,6 +164,15 @@ func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName, pat *v
 		}
 	}
 	return after, nil
+}
+
+// gone tells whether the resource with this UID is no more, or is marked deleted. It stays so: a UID does not come back.
+func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName, uid types.UID) (bool, error) {
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := r.Live.Get(ctx, key, pat); err != nil {
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	}
+	return pat.UID != uid || !pat.DeletionTimestamp.IsZero(), nil
 }
 
 // sameName reads live the records of other resources that had this name; unreadable is why one cannot be read.

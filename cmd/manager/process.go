@@ -72,6 +72,7 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...h
 	}
 	skew := patclock.NewSkew(clock.RealClock{}, o.maxClockSkew)
 	config.Wrap(skew.Wrap)
+	config.Wrap(controllers.AskOnce)
 
 	var authorities []*certs.Authority
 	for _, h := range halves {

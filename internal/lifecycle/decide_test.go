@@ -186,6 +186,7 @@ func TestDecide(t *testing.T) {
 		"a holder's digest, not proven":    {[]func(*Input){holder, unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, ""},
 		"bound to another name":            {[]func(*Input){holder, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.BoundTo = "team-a/old" })}, Nothing, "", "-BindingMismatch -BindingMismatch stalled", 0, `"team-a/old" and this resource is "team-a/my-pat"`},
 		"revoked under this name":          {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Ended: []record.Ended{{ID: id}}}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, "stays revoked; make a new token"},
+		"over by its own record":           {[]func(*Input){taken, ends(record.EndedDeleted), func(in *Input) { in.Record.Current = nil }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
 		"its predecessor not yet ended":    {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Current: &record.Token{ID: id}}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
 		"another id under this name":       {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Current: &record.Token{ID: other}}} }}, Write, WriteAdopted, "", 0, ""},
 		"a record of this name unreadable": {[]func(*Input){holder, func(in *Input) { in.SameNameErr = errors.New("x") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "under another name"},

@@ -193,7 +193,8 @@ func adopt(in Input, now time.Time) *Decision {
 		return stalled(v1alpha1.ReasonRecordInvalid,
 			"A record of an earlier resource of this name cannot be read, so whether spec.token was revoked is unknown; make a new token under another name.")
 	}
-	revoked := slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) }) ||
+	revoked := (in.Record != nil && in.Record.EndOf(spec.Token.ID) != nil) ||
+		slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) }) ||
 		slices.ContainsFunc(in.Resource.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == spec.Token.ID })
 	switch {
 	case revoked:
