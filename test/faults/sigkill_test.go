@@ -91,11 +91,11 @@ func TestCase30_KilledAtAnyMoment(t *testing.T) {
 // killAgainAndAgain starts the operator and kills it, sometimes before it is ready, and ends with it dead.
 func killAgainAndAgain(t *testing.T, random *rand.Rand, within time.Duration) (kills, early int) {
 	t.Helper()
-	for end := time.Now().Add(within); time.Now().Before(end); kills++ {
+	for end := time.Now().Add(within); time.Now().Before(end) || kills-early < 5; kills++ {
 		operator.Kill()
 		dropLease(t)
 		patience := patience
-		if random.IntN(4) == 0 {
+		if random.IntN(5) == 0 {
 			patience = time.Second + time.Duration(random.Int64N(int64(3*time.Second)))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)

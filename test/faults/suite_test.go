@@ -122,7 +122,10 @@ func run(m *testing.M, code *int) (err error) {
 	if alice, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	if err := createEarly(ctx, 2*time.Minute); err != nil {
+	if err := createEarly(ctx, earlyTTL); err != nil {
+		return err
+	}
+	if err := fillStock(ctx); err != nil {
 		return err
 	}
 	untouched = watchQuiet(ctx, others[2])
