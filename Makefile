@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 RUN ?=
 # More flags for go test: make test TESTFLAGS=-count=1
 TESTFLAGS ?=
+# Flags of the benchmark: make bench BENCHFLAGS='--tokens 10000 --duration 5s'
+BENCHFLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 # How long the long forms of the fault tests run in all; those of abuse take as long as they take, minutes.
@@ -60,6 +62,14 @@ soak: ## Break things on purpose for SOAKTIME (30m), processes, networks, etcd; 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).
 	@hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens beside abuse.
+	go run ./hack/bench $(BENCHFLAGS)
+
+.PHONY: bench-cluster
+bench-cluster: ## Measure a verifier with 10,000 tokens made through a real API server.
+	@$(assets); go run ./hack/bench --cluster 10000 $(BENCHFLAGS)
 
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too.

@@ -69,33 +69,49 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 	})
 }
 
-// keepRunning starts a manager that has died again, as its Deployment would, until ctx is done.
+// keepRunning starts a manager that has died again, as its Deployment would, until ctx is done. Each waits for itself.
 func (f devFiles) keepRunning(ctx context.Context, c *cluster.Cluster, m managers, opts options, out io.Writer) error {
 	start := map[**cluster.Manager]func() (*cluster.Manager, error){
 		&m.operator: func() (*cluster.Manager, error) { return c.StartOperator(ctx, opts.operatorArgs...) },
 		&m.verifier: func() (*cluster.Manager, error) { return c.StartVerifier(ctx) },
 	}
+	due := make(chan **cluster.Manager)
+	watch := func(which **cluster.Manager) {
+		running := *which
+		go func() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-running.Exited():
+			}
+			fmt.Fprintf(out, "The %s (PID %d) has ended; the next one starts in %v.\n", running.Command, running.PID, restartAfter)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(restartAfter):
+			}
+			select {
+			case <-ctx.Done():
+			case due <- which:
+			}
+		}()
+	}
+	for which := range start {
+		watch(which)
+	}
 	for {
-		var dead **cluster.Manager
+		var which **cluster.Manager
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-m.operator.Exited():
-			dead = &m.operator
-		case <-m.verifier.Exited():
-			dead = &m.verifier
+		case which = <-due:
 		}
-		fmt.Fprintf(out, "The %s (PID %d) has ended; the next one starts in %v.\n", (*dead).Command, (*dead).PID, restartAfter)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(restartAfter):
-		}
-		next, err := start[dead]()
+		next, err := start[which]()
 		if err != nil {
 			return err
 		}
-		*dead = next
+		*which = next
+		watch(which)
 		if err := f.write(c, m); err != nil {
 			return err
 		}

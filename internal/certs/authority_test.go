@@ -297,6 +297,36 @@ func TestClockThatIsNotProvenMakesAndRotatesNoCA(t *testing.T) {
 	}
 }
 
+// Operator and verifier share a namespace: neither's CA is the other's, and only the verifier's has a copy to replace.
+func TestOperatorAndVerifierShareNoCA(t *testing.T) {
+	_, ofVerifier, _ := operator(t)
+	ofOperator := ofVerifier
+	ofOperator.SecretName, ofOperator.WebhookConfigurationName = OperatorSecretName, ofVerifier.Namespace
+	a, b := NewAuthority(admin, ofOperator), NewAuthority(admin, ofVerifier)
+	syncAll(t, a, b)
+	bundle := must[[]byte](t)(Bundle(t.Context(), admin, ofVerifier.Namespace))
+	if err := verify(served(t, b), bundle, "localhost", epoch); err != nil {
+		t.Error(err)
+	}
+	if err := verify(served(t, a), bundle, "localhost", epoch); err == nil {
+		t.Error("the verifier's CA vouches for the operator")
+	}
+	for authority, advised := range map[*Authority]bool{a: false, b: true} {
+		secret := &corev1.Secret{}
+		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: authority.options.Namespace, Name: authority.options.SecretName}, secret); err != nil {
+			t.Fatal(err)
+		}
+		secret.Data["tls.key"] = []byte("garbage")
+		if err := admin.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		err := authority.sync(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "delete secret "+secret.Name) || strings.Contains(err.Error(), "authn-kubeconfig") != advised {
+			t.Errorf("%s: %v; want the advice about kube-apiserver's file: %v", secret.Name, err, advised)
+		}
+	}
+}
+
 func TestBundleSaysWhatIsWrong(t *testing.T) {
 	_, o, _ := operator(t)
 	if _, err := Bundle(t.Context(), admin, o.Namespace); err == nil || !strings.Contains(err.Error(), "is one running in that namespace?") {

@@ -100,7 +100,11 @@ type Attacker struct {
 
 // NewAttacker starts this program again, whose main has to call Child first.
 func NewAttacker() (*Attacker, error) {
-	a := &Attacker{cmd: exec.Command(os.Args[0])}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	a := &Attacker{cmd: exec.Command(self)}
 	a.cmd.Env = append(os.Environ(), environment+"=1")
 	a.cmd.Stderr = os.Stderr
 	in, err := a.cmd.StdinPipe()

@@ -90,6 +90,7 @@ func pipelined(bearer func() string) func(context.Context, Target, *Done) {
 						return nil
 					}
 					body, err := io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
 					if err != nil {
 						return nil
 					}

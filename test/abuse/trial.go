@@ -24,8 +24,12 @@ import (
 	"time"
 )
 
-// What the process may keep after an attack: pools and tables grow to some size and stay there.
-const keptHeap, keptGoroutines = 8 << 20, 10
+const (
+	// What the process may keep after an attack: pools and tables grow to some size and stay there.
+	keptHeap, keptGoroutines = 8 << 20, 10
+	// settled is when nothing else of it may be there any more: the server's longest timeout, twice.
+	settled = 30 * time.Second
+)
 
 // Usage is what the process holds after a collection.
 type Usage struct{ Heap, Goroutines int }
@@ -108,7 +112,7 @@ func (t *Trial) Run(ctx context.Context, attack Attack) (Row, error) {
 		failed = errors.Join(failed, fmt.Errorf("%d times authenticated what is no token", row.Done.Accepted))
 	}
 	row.After = Measure()
-	for deadline := time.Now().Add(10 * time.Second); !row.After.back(row.Before); row.After = Measure() {
+	for deadline := time.Now().Add(settled); !row.After.back(row.Before); row.After = Measure() {
 		if time.Now().After(deadline) {
 			failed = errors.Join(failed, fmt.Errorf("left behind: %v, before it %v", row.After, row.Before))
 			break

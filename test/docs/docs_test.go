@@ -18,10 +18,10 @@ limitations under the License.
 package docs
 
 import (
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -31,8 +31,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
 const (
@@ -88,57 +89,77 @@ func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 	}
 }
 
+// Each command has the flags that the tables give it, and no others.
 func TestFlagsAreThoseOfTheManager(t *testing.T) {
-	var documented []string
-	for _, command := range []string{"run", "authn-kubeconfig"} {
-		for _, cells := range table(t, operations, "flag of `manager "+command+"`") {
-			documented = append(documented, strings.Trim(cells[0], "`-"))
+	documented := map[string][]string{}
+	add := func(cell string, commands ...string) {
+		for name := range strings.SplitSeq(cell, ", ") {
+			for _, command := range commands {
+				documented[command] = append(documented[command], strings.Trim(name, "`-"))
+			}
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(root, "cmd", "manager", "*.go"))
+	for _, cells := range table(t, operations, "flag of `manager`") {
+		switch cells[1] {
+		case "both":
+			add(cells[0], "operator", "verifier", "run")
+		default:
+			add(cells[0], cells[1], "run")
+		}
+	}
+	for _, cells := range table(t, operations, "flag of `manager authn-kubeconfig`") {
+		add(cells[0], "authn-kubeconfig")
+	}
+	manager, err := cluster.BuildManager(t.Context(), t.TempDir(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var defined []string
-	definition := regexp.MustCompile(`\.\w+Var\([\w.&]+, "([\w-]+)"`)
-	for _, file := range files {
-		source := read(t, strings.TrimPrefix(file, root+"/"))
-		for _, m := range definition.FindAllStringSubmatch(source, -1) {
-			defined = append(defined, m[1])
+	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
+	for _, command := range []string{"operator", "verifier", "run", "authn-kubeconfig"} {
+		help, err := exec.CommandContext(t.Context(), manager, command, "--help").Output()
+		if err != nil {
+			t.Fatal(err)
 		}
-		if strings.Contains(source, "zap.BindFlags(") {
-			flags := flag.NewFlagSet("zap", flag.ContinueOnError)
-			(&zap.Options{}).BindFlags(flags)
-			flags.VisitAll(func(f *flag.Flag) { defined = append(defined, f.Name) })
+		var defined []string
+		for _, m := range flag.FindAllStringSubmatch(string(help), -1) {
+			if m[1] != "help" {
+				defined = append(defined, m[1])
+			}
 		}
-	}
-	if diff := cmp.Diff(set(defined), set(documented)); diff != "" {
-		t.Errorf("flags (- cmd/manager, + %s):\n%s", operations, diff)
+		slices.Sort(documented[command]) // not a set: a flag has one row
+		if diff := cmp.Diff(set(defined), documented[command]); diff != "" {
+			t.Errorf("flags of manager %s (- cmd/manager, + %s):\n%s", command, operations, diff)
+		}
 	}
 }
 
 func TestPermissionsAreThoseOfTheRoles(t *testing.T) {
 	var granted, documented []string
-	for _, file := range []string{"role.yaml", "leader_election.yaml", "secret_delivery.yaml"} {
-		for document := range strings.SplitSeq(read(t, "config/rbac/"+file), "\n---\n") {
-			var role rbacv1.Role // of a ClusterRole, all that is asked for here
-			if err := yaml.Unmarshal([]byte(document), &role); err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			where := role.Namespace
-			if where == "" {
-				where = "cluster"
-			}
-			for _, rule := range role.Rules {
-				granted = append(granted, permissions(where, rule)...)
+	for account, files := range map[string][]string{
+		"operator": {"role.yaml", "leader_election.yaml", "secret_delivery.yaml"},
+		"verifier": {"role.yaml"},
+	} {
+		for _, file := range files {
+			for document := range strings.SplitSeq(read(t, "config/rbac/"+account+"/"+file), "\n---\n") {
+				var role rbacv1.Role // of a ClusterRole, all that is asked for here
+				if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+					t.Fatalf("%s: %v", file, err)
+				}
+				where := role.Namespace
+				if where == "" {
+					where = "cluster"
+				}
+				for _, rule := range role.Rules {
+					granted = append(granted, permissions(account+" | "+where, rule)...)
+				}
 			}
 		}
 	}
-	for _, cells := range table(t, security, "where") {
-		if len(cells) != 4 || cells[3] == "" {
-			t.Fatalf("row %q: want four cells, the last of which says what for", cells)
+	for _, cells := range table(t, security, "account") {
+		if len(cells) != 5 || cells[4] == "" {
+			t.Fatalf("row %q: want five cells, the last of which says what for", cells)
 		}
-		documented = append(documented, strings.Join(cells[:3], " | "))
+		documented = append(documented, strings.Join(cells[:4], " | "))
 	}
 	if diff := cmp.Diff(set(granted), set(documented)); diff != "" {
 		t.Errorf("permissions (- config/rbac, + %s):\n%s", security, diff)

@@ -73,8 +73,8 @@ func TestReapplyingChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAThousandManifests(t *testing.T) {
-	const n = 1000
+func TestHundredsOfManifests(t *testing.T) {
+	const n = 300
 	ns := team(t)
 	dir := t.TempDir()
 	var manifests strings.Builder

@@ -276,7 +276,7 @@ func TestCase10_SomebodyElsesUpdate(t *testing.T) {
 
 // A thousand at once by ten people: nobody gets another's name.
 func TestCase01_EverybodyIsStampedAsThemselves(t *testing.T) {
-	const people, each = 10, 100
+	const people, each = 10, 30
 	ns := team(t)
 	users := make([]user, people)
 	for i := range users {

@@ -46,7 +46,7 @@ const slowBy = 300 * time.Millisecond
 // Every verifier is away, in each way there is: whoever has a certificate or a service account's token notices nothing, a
 // token of ours gets 401, and works at once when there is a verifier again. How long each takes is printed.
 func TestCase36_NoVerifierAtAll(t *testing.T) {
-	alone(t, &theService)
+	beside(t, &theService)
 	d := newDown(t)
 	stale := verifiers[2]
 	if err := stale.proxy.Set(proxy.Cut); err != nil {

@@ -102,30 +102,38 @@ func (b *bed) set(t *testing.T, mode Mode) {
 	}
 }
 
-// get returns the status and the body of an answer, or an error after a while.
-func (b *bed) get(ctx context.Context, c *http.Client, path string, within time.Duration) (*http.Response, string, error) {
+// seen is an answer whose body was read.
+type seen struct {
+	StatusCode int
+	Proto      string
+	Header     http.Header
+	Body       string
+}
+
+// get returns an answer, or an error after a while.
+func (b *bed) get(ctx context.Context, c *http.Client, path string, within time.Duration) (*seen, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.URL+path, nil)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer mine")
 	resp, err := c.Do(req)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	return resp, string(body), err
+	return &seen{resp.StatusCode, resp.Proto, resp.Header, string(body)}, err
 }
 
 // wantList expects a list to work, soon.
 func (b *bed) wantList(t *testing.T, c *http.Client, proto string) {
 	t.Helper()
-	resp, body, err := b.get(t.Context(), c, list, patience)
-	if err != nil || resp.StatusCode != http.StatusOK || body != "Bearer mine "+list || resp.Proto != proto {
-		t.Fatalf("a list: %+v, %q, %v; want 200 by %s", resp, body, err, proto)
+	resp, err := b.get(t.Context(), c, list, patience)
+	if err != nil || resp.StatusCode != http.StatusOK || resp.Body != "Bearer mine "+list || resp.Proto != proto {
+		t.Fatalf("a list: %+v, %v; want 200 by %s", resp, err, proto)
 	}
 }
 
@@ -209,7 +217,7 @@ func TestCut(t *testing.T) {
 		said := b.watch(t, c)
 		b.set(t, Cut)
 		wantEvent(t, said, "")
-		if _, _, err := b.get(t.Context(), c, list, patience); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := b.get(t.Context(), c, list, patience); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("a new connection: %v; want it refused", err)
 		}
 		b.set(t, Pass)
@@ -224,7 +232,7 @@ func TestStall(t *testing.T) {
 		b.say(t, "meanwhile")
 		wantSilence(t, said)
 		for name, c := range map[string]*http.Client{"open": c, "new": b.client(t, proto == "HTTP/2.0")} {
-			if _, _, err := b.get(t.Context(), c, list, quiet); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := b.get(t.Context(), c, list, quiet); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("a list on a connection that is %s: %v; want no answer", name, err)
 			}
 		}
@@ -284,12 +292,12 @@ func TestRefuse(t *testing.T) {
 			c := b.client(t, true)
 			refused := func(path string) {
 				t.Helper()
-				resp, body, err := b.get(t.Context(), c, path, patience)
+				resp, err := b.get(t.Context(), c, path, patience)
 				if err != nil {
 					t.Fatal(err)
 				}
 				var got metav1.Status
-				if err := json.Unmarshal([]byte(body), &got); err != nil {
+				if err := json.Unmarshal([]byte(resp.Body), &got); err != nil {
 					t.Fatal(err)
 				}
 				if resp.StatusCode != status || int(got.Code) != status || got.Reason != reason || got.Kind != "Status" {
@@ -303,7 +311,7 @@ func TestRefuse(t *testing.T) {
 			refused(list)
 			refused("/apis/pat-operator.io/v1alpha1/personalaccesstokens?limit=1")
 			for _, path := range []string{list + "/one", "/version", "/apis/pat-operator.io/v1alpha1"} {
-				if resp, _, err := b.get(t.Context(), c, path, patience); err != nil || resp.StatusCode != http.StatusOK {
+				if resp, err := b.get(t.Context(), c, path, patience); err != nil || resp.StatusCode != http.StatusOK {
 					t.Errorf("GET %s: %+v, %v; want it passed on", path, resp, err)
 				}
 			}
@@ -329,7 +337,7 @@ func TestSwitchingUnderLoadLeavesNothing(t *testing.T) {
 		path := []string{list, watch}[i/2%2]
 		load.Go(func() {
 			for ctx.Err() == nil {
-				_, _, _ = b.get(ctx, c, path, 50*time.Millisecond)
+				_, _ = b.get(ctx, c, path, 50*time.Millisecond)
 			}
 		})
 	}

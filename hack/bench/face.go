@@ -1,0 +1,135 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/test/abuse"
+	"github.com/pat-operator/pat-operator/test/fleet"
+)
+
+// serve serves TokenReviews by an index on a free port.
+func serve(ctx context.Context, x *indexed) (target abuse.Target, stop func() error, err error) {
+	server, client, err := abuse.Certificate()
+	if err != nil {
+		return target, nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return target, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stopped := make(chan error, 1)
+	handler := authn.NewTokenReviewHandler(x, authn.Options{})
+	go func() {
+		stopped <- authn.Serve(ctx, authn.NewServer(handler, server, logr.Discard()), listener, nil, 0)
+	}()
+	return abuse.Target{Address: listener.Addr().String(), TLS: client}, func() error { cancel(); return <-stopped }, nil
+}
+
+// benchFace measures TokenReviews over TLS, by HTTP/2 and HTTP/1.1.
+func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) error {
+	small, _, err := newIndex(1)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n  %-52s %10s %10s   ratio of each\n", "TokenReview over TLS", "p50", "p99")
+	review := func(x *indexed) (abuse.Latencies, error) {
+		target, stop, err := serve(ctx, x)
+		if err != nil {
+			return nil, err
+		}
+		client := abuse.NewClient(target, x.bearers, fleet.Username)
+		if _, err := client.Review(ctx, 100*time.Millisecond); err != nil { // opens the connections
+			return nil, err
+		}
+		latencies, err := client.Review(ctx, o.duration)
+		client.Close()
+		if err != nil {
+			return nil, err
+		}
+		return latencies, stop()
+	}
+	base, err := review(small)
+	if err != nil {
+		return err
+	}
+	print := func(name string, l abuse.Latencies) {
+		row(out, name, round(l.Quantile(.5)), round(l.Quantile(.99)), base.Quantile(.5), base.Quantile(.99))
+	}
+	print("an index of 1 (baseline)", base)
+	quiet, err := review(large)
+	if err != nil {
+		return err
+	}
+	print(fmt.Sprintf("%d tokens", o.tokens), quiet)
+	stop := churn(ctx, large.Index, o.tokens)
+	churned, err := review(large)
+	changes := stop()
+	if err != nil {
+		return err
+	}
+	print(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned)
+	return nil
+}
+
+func round(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
+
+// benchAbuse measures how much slower a well-behaved client gets beside each kind of abuse.
+func benchAbuse(ctx context.Context, o options, out io.Writer) error {
+	x, _, err := newIndex(1000)
+	if err != nil {
+		return err
+	}
+	target, stop, err := serve(ctx, x)
+	if err != nil {
+		return err
+	}
+	attacker, err := abuse.NewAttacker()
+	if err != nil {
+		return err
+	}
+	client := abuse.NewClient(target, x.bearers, fleet.Username)
+	trial := abuse.Trial{Target: target, Client: client, Attacker: attacker, Quiet: o.duration / 2, Abused: o.duration}
+	fmt.Fprintf(out, "\nTokenReviews of valid tokens beside abuse from another process; factor is of p99\n%s\n", abuse.Head)
+	worst := 0.0
+	for _, attack := range append(abuse.Floods(), abuse.Others()...) {
+		if o.only != "" && o.only != attack.Name {
+			continue
+		}
+		r, err := trial.Run(ctx, attack)
+		if err != nil {
+			return fmt.Errorf("%s: %w", attack.Name, err)
+		}
+		fmt.Fprintln(out, r)
+		worst = max(worst, ratio(r.Abused.Quantile(.99), r.Quiet.Quantile(.99)))
+	}
+	fmt.Fprintf(out, "worst factor %.1f; no wrong answer, no failure\n", worst)
+	client.Close()
+	if err := attacker.Close(); err != nil {
+		return err
+	}
+	return stop()
+}
