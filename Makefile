@@ -12,6 +12,8 @@ TESTFLAGS ?=
 BENCHFLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
+# How long the long forms of the fault tests run in all; those of abuse take as long as they take, minutes.
+SOAKTIME ?= 30m
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
 IMG ?= pat-operator:dev
 # What `manager version` says.
@@ -51,6 +53,11 @@ controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manag
 .PHONY: test
 test: ## Run every test with the race detector: units, envtest, end to end. RUN=Case05_ runs what matches.
 	@$(assets); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
+
+.PHONY: soak
+soak: ## Break things on purpose for SOAKTIME (30m), processes, networks, etcd; then abuse the verifier. Prints what was seen.
+	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
+	go test -race -timeout 30m -count=1 -v ./internal/authn -soak
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).

@@ -24,8 +24,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // The API server lives and is cut off from etcd, or stands still itself, for all replicas at once: they go on for
@@ -42,15 +40,8 @@ func TestCase32_TheControlPlaneStandsStill(t *testing.T) {
 func standStill(t *testing.T, what string, pid int) {
 	ctx := t.Context()
 	replicas := append([]*replica{untouched.replica}, verifiers...)
-	ns := newTeam(t)
-	kept, err := issue(ctx, pat(ns, "kept"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone, err := issue(ctx, pat(ns, "gone"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lives, dies := aToken(t), aToken(t)
+	kept, gone := lives.plaintext, dies.plaintext
 	for _, r := range replicas {
 		ask := &verdicts{t: t, face: r.face}
 		ask.want("before the fault", kept, true)
@@ -71,7 +62,7 @@ func standStill(t *testing.T, what string, pid int) {
 	// Asked for meanwhile; it comes to pass when there is somebody to do it.
 	deletion := make(chan error, 1)
 	go func() {
-		deletion <- poll(ctx, 2*patience, func() error { return client.IgnoreNotFound(alice.Delete(ctx, pat(ns, "gone"))) })
+		deletion <- poll(ctx, 2*patience, func() error { return dies.delete(ctx) })
 	}()
 	for _, r := range replicas {
 		if err := poll(ctx, max(0, maxStaleness+tolerance-time.Since(start)), func() error {

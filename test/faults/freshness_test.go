@@ -81,7 +81,6 @@ func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 			r.end()
 		}
 	})
-	ns := newTeam(t)
 	end := time.Now().Add(share(50, 0))
 	for round := 0; round == 0 || time.Now().Before(end); round++ {
 		var running sync.WaitGroup
@@ -90,7 +89,7 @@ func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 			f := all[(i+round)%len(all)]
 			running.Go(func() {
 				t.Run(fmt.Sprintf("round %d, %v", round+1, f.mode), func(t *testing.T) {
-					suffer(t, replicas[i], f, ns, fmt.Sprintf("r%d-%d", round, i))
+					suffer(t, replicas[i], f)
 				})
 			})
 		}
@@ -99,18 +98,12 @@ func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 }
 
 // suffer is one fault at one replica.
-func suffer(t *testing.T, r *replica, f fault, ns, name string) {
+func suffer(t *testing.T, r *replica, f fault) {
 	ctx := t.Context()
 	row := Row{Fault: f.mode.String(), Injected: 1}
 	defer func() { report.Add(row) }()
-	kept, err := issue(ctx, pat(ns, name+"-kept"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone, err := issue(ctx, pat(ns, name+"-gone"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lives, dies := aToken(t), aToken(t)
+	kept, gone := lives.plaintext, dies.plaintext
 	ask := &verdicts{t: t, face: r.face}
 	ask.want("before the fault", kept, true)
 	ask.want("before the fault", gone, true)
@@ -119,7 +112,7 @@ func suffer(t *testing.T, r *replica, f fault, ns, name string) {
 	if err := r.proxy.Set(f.mode); err != nil {
 		t.Fatal(err)
 	}
-	if err := alice.Delete(ctx, pat(ns, name+"-gone")); err != nil {
+	if err := dies.delete(ctx); err != nil {
 		t.Fatal(err)
 	}
 	deleted := time.Now()

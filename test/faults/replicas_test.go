@@ -41,7 +41,7 @@ const (
 // Two operators, and a stream of reviews: the leader stands still for longer than its lease and goes on; the leader is
 // killed. The other issues within the lease, each request gets one token, and nobody who has a token notices.
 func TestCase34_LeadersComeAndGo(t *testing.T) {
-	alone(t, &theOperators)
+	beside(t, theService.RLocker(), &theOperators)
 	ctx := t.Context()
 	s := startStream(t)
 	watching, cancel := context.WithCancel(ctx)
@@ -152,7 +152,7 @@ func checkOneEach(t *testing.T, ns string, seen *witness) {
 
 // Verifiers are restarted one by one, each with a new certificate, while reviews go on: none fails.
 func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
-	alone(t, &theService)
+	beside(t, theService.RLocker(), &theVerifiers)
 	s := startStream(t)
 	s.during(t, "none: a steady stream of reviews", 0, func() {})
 	s.during(t, "verifiers restarted one by one (SIGTERM), each with a new certificate", len(verifiers), func() {
@@ -178,7 +178,7 @@ func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
 // One of three replicas is cut off from the API server and stays an endpoint of the Service: kube-apiserver asks another
 // within milliseconds.
 func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
-	alone(t, &theService)
+	beside(t, theService.RLocker(), theVerifiers.RLocker())
 	s := startStream(t)
 	stale := verifiers[2]
 	cl.PinVerifiers(managers()...)

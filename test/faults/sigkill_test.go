@@ -45,7 +45,7 @@ const (
 // re-create manifests, some of them with a token of the holder's own. Left alone it ends with one valid plaintext for
 // each living resource, none for any other, and nothing left over.
 func TestCase30_KilledAtAnyMoment(t *testing.T) {
-	alone(t, &theOperators)
+	beside(t, &theOperators)
 	manifests := 60
 	if *soak > 0 {
 		manifests = 500
@@ -71,11 +71,18 @@ func TestCase30_KilledAtAnyMoment(t *testing.T) {
 				it := items[random.IntN(len(items)/writers)*writers+w]
 				if it.change(writing, random) {
 					done.Add(1)
+					continue
+				}
+				select { // there is nobody to admit it
+				case <-time.After(20 * time.Millisecond):
+				case <-writing.Done():
 				}
 			}
 		})
 	}
-	kills, early := killAgainAndAgain(t, rand.New(rand.NewPCG(seed, writers)), share(50, 15*time.Second))
+	kills, early := killAgainAndAgain(t, rand.New(rand.NewPCG(seed, writers)), share(50, 15*time.Second), func() bool {
+		return done.Load() >= int64(manifests)
+	})
 	stop()
 	all.Wait()
 	t.Logf("%d changes by %d writers, %d kills, %d of them before it was ready", done.Load(), writers, kills, early)
@@ -88,14 +95,19 @@ func TestCase30_KilledAtAnyMoment(t *testing.T) {
 	checkAll(t, items, seen, kills)
 }
 
-// killAgainAndAgain starts the operator and kills it, sometimes before it is ready, and ends with it dead.
-func killAgainAndAgain(t *testing.T, random *rand.Rand, within time.Duration) (kills, early int) {
+// killAgainAndAgain starts the operator and kills it, sometimes before it is ready, for some time and until enough has
+// happened, and ends with it dead.
+func killAgainAndAgain(t *testing.T, random *rand.Rand, within time.Duration, enough func() bool) (kills, early int) {
 	t.Helper()
-	for end := time.Now().Add(within); time.Now().Before(end); kills++ {
+	start := time.Now()
+	for ; time.Since(start) < within || !enough(); kills++ {
+		if time.Since(start) > within+2*patience {
+			t.Fatalf("not enough has happened in %v", time.Since(start))
+		}
 		operator.Kill()
 		dropLease(t)
 		patience := patience
-		if random.IntN(4) == 0 {
+		if random.IntN(5) == 0 {
 			patience = time.Second + time.Duration(random.Int64N(int64(3*time.Second)))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -62,7 +62,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// These tests wait much longer than they compute, and say by alone what must not be broken by two at once.
+	// These tests wait much longer than they compute, and say what they break: see beside.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
@@ -125,7 +125,10 @@ func run(m *testing.M, code *int) (err error) {
 	if alice, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	if err := createEarly(ctx, 2*time.Minute); err != nil {
+	if err := createEarly(ctx, earlyTTL); err != nil {
+		return err
+	}
+	if err := fillStock(ctx); err != nil {
 		return err
 	}
 	untouched = watchQuiet(ctx, others[2])
@@ -164,15 +167,22 @@ func share(percent int, otherwise time.Duration) time.Duration {
 	return max(otherwise, (*soak-overhead)*time.Duration(percent)/100)
 }
 
-// What only one test at a time may break.
-var theOperators, theService sync.Mutex
+// What is broken on purpose. Tests that run beside one another hold what they break, or, of the Service, what must not be
+// broken meanwhile; in this order.
+var (
+	theService   sync.RWMutex // what kube-apiserver asks
+	theVerifiers sync.RWMutex // which processes are behind it
+	theOperators sync.Mutex
+)
 
-// alone lets a test run beside others, but for those that break the same.
-func alone(t *testing.T, what *sync.Mutex) {
+// beside lets a test run beside others once it has all that it holds.
+func beside(t *testing.T, holds ...sync.Locker) {
 	t.Helper()
 	t.Parallel()
-	what.Lock()
-	t.Cleanup(what.Unlock)
+	for _, l := range holds {
+		l.Lock()
+		t.Cleanup(l.Unlock)
+	}
 }
 
 // team makes a namespace where alice may do what developers do, and returns its name.

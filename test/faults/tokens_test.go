@@ -28,6 +28,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
+	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -71,6 +73,57 @@ func issue(ctx context.Context, p *v1alpha1.PersonalAccessToken) (string, error)
 		return "", err
 	}
 	return take(ctx, p.Namespace, p.Name)
+}
+
+// stock are tokens that were issued before anything was broken, so that a test need not wait for an operator which another
+// one has killed.
+var stock = make(chan spare, 48)
+
+// spare is a token that nobody has used yet, and its resource.
+type spare struct{ namespace, name, plaintext string }
+
+func fillStock(ctx context.Context) error {
+	ns, err := team(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, cap(stock))
+	var filling sync.WaitGroup
+	for i := range errs {
+		filling.Go(func() {
+			s := spare{namespace: ns, name: fmt.Sprintf("spare-%d", i)}
+			s.plaintext, errs[i] = issue(ctx, pat(ns, s.name))
+			stock <- s
+		})
+	}
+	filling.Wait()
+	_, err = streamTokens()
+	return errors.Join(err, errors.Join(errs...))
+}
+
+// aToken takes one from the stock, or has one issued while nobody breaks the operators.
+func aToken(t *testing.T) spare {
+	t.Helper()
+	select {
+	case s := <-stock:
+		return s
+	default:
+	}
+	theOperators.Lock()
+	defer theOperators.Unlock()
+	s := spare{name: "spare"}
+	var err error
+	if s.namespace, err = team(t.Context()); err == nil {
+		s.plaintext, err = issue(t.Context(), pat(s.namespace, s.name))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s spare) delete(ctx context.Context) error {
+	return client.IgnoreNotFound(alice.Delete(ctx, pat(s.namespace, s.name)))
 }
 
 // take waits for a token and takes its plaintext.
