@@ -39,7 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/fleet"
 )
 
-var soak = flag.Duration("soak", 0, "abuse the server for a part of so long, and from eight times as many connections")
+var soak = flag.Duration("soak", 0, "abuse the server for about so long in all, and from eight times as many connections")
 
 // A valid client must not starve. How much slower it gets is for hack/bench to say; here it is the machine's matter.
 const maxFactor, allowance = 50, 2 * time.Second
@@ -105,7 +105,7 @@ func starve(t *testing.T, attacks []abuse.Attack) {
 		Quiet: 100 * time.Millisecond, Abused: 200 * time.Millisecond}
 	if *soak > 0 {
 		// What an attack leaves takes longer to go than the attack.
-		trial.Quiet, trial.Abused = time.Second, *soak/time.Duration(6*(len(abuse.Floods())+len(abuse.Others())))
+		trial.Quiet, trial.Abused = time.Second, *soak/time.Duration(2*(len(abuse.Floods())+len(abuse.Others())))
 	}
 	t.Log(abuse.Head)
 	for _, attack := range attacks {
