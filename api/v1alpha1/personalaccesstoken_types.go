@@ -72,6 +72,7 @@ type PersonalAccessToken struct {
 // +kubebuilder:validation:XValidation:rule="!(has(self.expiresInDays) && has(self.expiresAt))",message="set at most one of expiresInDays and expiresAt"
 // +kubebuilder:validation:XValidation:rule="!(has(self.delivery) && has(self.token))",message="set at most one of delivery and token: a token that its holder made is not delivered"
 // +kubebuilder:validation:XValidation:rule="!has(self.token) || has(self.expiresAt)",message="token requires expiresAt, so that applying it again never renews its life"
+// +kubebuilder:validation:XValidation:rule="!has(self.expiresAt) || self.expiresAt >= timestamp(0)",message="expiresAt must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
 type PersonalAccessTokenSpec struct {
 	// displayName is what people call the token. At most 128 characters.
 	// +optional
@@ -302,6 +303,12 @@ type HolderToken struct {
 }
 
 // PersonalAccessTokenStatus is what the operator has done.
+//
+// The rules read every time, since the schema alone takes some that no client can read: whoever may write a status must not
+// spoil the list for everybody.
+// +kubebuilder:validation:XValidation:rule="[has(self.issuedAt) ? self.issuedAt : timestamp(0), has(self.modifiedAt) ? self.modifiedAt : timestamp(0), has(self.expiresAt) ? self.expiresAt : timestamp(0), has(self.firstUsedAt) ? self.firstUsedAt : timestamp(0), has(self.lastUsedAt) ? self.lastUsedAt : timestamp(0)].all(t, t >= timestamp(0))",message="times must be as RFC 3339 writes them and not before 1970, for example 2027-01-31T12:00:00Z"
+// +kubebuilder:validation:XValidation:rule="!has(self.revoked) || self.revoked.all(r, !has(r.at) || r.at >= timestamp(0))",message="revoked[].at must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
+// +kubebuilder:validation:XValidation:rule="!has(self.conditions) || self.conditions.all(c, c.lastTransitionTime >= timestamp(0))",message="conditions[].lastTransitionTime must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
 type PersonalAccessTokenStatus struct {
 	// observedGeneration is the generation of spec that conditions speak of; -1 before the first reconcile.
 	// +optional

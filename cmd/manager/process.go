@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -64,6 +65,9 @@ type process struct {
 
 // serve runs one half, or both, until ctx ends.
 func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...half) error {
+	if err := noticeDeadConnections(); err != nil {
+		return err
+	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
 	klog.SetLogger(ctrl.Log)
 	config, err := restConfig(o.kubeconfig)
@@ -104,6 +108,21 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...h
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// noticeDeadConnections makes client-go give up a connection whose other end is gone without a word after 10 seconds, where
+// nobody has said otherwise, and not after 45: by then a verifier could not prove any more that it is up to date, though
+// other API servers are there.
+func noticeDeadConnections() error {
+	for _, name := range []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS", "HTTP2_PING_TIMEOUT_SECONDS"} {
+		if _, set := os.LookupEnv(name); set {
+			continue
+		}
+		if err := os.Setenv(name, "5"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // restConfig is how to reach the cluster. Priority and Fairness throttle on the server, better than a client can.

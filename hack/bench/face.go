@@ -76,22 +76,22 @@ func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) er
 	if err != nil {
 		return err
 	}
-	print := func(name string, l abuse.Latencies) {
+	show := func(name string, l abuse.Latencies) {
 		row(out, name, round(l.Quantile(.5)), round(l.Quantile(.99)), base.Quantile(.5), base.Quantile(.99))
 	}
-	print("an index of 1 (baseline)", base)
+	show("an index of 1 (baseline)", base)
 	quiet, err := review(large)
 	if err != nil {
 		return err
 	}
-	print(fmt.Sprintf("%d tokens", o.tokens), quiet)
+	show(fmt.Sprintf("%d tokens", o.tokens), quiet)
 	stop := churn(ctx, large.Index, o.tokens)
 	churned, err := review(large)
 	changes := stop()
 	if err != nil {
 		return err
 	}
-	print(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned)
+	show(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned)
 	return nil
 }
 

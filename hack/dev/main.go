@@ -126,10 +126,11 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 		err = errors.Join(err, c.Stop())
 	}()
 	var m managers
-	if m.operator, err = c.StartOperator(ctx, opts.operatorArgs...); err != nil {
+	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
+	if m.verifier, err = c.StartVerifier(ctx); err != nil {
 		return err
 	}
-	if m.verifier, err = c.StartVerifier(ctx); err != nil {
+	if m.operator, err = c.StartOperator(ctx, opts.operatorArgs...); err != nil {
 		return err
 	}
 	say("ready")

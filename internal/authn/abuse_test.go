@@ -104,8 +104,8 @@ func starve(t *testing.T, attacks []abuse.Attack) {
 	trial := abuse.Trial{Target: target, Client: client, Attacker: attacker,
 		Quiet: 100 * time.Millisecond, Abused: 200 * time.Millisecond}
 	if *soak > 0 {
-		// What an attack leaves takes as long again to go.
-		trial.Quiet, trial.Abused = time.Second, *soak/time.Duration(2*len(abuse.Floods())+2*len(abuse.Others()))
+		// What an attack leaves takes longer to go than the attack.
+		trial.Quiet, trial.Abused = time.Second, *soak/time.Duration(2*(len(abuse.Floods())+len(abuse.Others())))
 	}
 	t.Log(abuse.Head)
 	for _, attack := range attacks {

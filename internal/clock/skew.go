@@ -40,10 +40,10 @@ type Skew struct {
 	last atomic.Pointer[answer]
 }
 
-// answer is when the API server answered, and how far this clock is ahead of its.
+// answer is when the API server answered, by the monotonic clock and by the wall's, and how far the latter is ahead of its.
 type answer struct {
-	at   time.Time
-	skew time.Duration
+	at, wall time.Time
+	skew     time.Duration
 }
 
 var skewSeconds = prometheus.NewGauge(prometheus.GaugeOpts{
@@ -88,7 +88,7 @@ func (s *Skew) observe(sent, received time.Time, date string) {
 	case server.Add(time.Second).Before(sent):
 		skew = sent.Sub(server.Add(time.Second))
 	}
-	s.last.Store(&answer{at: received, skew: skew})
+	s.last.Store(&answer{at: received, wall: received.Round(0), skew: skew})
 	skewSeconds.Set(skew.Seconds())
 }
 
@@ -106,13 +106,19 @@ func (s *Skew) Check() error {
 
 var errNotProven = fmt.Errorf("the API server has not answered within %v, so this clock is not proven", fresh)
 
-// Off returns that the clock is known to be too far off, by the last answer, however long ago that was.
+// Off returns that the clock is known to be too far off: by the last answer, however long ago that was, and by what it was
+// set ahead or back since, which is where it parts from the monotonic clock.
 func (s *Skew) Off() error {
 	last := s.last.Load()
-	if last == nil || last.skew.Abs() <= s.max {
+	if last == nil {
 		return nil
 	}
-	return &offError{last.skew, s.max}
+	now := s.clock.Now()
+	skew := last.skew + now.Round(0).Sub(last.wall) - now.Sub(last.at)
+	if skew.Abs() <= s.max {
+		return nil
+	}
+	return &offError{skew, s.max}
 }
 
 // offError is written out only where somebody reads it: the verifier asks for every token.

@@ -64,3 +64,24 @@ func TestSkew(t *testing.T) {
 		})
 	}
 }
+
+// A clock that is set while nobody answers is noticed without an answer: it parts from the monotonic clock.
+func TestCase14_AClockThatIsSetIsNoticedAtOnce(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		set time.Duration
+		off bool
+	}{
+		"left alone":       {0, false},
+		"set back an hour": {-time.Hour, true},
+		"set ahead":        {time.Hour, true},
+		"within bounds":    {-30 * time.Second, false},
+	} {
+		s := NewSkew(testingclock.NewFakePassiveClock(now.Add(10*time.Second)), time.Minute)
+		// As if the wall's clock had shown another time then: no test can set it.
+		s.last.Store(&answer{at: now, wall: now.Round(0).Add(-tc.set)})
+		if err := s.Off(); (err != nil) != tc.off {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -72,9 +72,9 @@ type sink struct {
 
 // run feeds the index until ctx ends.
 func (f *feed) run(ctx context.Context) {
-	// Before the first list, whose answer then is a proof already.
-	_ = f.probe(ctx)
 	for ctx.Err() == nil {
+		// Before the reflector's first list, whose answer then is a proof already.
+		_ = f.probe(ctx)
 		f.reflect(ctx)
 	}
 }
@@ -134,7 +134,9 @@ func (f *feed) ListWithContext(ctx context.Context, opts metav1.ListOptions) (ru
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	list := f.newList()
-	return list, f.client.List(ctx, list, &client.ListOptions{Namespace: f.namespace, Raw: &opts})
+	return list, f.client.List(ctx, list, &client.ListOptions{
+		Namespace: f.namespace, Limit: opts.Limit, Continue: opts.Continue, Raw: &opts, // Raw's own two are passed over
+	})
 }
 
 // WatchWithContext implements cache.ListerWatcherWithContext. A watch is short, since kube-apiserver sends a bookmark two

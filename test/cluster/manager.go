@@ -88,7 +88,7 @@ func (c *Cluster) StartVerifier(ctx context.Context, args ...string) (*Manager, 
 
 // StartManager runs Options.ManagerBinary as the service account of its Deployment, at ports of its own, and waits until
 // it is ready. The first one that verifies also lets `manager authn-kubeconfig` write what kube-apiserver needs and
-// restarts kube-apiserver with it.
+// restarts kube-apiserver with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
 func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 	if c.opts.ManagerBinary == "" {
 		return nil, errors.New("Options.ManagerBinary is not set")

@@ -51,6 +51,7 @@ func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 		if err := cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig); err != nil {
 			t.Error(err)
 		}
+		restartOperator(t) // it may have lost its lease meanwhile
 	}()
 	resp, err := face(t).Post(cl.TokenReviewURL(), "application/json", strings.NewReader("{}"))
 	if err != nil {

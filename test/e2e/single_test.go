@@ -44,7 +44,13 @@ func TestRunInOneProcess(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := single.StartManager(t.Context(), cluster.ManagerOptions{Command: "run"}); err != nil {
+	_, err = single.StartManager(t.Context(), cluster.ManagerOptions{Command: "run"})
+	if err != nil {
+		// kube-apiserver restarts for the first, on a busy machine for longer than its lease; its Deployment starts another.
+		t.Log(err)
+		_, err = single.StartManager(t.Context(), cluster.ManagerOptions{Command: "run"})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.New(single.Admin(), client.Options{Scheme: scheme})

@@ -110,11 +110,10 @@ func TestCase36_NoVerifierAtAll(t *testing.T) {
 
 // down measures what becomes of requests.
 type down struct {
-	t        *testing.T
-	bearers  []client.Client // of tokens that nobody has used yet, from the front
-	crt, sa  *rest.Config
-	rows     [][]string
-	injected int
+	t       *testing.T
+	bearers []client.Client // of tokens that nobody has used yet, from the front
+	crt, sa *rest.Config
+	rows    [][]string
 }
 
 const eachTime = 3 // tokens of ours that ask at once

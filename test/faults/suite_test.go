@@ -100,12 +100,12 @@ func run(m *testing.M, code *int) (err error) {
 	if err := prepareCA(ctx); err != nil {
 		return err
 	}
-	if err := startOperator(ctx); err != nil {
-		return err
-	}
-	// The first verifier alone, as kube-apiserver is restarted for it.
+	// The first verifier alone, and before the operator: kube-apiserver is restarted for it, which a lease might not survive.
 	first, err := startReplica(ctx, "first")
 	if err != nil {
+		return err
+	}
+	if err := startOperator(ctx); err != nil {
 		return err
 	}
 	others, err := startReplicas(ctx, "second", "third", "quiet")

@@ -27,6 +27,9 @@ import (
 // with apply.
 //
 // PersonalAccessTokenStatus is what the operator has done.
+//
+// The rules read every time, since the schema alone takes some that no client can read: whoever may write a status must not
+// spoil the list for everybody.
 type PersonalAccessTokenStatusApplyConfiguration struct {
 	// observedGeneration is the generation of spec that conditions speak of; -1 before the first reconcile.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
