@@ -130,6 +130,9 @@ func join(a, b net.Conn) {
 // DropVerifierConnections ends the connections to the verifier's Service, so that new ones follow what PinVerifiers says.
 func (c *Cluster) DropVerifierConnections() { c.verifier.drop() }
 
+// DropAdmissionConnections ends the connections to the admission Service, as the end of a pod that stands still would.
+func (c *Cluster) DropAdmissionConnections() { c.admission.drop() }
+
 // WithdrawVerifiers makes connections to the verifier's Service be refused, as those to a Service without endpoints are,
 // and ends those that are open, until restore is called.
 func (c *Cluster) WithdrawVerifiers() (restore func() error) {
