@@ -77,7 +77,9 @@ func run(m *testing.M) (int, error) {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
-	// What it starts has small heaps that it would collect all the time.
+	// Thousands of small worlds: no copy of each object in kube-apiserver's memory, which would also make a list wait for
+	// it, and no collecting of small heaps all the time.
+	env.ControlPlane.GetAPIServer().Configure().Append("watch-cache", "false")
 	if err := os.Setenv("GOGC", "800"); err != nil {
 		return 0, err
 	}
