@@ -151,7 +151,7 @@ func suffer(t *testing.T, r *replica, f fault) {
 	case f.harmless && seen.unready > 0:
 		t.Errorf("it was unready %d times: %v", seen.unready, seen.reason)
 	case !f.harmless && (seen.firstUnready.IsZero() || seen.firstUnready.Sub(deleted) > bound):
-		t.Errorf("it was unready first %v after the fault; want %v at most", seen.firstUnready.Sub(deleted), bound)
+		t.Errorf("unready after %s; want %v at most", since(seen.firstUnready, deleted), bound)
 	}
 	t.Logf("honoured for %v; unready after %v; ready again %v after the fault; the proxy: %+v",
 		row.Staleness.Round(time.Millisecond), since(seen.firstUnready, deleted), took.Round(time.Millisecond), r.proxy.Counts())
