@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -54,6 +55,8 @@ const (
 	recordsNamespace = "pat-operator-records"
 	operatorsAccount = "system:serviceaccount:pat-operator-system:pat-operator"
 )
+
+var soak = flag.Bool("soak", false, "try longer schedules of two leaders")
 
 // admin is a client of the real API server; cached is the operator's, whose reads come from a cache that has the indexes
 // and whose writes are held to the policy on delivery Secrets.
