@@ -50,7 +50,6 @@ var modes = []mode{
 	{name: "late by a write", late: 1, grants: true},
 	{name: "late, at the end", late: atEnd, grants: true},
 	{name: "stopped, late by a write", dies: true, late: 1, grants: true},
-	{name: "stopped, late by two writes", dies: true, late: 2, grants: true},
 	{name: "stopped, late, at the end", dies: true, late: atEnd},
 }
 

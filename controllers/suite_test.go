@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -55,6 +56,8 @@ const (
 	operatorsAccount = "system:serviceaccount:pat-operator-system:pat-operator"
 )
 
+var soak = flag.Bool("soak", false, "try longer schedules of two leaders")
+
 // admin is a client of the real API server; cached is the operator's, whose reads come from a cache that has the indexes
 // and whose writes are held to the policy on delivery Secrets.
 var admin, cached client.WithWatch
@@ -77,7 +80,9 @@ func run(m *testing.M) (int, error) {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
-	// What it starts has small heaps that it would collect all the time.
+	// Thousands of small worlds: no copy of each object in kube-apiserver's memory, which would also make a list wait for
+	// it, and no collecting of small heaps all the time.
+	env.ControlPlane.GetAPIServer().Configure().Append("watch-cache", "false")
 	if err := os.Setenv("GOGC", "800"); err != nil {
 		return 0, err
 	}
