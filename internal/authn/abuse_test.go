@@ -39,7 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/fleet"
 )
 
-var soak = flag.Duration("soak", 0, "abuse the server for about so long in all, and from eight times as many connections")
+var soak = flag.Duration("soak", 0, "abuse the server for about so long in all")
 
 // A valid client must not starve. How much slower it gets is for hack/bench to say; here it is the machine's matter.
 const maxFactor, allowance = 50, 2 * time.Second
@@ -80,9 +80,6 @@ func victim(t *testing.T) (abuse.Target, *abuse.Client, *verifier.Index) {
 		}
 	})
 	target := abuse.Target{Address: listener.Addr().String(), TLS: trust, Scale: 1}
-	if *soak > 0 {
-		target.Scale = 8
-	}
 	reviewer := abuse.NewClient(target, bearers, fleet.Username)
 	t.Cleanup(reviewer.Close)
 	return target, reviewer, index
