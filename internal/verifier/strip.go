@@ -45,9 +45,9 @@ func stripSecret(obj any) (any, error) {
 	return obj, nil
 }
 
-// StripResource is the cache's Transform for PersonalAccessTokens. It keeps spec, and of metadata the name, namespace,
-// UID, resourceVersion, generation and both timestamps; labels, annotations, managed fields, owners, finalizers and
-// status go. A stripped object is for deciding and enqueueing only: whoever writes one back reads it live first.
+// StripResource is the Transform for PersonalAccessTokens, of the feed and of the operator's cache. It keeps spec, and of
+// metadata the name, namespace, UID, resourceVersion, generation and both timestamps; labels, annotations, managed fields,
+// owners, finalizers and status go. A stripped object is for deciding and enqueueing only: whoever writes one back reads it live first.
 func StripResource(obj any) (any, error) {
 	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
 	if !ok {
