@@ -59,7 +59,8 @@ test: ## Run every test with the race detector: units, envtest, end to end. RUN=
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
 	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/authn -soak=$(ABUSETIME)
-	@$(assets); go test -timeout 30m -count=1 -run 'Case34' ./controllers -soak
+	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34' ./controllers -soak
+	@$(assets); go test -timeout 30m -count=1 -run 'Case01|Case09|TestHundreds' ./test/e2e -soak
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).

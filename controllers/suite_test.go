@@ -56,7 +56,7 @@ const (
 	operatorsAccount = "system:serviceaccount:pat-operator-system:pat-operator"
 )
 
-var soak = flag.Bool("soak", false, "try longer schedules of two leaders")
+var soak = flag.Bool("soak", false, "try every fate of a write, and longer schedules of two leaders")
 
 // admin is a client of the real API server; cached is the operator's, whose reads come from a cache that has the indexes
 // and whose writes are held to the policy on delivery Secrets.

@@ -97,6 +97,7 @@ func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
 
 // A namespace that goes away takes its tokens with it, and goes.
 func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
+	t.Parallel()
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)
@@ -119,6 +120,7 @@ func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
 
 // Somebody else's finalizer holds the resource: the token ends when it is marked.
 func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
+	t.Parallel()
 	ns := team(t)
 	p := pat(ns, "my-pat")
 	p.Finalizers = []string{"example.com/hold"}

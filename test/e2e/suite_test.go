@@ -56,6 +56,8 @@ const (
 	kasRemembers = 12 * time.Second
 )
 
+var soak = flag.Bool("soak", false, "make as many resources as CASES ask for")
+
 var (
 	cl                 *cluster.Cluster
 	binary             string // the manager

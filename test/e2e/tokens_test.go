@@ -93,6 +93,7 @@ func TestTheHoldersOwnTokenWorks(t *testing.T) {
 }
 
 func TestSuspendAndResume(t *testing.T) {
+	t.Parallel()
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)
@@ -242,6 +243,7 @@ func TestCase15_KindsOfNo(t *testing.T) {
 }
 
 func TestCase15_DeletedIsRefusedWithinTheBound(t *testing.T) {
+	t.Parallel()
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)

@@ -177,14 +177,29 @@ func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
 			}
 		}
 	})
-	s.during(t, "verifier killed (SIGKILL), still an endpoint of the Service", 1, func() {
+}
+
+// A verifier that is killed takes with it what it was answering, and nothing more: kube-apiserver does not ask again where
+// an answer breaks off (DefaultShouldRetry of apiserver's util/webhook).
+func TestCase35_AVerifierIsKilledUnderLoad(t *testing.T) {
+	beside(t, &theService, &theVerifiers)
+	s := startStream(t)
+	const killed = "verifier killed (SIGKILL), still an endpoint of the Service"
+	var dead time.Time
+	w := s.watch(t, killed, 1, func() {
 		cl.PinVerifiers(managers()...)
 		defer cl.PinVerifiers()
 		verifiers[0].Kill()
+		dead = time.Now().Add(100 * time.Millisecond) // until kube-apiserver has read that its connections are gone
 		if err := verifiers[0].start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
+	for _, wrong := range w.refused {
+		if wrong.asked.After(dead) {
+			t.Errorf("%s (dead at %s): %s", killed, dead.Format(time.TimeOnly), wrong)
+		}
+	}
 }
 
 // One of three replicas is cut off from the API server and stays an endpoint of the Service: kube-apiserver asks another

@@ -61,11 +61,23 @@ type stream struct {
 
 // window is what came of the reviews of some time.
 type window struct {
-	asked           int
-	took            []time.Duration
-	refused, accept []string
+	asked   int
+	took    []time.Duration
+	refused []refusal
+	accept  []string
 	// first is how long it took at the longest until a token that had just been issued was accepted.
 	first time.Duration
+}
+
+// refusal is a token that lives and was refused.
+type refusal struct {
+	asked time.Time
+	after time.Duration
+	err   error
+}
+
+func (r refusal) String() string {
+	return fmt.Sprintf("%s after %v: %v", r.asked.Format(time.TimeOnly), r.after, r.err)
 }
 
 func (w *window) quantile(q float64) time.Duration {
@@ -165,7 +177,7 @@ func (s *stream) note(ctx context.Context, start time.Time, err error) {
 	s.window.asked++
 	s.window.took = append(s.window.took, time.Since(start))
 	if err != nil {
-		s.window.refused = append(s.window.refused, fmt.Sprintf("%s after %v: %v", start.Format(time.TimeOnly), time.Since(start), err))
+		s.window.refused = append(s.window.refused, refusal{asked: start, after: time.Since(start), err: err})
 	}
 }
 
@@ -294,8 +306,19 @@ func (s *stream) churn(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// during begins a window, does something, and reports what the stream has seen meanwhile and some time after.
+// during is watch, in which no token may be refused wrongly.
 func (s *stream) during(t *testing.T, what string, times int, do func()) window {
+	t.Helper()
+	w := s.watch(t, what, times, do)
+	for _, wrong := range w.refused[:min(len(w.refused), 5)] {
+		t.Errorf("%s: %s", what, wrong)
+	}
+	return w
+}
+
+// watch begins a window, does something, and reports what the stream has seen meanwhile and some time after. No token may
+// be accepted wrongly.
+func (s *stream) watch(t *testing.T, what string, times int, do func()) window {
 	t.Helper()
 	s.next()
 	do()
@@ -310,7 +333,7 @@ func (s *stream) during(t *testing.T, what string, times int, do func()) window 
 	s.mu.Unlock()
 	report.Add(Row{Fault: what, Injected: times, Accepted: len(w.accept), Refused: len(w.refused), Staleness: worst})
 	t.Logf("%s: %s", what, &w)
-	for _, wrong := range append(w.refused[:min(len(w.refused), 5)], w.accept...) {
+	for _, wrong := range w.accept {
 		t.Errorf("%s: %s", what, wrong)
 	}
 	if w.asked == 0 {
