@@ -18,10 +18,14 @@ package controllers
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"filippo.io/age"
+	"filippo.io/age/armor"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -99,6 +103,11 @@ func (w *world) sent(c call, err error) {
 	}
 	if plaintext := c.secret.StringData[v1alpha1.SecretKeyToken]; err == nil && plaintext != "" {
 		w.plaintexts = append(w.plaintexts, plaintext)
+	}
+	if err == nil && c.secret.Type == record.SecretType {
+		if rec, err := record.FromSecret(c.secret); err == nil && rec.Ciphertext != "" && !slices.Contains(w.plaintexts, w.open(rec.Ciphertext)) {
+			w.plaintexts = append(w.plaintexts, w.open(rec.Ciphertext))
+		}
 	}
 	if err == nil {
 		w.known[client.ObjectKeyFromObject(c.secret)] = c.holds()
@@ -224,6 +233,9 @@ func (w *world) onlyCopy(what string, pat *v1alpha1.PersonalAccessToken, rec *re
 	if t == nil || rec.EndOf(t.ID) != nil {
 		return
 	}
+	if rec.Ciphertext != "" && token.NewDigest(pat.Namespace, pat.Name, w.open(rec.Ciphertext)).Hex() != t.Digest {
+		w.violated("after %s: the ciphertext is not of the current token", what)
+	}
 	until, ok := t.DeliverUntil()
 	name := record.DeliverySecretName(t.ID)
 	if _, theirs := w.theirs[name]; !ok || theirs || !w.clock.Now().Before(until) || !w.clock.Now().Before(lifecycle.EffectiveEnd(&pat.Spec, t)) {
@@ -321,11 +333,11 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 		w.violated("Active, Ready, Stalled are %q; want %q", got, conditions)
 	}
 	s := &pat.Status
-	mirrored := []string{s.TokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt)}
-	says := make([]string, 4)
+	mirrored := []string{s.TokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
+	says := make([]string, 5)
 	if own != nil && own.Current != nil {
 		t := own.Current
-		says = []string{t.ID, "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)})}
+		says = []string{t.ID, "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
 		if _, ok := t.DeliverUntil(); ok {
 			says[1] = record.DeliverySecretName(t.ID)
 		}
@@ -333,6 +345,29 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 	if !slices.Equal(mirrored, says) || s.ObservedGeneration != pat.Generation {
 		w.violated("status says %s of generation %d; want %s of %d", strings.Join(mirrored, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)
 	}
+}
+
+// theVendor is whom tokens are encrypted to.
+var theVendor = sync.OnceValue(func() *age.X25519Identity {
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		panic(err)
+	}
+	return identity
+})
+
+// open is what a recipient reads.
+func (w *world) open(ciphertext string) string {
+	w.t.Helper()
+	r, err := age.Decrypt(armor.NewReader(strings.NewReader(ciphertext)), theVendor())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	plaintext, err := io.ReadAll(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(plaintext)
 }
 
 func stampOf(t *metav1.Time) string {

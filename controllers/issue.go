@@ -29,6 +29,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/recipients"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
@@ -49,15 +50,16 @@ func refuse(current *stored, reason, message string, cause error) *refusal {
 	return &refusal{current, &lifecycle.State{Active: waiting, Ready: lifecycle.Condition{Reason: reason, Message: message}}, cause}
 }
 
-// issue makes a token and delivers it in a Secret: the record says pending, the Secret is created, one update makes the
-// token current. Stopped anywhere, at most one plaintext is valid: a pending token that is found later is replaced.
+// issue makes a token and delivers it. To recipients: the record takes token and ciphertext in one write. In a Secret: the
+// record says pending, the Secret is created, one update makes the token current. Stopped anywhere, at most one plaintext
+// is valid: a pending token that is found later is replaced.
 func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *stored) (*stored, error) {
 	pat, now := in.Resource, in.Now.Truncate(time.Second)
 	id, plaintext, err := token.New(r.Random)
 	if err != nil {
 		return current, err
 	}
-	pending := &record.Token{
+	t := &record.Token{
 		ID:        id,
 		Digest:    token.NewDigest(pat.Namespace, pat.Name, plaintext).Hex(),
 		Source:    record.SourceOperator,
@@ -66,13 +68,25 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 		ExpiresAt: lifecycle.End(&pat.Spec, now),
 	}
 	if pat.Spec.Rotation != nil {
-		pending.Trigger = pat.Spec.Rotation.Trigger
+		t.Trigger = pat.Spec.Rotation.Trigger
 	}
 	base := record.New(pat, now)
 	if current != nil {
 		base = current.record
 	}
-	if current, err = r.write(ctx, current, lifecycle.Begin(base, pending, now)); err != nil {
+	if len(t.Delivery.Recipients) > 0 {
+		ciphertext, err := recipients.Encrypt(plaintext, t.Delivery.Recipients)
+		if err != nil {
+			return nil, err
+		}
+		sealed, err := r.write(ctx, current, lifecycle.Seal(base, t, ciphertext, now))
+		if err != nil {
+			return nil, err
+		}
+		r.announceIssued(pat, t, fmt.Sprintf("Token %s is in status.encryptedToken, for %d recipients to open", id, len(t.Delivery.Recipients)))
+		return sealed, nil
+	}
+	if current, err = r.write(ctx, current, lifecycle.Begin(base, t, now)); err != nil {
 		return nil, err
 	}
 
@@ -92,7 +106,7 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 			fmt.Errorf("creating delivery Secret %s/%s: no definite answer (%s)", secret.Namespace, secret.Name, reasonOf(err)))
 	}
 
-	confirmed := *pending.Delivery.Secret
+	confirmed := *t.Delivery.Secret
 	confirmed.UID = secret.UID
 	promoted, err := r.write(ctx, current, lifecycle.Promote(current.record, &confirmed))
 	if err != nil {
@@ -100,7 +114,7 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 			return nil, err
 		}
 	}
-	r.announceIssued(pat, promoted.record.Current, secret.Name)
+	r.announceIssued(pat, promoted.record.Current, fmt.Sprintf("Take token %s from Secret %s within %d seconds", id, secret.Name, confirmed.TTLSeconds))
 	return promoted, nil
 }
 

@@ -63,9 +63,11 @@ var (
 var scenarios = []scenario{
 	{"issuing", nop, create, active},
 	{"issuing while suspended", nop, createSuspended, suspended},
+	{"issuing to recipients", nop, createForRecipients, holders},
 	{"taking a holder's token", nop, createHolders, holders},
 	{"a holder's record lost", issuedHolders, loseIt, holders},
 	{"pending found", stoppedIssuing(3), nop, active},
+	{"pending found, recipients asked for", then(stoppedIssuing(3), toRecipients), nop, holders},
 	{"pending found too late", stoppedIssuing(3), expire, outcome{active: "False/Expired", ready: "True/Reconciled"}},
 	{"name taken", nop, createUnderTakenName, active},
 	{"quota", quota, create, unissued},
@@ -74,11 +76,13 @@ var scenarios = []scenario{
 	{"delivery over, its Secret another's", deliveryReplaced, pass(time.Hour), holders},
 	{"expiry", issuedForShort, pass(30 * time.Minute), expired},
 	{"expiry and delivery over", issued, pass(91 * 24 * time.Hour), expired},
+	{"expiry of a recipient's", settled(createForRecipients), pass(91 * 24 * time.Hour), expired},
 	{"expiry of a holder's", issuedHolders, pass(24 * time.Hour), expired},
 	{"suspension", issued, suspend, suspended},
 	{"audiences", issued, audiences, active},
 	{"owner gone", issuedToAccount, accountGone, ownerGone},
 	{"deletion", issued, remove, nothing},
+	{"deletion of a recipient's", settled(createForRecipients), remove, nothing},
 	{"deletion while issuing", stoppedIssuing(3), remove, nothing},
 	{"deletion held back", issuedHeldBack, remove, nothing},
 	{"deletion of a holder's", issuedHolders, remove, remembered},
@@ -108,6 +112,14 @@ func create(w *world) { w.create(thePAT) }
 
 func createSuspended(w *world) {
 	w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true })
+}
+
+func createForRecipients(w *world) { w.create(thePAT, forRecipients) }
+
+func toRecipients(w *world) { w.change(thePAT, forRecipients) }
+
+func forRecipients(p *v1alpha1.PersonalAccessToken) {
+	p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{theVendor().Recipient().String()}}
 }
 
 // createHolders creates a resource with a token that its holder made: the same one each time in a world.

@@ -108,6 +108,7 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	want.ObservedGeneration = pat.Generation
 	if rec != nil {
 		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
+		want.EncryptedToken = rec.Ciphertext
 		if t := rec.Current; t != nil {
 			want.TokenID = t.ID
 			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
@@ -164,6 +165,9 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAcces
 	if want.DeliverySecretName != "" {
 		status.WithDeliverySecretName(want.DeliverySecretName)
 	}
+	if want.EncryptedToken != "" {
+		status.WithEncryptedToken(want.EncryptedToken)
+	}
 	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithResourceVersion(pat.ResourceVersion).WithStatus(status)
 }
 
@@ -178,9 +182,10 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, d lifecycle.Dec
 	}
 }
 
-func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, secret string) {
+// announceIssued says how the holder takes the token, too.
+func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, delivered string) {
 	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
-	r.event(pat, v1alpha1.EventDelivered, "Deliver", "Take token %s from Secret %s within %d seconds", t.ID, secret, t.Delivery.Secret.TTLSeconds)
+	r.event(pat, v1alpha1.EventDelivered, "Deliver", "%s", delivered)
 }
 
 // announceRevoked tells of tokens that ended because their resource is gone.

@@ -69,6 +69,8 @@ const (
 	ReasonDeliveryDisabled = "DeliveryDisabled"
 	// ReasonDeliveryNameTaken: a Secret that is not ours has the name that the delivery Secret was to have.
 	ReasonDeliveryNameTaken = "DeliveryNameTaken"
+	// ReasonRecipientsRefused: the token cannot be encrypted to one of spec.delivery.recipients.
+	ReasonRecipientsRefused = "RecipientsRefused"
 	// ReasonLifetimeTooLong: spec asks for a longer life than this operator allows.
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonNotSupported: spec asks for what this version of the operator cannot do.
@@ -79,7 +81,7 @@ const (
 const (
 	// EventIssued: a token was issued.
 	EventIssued = "Issued"
-	// EventDelivered: the delivery Secret was written.
+	// EventDelivered: the token was written where its holder takes it, a Secret or status.encryptedToken.
 	EventDelivered = "Delivered"
 	// EventDeliveryRemoved: the delivery Secret's time was over and it was deleted.
 	EventDeliveryRemoved = "DeliveryRemoved"

@@ -98,6 +98,16 @@ func issuedAt(at time.Time) modifier {
 
 func suspended(p *object) { p.Spec.Suspend = true }
 
+// Public keys of a vendor.
+const (
+	vendorKey = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+	vendorSSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL/6c4r/d20dKQYj0VwfyMhEhdpAmPsukdWsUNWx7gtK vendor@example.com"
+)
+
+func toKeys(keys ...string) modifier {
+	return func(p *object) { p.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys} }
+}
+
 func holder(p *object) {
 	p.Spec.Token = &v1alpha1.HolderToken{ID: "abcdefghijklmnop", SHA256: strings.Repeat("5d", 32), BoundTo: "team-a/ci"}
 	expires(now.Add(24 * time.Hour))(p)

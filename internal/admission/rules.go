@@ -26,6 +26,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/recipients"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -112,13 +113,17 @@ func bound(t *v1alpha1.HolderToken, namespace, name string) field.ErrorList {
 	return errs
 }
 
-// deliverable refuses what needs a Secret where the operator may write none.
+// deliverable refuses what needs a Secret where the operator may write none, and keys that nothing can be encrypted to.
 func (c *Config) deliverable(spec *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
-	if c.SecretDelivery || !inSecret(spec) {
+	path := specPath.Child("delivery")
+	switch {
+	case spec.Delivery != nil && len(spec.Delivery.Recipients) > 0:
+		return recipients.Check(path.Child("recipients"), spec.Delivery.Recipients)
+	case c.SecretDelivery || !inSecret(spec):
 		return nil
 	}
-	return field.ErrorList{field.Forbidden(specPath.Child("delivery"),
-		"delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token")}
+	return field.ErrorList{field.Forbidden(path,
+		"delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token")}
 }
 
 // inSecret tells whether the token is delivered in a Secret.
@@ -167,17 +172,7 @@ func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if is.Rotation != nil {
 		refuse(specPath.Child("rotation"), is.Rotation, was.Rotation)
 	}
-	if recipients := recipientsOf(is); len(recipients) > 0 {
-		refuse(specPath.Child("delivery", "recipients"), recipients, recipientsOf(was))
-	}
 	return errs
-}
-
-func recipientsOf(spec *v1alpha1.PersonalAccessTokenSpec) []string {
-	if spec.Delivery == nil {
-		return nil
-	}
-	return spec.Delivery.Recipients
 }
 
 // equal compares as the API does: times by the instant, an empty list like none.

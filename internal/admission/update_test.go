@@ -134,7 +134,7 @@ func TestUpdate(t *testing.T) {
 		},
 		{
 			name: "to Secret delivery where it is off", was: alicesPAT(holder), is: alicesPAT(), config: noSecrets,
-			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token`,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
 			name: "what comes later", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "3"} }),

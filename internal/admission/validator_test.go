@@ -114,11 +114,11 @@ func TestCreate(t *testing.T) {
 		},
 		{
 			name: "no Secret delivery, by default", pat: alicesPAT(), config: noSecrets,
-			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token`,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
 			name: "no Secret delivery, outright", pat: alicesPAT(func(p *object) { p.Spec.Delivery = &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{}} }), config: noSecrets,
-			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; make the token on your own machine and set spec.token`,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
 			name: "a digest of no token", pat: alicesPAT(holder, func(p *object) { p.Spec.Token.SHA256 = strings.Repeat("0", 64) }),
@@ -128,11 +128,16 @@ func TestCreate(t *testing.T) {
 			name: "what comes later, all at once", pat: alicesPAT(func(p *object) {
 				p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}}
 				p.Spec.Rotation = &v1alpha1.Rotation{}
-				p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1secretrecipient"}}
 			}),
 			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, ` +
-				`spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out, ` +
-				`spec.delivery.recipients: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+				`spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+		},
+		{name: "recipients", pat: alicesPAT(toKeys(vendorKey, vendorSSH)), config: noSecrets},
+		{
+			name: "recipients that are none, all at once", pat: alicesPAT(toKeys("nonsense", vendorKey, "AGE-SECRET-KEY-1MYSECRET", vendorSSH+" "+vendorKey)),
+			want: isInvalid + `[spec.delivery.recipients[0]: Invalid value: is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 bits or more), ` +
+				`spec.delivery.recipients[2]: Invalid value: is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key, ` +
+				`spec.delivery.recipients[3]: Invalid value: holds more than one key or line; give each key an entry of its own]`,
 		},
 		{
 			name: "a 403 wins", by: bob, pat: alicesPAT(days(367)),

@@ -82,7 +82,7 @@ type Action string
 const (
 	// Nothing is to be done: the record is as it should be.
 	Nothing Action = "Nothing"
-	// Issue makes a token and delivers it in a Secret.
+	// Issue makes a token and delivers it as spec asks.
 	Issue Action = "Issue"
 	// Write creates or updates the record so that it is Decision.Next.
 	Write Action = "Write"
@@ -265,6 +265,15 @@ func Promote(rec *record.Record, secret *record.SecretDelivery) *record.Record {
 	next := rec.DeepCopy()
 	next.Current, next.Pending = next.Pending, nil
 	next.Current.Delivery.Secret = secret
+	return next
+}
+
+// Seal is the record once a token was encrypted to its recipients: it is current at once, with the ciphertext beside it, so
+// that neither is ever without the other.
+func Seal(rec *record.Record, t *record.Token, ciphertext string, now time.Time) *record.Record {
+	next := rec.DeepCopy()
+	dropPending(next, now)
+	next.Current, next.Ciphertext = t, ciphertext
 	return next
 }
 

@@ -98,6 +98,10 @@ func spec(f func(*v1alpha1.PersonalAccessTokenSpec)) func(*Input) {
 	return func(in *Input) { f(&in.Resource.Spec) }
 }
 
+func toKeys(keys ...string) func(*Input) {
+	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Delivery = &v1alpha1.Delivery{Recipients: keys} })
+}
+
 func expiresAt(at time.Time) func(*Input) {
 	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: at} })
 }
@@ -164,9 +168,9 @@ func TestDecide(t *testing.T) {
 		"its service account there":            {[]func(*Input){account("sa1", "sa1"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
 		"new, scopes":                          {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
 		"new, rotation":                        {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.rotation"},
-		"new, recipients": {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) {
-			s.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
-		})}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.delivery.recipients"},
+		"new, recipients":                      {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, recipients, no Secrets":          {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"), func(in *Input) { in.Config.SecretDelivery = false }}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, a recipient that is none":        {[]func(*Input){toKeys("age1")}, Nothing, "", "-RecipientsRefused -RecipientsRefused stalled", 0, "spec.delivery.recipients[0]: Invalid value: is not a public key"},
 
 		// Interrupted.
 		"a pending token is replaced":            {[]func(*Input){pending}, Issue, "", "-Issuing -Issuing", 0, ""},
@@ -288,6 +292,17 @@ func TestWhatIsWritten(t *testing.T) {
 		want := []record.Removal{{Secret: "pat-" + id, UID: "s1", Until: now.Add(RemovalWindow)}}
 		if diff := cmp.Diff(want, d.Next.Removals); diff != "" {
 			t.Error(diff)
+		}
+	})
+	t.Run("sealing makes one valid token and keeps its ciphertext until it ends", func(t *testing.T) {
+		in := input(pending)
+		tok := &record.Token{ID: id, Digest: someHash, Source: record.SourceOperator, ExpiresAt: now, Delivery: &record.Delivery{Recipients: []string{"age1"}}}
+		sealed := Seal(in.Record, tok, "age", now)
+		if sealed.Pending != nil || sealed.Current.ID != id || sealed.Ciphertext != "age" || len(sealed.Removals) != 1 {
+			t.Errorf("current %v pending %v removals %v", sealed.Current, sealed.Pending, sealed.Removals)
+		}
+		if sealed.End(sealed.Current, record.EndedExpired); sealed.Ciphertext != "" {
+			t.Error("the ciphertext outlives its token")
 		}
 	})
 	t.Run("a tombstone holds the id and nothing to match", func(t *testing.T) {

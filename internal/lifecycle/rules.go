@@ -26,6 +26,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/recipients"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
@@ -136,14 +137,14 @@ func unsupported(in Input) *Decision {
 
 const scopesField = "spec.scopes"
 
+var recipientsPath = field.NewPath("spec", "delivery", "recipients")
+
 func unsupportedField(spec *v1alpha1.PersonalAccessTokenSpec) string {
 	switch {
 	case len(spec.Scopes) > 0:
 		return scopesField
 	case spec.Rotation != nil:
 		return "spec.rotation"
-	case spec.Delivery != nil && len(spec.Delivery.Recipients) > 0:
-		return "spec.delivery.recipients"
 	}
 	return ""
 }
@@ -172,9 +173,14 @@ func unissued(in Input) *Decision {
 	if spec.Token != nil {
 		return adopt(in, now)
 	}
-	if !in.Config.SecretDelivery {
+	switch delivery := record.DeliveryOf(spec); {
+	case delivery.Secret != nil && !in.Config.SecretDelivery:
 		return stalled(v1alpha1.ReasonDeliveryDisabled,
-			"Delivery in a Secret is switched off on this operator; make the token on your own machine and set spec.token.")
+			"Delivery in a Secret is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token.")
+	case len(delivery.Recipients) > 0:
+		if errs := recipients.Check(recipientsPath, delivery.Recipients); len(errs) > 0 {
+			return stalled(v1alpha1.ReasonRecipientsRefused, errs.ToAggregate().Error())
+		}
 	}
 	if !in.ClockProven {
 		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}

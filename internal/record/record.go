@@ -72,7 +72,7 @@ type Record struct {
 	Previous *Token `json:"previous,omitempty"`
 	// AuthorizedAt is when admission last agreed to what the record holds.
 	AuthorizedAt time.Time `json:"authorizedAt"`
-	// Ciphertext is the age file that status.encryptedToken mirrors.
+	// Ciphertext is the age file that status.encryptedToken mirrors: the current token, for its recipients.
 	Ciphertext string `json:"ciphertext,omitempty"`
 	// Ended are ids that must not come back.
 	Ended []Ended `json:"ended,omitempty"`
@@ -170,9 +170,12 @@ func (r *Record) Tombstone() bool {
 	return slices.ContainsFunc(r.Ended, func(e Ended) bool { return e.Reason == EndedDeleted })
 }
 
-// End notes that the id of a token has ended and erases its digest.
+// End notes that the id of a token has ended and erases its digest, and with the current one's what delivers it.
 func (r *Record) End(t *Token, reason string) {
 	t.Digest = ""
+	if t == r.Current {
+		r.Ciphertext = ""
+	}
 	if r.EndOf(t.ID) == nil {
 		r.Ended = append(r.Ended, Ended{ID: t.ID, Reason: reason, Until: t.ExpiresAt})
 	}

@@ -46,11 +46,11 @@ func full() *Record {
 		Scopes:    []v1alpha1.Scope{{Preset: "read-only"}},
 		Current: &Token{
 			ID: "aaaaaaaaaaaaaaaa", Digest: digest("current"), Source: SourceOperator, Trigger: "1",
-			Delivery: &Delivery{Secret: &SecretDelivery{TTLSeconds: 3600, UID: "s1"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
+			Delivery: &Delivery{Recipients: []string{"age1x"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
 		},
 		Pending: &Token{
 			ID: "bbbbbbbbbbbbbbbb", Digest: digest("pending"), Source: SourceOperator,
-			Delivery: &Delivery{Recipients: []string{"age1x"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
+			Delivery: &Delivery{Secret: &SecretDelivery{TTLSeconds: 3600, UID: "s1"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
 		},
 		Previous:     &Token{ID: "cccccccccccccccc", Source: SourceHolder, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour)},
 		AuthorizedAt: issued,
@@ -107,7 +107,7 @@ func TestDeepCopySharesNothing(t *testing.T) {
 		t.Fatal(diff)
 	}
 	c.User.Groups[0], c.Audiences[0], c.Scopes[0].Preset, c.Ended[0].ID, c.Removals[0].Secret = "x", "x", "x", "x", "x"
-	c.Current.Digest, c.Current.Delivery.Secret.TTLSeconds, c.Pending.Delivery.Recipients[0] = "x", 1, "x"
+	c.Current.Digest, c.Pending.Delivery.Secret.TTLSeconds, c.Current.Delivery.Recipients[0] = "x", 1, "x"
 	if diff := cmp.Diff(full(), r); diff != "" {
 		t.Error(diff)
 	}
@@ -162,7 +162,11 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		"current.digest erased":    {edit(func(r map[string]any) { delete(in(r, "current"), "digest") }), "current.digest"},
 		"current.source":           {edit(func(r map[string]any) { in(r, "current")["source"] = "holder" }), "current.source"},
 		"current.delivery":         {edit(func(r map[string]any) { delete(in(r, "current"), "delivery") }), "current.delivery"},
-		"current.ttlSeconds":       {edit(func(r map[string]any) { in(r, "current", "delivery", "secret")["ttlSeconds"] = 0 }), "ttlSeconds"},
+		"pending.ttlSeconds":       {edit(func(r map[string]any) { in(r, "pending", "delivery", "secret")["ttlSeconds"] = 0 }), "ttlSeconds"},
+		"pending of recipients":    {edit(func(r map[string]any) { in(r, "pending")["delivery"] = in(r, "current")["delivery"] }), "pending"},
+		"ciphertext":               {edit(func(r map[string]any) { delete(r, "ciphertext") }), "ciphertext"},
+		"ciphertext of no one":     {edit(func(r map[string]any) { in(r, "current")["delivery"] = in(r, "pending")["delivery"] }), "ciphertext"},
+		"ciphertext too long":      {edit(func(r map[string]any) { r["ciphertext"] = strings.Repeat("x", 1<<16+1) }), "ciphertext"},
 		"current.issuedAt":         {edit(func(r map[string]any) { delete(in(r, "current"), "issuedAt") }), "current.issuedAt"},
 		"current.expiresAt":        {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued }), "current.issuedAt and current.expiresAt"},
 		"current.expiresAt far":    {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued.AddDate(20, 0, 0) }), "3660 days"},

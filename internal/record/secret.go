@@ -49,6 +49,8 @@ const (
 	namePrefix = "pat-"
 	// maxLife is the longest life that spec can ask for, 3660 days.
 	maxLife = 3660 * 24 * time.Hour
+	// maxCiphertext is as much as status.encryptedToken holds.
+	maxCiphertext = 1 << 16
 )
 
 // ErrTooNew is that a newer version of this program wrote the record; it is to be left untouched.
@@ -179,7 +181,13 @@ func (r *Record) validate() error {
 			return err
 		}
 	}
-	if r.Pending != nil && (r.Pending.Source != SourceOperator || ended[r.Pending.ID]) {
+	if sealed := r.Current != nil && !ended[r.Current.ID] && r.Current.Delivery != nil && len(r.Current.Delivery.Recipients) > 0; sealed != (r.Ciphertext != "") {
+		return errors.New("ciphertext and current.delivery.recipients do not go together")
+	}
+	if len(r.Ciphertext) > maxCiphertext {
+		return fmt.Errorf("ciphertext is longer than %d bytes", maxCiphertext)
+	}
+	if r.Pending != nil && (r.Pending.Source != SourceOperator || r.Pending.Delivery.Secret == nil || ended[r.Pending.ID]) {
 		return errors.New("pending is not a token that the operator is making")
 	}
 	return nil
