@@ -2,7 +2,10 @@ module github.com/pat-operator/pat-operator
 
 go 1.26.0
 
-tool sigs.k8s.io/controller-tools/cmd/controller-gen
+tool (
+	filippo.io/age/cmd/age
+	sigs.k8s.io/controller-tools/cmd/controller-gen
+)
 
 require (
 	filippo.io/age v1.3.2
@@ -33,6 +36,7 @@ require (
 	cel.dev/expr v0.25.1 // indirect
 	filippo.io/edwards25519 v1.2.0 // indirect
 	filippo.io/hpke v0.4.0 // indirect
+	filippo.io/nistec v0.0.4 // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/blang/semver/v4 v4.0.0 // indirect

@@ -136,6 +136,7 @@ func runDemo(ctx context.Context, opts options, out io.Writer) error {
 			{"The token is alice: this kubeconfig has a server and a CA, no credentials", d.use},
 			{"Bob may create tokens, but none for alice, until he may impersonate her", d.impostor},
 			{"Suspended, the token is refused; resumed, it works", d.suspend},
+			{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", d.vendor},
 			{"A token of a few seconds is refused after its second", d.expire},
 			{"Deleted, the token is refused", d.remove},
 			{"The webhooks taken away, bob is still refused: a policy in the API server says it again", d.unguarded},

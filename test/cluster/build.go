@@ -28,19 +28,27 @@ import (
 // BuildManager compiles cmd/manager of the module that the working directory belongs to into dir, with the race
 // detector or without, and returns the binary's path.
 func BuildManager(ctx context.Context, dir string, race bool) (string, error) {
+	var flags []string
+	if race {
+		flags = append(flags, "-race")
+	}
+	return build(ctx, filepath.Join(dir, "manager"), "./cmd/manager", flags...)
+}
+
+// BuildAge compiles age, with which recipients open their tokens, into dir, and returns the binary's path.
+func BuildAge(ctx context.Context, dir string) (string, error) {
+	return build(ctx, filepath.Join(dir, "age"), "filippo.io/age/cmd/age")
+}
+
+func build(ctx context.Context, binary, program string, flags ...string) (string, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "manager")
-	args := []string{"build", "-o", binary}
-	if race {
-		args = append(args, "-race")
-	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/manager")...)
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", binary}, flags...), program)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/manager: %w\n%s", err, out)
+		return "", fmt.Errorf("go build %s: %w\n%s", program, err, out)
 	}
 	return binary, nil
 }
