@@ -50,6 +50,10 @@ type ledger struct {
 	plaintexts []string
 	// holdersEnd is when the one that a holder made expires.
 	holdersEnd time.Time
+	// old are the plaintexts that were honoured when a rotation was asked for: one of them, or its successor, always is.
+	old []string
+	// overlap: a predecessor may be honoured beside its successor.
+	overlap bool
 	// over are plaintexts that have ended for good.
 	over map[string]bool
 	// theirs are the resourceVersions of Secrets of somebody else's, by name.
@@ -208,8 +212,22 @@ func (w *world) end(plaintext string) {
 func (w *world) step(what string) {
 	w.t.Helper()
 	pat, records, honoured := w.look()
-	if len(honoured) > 1 {
-		w.violated("after %s: %d plaintexts are honoured", what, len(honoured))
+	fresh := 0
+	for _, plaintext := range honoured {
+		if !slices.Contains(w.old, plaintext) {
+			fresh++
+		}
+	}
+	if len(honoured) > 1 && !w.overlap || fresh > 1 || len(honoured) > 2 {
+		w.violated("after %s: %d plaintexts are honoured, %d of them new", what, len(honoured), fresh)
+	}
+	if len(w.old) > 0 && len(honoured) == 0 {
+		w.violated("after %s: neither the token nor its successor is honoured", what)
+	}
+	for _, plaintext := range w.old {
+		if !slices.Contains(honoured, plaintext) {
+			w.end(plaintext)
+		}
 	}
 	for _, plaintext := range honoured {
 		if w.over[plaintext] {
@@ -333,14 +351,17 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 		w.violated("Active, Ready, Stalled are %q; want %q", got, conditions)
 	}
 	s := &pat.Status
-	mirrored := []string{s.TokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
-	says := make([]string, 5)
+	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
+	says := make([]string, 6)
 	if own != nil && own.Current != nil {
 		t := own.Current
-		says = []string{t.ID, "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
+		says = []string{t.ID, "", "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
 		if _, ok := t.DeliverUntil(); ok {
-			says[1] = record.DeliverySecretName(t.ID)
+			says[2] = record.DeliverySecretName(t.ID)
 		}
+	}
+	if own != nil && own.Previous != nil {
+		says[1] = own.Previous.ID
 	}
 	if !slices.Equal(mirrored, says) || s.ObservedGeneration != pat.Generation {
 		w.violated("status says %s of generation %d; want %s of %d", strings.Join(mirrored, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)

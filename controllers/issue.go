@@ -38,16 +38,15 @@ import (
 type refusal struct {
 	// current is the record as the attempt has left it.
 	current *stored
-	state   *lifecycle.State
+	ready   lifecycle.Condition
 	// cause is an error to log; nil where status says it all.
 	cause error
 }
 
-func (r *refusal) Error() string { return r.state.Ready.Message }
+func (r *refusal) Error() string { return r.ready.Message }
 
 func refuse(current *stored, reason, message string, cause error) *refusal {
-	waiting := lifecycle.Condition{Reason: v1alpha1.ReasonIssuing, Message: "No token has been issued yet."}
-	return &refusal{current, &lifecycle.State{Active: waiting, Ready: lifecycle.Condition{Reason: reason, Message: message}}, cause}
+	return &refusal{current, lifecycle.Condition{Reason: reason, Message: message}, cause}
 }
 
 // issue makes a token and delivers it. To recipients: the record takes token and ciphertext in one write. In a Secret: the
@@ -67,22 +66,24 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 		IssuedAt:  now,
 		ExpiresAt: lifecycle.End(&pat.Spec, now),
 	}
-	if pat.Spec.Rotation != nil {
-		t.Trigger = pat.Spec.Rotation.Trigger
-	}
 	base := record.New(pat, now)
 	if current != nil {
-		base = current.record
+		base = current.record.DeepCopy()
+	}
+	t.Trigger = lifecycle.TriggerOf(pat, base)
+	if base.Current != nil && base.Current.Trigger != t.Trigger {
+		base.AuthorizedAt = now // Somebody has asked for it, which a rotation by itself is not.
 	}
 	if len(t.Delivery.Recipients) > 0 {
 		ciphertext, err := recipients.Encrypt(plaintext, t.Delivery.Recipients)
 		if err != nil {
 			return nil, err
 		}
-		sealed, err := r.write(ctx, current, lifecycle.Seal(base, t, ciphertext, now))
+		sealed, err := r.write(ctx, current, lifecycle.Seal(base, &pat.Spec, t, ciphertext, now))
 		if err != nil {
 			return nil, err
 		}
+		r.announceRotated(pat, base, sealed.record)
 		r.announceIssued(pat, t, fmt.Sprintf("Token %s is in status.encryptedToken, for %d recipients to open", id, len(t.Delivery.Recipients)))
 		return sealed, nil
 	}
@@ -108,12 +109,13 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 
 	confirmed := *t.Delivery.Secret
 	confirmed.UID = secret.UID
-	promoted, err := r.write(ctx, current, lifecycle.Promote(current.record, &confirmed))
+	promoted, err := r.write(ctx, current, lifecycle.Promote(current.record, &pat.Spec, &confirmed, now))
 	if err != nil {
 		if promoted, err = r.afterLostUpdate(ctx, pat, id, secret, err); err != nil {
 			return nil, err
 		}
 	}
+	r.announceRotated(pat, base, promoted.record)
 	r.announceIssued(pat, promoted.record.Current, fmt.Sprintf("Take token %s from Secret %s within %d seconds", id, secret.Name, confirmed.TTLSeconds))
 	return promoted, nil
 }

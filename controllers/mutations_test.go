@@ -54,6 +54,11 @@ var mutations = []mutation{
 	{"a name that is taken is taken for ours", "name taken", takenForOurs},
 	{"delivery Secrets are deleted by name", "delivery over, its Secret another's", deletedByName},
 	{"the record goes before its Secrets", "deletion", recordGoesFirst},
+	{"a token makes way before its successor is there", "rotation", edited(func(r *record.Record) {
+		if r.Pending != nil {
+			r.Current = nil
+		}
+	})},
 	{"no tombstone is kept", "made again, a holder's", noTombstone},
 	{"a record is created over another's", "issuing", createdOver},
 	{"a late status finds the next resource", "made again while it is issued", statusWithoutVersion},

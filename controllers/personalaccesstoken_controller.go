@@ -167,7 +167,7 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 			}
 			current, err = r.issue(ctx, in, current)
 			if refused := (*refusal)(nil); errors.As(err, &refused) {
-				mirrored := r.mirror(ctx, pat, refused.current, refused.state)
+				mirrored := r.mirror(ctx, pat, refused.current, &lifecycle.State{Active: d.State.Active, Ready: refused.ready})
 				after, err := r.untilNextAttempt(ctx, refused.current, in.ClockProven, r.attempts.failed(pat.UID, in.Now))
 				return after, errors.Join(refused.cause, mirrored, err)
 			}
@@ -199,7 +199,7 @@ func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	if current != nil {
 		in.Record = current.record
 	}
-	if pat.Spec.Token != nil && recordErr == nil && (in.Record == nil || in.Record.Current == nil) {
+	if pat.Spec.Token != nil && recordErr == nil && (in.Record == nil || in.Record.Current == nil || in.Record.Current.ID != pat.Spec.Token.ID) {
 		if in.SameName, in.SameNameErr, err = r.sameName(ctx, pat); err != nil {
 			return lifecycle.Input{}, nil, err
 		}

@@ -119,7 +119,7 @@ func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken,
 	if err != nil {
 		return nil, err
 	}
-	r.announce(pat, d)
+	r.announce(pat, current, d)
 	return written, nil
 }
 

@@ -26,6 +26,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -56,6 +57,7 @@ var (
 	revoked    = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", tombstones: 1}
 	ownerGone  = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
 	unissued   = outcome{active: "False/Issuing", ready: "False/Issuing"}
+	reverted   = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
 	nothing    = outcome{}
 	remembered = outcome{tombstones: 1}
 )
@@ -80,6 +82,20 @@ var scenarios = []scenario{
 	{"expiry of a holder's", issuedHolders, pass(24 * time.Hour), expired},
 	{"suspension", issued, suspend, suspended},
 	{"audiences", issued, audiences, active},
+	{"rotation", issued, rotate, active},
+	{"rotation, with an overlap", issued, overlap(rotate), two(active)},
+	{"a predecessor's time is over", settled(issued, overlap(rotate)), pass(24 * time.Hour), holders},
+	{"rotation of what has expired", settled(issued, pass(91*24*time.Hour)), rotate, active},
+	{"rotating found", then(issued, stoppedRotating(2)), nop, active},
+	{"rotating found, and quota", then(issued, stoppedRotating(2), quota), nop, outcome{active: "True/Active", ready: "False/Issuing", valid: 1, delivered: true}},
+	{"rotation, from a Secret to recipients", issued, then(toRecipients, rotate), holders},
+	{"rotation to recipients, with an overlap", settled(createForRecipients), overlap(rotate), two(holders)},
+	{"rotation by itself", settled(createForRecipients, everyDays), pass(30 * 24 * time.Hour), holders},
+	{"rotation of a holder's", issuedHolders, anotherHolders, holders},
+	{"rotation of a holder's, with an overlap", issuedHolders, overlap(anotherHolders), two(holders)},
+	{"a holder's replaced, then back in Git", settled(issuedHolders, anotherHolders), revert, reverted},
+	{"a holder's replaced, back in Git within the overlap", settled(issuedHolders, overlap(anotherHolders)), revert, two(reverted)},
+	{"deletion of a holder's that was replaced", settled(issuedHolders, anotherHolders), remove, remembered},
 	{"owner gone", issuedToAccount, accountGone, ownerGone},
 	{"deletion", issued, remove, nothing},
 	{"deletion of a recipient's", settled(createForRecipients), remove, nothing},
@@ -120,6 +136,80 @@ func toRecipients(w *world) { w.change(thePAT, forRecipients) }
 
 func forRecipients(p *v1alpha1.PersonalAccessToken) {
 	p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{theVendor().Recipient().String()}}
+}
+
+// two is an outcome with the predecessor honoured, too.
+func two(o outcome) outcome {
+	o.valid = 2
+	return o
+}
+
+// succeeds remembers what is honoured, which is to have a successor.
+func succeeds(w *world) { _, _, w.old = w.look() }
+
+func rotate(w *world) {
+	succeeds(w)
+	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+		if p.Spec.Rotation == nil {
+			p.Spec.Rotation = &v1alpha1.Rotation{}
+		}
+		p.Spec.Rotation.Trigger = "2"
+	})
+}
+
+// overlap has a day of it with what follows.
+func overlap(step func(*world)) func(*world) {
+	return func(w *world) {
+		w.overlap = true
+		w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{OverlapSeconds: 24 * 3600} })
+		step(w)
+	}
+}
+
+func everyDays(w *world) {
+	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+		p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](30)}
+	})
+	w.comeToRest(w.operator)
+	w.forget()
+	succeeds(w)
+}
+
+// anotherHolders puts another token of the holder's into spec, with a longer life than the first.
+func anotherHolders(w *world) {
+	succeeds(w)
+	id, plaintext, err := token.New(rand.Reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.plaintexts = append(w.plaintexts, plaintext)
+	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+		p.Spec.Token.ID, p.Spec.Token.SHA256 = id, token.NewDigest(w.namespace, thePAT, plaintext).Hex()
+		p.Spec.ExpiresAt = &metav1.Time{Time: w.holdersEnd.Add(24 * time.Hour)}
+	})
+}
+
+// revert puts the first token of the holder's back into spec.
+func revert(w *world) {
+	id, err := token.Parse(w.plaintexts[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) {
+		p.Spec.Token.ID, p.Spec.Token.SHA256 = id, token.NewDigest(w.namespace, thePAT, w.plaintexts[0]).Hex()
+	})
+}
+
+// stoppedRotating is an operator that was killed before this write of a rotation.
+func stoppedRotating(n int) func(*world) {
+	return func(w *world) {
+		rotate(w)
+		w.restart()
+		w.api.cutOff(n, false)
+		if _, err := w.reconcile(thePAT); err == nil {
+			w.t.Fatal("nothing was cut off")
+		}
+	}
 }
 
 // createHolders creates a resource with a token that its holder made: the same one each time in a world.
@@ -254,6 +344,7 @@ func remove(w *world) {
 	_, _, honoured := w.look()
 	w.delete(thePAT)
 	w.forget()
+	w.old = nil
 	for _, plaintext := range honoured {
 		w.end(plaintext)
 	}

@@ -108,7 +108,10 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	want.ObservedGeneration = pat.Generation
 	if rec != nil {
 		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
-		want.EncryptedToken = rec.Ciphertext
+		want.EncryptedToken, want.PreviousTokenID = rec.Ciphertext, ""
+		if rec.Previous != nil {
+			want.PreviousTokenID = rec.Previous.ID
+		}
 		if t := rec.Current; t != nil {
 			want.TokenID = t.ID
 			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
@@ -156,6 +159,9 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAcces
 	if want.TokenID != "" {
 		status.WithTokenID(want.TokenID)
 	}
+	if want.PreviousTokenID != "" {
+		status.WithPreviousTokenID(want.PreviousTokenID)
+	}
 	if want.IssuedAt != nil {
 		status.WithIssuedAt(*want.IssuedAt)
 	}
@@ -172,13 +178,29 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAcces
 }
 
 // announce sends the event of a step.
-func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision) {
+func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d lifecycle.Decision) {
 	switch d.Reason {
+	case lifecycle.WriteRotated:
+		r.announceRotated(pat, was.record, d.Next)
+	case lifecycle.WriteRetired:
+		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s is not honoured any more: %s has taken its place", was.record.Previous.ID, d.Next.Current.ID)
 	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
 		t := d.Next.Current
 		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
 	case lifecycle.WriteDeliveryOver:
 		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time was over", record.DeliverySecretName(d.Next.Current.ID))
+	}
+}
+
+// announceRotated tells what became of the token that another has taken the place of.
+func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is *record.Record) {
+	switch {
+	case was.Current == nil || was.Current.ID == is.Current.ID:
+	case is.Previous != nil:
+		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is honoured beside it until %s",
+			is.Current.ID, is.Previous.ID, is.Previous.EndsAt().UTC().Format(time.RFC3339))
+	default:
+		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is not honoured any more", is.Current.ID, was.Current.ID)
 	}
 }
 

@@ -73,6 +73,10 @@ const (
 	ReasonRecipientsRefused = "RecipientsRefused"
 	// ReasonLifetimeTooLong: spec asks for a longer life than this operator allows.
 	ReasonLifetimeTooLong = "LifetimeTooLong"
+	// ReasonRotationNeeded: spec asks for another token than was issued, but not for a rotation that would make it.
+	ReasonRotationNeeded = "RotationNeeded"
+	// ReasonReplacedTokensFull: too many tokens that were replaced are still being remembered.
+	ReasonReplacedTokensFull = "ReplacedTokensFull"
 	// ReasonNotSupported: spec asks for what this version of the operator cannot do.
 	ReasonNotSupported = "NotSupported"
 )
@@ -85,6 +89,10 @@ const (
 	EventDelivered = "Delivered"
 	// EventDeliveryRemoved: the delivery Secret's time was over and it was deleted.
 	EventDeliveryRemoved = "DeliveryRemoved"
+	// EventRotated: a token took the place of another.
+	EventRotated = "Rotated"
+	// EventRetired: the time of a predecessor beside its successor was over.
+	EventRetired = "Retired"
 	// EventResumed: spec.suspend went back to false.
 	EventResumed = "Resumed"
 )

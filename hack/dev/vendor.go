@@ -44,8 +44,7 @@ spec:
     - %s
 END`
 
-// vendor lets a vendor, who has no access to the cluster, have a token:
-// the vendor sends a public key, and gets a file back.
+// vendor lets somebody have a token who has no access to the cluster: the vendor sends a public key, and gets a file back.
 func (d *demo) vendor(ctx context.Context) error {
 	bin := filepath.Join(d.cluster.Dir, "bin")
 	if _, err := cluster.BuildAge(ctx, bin); err != nil {

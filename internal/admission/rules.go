@@ -27,6 +27,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/recipients"
+	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -65,7 +66,7 @@ func longer(was, is *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) field
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(lifePath(is), fmt.Sprintf(
-		"this token was issued to end at %s, and cannot live longer; set an earlier end, or make a new PersonalAccessToken", stamp(ends)))}
+		"this token was issued to end at %s, and cannot live longer; set an earlier end, or rotate the token in the same update", stamp(ends)))}
 }
 
 // lifePath is the field that says how long the token lives.
@@ -131,25 +132,66 @@ func inSecret(spec *v1alpha1.PersonalAccessTokenSpec) bool {
 	return spec.Token == nil && (spec.Delivery == nil || spec.Delivery.Secret != nil)
 }
 
-// reissued refuses what asks for another token than the one that was issued. Until one was, spec may still change its mind.
+// rotates tells whether an update asks for a successor of the token that was issued.
+func rotates(was, is *v1alpha1.PersonalAccessTokenSpec) bool {
+	if is.Token != nil {
+		return was.Token == nil || was.Token.ID != is.Token.ID
+	}
+	return is.Rotation != nil && is.Rotation.Trigger != "" && (was.Rotation == nil || was.Rotation.Trigger != is.Rotation.Trigger)
+}
+
+// reissued holds an update of what makes a token, and how it is delivered, to what rotation can do. Until a token was
+// issued, spec may still change its mind.
 func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, issued bool, namespace string) field.ErrorList {
 	newToken, newDelivery := !equal(was.Spec.Token, is.Spec.Token), !equal(was.Spec.Delivery, is.Spec.Delivery)
 	var errs field.ErrorList
-	if issued {
-		const detail = "a new token is made by rotation, which this version cannot do; put it back, or delete this PersonalAccessToken and apply a new one"
-		if newToken {
-			errs = append(errs, field.Forbidden(specPath.Child("token"), detail))
-		}
-		if newDelivery {
-			errs = append(errs, field.Forbidden(specPath.Child("delivery"), detail))
-		}
-		return errs
+	switch tokenPath := specPath.Child("token"); {
+	case !issued || rotates(&was.Spec, &is.Spec):
+	case newToken && is.Spec.Token == nil:
+		return append(errs, field.Forbidden(tokenPath,
+			"without it the operator makes a new token, which takes a new spec.rotation.trigger in the same update; set one, or put spec.token back"))
+	case newToken:
+		return append(errs, field.Forbidden(tokenPath, "a new token has a new id; put the old values back, or set id and sha256 of another token"))
+	case newDelivery && !laterDelivery(&was.Spec, &is.Spec):
+		return append(errs, field.Forbidden(specPath.Child("delivery"),
+			"how a token is delivered changes only together with the token; set a new spec.rotation.trigger in the same update, or put it back"))
 	}
 	if newToken {
 		errs = append(errs, bound(is.Spec.Token, namespace, is.Name)...)
 	}
 	if newToken || newDelivery {
 		errs = append(errs, c.deliverable(&is.Spec)...)
+	}
+	return errs
+}
+
+// laterDelivery tells whether an update only names other recipients, for whom the next token will be.
+func laterDelivery(was, is *v1alpha1.PersonalAccessTokenSpec) bool {
+	return len(record.DeliveryOf(was).Recipients) > 0 && len(record.DeliveryOf(is).Recipients) > 0 && was.Token == nil && is.Token == nil
+}
+
+// later warns of recipients for whom a token is yet to be made.
+func later(was, is *v1alpha1.PersonalAccessTokenSpec) ctrladmission.Warnings {
+	if !laterDelivery(was, is) || equal(was.Delivery, is.Delivery) || rotates(was, is) {
+		return nil
+	}
+	return ctrladmission.Warnings{"the token that was issued stays encrypted to the former spec.delivery.recipients; set a new spec.rotation.trigger for one for these"}
+}
+
+// rotation refuses what cannot be done by itself, or to a token that its holder makes. was is nil on creation.
+func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
+	if is.Rotation == nil || was != nil && equal(was.Rotation, is.Rotation) && equal(was.Delivery, is.Delivery) && equal(was.Token, is.Token) {
+		return nil
+	}
+	path := specPath.Child("rotation")
+	var errs field.ErrorList
+	if is.Rotation.EveryDays != nil && (is.Token != nil || len(record.DeliveryOf(is).Recipients) == 0) {
+		errs = append(errs, field.Forbidden(path.Child("everyDays"),
+			"a token is rotated by itself only where it is delivered to recipients; set spec.delivery.recipients, or leave it out"))
+	}
+	if was != nil && is.Token != nil && equal(was.Token, is.Token) && is.Rotation.Trigger != "" && (was.Rotation == nil || was.Rotation.Trigger != is.Rotation.Trigger) {
+		errs = append(errs, field.Forbidden(path.Child("trigger"),
+			"this token is made by its holder, so no trigger makes another; put id and sha256 of a new one into spec.token"))
 	}
 	return errs
 }
@@ -169,8 +211,8 @@ func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if len(is.Scopes) > 0 {
 		refuse(specPath.Child("scopes"), is.Scopes, was.Scopes)
 	}
-	if is.Rotation != nil {
-		refuse(specPath.Child("rotation"), is.Rotation, was.Rotation)
+	if is.Rotation != nil && is.Rotation.RetireOnFirstUse {
+		refuse(specPath.Child("rotation", "retireOnFirstUse"), true, was.Rotation != nil && was.Rotation.RetireOnFirstUse)
 	}
 	return errs
 }

@@ -29,6 +29,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -36,11 +37,12 @@ import (
 )
 
 const (
-	longerLife = isForbidden + `spec.%s: this token was issued to end at %s, and cannot live longer; set an earlier end, or make a new PersonalAccessToken`
-	byPAT      = isForbidden + `spec.%s: a personal access token may not renew or widen another, nor itself; log in as you did before you had one`
-	newUser    = isForbidden + `spec.user: the user of a token cannot be changed; put it back, or make a new PersonalAccessToken`
-	rotates    = `: Forbidden: a new token is made by rotation, which this version cannot do; put it back, or delete this PersonalAccessToken and apply a new one`
-	widens     = `, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing`
+	longerLife = isForbidden + `spec.%s: this token was issued to end at %s, and cannot live longer; set an earlier end, or rotate the token in the same update`
+	// notByItself is the refusal of what only a delivery to recipients can do.
+	notByItself = `spec.rotation.everyDays: Forbidden: a token is rotated by itself only where it is delivered to recipients; set spec.delivery.recipients, or leave it out`
+	byPAT       = isForbidden + `spec.%s: a personal access token may not renew or widen another, nor itself; log in as you did before you had one`
+	newUser     = isForbidden + `spec.user: the user of a token cannot be changed; put it back, or make a new PersonalAccessToken`
+	widens      = `, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing`
 )
 
 func lostOps(r *authenticationv1.UserInfo) { r.Groups = []string{"devs"} }
@@ -70,6 +72,8 @@ func ttl(seconds int32) modifier {
 func otherToken(p *object) { holder(p); p.Spec.Token.ID = "ponmlkjihgfedcba" }
 
 func scoped(p *object) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }
+
+func everyDays(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](30)} }
 
 func rotating(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2"} }
 
@@ -125,20 +129,61 @@ func TestUpdate(t *testing.T) {
 			name: "too long before it is issued", was: alicesPAT(), is: alicesPAT(days(367)),
 			want: isInvalid + `spec.expiresInDays: Invalid value: 367: a token lives 366 days at most on this operator; set at most 366, or spec.expiresAt to 2027-11-02T12:00:00Z or earlier`,
 		},
-		{name: "a new token", was: alicesPAT(issued, holder), is: alicesPAT(issued, otherToken), want: isInvalid + "spec.token" + rotates},
-		{name: "no more a token", was: alicesPAT(issued, holder), is: alicesPAT(issued, expires(now)), want: isInvalid + "spec.token" + rotates},
-		{name: "another delivery", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, ttl(61)), want: isInvalid + "spec.delivery" + rotates},
+		{name: "rotate", was: alicesPAT(issued), is: alicesPAT(issued, rotating)},
+		{name: "rotate, with another delivery and a longer life", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, ttl(61), rotating, days(120))},
+		{name: "rotate, to recipients", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, toKeys(vendorKey), rotating)},
+		{name: "rotate what has expired", was: alicesPAT(issued, expires(now)), is: alicesPAT(issued, rotating, expires(now.Add(time.Hour)))},
+		{name: "rotate, to what is over", was: alicesPAT(issued, expires(now)), is: alicesPAT(issued, rotating, expires(now)), warnings: ctrladmission.Warnings{
+			`spec.expiresAt (2026-11-01T12:00:00Z) has passed: no token will be issued; set a later one to get a token`,
+		}},
 		{
-			name: "from a Secret to the holder's own", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, holder),
-			want: isInvalid + "[spec.token" + rotates + ", spec.delivery" + rotates + "]",
+			name: "rotate, to no key", was: alicesPAT(issued), is: alicesPAT(issued, toKeys("x"), rotating),
+			want: isInvalid + `spec.delivery.recipients[0]: Invalid value: is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 bits or more)`,
 		},
+		{
+			name: "rotate, with too long a life", was: alicesPAT(issued, days(30)), is: alicesPAT(issued, rotating, days(367)),
+			want: isInvalid + `spec.expiresInDays: Invalid value: 367: a token lives 366 days at most on this operator; set at most 366, or spec.expiresAt to 2027-11-02T12:00:00Z or earlier`,
+		},
+		{name: "a trigger taken away renews nothing", was: alicesPAT(issued, rotating, days(1)), is: alicesPAT(issued, days(2)), want: text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z")},
+		{name: "a new token", was: alicesPAT(issued, holder), is: alicesPAT(issued, otherToken, expires(now.Add(100*24*time.Hour)))},
+		{
+			name: "a new token, bound elsewhere", was: alicesPAT(issued, holder), is: alicesPAT(issued, otherToken, func(p *object) { p.Spec.Token.BoundTo = "x/y" }),
+			want: isInvalid + `spec.token.boundTo: Invalid value: "x/y": this resource is "team-a/ci", and the digest matches only where it was computed for; set boundTo to "team-a/ci" and sha256 to what this prints: printf 'pat-operator.io/v1\0%s\0%s\0%s' team-a ci "$TOKEN" | sha256sum`,
+		},
+		{
+			name: "the same id, another digest", was: alicesPAT(issued, holder), is: alicesPAT(issued, holder, func(p *object) { p.Spec.Token.SHA256 = strings.Repeat("1", 64) }),
+			want: isInvalid + `spec.token: Forbidden: a new token has a new id; put the old values back, or set id and sha256 of another token`,
+		},
+		{
+			name: "no more a token", was: alicesPAT(issued, holder), is: alicesPAT(issued, expires(now)),
+			want: isInvalid + `spec.token: Forbidden: without it the operator makes a new token, which takes a new spec.rotation.trigger in the same update; set one, or put spec.token back`,
+		},
+		{name: "no more a token, rotated", was: alicesPAT(issued, holder), is: alicesPAT(issued, rotating)},
+		{
+			name: "a trigger for a holder's own", was: alicesPAT(issued, holder), is: alicesPAT(issued, holder, rotating),
+			want: isInvalid + `spec.rotation.trigger: Forbidden: this token is made by its holder, so no trigger makes another; put id and sha256 of a new one into spec.token`,
+		},
+		{
+			name: "another delivery", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, ttl(61)),
+			want: isInvalid + `spec.delivery: Forbidden: how a token is delivered changes only together with the token; set a new spec.rotation.trigger in the same update, or put it back`,
+		},
+		{
+			name: "other recipients, for the next token", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorSSH)),
+			warnings: ctrladmission.Warnings{`the token that was issued stays encrypted to the former spec.delivery.recipients; set a new spec.rotation.trigger for one for these`},
+		},
+		{name: "other recipients, rotated", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorSSH), rotating)},
+		{name: "by itself, to recipients", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays)},
+		{name: "by itself, to a Secret", was: alicesPAT(issued), is: alicesPAT(issued, everyDays), want: isInvalid + notByItself},
+		{name: "by itself, a holder's own", was: alicesPAT(issued, holder), is: alicesPAT(issued, holder, everyDays), want: isInvalid + notByItself},
+		{name: "by itself, no longer to recipients", was: alicesPAT(toKeys(vendorKey), everyDays), is: alicesPAT(everyDays), want: isInvalid + notByItself},
+		{name: "from a Secret to the holder's own", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, holder)},
 		{
 			name: "to Secret delivery where it is off", was: alicesPAT(holder), is: alicesPAT(), config: noSecrets,
 			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
-			name: "what comes later", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "3"} }),
-			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+			name: "what comes later", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
+			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, spec.rotation.retireOnFirstUse: Forbidden: is not supported by this version of pat-operator; leave it out]`,
 		},
 		{
 			name: "after a group was lost", by: lostOps, was: alicesPAT(suspended), is: alicesPAT(),

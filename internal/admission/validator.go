@@ -65,6 +65,7 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	f.invalid = append(f.invalid, v.lifetime(&pat.Spec, now)...)
 	f.invalid = append(f.invalid, bound(pat.Spec.Token, req.Namespace, pat.Name)...)
 	f.invalid = append(f.invalid, v.deliverable(&pat.Spec)...)
+	f.invalid = append(f.invalid, rotation(nil, &pat.Spec)...)
 	f.invalid = append(f.invalid, unsupported(nil, &pat.Spec)...)
 	over := passed(&pat.Spec, now)
 	if err := f.err(pat.Name); err != nil || over != nil {
@@ -100,16 +101,23 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 			return nil, tryAgain("whether this token was issued cannot be found out")
 		}
 	}
-	f.forbidden = append(f.forbidden, longer(&was.Spec, &is.Spec, issuedAt)...)
+	again := rotates(&was.Spec, &is.Spec)
+	if !again {
+		f.forbidden = append(f.forbidden, longer(&was.Spec, &is.Spec, issuedAt)...)
+	}
 	var warnings, overAYear ctrladmission.Warnings
-	if now := v.Now(); issuedAt.IsZero() && !sameLife(&was.Spec, &is.Spec) {
+	if now := v.Now(); again || issuedAt.IsZero() && !sameLife(&was.Spec, &is.Spec) {
 		f.invalid = append(f.invalid, v.lifetime(&is.Spec, now)...)
 		warnings, overAYear = passed(&is.Spec, now), long(&is.Spec, now)
 	}
 	f.invalid = append(f.invalid, v.reissued(was, is, !issuedAt.IsZero(), req.Namespace)...)
+	f.invalid = append(f.invalid, rotation(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
 	if err := f.err(is.Name); err != nil {
 		return warnings, err
+	}
+	if !issuedAt.IsZero() {
+		warnings = append(warnings, later(&was.Spec, &is.Spec)...)
 	}
 	warnings = append(warnings, overAYear...)
 	if !inSecret(&was.Spec) {

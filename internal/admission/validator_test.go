@@ -127,11 +127,14 @@ func TestCreate(t *testing.T) {
 		{
 			name: "what comes later, all at once", pat: alicesPAT(func(p *object) {
 				p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}}
-				p.Spec.Rotation = &v1alpha1.Rotation{}
+				p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true}
 			}),
 			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, ` +
-				`spec.rotation: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+				`spec.rotation.retireOnFirstUse: Forbidden: is not supported by this version of pat-operator; leave it out]`,
 		},
+		{name: "rotation", pat: alicesPAT(rotating)},
+		{name: "by itself, to a Secret", pat: alicesPAT(everyDays), want: isInvalid + notByItself},
+		{name: "by itself, to recipients", pat: alicesPAT(everyDays, toKeys(vendorKey))},
 		{name: "recipients", pat: alicesPAT(toKeys(vendorKey, vendorSSH)), config: noSecrets},
 		{
 			name: "recipients that are none, all at once", pat: alicesPAT(toKeys("nonsense", vendorKey, "AGE-SECRET-KEY-1MYSECRET", vendorSSH+" "+vendorKey)),

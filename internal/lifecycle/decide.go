@@ -98,6 +98,8 @@ const (
 	WriteDeliveryOver    = "DeliveryOver"
 	WritePendingDropped  = "PendingDropped"
 	WriteAudiences       = "AudiencesChanged"
+	WriteRotated         = "Rotated"
+	WriteRetired         = "Retired"
 	WriteTombstone       = "Tombstone"
 	DeleteResourceGone   = "ResourceGone"
 	DeleteTombstoneEnded = "TombstoneEnded"
@@ -137,6 +139,9 @@ func Decide(in Input) Decision {
 		if next := deliveryOver(in); next != nil {
 			return Decision{Action: Write, Reason: WriteDeliveryOver, Next: next}
 		}
+		if next := previousOver(in); next != nil {
+			return Decision{Action: Write, Reason: WriteRetired, Next: next}
+		}
 	}
 	for _, rule := range rules {
 		d := rule(in)
@@ -167,6 +172,7 @@ var rules = []func(Input) *Decision{
 	unsupported,
 	lost,
 	unissued,
+	rotating,
 	standing,
 }
 
@@ -260,20 +266,23 @@ func Begin(rec *record.Record, pending *record.Token, now time.Time) *record.Rec
 	return next
 }
 
-// Promote is the record once the delivery Secret with this UID is confirmed: pending becomes current.
-func Promote(rec *record.Record, secret *record.SecretDelivery) *record.Record {
+// Promote is the record once the delivery Secret with this UID is confirmed: pending becomes current, and current previous.
+func Promote(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, secret *record.SecretDelivery, now time.Time) *record.Record {
 	next := rec.DeepCopy()
-	next.Current, next.Pending = next.Pending, nil
-	next.Current.Delivery.Secret = secret
+	t := next.Pending
+	next.Pending = nil
+	t.Delivery.Secret = secret
+	succeed(next, spec, t, now)
 	return next
 }
 
 // Seal is the record once a token was encrypted to its recipients: it is current at once, with the ciphertext beside it, so
 // that neither is ever without the other.
-func Seal(rec *record.Record, t *record.Token, ciphertext string, now time.Time) *record.Record {
+func Seal(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token, ciphertext string, now time.Time) *record.Record {
 	next := rec.DeepCopy()
 	dropPending(next, now)
-	next.Current, next.Ciphertext = t, ciphertext
+	succeed(next, spec, t, now)
+	next.Ciphertext = ciphertext
 	return next
 }
 
@@ -291,10 +300,10 @@ func End(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
 
 // EffectiveEnd is when a token of the record ends: by record and spec, the lesser.
 func EffectiveEnd(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token) time.Time {
-	if end := End(spec, t.IssuedAt); end.Before(t.ExpiresAt) {
+	if end := End(spec, t.IssuedAt); end.Before(t.EndsAt()) {
 		return end
 	}
-	return t.ExpiresAt
+	return t.EndsAt()
 }
 
 // wake is when something is to happen by the clock alone, 0 for never.
@@ -309,6 +318,12 @@ func wake(in Input) time.Duration {
 	}
 	if end, ok := t.DeliverUntil(); ok {
 		after = Sooner(after, until(in.Now, end))
+	}
+	if previous := in.Record.Previous; previous != nil {
+		after = Sooner(after, until(in.Now, previous.EndsAt()))
+	}
+	if due, ok := rotationDue(in); ok {
+		after = Sooner(after, until(in.Now, due))
 	}
 	if !in.ClockProven {
 		after = Sooner(after, waitForClock)

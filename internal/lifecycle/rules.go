@@ -86,16 +86,10 @@ func ended(in Input) *Decision {
 	if in.Record == nil || in.Record.Current == nil {
 		return nil
 	}
-	t := in.Record.Current
-	switch e := in.Record.EndOf(t.ID); {
-	case e == nil:
+	if in.Record.EndOf(in.Record.Current.ID) == nil || successor(in) != none {
 		return nil
-	case e.Reason == record.EndedExpired:
-		return expired(fmt.Sprintf("Token %s expired at %s; delete this resource and apply it again for a new one.",
-			t.ID, stamp(EffectiveEnd(&in.Resource.Spec, t))))
-	default:
-		return inactive(v1alpha1.ReasonRevoked, fmt.Sprintf("Token %s was revoked; delete this resource and apply it again for a new one.", t.ID))
 	}
+	return &Decision{Action: Nothing, State: &State{Active: activity(in), Ready: reconciled}}
 }
 
 // over writes an expiry down, and issues nothing where the end comes first.
@@ -103,6 +97,9 @@ func over(in Input) *Decision {
 	var current *record.Token
 	if in.Record != nil {
 		current = in.Record.Current
+	}
+	if current != nil && in.Record.EndOf(current.ID) != nil {
+		return nil // Written down, and a successor is asked for.
 	}
 	var end time.Time
 	if current != nil {
@@ -129,7 +126,7 @@ func over(in Input) *Decision {
 // was issued already is not honoured either.
 func unsupported(in Input) *Decision {
 	issued := in.Record != nil && in.Record.Current != nil
-	if name := unsupportedField(&in.Resource.Spec); name != "" && (!issued || name == scopesField) {
+	if name := unsupportedField(&in.Resource.Spec); name != "" && (!issued || name == scopesField || successor(in) != none) {
 		return stalled(v1alpha1.ReasonNotSupported, name+" is not supported by this version of the operator; remove it.")
 	}
 	return nil
@@ -143,8 +140,8 @@ func unsupportedField(spec *v1alpha1.PersonalAccessTokenSpec) string {
 	switch {
 	case len(spec.Scopes) > 0:
 		return scopesField
-	case spec.Rotation != nil:
-		return "spec.rotation"
+	case spec.Rotation != nil && spec.Rotation.RetireOnFirstUse:
+		return "spec.rotation.retireOnFirstUse"
 	}
 	return ""
 }
@@ -164,6 +161,11 @@ func unissued(in Input) *Decision {
 	if in.Record != nil && in.Record.Current != nil {
 		return nil
 	}
+	return issue(in)
+}
+
+// issue issues a token as spec asks, or says why not.
+func issue(in Input) *Decision {
 	spec := &in.Resource.Spec
 	now := in.Now.Truncate(time.Second)
 	if life := End(spec, now).Sub(now); life > in.Config.MaxLifetime {
@@ -199,10 +201,14 @@ func adopt(in Input, now time.Time) *Decision {
 		return stalled(v1alpha1.ReasonRecordInvalid,
 			"A record of an earlier resource of this name cannot be read, so whether spec.token was revoked is unknown; make a new token under another name.")
 	}
-	revoked := (in.Record != nil && in.Record.EndOf(spec.Token.ID) != nil) ||
+	replaced := in.Record != nil && in.Record.Current != nil && in.Record.Knows(spec.Token.ID)
+	revoked := (in.Record != nil && in.Record.Knows(spec.Token.ID)) ||
 		slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) }) ||
 		slices.ContainsFunc(in.Resource.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == spec.Token.ID })
 	switch {
+	case replaced:
+		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
+			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))
 	case revoked:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked when a resource of this name was deleted, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
@@ -220,12 +226,23 @@ func adopt(in Input, now time.Time) *Decision {
 		next = in.Record.DeepCopy()
 		dropPending(next, in.Now)
 	}
-	next.Current = &record.Token{
-		ID: spec.Token.ID, Digest: spec.Token.SHA256, Source: record.SourceHolder, IssuedAt: now, ExpiresAt: spec.ExpiresAt.Time,
-	}
 	reason := WriteAdopted
-	if in.Resource.Status.TokenID != "" {
+	switch {
+	case next.Current != nil:
+		reason = WriteRotated
+		next.AuthorizedAt = now
+	case in.Resource.Status.TokenID != "":
 		reason = WriteRestored
+	}
+	succeed(next, spec, &record.Token{
+		ID: spec.Token.ID, Digest: spec.Token.SHA256, Source: record.SourceHolder, Trigger: TriggerOf(in.Resource, in.Record),
+		IssuedAt: now, ExpiresAt: spec.ExpiresAt.Time,
+	}, in.Now)
+	if len(next.Ended) > record.MaxEnded-roomForEnds {
+		return &Decision{Action: Nothing, After: soonestEnd(next, in.Now), State: &State{Ready: Condition{
+			Reason: v1alpha1.ReasonReplacedTokensFull, Message: fmt.Sprintf(
+				"%d tokens that were replaced are still remembered, which is the most there may be; the new one is taken when one of them has reached its expiry. Delete this resource and make another.", len(next.Ended)),
+		}}}
 	}
 	return &Decision{Action: Write, Reason: reason, Next: next}
 }
@@ -238,34 +255,27 @@ func standing(in Input) *Decision {
 		next.Audiences = slices.Clone(spec.Audiences)
 		return &Decision{Action: Write, Reason: WriteAudiences, Next: next}
 	}
-	t := rec.Current
-	state := &State{
-		Active: Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
-			"Token %s authenticates as %s until %s; delete this resource to revoke it.", t.ID, rec.User.Username, stamp(EffectiveEnd(spec, t)))},
-		Ready: Condition{Status: true, Reason: v1alpha1.ReasonReconciled, Message: "The operator has done what spec asks."},
-	}
-	if spec.Suspend {
-		state.Active = Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf(
-			"Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
-	}
-	if name := unmet(in); name != "" {
-		c := Condition{Reason: v1alpha1.ReasonNotSupported, Message: name + " asks for another token than was issued, which this version of the operator cannot do; put it back, or delete this resource and apply it again."}
-		state.Ready = c
-		c.Status = true
-		state.Stalled = &c
+	state := &State{Active: activity(in), Ready: reconciled}
+	if c := unmet(in); c != nil {
+		state.Ready = *c
+		stalled := *c
+		stalled.Status = true
+		state.Stalled = &stalled
 	}
 	return &Decision{Action: Nothing, State: state}
 }
 
-// unmet names the field that asks for another token than the current one.
-func unmet(in Input) string {
+// unmet is what is wrong where spec asks for another token than the current one, and not so that one is made.
+func unmet(in Input) *Condition {
 	spec, t := &in.Resource.Spec, in.Record.Current
 	switch holder := spec.Token; {
-	case (holder != nil) != (t.Source == record.SourceHolder),
-		holder != nil && (holder.ID != t.ID || holder.SHA256 != t.Digest):
-		return "spec.token"
+	case holder == nil && t.Source == record.SourceHolder:
+		return &Condition{Reason: v1alpha1.ReasonRotationNeeded, Message: "spec.token is gone, and nothing asks for another token; put it back, or set a new spec.rotation.trigger for one that the operator makes."}
+	case holder != nil && holder.SHA256 != t.Digest:
+		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
+			"spec.token.sha256 is not what token %s was taken with, which goes on; put it back, or make a new token: it has another id.", t.ID)}
 	}
-	return unsupportedField(spec)
+	return nil
 }
 
 func issuing(message string) *State {
@@ -273,14 +283,11 @@ func issuing(message string) *State {
 	return &State{Active: c, Ready: c}
 }
 
-// expired and inactive are states that may sit in Git quietly: Ready, not Active.
-func expired(message string) *Decision { return inactive(v1alpha1.ReasonExpired, message) }
+var reconciled = Condition{Status: true, Reason: v1alpha1.ReasonReconciled, Message: "The operator has done what spec asks."}
 
-func inactive(reason, message string) *Decision {
-	return &Decision{Action: Nothing, State: &State{
-		Active: Condition{Reason: reason, Message: message},
-		Ready:  Condition{Status: true, Reason: v1alpha1.ReasonReconciled, Message: "The operator has done what spec asks."},
-	}}
+// expired is a state that may sit in Git quietly: Ready, not Active.
+func expired(message string) *Decision {
+	return &Decision{Action: Nothing, State: &State{Active: Condition{Reason: v1alpha1.ReasonExpired, Message: message}, Ready: reconciled}}
 }
 
 // stalled is a state that only a change by the user ends.

@@ -68,7 +68,7 @@ type Record struct {
 	Current *Token `json:"current,omitempty"`
 	// Pending is being issued; it is never honoured, and lost if it is found by a later reconcile.
 	Pending *Token `json:"pending,omitempty"`
-	// Previous is honoured beside current until its expiry.
+	// Previous is the token that current has replaced, honoured beside it for the overlap.
 	Previous *Token `json:"previous,omitempty"`
 	// AuthorizedAt is when admission last agreed to what the record holds.
 	AuthorizedAt time.Time `json:"authorizedAt"`
@@ -98,6 +98,16 @@ type Token struct {
 	Delivery  *Delivery `json:"delivery,omitempty"`
 	IssuedAt  time.Time `json:"issuedAt"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	// RetiresAt is when a previous token makes way for its successor, where that is before ExpiresAt.
+	RetiresAt *time.Time `json:"retiresAt,omitempty"`
+}
+
+// EndsAt is when a token ends by the record alone.
+func (t *Token) EndsAt() time.Time {
+	if t.RetiresAt != nil && t.RetiresAt.Before(t.ExpiresAt) {
+		return *t.RetiresAt
+	}
+	return t.ExpiresAt
 }
 
 // Delivery says how a token that the operator made reaches its holder.
@@ -221,6 +231,10 @@ func (t *Token) deepCopy() *Token {
 		return nil
 	}
 	out := *t
+	if t.RetiresAt != nil {
+		at := *t.RetiresAt
+		out.RetiresAt = &at
+	}
 	if t.Delivery != nil {
 		d := *t.Delivery
 		if t.Delivery.Secret != nil {

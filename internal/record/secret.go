@@ -187,6 +187,9 @@ func (r *Record) validate() error {
 	if len(r.Ciphertext) > maxCiphertext {
 		return fmt.Errorf("ciphertext is longer than %d bytes", maxCiphertext)
 	}
+	if r.Current != nil && r.Current.RetiresAt != nil || r.Pending != nil && r.Pending.RetiresAt != nil {
+		return errors.New("retiresAt is not the previous token's")
+	}
 	if r.Pending != nil && (r.Pending.Source != SourceOperator || r.Pending.Delivery.Secret == nil || ended[r.Pending.ID]) {
 		return errors.New("pending is not a token that the operator is making")
 	}

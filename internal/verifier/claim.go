@@ -107,7 +107,7 @@ func factsOfRecord(r *record.Record) *recordFacts {
 		}
 		// A digest that does not parse stays zero and matches nothing.
 		digest, _ := token.ParseDigest(t.Digest)
-		f.tokens = append(f.tokens, tokenFacts{id: t.ID, digest: digest, issuedAt: t.IssuedAt, expiresAt: t.ExpiresAt})
+		f.tokens = append(f.tokens, tokenFacts{id: t.ID, digest: digest, issuedAt: t.IssuedAt, expiresAt: t.EndsAt()})
 	}
 	if r.Pending != nil && r.EndOf(r.Pending.ID) == nil {
 		f.pending = r.Pending.ID

@@ -45,7 +45,8 @@ func fullPAT(t *testing.T) *pat {
 	ended, _ := newToken(t)
 	r.Ended = []record.Ended{{ID: ended, Reason: record.EndedReplaced, Until: start.Add(time.Hour)}}
 	r.Removals = []record.Removal{{Secret: record.DeliverySecretName(ended), UID: "s-2", Until: start.Add(time.Hour)}}
-	r.Ciphertext = "age"
+	retires := start.Add(time.Hour)
+	r.Previous.RetiresAt = &retires
 	return p
 }
 
@@ -54,7 +55,6 @@ func fullPAT(t *testing.T) *pat {
 var harmless = map[string][]string{
 	// What happened, not what holds.
 	"authorizedAt":                       {"other"},
-	"ciphertext":                         {"remove", "null", "empty", "other"},
 	"current.trigger":                    {"remove", "null", "empty", "other"},
 	"current.delivery.secret.uid":        {"remove", "null", "empty", "other"},
 	"current.delivery.secret.removed":    {"remove", "null", "other"},

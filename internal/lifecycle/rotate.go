@@ -1,0 +1,189 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+// roomForEnds is kept free in what a record remembers as ended: for the ends of its current and previous token.
+const roomForEnds = 2
+
+// asks is what asks for a successor of the current token.
+type asks int
+
+const (
+	none asks = iota
+	// byToken: spec.token is another than the current one.
+	byToken
+	// byTrigger: spec.rotation.trigger is new.
+	byTrigger
+	// bySchedule: spec.rotation.everyDays have passed.
+	bySchedule
+)
+
+// successor tells what asks for a successor of the current token. One that would be over at once is not asked for.
+func successor(in Input) asks {
+	if in.Record == nil || in.Record.Current == nil || !in.Now.Before(End(&in.Resource.Spec, in.Now)) {
+		return none
+	}
+	spec, t := &in.Resource.Spec, in.Record.Current
+	if spec.Token != nil {
+		if spec.Token.ID != t.ID {
+			return byToken
+		}
+		return none
+	}
+	if TriggerOf(in.Resource, in.Record) != t.Trigger {
+		return byTrigger
+	}
+	if due, ok := rotationDue(in); ok && !in.Now.Before(due) {
+		return bySchedule
+	}
+	return none
+}
+
+// TriggerOf is the trigger that a token issued now goes with: an empty one asks for nothing, so the last one goes on.
+func TriggerOf(pat *v1alpha1.PersonalAccessToken, rec *record.Record) string {
+	switch {
+	case pat.Spec.Rotation != nil && pat.Spec.Rotation.Trigger != "":
+		return pat.Spec.Rotation.Trigger
+	case rec != nil && rec.Current != nil:
+		return rec.Current.Trigger
+	}
+	return ""
+}
+
+// rotationDue is when the current token is to be rotated by itself: only to recipients, never once it has ended, and not
+// beyond MaxLifetime after somebody last asked for a token.
+func rotationDue(in Input) (due time.Time, ok bool) {
+	spec, rec := &in.Resource.Spec, in.Record
+	if spec.Rotation == nil || spec.Rotation.EveryDays == nil || spec.Token != nil || len(record.DeliveryOf(spec).Recipients) == 0 {
+		return time.Time{}, false
+	}
+	t := rec.Current
+	due = t.IssuedAt.Add(time.Duration(*spec.Rotation.EveryDays) * 24 * time.Hour)
+	ok = rec.EndOf(t.ID) == nil && due.Before(EffectiveEnd(spec, t)) && in.Now.Before(EffectiveEnd(spec, t)) &&
+		due.Before(rec.AuthorizedAt.Add(in.Config.MaxLifetime)) && in.Now.Before(rec.AuthorizedAt.Add(in.Config.MaxLifetime))
+	return due, ok
+}
+
+// rotating issues a successor, or says why not; the current token goes on meanwhile.
+func rotating(in Input) *Decision {
+	if successor(in) == none {
+		return nil
+	}
+	d := issue(in)
+	if d.State == nil {
+		return d
+	}
+	d.State.Active = activity(in)
+	if d.State.Ready.Reason == v1alpha1.ReasonIssuing {
+		d.State.Ready = Condition{Reason: v1alpha1.ReasonRotating, Message: "A successor of the token is being issued."}
+	}
+	return d
+}
+
+// activity says of the current token whether it is honoured, and what may be done about it.
+func activity(in Input) Condition {
+	spec, t := &in.Resource.Spec, in.Record.Current
+	again := "set a new spec.rotation.trigger for a new one"
+	if spec.Token != nil {
+		again = "put a new one into spec.token"
+	}
+	if spec.ExpiresAt != nil {
+		again += ", with a later spec.expiresAt"
+	}
+	end := EffectiveEnd(spec, t)
+	switch e := in.Record.EndOf(t.ID); {
+	case e != nil && e.Reason != record.EndedExpired:
+		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again)}
+	case e != nil, !in.Now.Before(end):
+		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, stamp(end), again)}
+	case spec.Suspend:
+		return Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf("Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
+	}
+	beside := ""
+	if p := in.Record.Previous; p != nil {
+		beside = fmt.Sprintf(", and beside it its predecessor %s until %s", p.ID, stamp(EffectiveEnd(spec, p)))
+	}
+	return Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
+		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, stamp(end), beside)}
+}
+
+// succeed makes t the current token of a record. Its predecessor goes on as the previous one for the overlap that spec asks
+// for, never past its own end; what was previous before that ends.
+func succeed(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token, now time.Time) {
+	rec.Ended = slices.DeleteFunc(rec.Ended, func(e record.Ended) bool {
+		return !now.Before(e.Until) && (rec.Current == nil || e.ID != rec.Current.ID)
+	})
+	was := rec.Current
+	forget(rec, rec.Previous)
+	rec.Previous, rec.Current, rec.Ciphertext = nil, t, ""
+	if was == nil {
+		return
+	}
+	rec.Remove(was, now.Add(RemovalWindow))
+	retires := now
+	if spec.Rotation != nil {
+		retires = now.Add(time.Duration(spec.Rotation.OverlapSeconds) * time.Second)
+	}
+	if rec.EndOf(was.ID) == nil && now.Before(retires) && now.Before(EffectiveEnd(spec, was)) {
+		was.RetiresAt = &retires
+		rec.Previous = was
+		return
+	}
+	forget(rec, was)
+}
+
+// forget ends a token that has left the record. A holder's id stays remembered, so that no old manifest revives it; one
+// that the operator made is in no manifest.
+func forget(rec *record.Record, t *record.Token) {
+	switch {
+	case t == nil:
+	case t.Source == record.SourceHolder:
+		rec.End(t, record.EndedReplaced)
+	default:
+		rec.Ended = slices.DeleteFunc(rec.Ended, func(e record.Ended) bool { return e.ID == t.ID })
+	}
+}
+
+// previousOver returns the record without a previous token whose time is over.
+func previousOver(in Input) *record.Record {
+	p := in.Record.Previous
+	if p == nil || in.Now.Before(p.EndsAt()) || !in.ClockProven {
+		return nil
+	}
+	next := in.Record.DeepCopy()
+	forget(next, next.Previous)
+	next.Previous = nil
+	return next
+}
+
+// soonestEnd is how long it is until a record need not remember one of its ends any more.
+func soonestEnd(rec *record.Record, now time.Time) time.Duration {
+	var after time.Duration
+	for _, e := range rec.Ended {
+		after = Sooner(after, until(now, e.Until))
+	}
+	return after
+}
