@@ -31,7 +31,7 @@ import (
 
 func TestIssueToRecipients(t *testing.T) {
 	w := newWorld(t)
-	pat := w.create("vendor", forRecipients)
+	w.create("vendor", forRecipients)
 	w.settle("vendor")
 	w.expect("vendor", "True/Active", "True/Reconciled", "")
 	if n := w.api.count(); n > 2 {
@@ -40,7 +40,7 @@ func TestIssueToRecipients(t *testing.T) {
 	if got := w.events.reasons(); !slices.Equal(got, []string{"Issued", "Delivered"}) || !strings.Contains(w.events.text(), "is in status.encryptedToken, for 1 recipients to open") {
 		t.Errorf("events:\n%s", w.events.text())
 	}
-	pat = w.get("vendor")
+	pat := w.get("vendor")
 	rec := w.record(pat.UID)
 	if rec.Current.Source != record.SourceOperator || len(w.deliveries()) != 0 || pat.Status.DeliverySecretName != "" {
 		t.Errorf("record %+v, %d delivery Secrets, status names %q", *rec.Current, len(w.deliveries()), pat.Status.DeliverySecretName)

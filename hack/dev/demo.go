@@ -137,6 +137,7 @@ func runDemo(ctx context.Context, opts options, out io.Writer) error {
 			{"Bob may create tokens, but none for alice, until he may impersonate her", d.impostor},
 			{"Suspended, the token is refused; resumed, it works", d.suspend},
 			{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", d.vendor},
+			{"Rotated, both tokens work for the overlap, then only the new one", d.rotate},
 			{"A token of a few seconds is refused after its second", d.expire},
 			{"Deleted, the token is refused", d.remove},
 			{"The webhooks taken away, bob is still refused: a policy in the API server says it again", d.unguarded},

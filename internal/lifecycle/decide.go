@@ -169,7 +169,7 @@ var rules = []func(Input) *Decision{
 	over,
 	userUnfit,
 	ownerGone,
-	unsupported,
+	scoped,
 	lost,
 	unissued,
 	rotating,

@@ -122,29 +122,20 @@ func over(in Input) *Decision {
 	return &Decision{Action: Write, Reason: WriteExpired, Next: next}
 }
 
-// unsupported refuses to issue what spec asks for and this version cannot do. Scopes are never ignored: a token that
-// was issued already is not honoured either.
-func unsupported(in Input) *Decision {
-	issued := in.Record != nil && in.Record.Current != nil
-	if name := unsupportedField(&in.Resource.Spec); name != "" && (!issued || name == scopesField || successor(in) != none) {
-		return stalled(v1alpha1.ReasonNotSupported, name+" is not supported by this version of the operator; remove it.")
+// scoped refuses scopes, which this version cannot hold a token to: they are never ignored, so a token that was issued
+// already is not honoured either.
+func scoped(in Input) *Decision {
+	if len(in.Resource.Spec.Scopes) == 0 {
+		return nil
 	}
-	return nil
+	return unsupported("spec.scopes")
 }
 
-const scopesField = "spec.scopes"
+func unsupported(name string) *Decision {
+	return stalled(v1alpha1.ReasonNotSupported, name+" is not supported by this version of the operator; remove it.")
+}
 
 var recipientsPath = field.NewPath("spec", "delivery", "recipients")
-
-func unsupportedField(spec *v1alpha1.PersonalAccessTokenSpec) string {
-	switch {
-	case len(spec.Scopes) > 0:
-		return scopesField
-	case spec.Rotation != nil && spec.Rotation.RetireOnFirstUse:
-		return "spec.rotation.retireOnFirstUse"
-	}
-	return ""
-}
 
 // lost keeps a second token from being issued by itself where status knows of a first and its record is gone.
 func lost(in Input) *Decision {
@@ -167,6 +158,9 @@ func unissued(in Input) *Decision {
 // issue issues a token as spec asks, or says why not.
 func issue(in Input) *Decision {
 	spec := &in.Resource.Spec
+	if spec.Rotation != nil && spec.Rotation.RetireOnFirstUse {
+		return unsupported("spec.rotation.retireOnFirstUse")
+	}
 	now := in.Now.Truncate(time.Second)
 	if life := End(spec, now).Sub(now); life > in.Config.MaxLifetime {
 		return stalled(v1alpha1.ReasonLifetimeTooLong, fmt.Sprintf(

@@ -278,6 +278,13 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 		p.record.Current = next.record.Current
 		x := newIndex(t, p)
 		want(t, x, old, start.Add(29*day), Authenticated, ReasonHonoured)
+		retires := start.Add(time.Hour)
+		p.record.Previous.RetiresAt = &retires
+		p.set(t, x)
+		want(t, x, old, retires.Add(-time.Second), Authenticated, ReasonHonoured)
+		want(t, x, old, retires, Refused, ReasonExpired)
+		p.record.Previous.RetiresAt = nil
+		p.set(t, x)
 		want(t, x, old, start.Add(30*day), Refused, ReasonExpired)
 		want(t, x, next.bearer, start.Add(30*day), Authenticated, ReasonHonoured)
 		p.resource.Spec.ExpiresInDays = days(7)
