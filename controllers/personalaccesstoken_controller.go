@@ -54,6 +54,8 @@ const (
 	timeout     = time.Minute
 	// maxSteps bounds one reconcile: adopt or issue, then at most one change of each kind.
 	maxSteps = 6
+	// soon is when to look again where a resource went away while it was looked at.
+	soon = time.Second
 )
 
 // +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=get;list;watch
@@ -152,6 +154,9 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 	if err != nil {
 		return 0, err
 	}
+	if pat = in.Resource; pat == nil {
+		return soon, nil
+	}
 	for range maxSteps {
 		d := lifecycle.Decide(in)
 		if d.Action == lifecycle.Nothing {
@@ -186,7 +191,7 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
 }
 
-// input reads live what a decision rests on.
+// input reads live what a decision rests on; without a resource where that is gone meanwhile.
 func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (lifecycle.Input, *stored, error) {
 	current, recordErr, err := r.read(ctx, pat.UID)
 	if err != nil {
@@ -194,6 +199,16 @@ func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	}
 	if current != nil && !current.record.Of(pat) {
 		current, recordErr = nil, errors.New("it is of another resource")
+	}
+	if current != nil {
+		// After the record: another leader may have written it for a spec that is younger than pat's.
+		younger := &v1alpha1.PersonalAccessToken{}
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(pat), younger); apierrors.IsNotFound(err) || err == nil && younger.UID != pat.UID {
+			return lifecycle.Input{}, nil, nil
+		} else if err != nil {
+			return lifecycle.Input{}, nil, err
+		}
+		pat = younger
 	}
 	in := lifecycle.Input{Resource: pat, RecordErr: recordErr, Config: r.Config}
 	if current != nil {

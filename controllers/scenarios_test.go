@@ -149,11 +149,17 @@ func succeeds(w *world) { _, _, w.old = w.look() }
 
 func rotate(w *world) {
 	succeeds(w)
+	w.trigger("2")
+}
+
+func rotateAgain(w *world) { w.trigger("3") }
+
+func (w *world) trigger(word string) {
 	w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) {
 		if p.Spec.Rotation == nil {
 			p.Spec.Rotation = &v1alpha1.Rotation{}
 		}
-		p.Spec.Rotation.Trigger = "2"
+		p.Spec.Rotation.Trigger = word
 	})
 }
 

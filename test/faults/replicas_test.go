@@ -36,7 +36,7 @@ import (
 // leaseDuration is how long a dead leader still counts as one; takeover bounds how long nothing is issued.
 const (
 	leaseDuration = 15 * time.Second
-	takeover      = leaseDuration + 2*tolerance
+	takeover      = leaseDuration + 3*tolerance
 )
 
 // Two operators, and a stream of reviews: the leader stands still for longer than its lease and goes on; the leader is
