@@ -40,7 +40,7 @@ func rotate(t *testing.T, ns, name, trigger string, overlapSeconds int32) string
 	return take(t, alice, ns, name)
 }
 
-// For the overlap both work; a second rotation ends the older one, and without an overlap so is the one before.
+// For the overlap both work; a second rotation ends the older one, and one without an overlap the one before it at once.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	ns := team(t)
@@ -61,6 +61,11 @@ func TestRotation(t *testing.T) {
 	accepted(t, third)
 	eventually(t, patience, func() bool { return get(t, ns, "my-pat").Status.PreviousTokenID == "" }, func() string { return "status still names it" })
 	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "True/Reconciled")
+
+	fourth := rotate(t, ns, "my-pat", "4", 0)
+	eventually(t, 5*time.Second, func() bool { return !directReview(t, third).Authenticated }, func() string { return "a predecessor goes on without an overlap" })
+	accepted(t, fourth)
+	refused(t, third)
 }
 
 // A token that has expired is rotated into a new one, with a longer life, and is not alive again itself.
