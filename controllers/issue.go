@@ -24,6 +24,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -118,6 +119,24 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 	r.announceRotated(pat, base, promoted.record)
 	r.announceIssued(pat, promoted.record.Current, fmt.Sprintf("Take token %s from Secret %s within %d seconds", id, secret.Name, confirmed.TTLSeconds))
 	return promoted, nil
+}
+
+// state is what is said after a refusal of what was to be.
+func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
+	out := &lifecycle.State{Active: was.Active, Ready: r.ready}
+	if out.Ready.Reason == v1alpha1.ReasonIssuing {
+		out.Ready.Reason = was.Ready.Reason // It may be a rotation.
+	}
+	return out
+}
+
+// meanwhile is what is said until the next attempt: of the token that there is as it is now, of the attempt as before.
+func meanwhile(pat *v1alpha1.PersonalAccessToken, state *lifecycle.State) *lifecycle.State {
+	out := &lifecycle.State{Active: state.Active, Ready: state.Ready}
+	if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Status == metav1.ConditionFalse && c.ObservedGeneration == pat.Generation {
+		out.Ready = lifecycle.Condition{Reason: c.Reason, Message: c.Message}
+	}
+	return out
 }
 
 // definite tells whether the API server has said that it did not do what it was asked.

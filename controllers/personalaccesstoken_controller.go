@@ -53,7 +53,7 @@ const (
 	concurrency = 8
 	timeout     = time.Minute
 	// maxSteps bounds one reconcile: adopt or issue, then at most one change of each kind.
-	maxSteps = 6
+	maxSteps = 8
 	// soon is when to look again where a resource went away while it was looked at.
 	soon = time.Second
 )
@@ -168,11 +168,15 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 		}
 		if d.Action == lifecycle.Issue {
 			if wait := r.attempts.wait(pat.UID, in.Now); wait > 0 {
-				return r.untilNextAttempt(ctx, current, in.ClockProven, wait)
+				if err := r.mirror(ctx, pat, current, meanwhile(pat, d.State)); err != nil {
+					return 0, err
+				}
+				after, err := r.untilNextAttempt(ctx, current, in.ClockProven, wait)
+				return lifecycle.Sooner(after, lifecycle.Wake(in)), err
 			}
 			current, err = r.issue(ctx, in, current)
 			if refused := (*refusal)(nil); errors.As(err, &refused) {
-				mirrored := r.mirror(ctx, pat, refused.current, &lifecycle.State{Active: d.State.Active, Ready: refused.ready})
+				mirrored := r.mirror(ctx, pat, refused.current, refused.state(d.State))
 				after, err := r.untilNextAttempt(ctx, refused.current, in.ClockProven, r.attempts.failed(pat.UID, in.Now))
 				return after, errors.Join(refused.cause, mirrored, err)
 			}

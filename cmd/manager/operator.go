@@ -131,7 +131,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		RestrictingExtraKeys: o.restrictingExtraKeys,
 		Client:               p.GetClient(),
 		ServiceAccounts:      p.GetAPIReader(),
-		IssuedAt:             issuedAt(p.GetAPIReader(), p.recordsNamespace),
+		Current:              currentToken(p.GetAPIReader(), p.recordsNamespace),
 		Now:                  time.Now,
 	}, p.GetScheme())
 	if err != nil {
@@ -144,19 +144,23 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 	return p.serveTLS("admission", o.admissionAddress, mux, p.authority.TLSConfig(), nil)
 }
 
-// issuedAt reads live from a resource's record when its token was issued. A record that cannot be read counts as one of
-// a token as old as its resource, so that nothing is gained by spoiling it.
-func issuedAt(live client.Reader, recordsNamespace string) func(context.Context, *v1alpha1.PersonalAccessToken) (time.Time, error) {
-	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Time, error) {
+// currentToken reads live from a resource's record which token was issued. A record that cannot be read counts as one of a
+// token as old as its resource, and just as spec asks for it, so that nothing is gained by spoiling it.
+func currentToken(live client.Reader, recordsNamespace string) func(context.Context, *v1alpha1.PersonalAccessToken) (*record.Token, error) {
+	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Token, error) {
 		rec, _, invalid, err := record.Get(ctx, live, recordsNamespace, pat.UID)
 		switch {
 		case err != nil:
-			return time.Time{}, err
+			return nil, err
 		case invalid != nil, rec != nil && !rec.Of(pat):
-			return pat.CreationTimestamp.Time, nil
-		case rec == nil || rec.Current == nil:
-			return time.Time{}, nil
+			t := &record.Token{IssuedAt: pat.CreationTimestamp.Time, Source: record.SourceOperator, Trigger: lifecycle.TriggerOf(pat, nil)}
+			if pat.Spec.Token != nil {
+				t.ID, t.Digest, t.Source = pat.Spec.Token.ID, pat.Spec.Token.SHA256, record.SourceHolder
+			}
+			return t, nil
+		case rec == nil:
+			return nil, nil
 		}
-		return rec.Current.IssuedAt, nil
+		return rec.Current, nil
 	}
 }

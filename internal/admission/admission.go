@@ -37,6 +37,7 @@ import (
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
 )
 
 // Paths of the webhooks, as config/webhook names them.
@@ -59,9 +60,9 @@ type Config struct {
 	// ServiceAccounts reads the metadata of service accounts, live: a cache would pin a token to an account that is gone.
 	// Required.
 	ServiceAccounts client.Reader
-	// IssuedAt returns when the current token of a resource was issued, by its record; zero where none was. Status would
-	// say it too, but who may patch status must gain nothing by it. Required.
-	IssuedAt func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Time, error)
+	// Current returns the current token of a resource, by its record; nil where none was issued. Status would say it too,
+	// but who may patch status must gain nothing by it. Required.
+	Current func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Token, error)
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -73,8 +74,8 @@ type Creator interface {
 
 // Handlers returns what to serve under MutatePath and ValidatePath. The scheme must know v1alpha1.
 func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, error) {
-	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.IssuedAt == nil || cfg.Now == nil {
-		return nil, errors.New("admission needs Client, ServiceAccounts, IssuedAt and Now")
+	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Current == nil || cfg.Now == nil {
+		return nil, errors.New("admission needs Client, ServiceAccounts, Current and Now")
 	}
 	cfg.Client = limited{cfg.Client, make(chan struct{}, allReviews)}
 	hooks := map[string]*ctrladmission.Webhook{

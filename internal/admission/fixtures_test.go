@@ -32,6 +32,8 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/admission"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
 )
 
 const (
@@ -44,20 +46,24 @@ var (
 	config = admission.Config{
 		MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now },
 		Client: nothing, ServiceAccounts: accounts{{Namespace: "team-a", Name: "ci"}: "sa-1"},
-		IssuedAt:             byFixture,
+		Current:              byFixture,
 		RestrictingExtraKeys: []string{"scopes.example.com/Limit"},
 	}
 )
 
-// byFixture takes the fixture's status for what the record says.
-func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (time.Time, error) {
-	switch {
-	case p.Status.TokenID == "":
-		return time.Time{}, nil
-	case p.Status.IssuedAt == nil:
-		return p.CreationTimestamp.Time, nil
+// byFixture takes the fixture's spec and status for what the record says.
+func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (*record.Token, error) {
+	if p.Status.TokenID == "" {
+		return nil, nil
 	}
-	return p.Status.IssuedAt.Time, nil
+	t := &record.Token{Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(p, nil)}
+	if p.Status.IssuedAt != nil {
+		t.IssuedAt = p.Status.IssuedAt.Time
+	}
+	if p.Spec.Token != nil {
+		t.ID, t.Digest, t.Source = p.Spec.Token.ID, p.Spec.Token.SHA256, record.SourceHolder
+	}
+	return t, nil
 }
 
 type (

@@ -59,10 +59,10 @@ func (c *Config) lifetime(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time)
 	return field.ErrorList{field.Invalid(path, *spec.ExpiresInDays, fmt.Sprintf("%s; %s", limit, wayOut))}
 }
 
-// longer refuses a longer life to a token that was issued. Until then, issuedAt zero, only the operator's limit counts.
+// longer refuses a longer life to a token that was issued.
 func longer(was, is *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) field.ErrorList {
 	ends := lifecycle.End(was, issuedAt)
-	if issuedAt.IsZero() || !lifecycle.End(is, issuedAt).After(ends) {
+	if !lifecycle.End(is, issuedAt).After(ends) {
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(lifePath(is), fmt.Sprintf(
@@ -81,9 +81,9 @@ func sameLife(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
 	return equal(a.ExpiresAt, b.ExpiresAt) && equal(a.ExpiresInDays, b.ExpiresInDays)
 }
 
-// sameToken tells whether both ask for the same token, delivered in the same way.
+// sameToken tells whether both ask for the same token, delivered and rotated in the same way.
 func sameToken(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
-	return equal(a.Token, b.Token) && equal(a.Delivery, b.Delivery)
+	return equal(a.Token, b.Token) && equal(a.Delivery, b.Delivery) && equal(a.Rotation, b.Rotation)
 }
 
 // passed warns of an end that has passed, which is taken since GitOps tools apply old manifests again.
@@ -132,34 +132,39 @@ func inSecret(spec *v1alpha1.PersonalAccessTokenSpec) bool {
 	return spec.Token == nil && (spec.Delivery == nil || spec.Delivery.Secret != nil)
 }
 
-// rotates tells whether an update asks for a successor of the token that was issued.
-func rotates(was, is *v1alpha1.PersonalAccessTokenSpec) bool {
-	if is.Token != nil {
-		return was.Token == nil || was.Token.ID != is.Token.ID
+// rotates tells whether spec asks for a successor of the token that was issued, nil for none: what counts is what the record
+// says of it, since a spec may go back and forth before anything is done.
+func rotates(current *record.Token, is *v1alpha1.PersonalAccessTokenSpec) bool {
+	switch {
+	case current == nil:
+		return false
+	case is.Token != nil:
+		return is.Token.ID != current.ID
 	}
-	return is.Rotation != nil && is.Rotation.Trigger != "" && (was.Rotation == nil || was.Rotation.Trigger != is.Rotation.Trigger)
+	return is.Rotation != nil && is.Rotation.Trigger != "" && is.Rotation.Trigger != current.Trigger
 }
 
 // reissued holds an update of what makes a token, and how it is delivered, to what rotation can do. Until a token was
 // issued, spec may still change its mind.
-func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, issued bool, namespace string) field.ErrorList {
+func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, current *record.Token, namespace string) field.ErrorList {
 	newToken, newDelivery := !equal(was.Spec.Token, is.Spec.Token), !equal(was.Spec.Delivery, is.Spec.Delivery)
+	again := rotates(current, &is.Spec)
 	var errs field.ErrorList
 	switch tokenPath := specPath.Child("token"); {
-	case !issued || rotates(&was.Spec, &is.Spec):
-	case newToken && is.Spec.Token == nil:
+	case current == nil || again:
+	case newToken && is.Spec.Token == nil && current.Source == record.SourceHolder:
 		return append(errs, field.Forbidden(tokenPath,
 			"without it the operator makes a new token, which takes a new spec.rotation.trigger in the same update; set one, or put spec.token back"))
-	case newToken:
+	case newToken && is.Spec.Token != nil && (current.Source != record.SourceHolder || is.Spec.Token.SHA256 != current.Digest):
 		return append(errs, field.Forbidden(tokenPath, "a new token has a new id; put the old values back, or set id and sha256 of another token"))
-	case newDelivery && !laterDelivery(&was.Spec, &is.Spec):
+	case newDelivery && !newToken && !laterDelivery(&was.Spec, &is.Spec):
 		return append(errs, field.Forbidden(specPath.Child("delivery"),
 			"how a token is delivered changes only together with the token; set a new spec.rotation.trigger in the same update, or put it back"))
 	}
 	if newToken {
 		errs = append(errs, bound(is.Spec.Token, namespace, is.Name)...)
 	}
-	if newToken || newDelivery {
+	if newToken || newDelivery || again {
 		errs = append(errs, c.deliverable(&is.Spec)...)
 	}
 	return errs
@@ -172,7 +177,7 @@ func laterDelivery(was, is *v1alpha1.PersonalAccessTokenSpec) bool {
 
 // later warns of recipients for whom a token is yet to be made.
 func later(was, is *v1alpha1.PersonalAccessTokenSpec) ctrladmission.Warnings {
-	if !laterDelivery(was, is) || equal(was.Delivery, is.Delivery) || rotates(was, is) {
+	if !laterDelivery(was, is) || equal(was.Delivery, is.Delivery) {
 		return nil
 	}
 	return ctrladmission.Warnings{"the token that was issued stays encrypted to the former spec.delivery.recipients; set a new spec.rotation.trigger for one for these"}
@@ -188,6 +193,16 @@ func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if is.Rotation.EveryDays != nil && (is.Token != nil || len(record.DeliveryOf(is).Recipients) == 0) {
 		errs = append(errs, field.Forbidden(path.Child("everyDays"),
 			"a token is rotated by itself only where it is delivered to recipients; set spec.delivery.recipients, or leave it out"))
+	}
+	asked := was == nil || !equal(was.Rotation, is.Rotation) // A life is shortened later with no question asked.
+	if days := int32(v1alpha1.DefaultExpiresInDays); asked && is.Rotation.EveryDays != nil && is.ExpiresAt == nil {
+		if is.ExpiresInDays != nil {
+			days = *is.ExpiresInDays
+		}
+		if *is.Rotation.EveryDays >= days {
+			errs = append(errs, field.Invalid(path.Child("everyDays"), *is.Rotation.EveryDays, fmt.Sprintf(
+				"the token ends after %d days, before it would be rotated; set fewer days here, or more in spec.expiresInDays", days)))
+		}
 	}
 	if was != nil && is.Token != nil && equal(was.Token, is.Token) && is.Rotation.Trigger != "" && (was.Rotation == nil || was.Rotation.Trigger != is.Rotation.Trigger) {
 		errs = append(errs, field.Forbidden(path.Child("trigger"),

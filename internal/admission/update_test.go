@@ -34,6 +34,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/admission"
+	"github.com/pat-operator/pat-operator/internal/record"
 )
 
 const (
@@ -173,6 +174,15 @@ func TestUpdate(t *testing.T) {
 		},
 		{name: "other recipients, rotated", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorSSH), rotating)},
 		{name: "by itself, to recipients", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays)},
+		{
+			name: "by itself, later than its end", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays, days(30)),
+			want: isInvalid + `spec.rotation.everyDays: Invalid value: 30: the token ends after 30 days, before it would be rotated; set fewer days here, or more in spec.expiresInDays`,
+		},
+		{
+			name: "rotate, where Secret delivery is off", was: alicesPAT(issued), is: alicesPAT(issued, rotating), config: noSecrets,
+			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
+		},
+		{name: "by itself, shortened below", was: alicesPAT(issued, toKeys(vendorKey), everyDays), is: alicesPAT(issued, toKeys(vendorKey), everyDays, days(20))},
 		{name: "by itself, to a Secret", was: alicesPAT(issued), is: alicesPAT(issued, everyDays), want: isInvalid + notByItself},
 		{name: "by itself, a holder's own", was: alicesPAT(issued, holder), is: alicesPAT(issued, holder, everyDays), want: isInvalid + notByItself},
 		{name: "by itself, no longer to recipients", was: alicesPAT(toKeys(vendorKey), everyDays), is: alicesPAT(everyDays), want: isInvalid + notByItself},
@@ -329,13 +339,32 @@ func TestCase10_AForgedIssuedAtWidensNothing(t *testing.T) {
 // Whether a token was issued is read from its record, whatever status has been made to say.
 func TestCase05_AClearedStatusGivesNoLongerLife(t *testing.T) {
 	cfg := config
-	cfg.IssuedAt = func(context.Context, *object) (time.Time, error) { return now, nil }
+	cfg.Current = func(context.Context, *object) (*record.Token, error) { return &record.Token{IssuedAt: now}, nil }
 	_, err := admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(1)), alicesPAT(days(30)))
 	check(t, err, text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z"))
 
-	cfg.IssuedAt = func(context.Context, *object) (time.Time, error) { return time.Time{}, errors.New("etcd is away") }
+	cfg.Current = func(context.Context, *object) (*record.Token, error) { return nil, errors.New("etcd is away") }
 	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(2)), alicesPAT(days(1)))
 	check(t, err, "Internal error occurred: whether this token was issued cannot be found out; try again")
+}
+
+// What asks for a rotation is told by the record: a trigger that goes away and comes back renews nothing.
+func TestATriggerThatComesBackRenewsNothing(t *testing.T) {
+	cfg := config
+	cfg.Current = func(context.Context, *object) (*record.Token, error) {
+		return &record.Token{IssuedAt: now, Source: record.SourceOperator, Trigger: "2"}, nil
+	}
+	v := admission.NewValidator(cfg)
+	_, err := v.ValidateUpdate(request(), alicesPAT(days(1)), alicesPAT(days(30), rotating))
+	check(t, err, text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z"))
+	_, err = v.ValidateUpdate(request(), alicesPAT(), alicesPAT(ttl(60), rotating))
+	check(t, err, isInvalid+`spec.delivery: Forbidden: how a token is delivered changes only together with the token; set a new spec.rotation.trigger in the same update, or put it back`)
+	// What the operator made is no holder's own.
+	cfg.Current = func(context.Context, *object) (*record.Token, error) {
+		return &record.Token{ID: "abcdefghijklmnop", IssuedAt: now, Source: record.SourceOperator}, nil
+	}
+	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(), alicesPAT(holder))
+	check(t, err, isInvalid+`spec.token: Forbidden: a new token has a new id; put the old values back, or set id and sha256 of another token`)
 }
 
 func TestDeleteIsLeftToRBAC(t *testing.T) {

@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +32,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/record"
 )
 
 var (
@@ -94,29 +94,29 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if err != nil {
 		return nil, err
 	}
-	var issuedAt time.Time
+	var current *record.Token
 	if !sameLife(&was.Spec, &is.Spec) || !sameToken(&was.Spec, &is.Spec) {
-		if issuedAt, err = v.IssuedAt(ctx, was); err != nil {
+		if current, err = v.Current(ctx, was); err != nil {
 			logf.FromContext(ctx).Error(err, "Cannot read the record", "namespace", was.Namespace, "name", was.Name)
 			return nil, tryAgain("whether this token was issued cannot be found out")
 		}
 	}
-	again := rotates(&was.Spec, &is.Spec)
-	if !again {
-		f.forbidden = append(f.forbidden, longer(&was.Spec, &is.Spec, issuedAt)...)
+	again := rotates(current, &is.Spec)
+	if current != nil && !again {
+		f.forbidden = append(f.forbidden, longer(&was.Spec, &is.Spec, current.IssuedAt)...)
 	}
 	var warnings, overAYear ctrladmission.Warnings
-	if now := v.Now(); again || issuedAt.IsZero() && !sameLife(&was.Spec, &is.Spec) {
+	if now := v.Now(); again || current == nil && !sameLife(&was.Spec, &is.Spec) {
 		f.invalid = append(f.invalid, v.lifetime(&is.Spec, now)...)
 		warnings, overAYear = passed(&is.Spec, now), long(&is.Spec, now)
 	}
-	f.invalid = append(f.invalid, v.reissued(was, is, !issuedAt.IsZero(), req.Namespace)...)
+	f.invalid = append(f.invalid, v.reissued(was, is, current, req.Namespace)...)
 	f.invalid = append(f.invalid, rotation(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
 	if err := f.err(is.Name); err != nil {
 		return warnings, err
 	}
-	if !issuedAt.IsZero() {
+	if current != nil && !again {
 		warnings = append(warnings, later(&was.Spec, &is.Spec)...)
 	}
 	warnings = append(warnings, overAYear...)

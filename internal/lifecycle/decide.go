@@ -98,6 +98,7 @@ const (
 	WriteDeliveryOver    = "DeliveryOver"
 	WritePendingDropped  = "PendingDropped"
 	WriteAudiences       = "AudiencesChanged"
+	WriteShortened       = "Shortened"
 	WriteRotated         = "Rotated"
 	WriteRetired         = "Retired"
 	WriteTombstone       = "Tombstone"
@@ -155,7 +156,7 @@ func Decide(in Input) Decision {
 			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
 		}
 		if d.Action == Nothing {
-			d.After = Sooner(d.After, wake(in))
+			d.After = Sooner(d.After, Wake(in))
 		}
 		return *d
 	}
@@ -167,6 +168,7 @@ var rules = []func(Input) *Decision{
 	recordUnreadable,
 	ended,
 	over,
+	narrowed,
 	userUnfit,
 	ownerGone,
 	scoped,
@@ -306,8 +308,8 @@ func EffectiveEnd(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token) time.
 	return t.EndsAt()
 }
 
-// wake is when something is to happen by the clock alone, 0 for never.
-func wake(in Input) time.Duration {
+// Wake is when something is to happen by the clock alone, 0 for never.
+func Wake(in Input) time.Duration {
 	var after time.Duration
 	if in.Record == nil || in.Record.Current == nil {
 		return 0
@@ -320,7 +322,7 @@ func wake(in Input) time.Duration {
 		after = Sooner(after, until(in.Now, end))
 	}
 	if previous := in.Record.Previous; previous != nil {
-		after = Sooner(after, until(in.Now, previous.EndsAt()))
+		after = Sooner(after, until(in.Now, EffectiveEnd(&in.Resource.Spec, previous)))
 	}
 	if due, ok := rotationDue(in); ok {
 		after = Sooner(after, until(in.Now, due))

@@ -114,6 +114,10 @@ func account(pinned, there types.UID) func(*Input) {
 	}
 }
 
+func retires(at time.Time) func(*Input) {
+	return func(in *Input) { in.Record.Current.RetiresAt = &at }
+}
+
 func unproven(in *Input) { in.ClockProven = false }
 func gone(in *Input)     { in.Resource = nil }
 func deleting(in *Input) { in.Resource.DeletionTimestamp = &metav1.Time{Time: now} }
@@ -206,7 +210,9 @@ func TestDecide(t *testing.T) {
 		"delivery over":                   {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(59 * time.Minute) }}, Write, WriteDeliveryOver, "", 0, ""},
 		"delivery over, clock not proven": {[]func(*Input){issued, unproven, func(in *Input) { in.Now = now.Add(2 * time.Hour) }}, Nothing, "", "+Active +Reconciled", waitForClock, ""},
 		"delivery over, user changed":     {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(time.Hour) }, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Write, WriteDeliveryOver, "", 0, ""},
-		"shortened":                       {[]func(*Input){issued, expiresAt(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "until 2026-11-23T12:01:00Z"},
+		"shortened":                       {[]func(*Input){issued, expiresAt(now.Add(time.Minute))}, Write, WriteShortened, "", 0, ""},
+		"shortened, written down":         {[]func(*Input){issued, retires(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "until 2026-11-23T12:01:00Z"},
+		"shortened, and over":             {[]func(*Input){issued, retires(now)}, Write, WriteExpired, "", 0, ""},
 		"lengthened around admission":     {[]func(*Input){issued, expiresAt(now.Add(300 * day))}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, "until 2027-02-21T11:59:00Z"},
 		"a second before the end":         {[]func(*Input){taken, func(in *Input) { in.Now = now.Add(day - time.Second) }}, Nothing, "", "+Active +Reconciled", time.Second, ""},
 		"at the end":                      {[]func(*Input){taken, func(in *Input) { in.Now = now.Add(day) }}, Write, WriteExpired, "", 0, ""},

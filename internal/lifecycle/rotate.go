@@ -25,8 +25,9 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// roomForEnds is kept free in what a record remembers as ended: for the ends of its current and previous token.
-const roomForEnds = 2
+// roomForEnds is kept free in what a record remembers as ended: for the ends of its current and previous token, and one more
+// where a token of the operator's follows two of a holder's.
+const roomForEnds = 3
 
 // asks is what asks for a successor of the current token.
 type asks int
@@ -92,7 +93,10 @@ func rotating(in Input) *Decision {
 	if successor(in) == none {
 		return nil
 	}
-	d := issue(in)
+	d := crowded(in)
+	if d == nil {
+		d = issue(in)
+	}
 	if d.State == nil {
 		return d
 	}
@@ -101,6 +105,19 @@ func rotating(in Input) *Decision {
 		d.State.Ready = Condition{Reason: v1alpha1.ReasonRotating, Message: "A successor of the token is being issued."}
 	}
 	return d
+}
+
+// crowded lets a rotation wait where as many ids are remembered as may be.
+func crowded(in Input) *Decision {
+	next := in.Record.DeepCopy()
+	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
+	if len(next.Ended) <= record.MaxEnded-roomForEnds {
+		return nil
+	}
+	return &Decision{Action: Nothing, After: soonestEnd(next, in.Now), State: &State{Ready: Condition{
+		Reason: v1alpha1.ReasonReplacedTokensFull, Message: fmt.Sprintf(
+			"%d tokens that were replaced are still remembered, which is the most there may be; the new one is made when one of them has reached its expiry. Or delete this resource and make another.", len(next.Ended)),
+	}}}
 }
 
 // activity says of the current token whether it is honoured, and what may be done about it.
@@ -133,9 +150,7 @@ func activity(in Input) Condition {
 // succeed makes t the current token of a record. Its predecessor goes on as the previous one for the overlap that spec asks
 // for, never past its own end; what was previous before that ends.
 func succeed(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token, now time.Time) {
-	rec.Ended = slices.DeleteFunc(rec.Ended, func(e record.Ended) bool {
-		return !now.Before(e.Until) && (rec.Current == nil || e.ID != rec.Current.ID)
-	})
+	prune(rec, now)
 	was := rec.Current
 	forget(rec, rec.Previous)
 	rec.Previous, rec.Current, rec.Ciphertext = nil, t, ""
@@ -148,11 +163,20 @@ func succeed(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *reco
 		retires = now.Add(time.Duration(spec.Rotation.OverlapSeconds) * time.Second)
 	}
 	if rec.EndOf(was.ID) == nil && now.Before(retires) && now.Before(EffectiveEnd(spec, was)) {
-		was.RetiresAt = &retires
+		if retires.Before(was.EndsAt()) {
+			was.RetiresAt = &retires
+		}
 		rec.Previous = was
 		return
 	}
 	forget(rec, was)
+}
+
+// prune forgets ends that have passed, but for the current token's, which is told of.
+func prune(rec *record.Record, now time.Time) {
+	rec.Ended = slices.DeleteFunc(rec.Ended, func(e record.Ended) bool {
+		return !now.Before(e.Until) && (rec.Current == nil || e.ID != rec.Current.ID)
+	})
 }
 
 // forget ends a token that has left the record. A holder's id stays remembered, so that no old manifest revives it; one
@@ -170,10 +194,11 @@ func forget(rec *record.Record, t *record.Token) {
 // previousOver returns the record without a previous token whose time is over.
 func previousOver(in Input) *record.Record {
 	p := in.Record.Previous
-	if p == nil || in.Now.Before(p.EndsAt()) || !in.ClockProven {
+	if p == nil || in.Resource == nil || in.Now.Before(EffectiveEnd(&in.Resource.Spec, p)) || !in.ClockProven {
 		return nil
 	}
 	next := in.Record.DeepCopy()
+	prune(next, in.Now)
 	forget(next, next.Previous)
 	next.Previous = nil
 	return next

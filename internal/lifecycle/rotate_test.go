@@ -81,12 +81,16 @@ func TestDecideRotation(t *testing.T) {
 		"another user, rotation asked for": {[]func(*Input){issued, trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
 		"a trigger for a holder's own":     {[]func(*Input){taken, trigger("2")}, Nothing, "", "+Active +Reconciled", day, ""},
 		"another holder's digest":          {[]func(*Input){taken, anotherToken}, Write, WriteRotated, "", 0, ""},
-		"a holder's digest for ours":       {[]func(*Input){issued, holder, anotherToken}, Write, WriteRotated, "", 0, ""},
+		"a holder's digest for ours":       {[]func(*Input){issued, holder, anotherToken, retires(now.Add(day))}, Write, WriteRotated, "", 0, ""},
 		"a digest that was replaced":       {[]func(*Input){taken, anotherToken, func(in *Input) { in.Record.Ended = []record.Ended{{ID: other}} }}, Nothing, "", "+Active -TokenRevoked stalled", day, "was replaced by another, aaaaaaaaaaaaaaaa, and stays ended"},
 		"a digest of the predecessor":      {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "and beside it its predecessor " + other + " until 2026-11-23T13:00:00Z"},
-		"too many were replaced":           {[]func(*Input){taken, anotherToken, full}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "63 tokens that were replaced"},
+		"too many were replaced":           {[]func(*Input){taken, anotherToken, full}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "62 tokens that were replaced"},
 		"the same id, another digest":      {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
 		"a holder's digest taken away":     {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},
+		"ours as a holder's own":           {[]func(*Input){issued, holder}, Write, WriteShortened, "", 0, ""},
+		"ours as a holder's own, settled":  {[]func(*Input){issued, holder, retires(now.Add(day))}, Nothing, "", "+Active -BindingMismatch stalled", 59 * time.Minute, "which the operator made; take spec.token away"},
+		"audiences before a rotation":      {[]func(*Input){issued, trigger("2"), toKeys("age1"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Audiences = []string{"vendor"} })}, Write, WriteAudiences, "", 0, ""},
+		"a predecessor, shortened by spec": {[]func(*Input){issued, previous(now.Add(time.Hour)), func(in *Input) { in.Record.Previous.IssuedAt = now.Add(-100 * day) }}, Write, WriteRetired, "", 0, ""},
 		"from a holder's to ours":          {[]func(*Input){taken, trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Issue, "", "+Active -Rotating", 0, ""},
 		"a predecessor, within its time":   {[]func(*Input){issued, previous(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "its predecessor"},
 		"a predecessor's time is over":     {[]func(*Input){issued, previous(now)}, Write, WriteRetired, "", 0, ""},
@@ -118,6 +122,14 @@ func TestWhatRotationWrites(t *testing.T) {
 			if next.Previous == nil || next.Previous.ID != id || next.Previous.Digest == "" || !next.Previous.EndsAt().Equal(want) {
 				t.Fatalf("overlap %v: previous %v until %v; want %v", overlap, next.Previous, next.Previous.EndsAt(), want)
 			}
+		}
+	})
+	t.Run("what was shortened stays so beside its successor", func(t *testing.T) {
+		in := input(issued, trigger("2"), pending, retires(now.Add(time.Minute)))
+		in.Resource.Spec.Rotation.OverlapSeconds = 3600
+		next := Promote(in.Record, &in.Resource.Spec, &record.SecretDelivery{TTLSeconds: 60, UID: "s9"}, now)
+		if next.Previous == nil || !next.Previous.EndsAt().Equal(now.Add(time.Minute)) {
+			t.Errorf("previous %v until %v", next.Previous, next.Previous.EndsAt())
 		}
 	})
 	t.Run("a second rotation within the overlap ends the older one, and a holder's id stays ended until its expiry", func(t *testing.T) {

@@ -118,6 +118,8 @@ func over(in Input) *Decision {
 	next := in.Record.DeepCopy()
 	dropPending(next, in.Now)
 	next.Remove(next.Current, in.Now.Add(RemovalWindow))
+	next.Current.RetiresAt = &end
+	prune(next, in.Now)
 	next.End(next.Current, record.EndedExpired)
 	return &Decision{Action: Write, Reason: WriteExpired, Next: next}
 }
@@ -232,23 +234,36 @@ func adopt(in Input, now time.Time) *Decision {
 		ID: spec.Token.ID, Digest: spec.Token.SHA256, Source: record.SourceHolder, Trigger: TriggerOf(in.Resource, in.Record),
 		IssuedAt: now, ExpiresAt: spec.ExpiresAt.Time,
 	}, in.Now)
-	if len(next.Ended) > record.MaxEnded-roomForEnds {
-		return &Decision{Action: Nothing, After: soonestEnd(next, in.Now), State: &State{Ready: Condition{
-			Reason: v1alpha1.ReasonReplacedTokensFull, Message: fmt.Sprintf(
-				"%d tokens that were replaced are still remembered, which is the most there may be; the new one is taken when one of them has reached its expiry. Delete this resource and make another.", len(next.Ended)),
-		}}}
-	}
 	return &Decision{Action: Write, Reason: reason, Next: next}
+}
+
+// narrowed writes down what spec narrows, so that no later spec gives it back: a shorter life, and audiences.
+func narrowed(in Input) *Decision {
+	if in.Record == nil || in.Record.Current == nil {
+		return nil
+	}
+	spec, next := &in.Resource.Spec, in.Record.DeepCopy()
+	shortened := false
+	for _, t := range []*record.Token{next.Current, next.Previous} {
+		if t == nil || next.EndOf(t.ID) != nil {
+			continue
+		}
+		if end := End(spec, t.IssuedAt); end.Before(t.EndsAt()) {
+			t.RetiresAt, shortened = &end, true
+		}
+	}
+	switch {
+	case shortened:
+		return &Decision{Action: Write, Reason: WriteShortened, Next: next}
+	case !sameSet(spec.Audiences, next.Audiences):
+		next.Audiences = slices.Clone(spec.Audiences)
+		return &Decision{Action: Write, Reason: WriteAudiences, Next: next}
+	}
+	return nil
 }
 
 // standing tells of a token that has been issued and has not ended.
 func standing(in Input) *Decision {
-	spec, rec := &in.Resource.Spec, in.Record
-	if !sameSet(spec.Audiences, rec.Audiences) {
-		next := rec.DeepCopy()
-		next.Audiences = slices.Clone(spec.Audiences)
-		return &Decision{Action: Write, Reason: WriteAudiences, Next: next}
-	}
 	state := &State{Active: activity(in), Ready: reconciled}
 	if c := unmet(in); c != nil {
 		state.Ready = *c
@@ -265,6 +280,9 @@ func unmet(in Input) *Condition {
 	switch holder := spec.Token; {
 	case holder == nil && t.Source == record.SourceHolder:
 		return &Condition{Reason: v1alpha1.ReasonRotationNeeded, Message: "spec.token is gone, and nothing asks for another token; put it back, or set a new spec.rotation.trigger for one that the operator makes."}
+	case holder != nil && t.Source != record.SourceHolder:
+		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
+			"spec.token names token %s, which the operator made; take spec.token away, or make a new token: it has another id.", t.ID)}
 	case holder != nil && holder.SHA256 != t.Digest:
 		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
 			"spec.token.sha256 is not what token %s was taken with, which goes on; put it back, or make a new token: it has another id.", t.ID)}

@@ -98,7 +98,7 @@ type Token struct {
 	Delivery  *Delivery `json:"delivery,omitempty"`
 	IssuedAt  time.Time `json:"issuedAt"`
 	ExpiresAt time.Time `json:"expiresAt"`
-	// RetiresAt is when a previous token makes way for its successor, where that is before ExpiresAt.
+	// RetiresAt is when a token ends before ExpiresAt: it was shortened, or makes way for its successor.
 	RetiresAt *time.Time `json:"retiresAt,omitempty"`
 }
 

@@ -162,6 +162,8 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		"current.digest erased":    {edit(func(r map[string]any) { delete(in(r, "current"), "digest") }), "current.digest"},
 		"current.source":           {edit(func(r map[string]any) { in(r, "current")["source"] = "holder" }), "current.source"},
 		"current.delivery":         {edit(func(r map[string]any) { delete(in(r, "current"), "delivery") }), "current.delivery"},
+		"previous alone":           {edit(func(r map[string]any) { delete(r, "current"); delete(r, "ciphertext") }), "previous is there"},
+		"pending.retiresAt":        {edit(func(r map[string]any) { in(r, "pending")["retiresAt"] = issued }), "pending.retiresAt"},
 		"pending.ttlSeconds":       {edit(func(r map[string]any) { in(r, "pending", "delivery", "secret")["ttlSeconds"] = 0 }), "ttlSeconds"},
 		"pending of recipients":    {edit(func(r map[string]any) { in(r, "pending")["delivery"] = in(r, "current")["delivery"] }), "pending"},
 		"ciphertext":               {edit(func(r map[string]any) { delete(r, "ciphertext") }), "ciphertext"},

@@ -187,8 +187,11 @@ func (r *Record) validate() error {
 	if len(r.Ciphertext) > maxCiphertext {
 		return fmt.Errorf("ciphertext is longer than %d bytes", maxCiphertext)
 	}
-	if r.Current != nil && r.Current.RetiresAt != nil || r.Pending != nil && r.Pending.RetiresAt != nil {
-		return errors.New("retiresAt is not the previous token's")
+	if r.Previous != nil && r.Current == nil {
+		return errors.New("previous is there and current is not")
+	}
+	if r.Pending != nil && r.Pending.RetiresAt != nil {
+		return errors.New("pending.retiresAt is set before the token is issued")
 	}
 	if r.Pending != nil && (r.Pending.Source != SourceOperator || r.Pending.Delivery.Secret == nil || ended[r.Pending.ID]) {
 		return errors.New("pending is not a token that the operator is making")
