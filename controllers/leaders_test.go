@@ -164,9 +164,9 @@ var (
 // turnsOf says for which scenarios two leaders take turns at their writes, and how often.
 var turnsOf = map[string]int{"issuing": 3, "taking a holder's token": 3, "deletion": 3, "expiry": 2, "made again": 2}
 
-// variants are scenarios like others, which two leaders try in the long form alone.
+// variants are scenarios like others, which are tried in the long form alone.
 var variants = []string{
-	"rotation, with an overlap", "rotation of what has expired", "rotating found", "rotating found, and quota",
+	"rotation of what has expired", "rotating found", "rotating found, and quota",
 	"rotation, from a Secret to recipients", "rotation to recipients, with an overlap", "rotation of a holder's, with an overlap",
 	"a holder's replaced, back in Git within the overlap", "deletion of a holder's that was replaced",
 	"expiry of a recipient's", "deletion of a recipient's",
