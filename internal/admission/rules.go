@@ -164,7 +164,7 @@ func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, current *record
 	if newToken {
 		errs = append(errs, bound(is.Spec.Token, namespace, is.Name)...)
 	}
-	if newToken || newDelivery || again {
+	if newToken || newDelivery || again && !equal(was.Spec.Rotation, is.Spec.Rotation) {
 		errs = append(errs, c.deliverable(&is.Spec)...)
 	}
 	return errs

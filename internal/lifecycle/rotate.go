@@ -29,38 +29,18 @@ import (
 // where a token of the operator's follows two of a holder's.
 const roomForEnds = 3
 
-// asks is what asks for a successor of the current token.
-type asks int
-
-const (
-	none asks = iota
-	// byToken: spec.token is another than the current one.
-	byToken
-	// byTrigger: spec.rotation.trigger is new.
-	byTrigger
-	// bySchedule: spec.rotation.everyDays have passed.
-	bySchedule
-)
-
-// successor tells what asks for a successor of the current token. One that would be over at once is not asked for.
-func successor(in Input) asks {
+// successor tells whether another token than the current one is asked for: by another spec.token, a new trigger, or because
+// spec.rotation.everyDays have passed. One that would be over at once is not.
+func successor(in Input) bool {
 	if in.Record == nil || in.Record.Current == nil || !in.Now.Before(End(&in.Resource.Spec, in.Now)) {
-		return none
+		return false
 	}
-	spec, t := &in.Resource.Spec, in.Record.Current
-	if spec.Token != nil {
-		if spec.Token.ID != t.ID {
-			return byToken
-		}
-		return none
+	t := in.Record.Current
+	if holder := in.Resource.Spec.Token; holder != nil {
+		return holder.ID != t.ID
 	}
-	if TriggerOf(in.Resource, in.Record) != t.Trigger {
-		return byTrigger
-	}
-	if due, ok := rotationDue(in); ok && !in.Now.Before(due) {
-		return bySchedule
-	}
-	return none
+	due, ok := rotationDue(in)
+	return TriggerOf(in.Resource, in.Record) != t.Trigger || ok && !in.Now.Before(due)
 }
 
 // TriggerOf is the trigger that a token issued now goes with: an empty one asks for nothing, so the last one goes on.
@@ -90,7 +70,7 @@ func rotationDue(in Input) (due time.Time, ok bool) {
 
 // rotating issues a successor, or says why not; the current token goes on meanwhile.
 func rotating(in Input) *Decision {
-	if successor(in) == none {
+	if !successor(in) {
 		return nil
 	}
 	d := crowded(in)

@@ -86,7 +86,7 @@ func ended(in Input) *Decision {
 	if in.Record == nil || in.Record.Current == nil {
 		return nil
 	}
-	if in.Record.EndOf(in.Record.Current.ID) == nil || successor(in) != none {
+	if in.Record.EndOf(in.Record.Current.ID) == nil || successor(in) {
 		return nil
 	}
 	return &Decision{Action: Nothing, State: &State{Active: activity(in), Ready: reconciled}}
