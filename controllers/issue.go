@@ -123,7 +123,7 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 
 // state is what is said after a refusal of what was to be.
 func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
-	out := &lifecycle.State{Active: was.Active, Ready: r.ready}
+	out := &lifecycle.State{Active: was.Active, Ready: r.ready, ExpiringSoon: was.ExpiringSoon}
 	if out.Ready.Reason == v1alpha1.ReasonIssuing {
 		out.Ready.Reason = was.Ready.Reason // It may be a rotation.
 	}
@@ -132,7 +132,7 @@ func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
 
 // meanwhile is what is said until the next attempt: of the token that there is as it is now, of the attempt as before.
 func meanwhile(pat *v1alpha1.PersonalAccessToken, state *lifecycle.State) *lifecycle.State {
-	out := &lifecycle.State{Active: state.Active, Ready: state.Ready}
+	out := &lifecycle.State{Active: state.Active, Ready: state.Ready, ExpiringSoon: state.ExpiringSoon}
 	if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Status == metav1.ConditionFalse && c.ObservedGeneration == pat.Generation {
 		out.Ready = lifecycle.Condition{Reason: c.Reason, Message: c.Message}
 	}

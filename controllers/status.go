@@ -50,27 +50,27 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	if equality.Semantic.DeepEqual(was, want) {
 		return nil
 	}
-	status := statusApply(pat, want)
-	if err := r.Client.Status().Apply(ctx, status, FieldOwner, client.ForceOwnership); err != nil {
+	revision, err := r.clear(ctx, pat, want)
+	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if err := r.clear(ctx, pat, status.ResourceVersion, want); err != nil {
+	if err := r.Client.Status().Apply(ctx, statusApply(pat, revision, want), FieldOwner, client.ForceOwnership); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	r.announceTransition(pat, meta.FindStatusCondition(was.Conditions, v1alpha1.ConditionActive), state)
+	r.announceTransition(pat, was, state)
 	return nil
 }
 
-// clear takes out of status what is in it and should not be: an apply leaves what another owner has written. revision is
-// what the apply has left.
-func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, revision *string, want *v1alpha1.PersonalAccessTokenStatus) error {
+// clear takes out of status what is in it and should not be: an apply leaves what another owner has written. It comes
+// before the apply, so that status never says of one token when another was first used. It returns the revision it left.
+func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) (string, error) {
 	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&pat.Status)
 	if err != nil {
-		return err
+		return "", err
 	}
 	is, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
 	if err != nil {
-		return err
+		return "", err
 	}
 	status := map[string]any{}
 	for field := range was {
@@ -83,15 +83,19 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 			status["conditions"] = want.Conditions
 		}
 	}
-	if len(status) == 0 {
-		return nil
+	if n := len(want.Revoked); n > 0 && n < len(pat.Status.Revoked) {
+		status["revoked"] = want.Revoked
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": revision}, "status": status})
+	if len(status) == 0 {
+		return pat.ResourceVersion, nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": pat.ResourceVersion}, "status": status})
 	if err != nil {
-		return err
+		return "", err
 	}
 	target := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: pat.Namespace, Name: pat.Name}}
-	return r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), FieldOwner)
+	err = r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), FieldOwner)
+	return target.ResourceVersion, err
 }
 
 // desired is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
@@ -106,6 +110,7 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 		want.ModifiedAt = &modified
 	}
 	want.ObservedGeneration = pat.Generation
+	want.Revoked = lifecycle.Revocations(pat, rec)
 	if rec != nil {
 		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
 		want.EncryptedToken, want.PreviousTokenID = rec.Ciphertext, ""
@@ -116,13 +121,16 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 			want.TokenID = t.ID
 			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
 			want.ExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
+			if t.ID != pat.Status.TokenID {
+				want.FirstUsedAt = nil
+			}
 			if _, ok := t.DeliverUntil(); ok {
 				want.DeliverySecretName = record.DeliverySecretName(t.ID)
 			}
 		}
 	}
 	want.Conditions = slices.DeleteFunc(want.Conditions, func(c metav1.Condition) bool {
-		return c.Type != v1alpha1.ConditionActive && c.Type != v1alpha1.ConditionReady && c.Type != v1alpha1.ConditionStalled
+		return !slices.Contains([]string{v1alpha1.ConditionActive, v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionExpiringSoon}, c.Type)
 	})
 	set := func(name string, c *lifecycle.Condition) {
 		if c == nil {
@@ -141,12 +149,13 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	set(v1alpha1.ConditionActive, &state.Active)
 	set(v1alpha1.ConditionReady, &state.Ready)
 	set(v1alpha1.ConditionStalled, state.Stalled)
+	set(v1alpha1.ConditionExpiringSoon, state.ExpiringSoon)
 	return want
 }
 
 // statusApply is the part of status that the reconciler owns. The revision keeps it from a resource created meanwhile
 // under the same name; a UID would not, kube-apiserver passes over it in a write of status.
-func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) *ac.PersonalAccessTokenApplyConfiguration {
+func statusApply(pat *v1alpha1.PersonalAccessToken, revision string, want *v1alpha1.PersonalAccessTokenStatus) *ac.PersonalAccessTokenApplyConfiguration {
 	status := ac.PersonalAccessTokenStatus().WithObservedGeneration(want.ObservedGeneration)
 	for i := range want.Conditions {
 		c := &want.Conditions[i]
@@ -174,7 +183,7 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAcces
 	if want.EncryptedToken != "" {
 		status.WithEncryptedToken(want.EncryptedToken)
 	}
-	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithResourceVersion(pat.ResourceVersion).WithStatus(status)
+	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithResourceVersion(revision).WithStatus(status)
 }
 
 // announce sends the event of a step.
@@ -222,9 +231,15 @@ func (r *Reconciler) announceRevoked(rec *record.Record) {
 	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
 }
 
-// announceTransition sends an event where Active changed its reason, but for those that the steps have sent.
-func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, was *metav1.Condition, state *lifecycle.State) {
-	now := state.Active
+// announceTransition sends an event where Active changed its reason, but for those that the steps have sent, and where
+// ExpiringSoon says something new.
+func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, before *v1alpha1.PersonalAccessTokenStatus, state *lifecycle.State) {
+	if soon := state.ExpiringSoon; soon != nil {
+		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionExpiringSoon); c == nil || c.Message != soon.Message {
+			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, soon.Reason, "Warn", "%s", soon.Message)
+		}
+	}
+	was, now := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionActive), state.Active
 	if was != nil && was.Reason == now.Reason {
 		return
 	}

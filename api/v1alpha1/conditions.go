@@ -25,7 +25,7 @@ const (
 	ConditionReady = "Ready"
 	// ConditionStalled is True when nothing but a change by the user helps. Abnormal-true; absent otherwise.
 	ConditionStalled = "Stalled"
-	// ConditionExpiringSoon is True when the token ends within the warning window. Abnormal-true.
+	// ConditionExpiringSoon is True when the token ends within the warning window. Abnormal-true; absent otherwise.
 	ConditionExpiringSoon = "ExpiringSoon"
 )
 
@@ -45,6 +45,8 @@ const (
 	ReasonExpired = "Expired"
 	// ReasonRevoked: the token was revoked and its resource kept.
 	ReasonRevoked = "Revoked"
+	// ReasonExpiringSoon: the token is honoured and its end is near.
+	ReasonExpiringSoon = "ExpiringSoon"
 	// ReasonOwnerGone: the service account that the token belongs to was deleted, or re-created with another UID.
 	ReasonOwnerGone = "OwnerGone"
 	// ReasonUserChanged: spec.user is not the user that the token was issued to.

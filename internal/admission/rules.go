@@ -194,6 +194,10 @@ func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 		errs = append(errs, field.Forbidden(path.Child("everyDays"),
 			"a token is rotated by itself only where it is delivered to recipients; set spec.delivery.recipients, or leave it out"))
 	}
+	if is.Rotation.RetireOnFirstUse && is.Rotation.OverlapSeconds == 0 {
+		errs = append(errs, field.Required(path.Child("overlapSeconds"),
+			"with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not"))
+	}
 	asked := was == nil || !equal(was.Rotation, is.Rotation) // A life is shortened later with no question asked.
 	if days := int32(v1alpha1.DefaultExpiresInDays); asked && is.Rotation.EveryDays != nil && is.ExpiresAt == nil {
 		if is.ExpiresInDays != nil {
@@ -217,19 +221,10 @@ func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if was == nil {
 		was = &v1alpha1.PersonalAccessTokenSpec{}
 	}
-	var errs field.ErrorList
-	refuse := func(path *field.Path, is, was any) {
-		if !equal(is, was) {
-			errs = append(errs, field.Forbidden(path, "is not supported by this version of pat-operator; leave it out"))
-		}
+	if len(is.Scopes) == 0 || equal(is.Scopes, was.Scopes) {
+		return nil
 	}
-	if len(is.Scopes) > 0 {
-		refuse(specPath.Child("scopes"), is.Scopes, was.Scopes)
-	}
-	if is.Rotation != nil && is.Rotation.RetireOnFirstUse {
-		refuse(specPath.Child("rotation", "retireOnFirstUse"), true, was.Rotation != nil && was.Rotation.RetireOnFirstUse)
-	}
-	return errs
+	return field.ErrorList{field.Forbidden(specPath.Child("scopes"), "is not supported by this version of pat-operator; leave it out")}
 }
 
 // equal compares as the API does: times by the instant, an empty list like none.

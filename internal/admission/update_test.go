@@ -192,8 +192,8 @@ func TestUpdate(t *testing.T) {
 			want: isInvalid + `spec.delivery: Forbidden: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
-			name: "what comes later", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
-			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, spec.rotation.retireOnFirstUse: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+			name: "what comes later, and retirement without an overlap", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
+			want: isInvalid + `[spec.rotation.overlapSeconds: Required value: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not, spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out]`,
 		},
 		{
 			name: "after a group was lost", by: lostOps, was: alicesPAT(suspended), is: alicesPAT(),

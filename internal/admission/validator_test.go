@@ -125,13 +125,14 @@ func TestCreate(t *testing.T) {
 			want: isInvalid + `spec.token.sha256: Invalid value: is the digest of no token; set the 64 lower-case hex digits computed for yours`,
 		},
 		{
-			name: "what comes later, all at once", pat: alicesPAT(func(p *object) {
+			name: "what comes later, and retirement without an overlap, all at once", pat: alicesPAT(func(p *object) {
 				p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}}
 				p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true}
 			}),
-			want: isInvalid + `[spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out, ` +
-				`spec.rotation.retireOnFirstUse: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+			want: isInvalid + `[spec.rotation.overlapSeconds: Required value: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not, ` +
+				`spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out]`,
 		},
+		{name: "retired on first use", pat: alicesPAT(func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true, OverlapSeconds: 60} })},
 		{name: "rotation", pat: alicesPAT(rotating)},
 		{name: "by itself, to a Secret", pat: alicesPAT(everyDays), want: isInvalid + notByItself},
 		{name: "by itself, to recipients", pat: alicesPAT(everyDays, toKeys(vendorKey))},

@@ -44,6 +44,8 @@ type Config struct {
 	MaxLifetime time.Duration
 	// SecretDelivery tells whether tokens may be delivered in Secrets.
 	SecretDelivery bool
+	// ExpiryWarnings are how long before its end a token is warned of.
+	ExpiryWarnings []time.Duration
 	// MaxTombstones is how many tombstones a namespace may have before new holder-made tokens wait.
 	MaxTombstones int
 }
@@ -101,6 +103,7 @@ const (
 	WriteShortened       = "Shortened"
 	WriteRotated         = "Rotated"
 	WriteRetired         = "Retired"
+	WriteRevoked         = "Revoked"
 	WriteTombstone       = "Tombstone"
 	DeleteResourceGone   = "ResourceGone"
 	DeleteTombstoneEnded = "TombstoneEnded"
@@ -123,6 +126,8 @@ type State struct {
 	Active, Ready Condition
 	// Stalled is nil unless nothing but a change by the user helps.
 	Stalled *Condition
+	// ExpiringSoon is nil unless the end of a token that is honoured is near.
+	ExpiringSoon *Condition
 }
 
 // Condition is the content of one condition.
@@ -155,6 +160,9 @@ func Decide(in Input) Decision {
 			dropPending(next, in.Now)
 			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
 		}
+		if d.State != nil && d.State.Active.Status {
+			d.State.ExpiringSoon = expiringSoon(in)
+		}
 		if d.Action == Nothing {
 			d.After = Sooner(d.After, Wake(in))
 		}
@@ -166,6 +174,7 @@ func Decide(in Input) Decision {
 // rules are asked in order; the first that decides is followed.
 var rules = []func(Input) *Decision{
 	recordUnreadable,
+	revoked,
 	ended,
 	over,
 	narrowed,
@@ -317,6 +326,9 @@ func Wake(in Input) time.Duration {
 	t := in.Record.Current
 	if in.Record.EndOf(t.ID) == nil {
 		after = until(in.Now, EffectiveEnd(&in.Resource.Spec, t))
+	}
+	for _, w := range warnings(in) {
+		after = Sooner(after, until(in.Now, EffectiveEnd(&in.Resource.Spec, t).Add(-w)))
 	}
 	if end, ok := t.DeliverUntil(); ok {
 		after = Sooner(after, until(in.Now, end))

@@ -175,7 +175,6 @@ func TestDecide(t *testing.T) {
 		"its service account there":            {[]func(*Input){account("sa1", "sa1"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
 		"new, scopes":                          {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
 		"new, rotation":                        {[]func(*Input){trigger("1")}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"new, rotation on first use":           {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.rotation.retireOnFirstUse"},
 		"new, recipients":                      {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients, no Secrets":          {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"), func(in *Input) { in.Config.SecretDelivery = false }}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, a recipient that is none":        {[]func(*Input){toKeys("age1")}, Nothing, "", "-RecipientsRefused -RecipientsRefused stalled", 0, "spec.delivery.recipients[0]: Invalid value: is not a public key"},

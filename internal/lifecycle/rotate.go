@@ -103,28 +103,36 @@ func crowded(in Input) *Decision {
 // activity says of the current token whether it is honoured, and what may be done about it.
 func activity(in Input) Condition {
 	spec, t := &in.Resource.Spec, in.Record.Current
-	again := "set a new spec.rotation.trigger for a new one"
-	if spec.Token != nil {
-		again = "put a new one into spec.token"
-	}
-	if spec.ExpiresAt != nil {
-		again += ", with a later spec.expiresAt"
-	}
 	end := EffectiveEnd(spec, t)
 	switch e := in.Record.EndOf(t.ID); {
 	case e != nil && e.Reason != record.EndedExpired:
-		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again)}
+		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again(spec))}
 	case e != nil, !in.Now.Before(end):
-		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, stamp(end), again)}
+		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, stamp(end), again(spec))}
 	case spec.Suspend:
 		return Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf("Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
 	}
 	beside := ""
 	if p := in.Record.Previous; p != nil {
 		beside = fmt.Sprintf(", and beside it its predecessor %s until %s", p.ID, stamp(EffectiveEnd(spec, p)))
+		if retiresOnFirstUse(spec) {
+			beside += ", or until the new one is first used"
+		}
 	}
 	return Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
 		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, stamp(end), beside)}
+}
+
+// again is how one gets another token.
+func again(spec *v1alpha1.PersonalAccessTokenSpec) string {
+	how := "set a new spec.rotation.trigger for a new one"
+	if spec.Token != nil {
+		how = "put a new one into spec.token"
+	}
+	if spec.ExpiresAt != nil {
+		how += ", with a later spec.expiresAt"
+	}
+	return how
 }
 
 // succeed makes t the current token of a record. Its predecessor goes on as the previous one for the overlap that spec asks
@@ -171,17 +179,30 @@ func forget(rec *record.Record, t *record.Token) {
 	}
 }
 
-// previousOver returns the record without a previous token whose time is over.
+// previousOver returns the record without a previous token whose time is over, or whose successor is in use.
 func previousOver(in Input) *record.Record {
 	p := in.Record.Previous
-	if p == nil || in.Resource == nil || in.Now.Before(EffectiveEnd(&in.Resource.Spec, p)) || !in.ClockProven {
+	if p == nil || !successorUsed(in) && (in.Now.Before(EffectiveEnd(&in.Resource.Spec, p)) || !in.ClockProven) {
 		return nil
 	}
 	next := in.Record.DeepCopy()
-	prune(next, in.Now)
+	if in.ClockProven {
+		prune(next, in.Now)
+	}
 	forget(next, next.Previous)
 	next.Previous = nil
 	return next
+}
+
+// successorUsed tells whether a predecessor is to end because the current token has been used. Status speaks of the current
+// one only where it names it.
+func successorUsed(in Input) bool {
+	status := &in.Resource.Status
+	return retiresOnFirstUse(&in.Resource.Spec) && status.FirstUsedAt != nil && status.TokenID == in.Record.Current.ID
+}
+
+func retiresOnFirstUse(spec *v1alpha1.PersonalAccessTokenSpec) bool {
+	return spec.Rotation != nil && spec.Rotation.RetireOnFirstUse
 }
 
 // soonestEnd is how long it is until a record need not remember one of its ends any more.

@@ -130,11 +130,7 @@ func scoped(in Input) *Decision {
 	if len(in.Resource.Spec.Scopes) == 0 {
 		return nil
 	}
-	return unsupported("spec.scopes")
-}
-
-func unsupported(name string) *Decision {
-	return stalled(v1alpha1.ReasonNotSupported, name+" is not supported by this version of the operator; remove it.")
+	return stalled(v1alpha1.ReasonNotSupported, "spec.scopes is not supported by this version of the operator; remove it.")
 }
 
 var recipientsPath = field.NewPath("spec", "delivery", "recipients")
@@ -160,9 +156,6 @@ func unissued(in Input) *Decision {
 // issue issues a token as spec asks, or says why not.
 func issue(in Input) *Decision {
 	spec := &in.Resource.Spec
-	if spec.Rotation != nil && spec.Rotation.RetireOnFirstUse {
-		return unsupported("spec.rotation.retireOnFirstUse")
-	}
 	now := in.Now.Truncate(time.Second)
 	if life := End(spec, now).Sub(now); life > in.Config.MaxLifetime {
 		return stalled(v1alpha1.ReasonLifetimeTooLong, fmt.Sprintf(
@@ -198,14 +191,16 @@ func adopt(in Input, now time.Time) *Decision {
 			"A record of an earlier resource of this name cannot be read, so whether spec.token was revoked is unknown; make a new token under another name.")
 	}
 	replaced := in.Record != nil && in.Record.Current != nil && in.Record.Knows(spec.Token.ID)
-	revoked := (in.Record != nil && in.Record.Knows(spec.Token.ID)) ||
-		slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) }) ||
-		slices.ContainsFunc(in.Resource.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == spec.Token.ID })
+	known := (in.Record != nil && in.Record.Knows(spec.Token.ID)) ||
+		slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) })
 	switch {
 	case replaced:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))
-	case revoked:
+	case namesRevoked(in.Resource, spec.Token.ID):
+		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
+			"Token %s was revoked, as status.revoked says, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
+	case known:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked when a resource of this name was deleted, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
 	case in.Tombstones >= in.Config.MaxTombstones:

@@ -17,6 +17,7 @@ limitations under the License.
 package verifier
 
 import (
+	"slices"
 	"time"
 	"unique"
 
@@ -62,9 +63,11 @@ type recordFacts struct {
 	account types.NamespacedName
 	// withheld is what in the record itself keeps its tokens from being honoured.
 	withheld Reason
-	tokens   []tokenFacts
-	pending  string
-	ended    []string
+	// tokens are those that have not ended, the current one before its predecessor.
+	tokens  []tokenFacts
+	current string
+	pending string
+	ended   []string
 }
 
 // tokenFacts are what verification needs of a token that was issued and has not ended.
@@ -80,6 +83,9 @@ type resourceFacts struct {
 	uid      types.UID
 	deleting bool
 	spec     *v1alpha1.PersonalAccessTokenSpec
+	// revoked are the ids that status names as such now.
+	revoked []string
+	use     Use
 }
 
 // factsOfRecord keeps nothing of the record alive but what it returns.
@@ -97,6 +103,9 @@ func factsOfRecord(r *record.Record) *recordFacts {
 		f.withheld = ReasonUserRefused
 	case len(r.Scopes) > 0:
 		f.withheld = ReasonScoped
+	}
+	if r.Current != nil {
+		f.current = r.Current.ID
 	}
 	for _, e := range r.Ended {
 		f.ended = append(f.ended, e.ID)
@@ -119,12 +128,17 @@ func factsOfRecord(r *record.Record) *recordFacts {
 func factsOfResource(pat *v1alpha1.PersonalAccessToken) *resourceFacts {
 	spec := pat.Spec
 	spec.DisplayName, spec.Rotation, spec.Delivery = "", nil, nil
-	return &resourceFacts{
+	f := &resourceFacts{
 		key:      types.NamespacedName{Namespace: intern(pat.Namespace), Name: pat.Name},
 		uid:      pat.UID,
 		deleting: pat.DeletionTimestamp != nil,
 		spec:     &spec,
+		use:      useOf(pat),
 	}
+	for _, r := range pat.Status.Revoked {
+		f.revoked = append(f.revoked, r.TokenID)
+	}
+	return f
 }
 
 // intern keeps equal strings once: thousands of tokens have the same users, groups and namespaces.
@@ -156,21 +170,26 @@ func (f *recordFacts) knows(id string) bool {
 	return f.pending == id
 }
 
-// join makes the claims of one resource from its record and itself, of which either may not have been seen.
-func join(r *recordFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) []idClaim {
+// join makes the claims of one resource from its record and itself, of which either may not have been seen. What is revoked
+// has ended, though its record may not say so yet.
+func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[types.NamespacedName]types.UID) []idClaim {
 	var claims []idClaim
 	if r != nil {
-		if len(r.ended) > 0 {
-			over := &claim{ended: true}
-			for _, id := range r.ended {
-				claims = append(claims, idClaim{id: id, claim: over})
-			}
+		over := &claim{ended: true}
+		for _, id := range r.ended {
+			claims = append(claims, idClaim{id: id, claim: over})
 		}
 		if r.pending != "" {
 			claims = append(claims, idClaim{id: r.pending, claim: &claim{}})
 		}
+		withIt := false // A predecessor ends with the current token, which is the first.
 		for i := range r.tokens {
-			claims = append(claims, idClaim{id: r.tokens[i].id, claim: joinToken(r, &r.tokens[i], pat, accounts)})
+			t := &r.tokens[i]
+			if withIt = withIt || slices.Contains(revoked, t.id); withIt {
+				claims = append(claims, idClaim{id: t.id, claim: over})
+				continue
+			}
+			claims = append(claims, idClaim{id: t.id, claim: joinToken(r, t, pat, accounts)})
 		}
 	}
 	// A holder's own token, before its record has been seen: without this an id that has ended in somebody else's resource

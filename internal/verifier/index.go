@@ -37,7 +37,11 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-const shardCount = 64
+const (
+	shardCount = 64
+	// maxRevoked bounds what is remembered of one status.revoked that somebody writes again and again.
+	maxRevoked = 64
+)
 
 var refusedRecords = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "pat_operator_verifier_records_refused_total",
@@ -76,6 +80,8 @@ type entry struct {
 	// refused names the change of the record that was last refused, so that it is reported once.
 	refused   refusal
 	published []idClaim
+	// revoked are the ids that status has ever named as such, so that nobody takes it back.
+	revoked []string
 }
 
 type refusal struct{ resourceVersion, reason string }
@@ -151,7 +157,7 @@ func (x *Index) DeleteRecord(secretName string) {
 	x.rejoin(secretName, e)
 }
 
-// SetResource takes a PersonalAccessToken. Its status is not looked at.
+// SetResource takes a PersonalAccessToken. Of its status only what ends a token is believed.
 func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 	key := types.NamespacedName{Namespace: pat.Namespace, Name: pat.Name}
 	name := record.SecretName(pat.UID)
@@ -164,6 +170,11 @@ func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 	x.resources[key] = name
 	e := x.entry(name)
 	e.resource = factsOfResource(pat)
+	for _, id := range e.resource.revoked {
+		if len(e.revoked) < maxRevoked && !slices.Contains(e.revoked, id) {
+			e.revoked = append(e.revoked, id)
+		}
+	}
 	x.rejoin(name, e)
 }
 
@@ -312,7 +323,11 @@ func (x *Index) rejoin(name string, e *entry) {
 	if e.record != nil && e.resource != nil && identity.Equal(e.record.user, e.resource.spec.User) {
 		e.resource.spec.User = e.record.user // kept once
 	}
-	next := join(e.record, e.resource, x.accounts)
+	revoked := e.revoked
+	if e.resource != nil {
+		revoked = slices.Concat(revoked, e.resource.revoked)
+	}
+	next := join(e.record, e.resource, revoked, x.accounts)
 	for _, old := range e.published {
 		if claimOf(next, old.id) == nil {
 			x.replace(old.id, old.claim, nil)

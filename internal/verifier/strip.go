@@ -46,15 +46,20 @@ func stripSecret(obj any) (any, error) {
 }
 
 // StripResource is the Transform for PersonalAccessTokens, of the feed and of the operator's cache. It keeps spec, and of
-// metadata the name, namespace, UID, resourceVersion, generation and both timestamps; labels, annotations, managed fields,
-// owners, finalizers and status go. A stripped object is for deciding and enqueueing only: whoever writes one back reads it live first.
+// metadata the name, namespace, UID, resourceVersion, generation and both timestamps, and of status what it says of use and
+// the ids that were revoked; labels, annotations, managed fields, owners, finalizers and the rest of status go. A stripped
+// object is for deciding and enqueueing only: whoever writes one back reads it live first.
 func StripResource(obj any) (any, error) {
 	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
 	if !ok {
 		return obj, nil
 	}
 	pat.ObjectMeta = bareMeta(&pat.ObjectMeta)
-	pat.Status = v1alpha1.PersonalAccessTokenStatus{}
+	was := pat.Status
+	pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: was.TokenID, FirstUsedAt: was.FirstUsedAt, LastUsedAt: was.LastUsedAt}
+	for _, r := range was.Revoked {
+		pat.Status.Revoked = append(pat.Status.Revoked, v1alpha1.RevokedToken{TokenID: r.TokenID})
+	}
 	return pat, nil
 }
 

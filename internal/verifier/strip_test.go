@@ -18,6 +18,7 @@ package verifier
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,12 +36,17 @@ func TestStripKeepsWhatVerificationNeeds(t *testing.T) {
 	full.OwnerReferences = []metav1.OwnerReference{{Name: "a"}}
 	spec := newPAT(t, "team-a", "ci", "uid-1").resource.Spec
 
+	first, last := metav1.NewTime(start), metav1.NewTime(start.Add(time.Hour))
 	got, err := StripResource(&v1alpha1.PersonalAccessToken{ObjectMeta: *full.DeepCopy(), Spec: spec,
-		Status: v1alpha1.PersonalAccessTokenStatus{TokenID: "x"}})
+		Status: v1alpha1.PersonalAccessTokenStatus{
+			TokenID: "x", FirstUsedAt: &first, LastUsedAt: &last, EncryptedToken: "age", DeliverySecretName: "x",
+			Conditions: []metav1.Condition{{Type: "Active"}}, Revoked: []v1alpha1.RevokedToken{{TokenID: "y", At: &first, By: "alice", Reason: "lost"}},
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&v1alpha1.PersonalAccessToken{ObjectMeta: meta, Spec: spec}, got); diff != "" {
+	kept := v1alpha1.PersonalAccessTokenStatus{TokenID: "x", FirstUsedAt: &first, LastUsedAt: &last, Revoked: []v1alpha1.RevokedToken{{TokenID: "y"}}}
+	if diff := cmp.Diff(&v1alpha1.PersonalAccessToken{ObjectMeta: meta, Spec: spec, Status: kept}, got); diff != "" {
 		t.Errorf("StripResource (-want +got):\n%s", diff)
 	}
 	account := ServiceAccounts()

@@ -63,7 +63,7 @@ func TestBadInputIsRefusedWithAWayOut(t *testing.T) {
 		"rotation by itself": {func(p *v1alpha1.PersonalAccessToken) {
 			p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](1)}
 		}, 422, []string{"spec.rotation.everyDays", "set spec.delivery.recipients, or leave it out"}},
-		"rotation on use":     {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }, 422, []string{"spec.rotation.retireOnFirstUse", "not supported by this version"}},
+		"rotation on use":     {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }, 422, []string{"spec.rotation.overlapSeconds", "with retireOnFirstUse"}},
 		"scopes":              {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, 422, []string{"spec.scopes", "not supported by this version"}},
 		"a long name":         {func(p *v1alpha1.PersonalAccessToken) { p.Name = strings.Repeat("x", 64) }, 422, []string{"metadata.name must be at most 63 characters", "spec.displayName"}},
 		"a long display name": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.DisplayName = strings.Repeat("x", 129) }, 422, []string{"spec.displayName", "128"}},

@@ -1,0 +1,67 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lifecycle
+
+import (
+	"slices"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+// revoked carries what status.revoked names into the record, where it stays ended whatever becomes of status. The current
+// token takes its predecessor with it; a predecessor ends alone.
+func revoked(in Input) *Decision {
+	if in.Record == nil || !toRevoke(in, in.Record.Current) && !toRevoke(in, in.Record.Previous) {
+		return nil
+	}
+	next := in.Record.DeepCopy()
+	if toRevoke(in, next.Current) {
+		next.Remove(next.Current, in.Now.Add(RemovalWindow))
+		next.End(next.Current, record.EndedRevoked)
+	}
+	if next.Previous != nil {
+		next.End(next.Previous, record.EndedRevoked)
+		next.Previous = nil
+	}
+	return &Decision{Action: Write, Reason: WriteRevoked, Next: next}
+}
+
+// toRevoke tells whether status.revoked names a token that has not ended by its record.
+func toRevoke(in Input, t *record.Token) bool {
+	return t != nil && in.Record.EndOf(t.ID) == nil && namesRevoked(in.Resource, t.ID)
+}
+
+func namesRevoked(pat *v1alpha1.PersonalAccessToken, id string) bool {
+	return slices.ContainsFunc(pat.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id })
+}
+
+// Revocations are the entries of status.revoked that stay: of tokens that the record holds, as a trace, and of the one that
+// spec.token names. The record remembers the others, or never had them.
+func Revocations(pat *v1alpha1.PersonalAccessToken, rec *record.Record) []v1alpha1.RevokedToken {
+	if rec == nil || rec.Current == nil {
+		return pat.Status.Revoked
+	}
+	stay := []string{rec.Current.ID}
+	if rec.Previous != nil {
+		stay = append(stay, rec.Previous.ID)
+	}
+	if pat.Spec.Token != nil {
+		stay = append(stay, pat.Spec.Token.ID)
+	}
+	return slices.DeleteFunc(slices.Clone(pat.Status.Revoked), func(r v1alpha1.RevokedToken) bool { return !slices.Contains(stay, r.TokenID) })
+}
