@@ -25,8 +25,8 @@ import (
 // Each half has the flags that it uses and no others.
 func TestEachHalfHasItsOwnFlags(t *testing.T) {
 	for command, foreign := range map[string][]string{
-		"operator": {"--verifier-bind-address=:1", "--max-staleness=60s", "--api-audiences=a", "--verifier-client-ca-file=a"},
-		"verifier": {"--admission-bind-address=:1", "--leader-elect", "--secret-delivery", "--max-lifetime=24h", "--restricting-extra-keys=a"},
+		"operator": {"--verifier-bind-address=:1", "--max-staleness=60s", "--api-audiences=a", "--verifier-client-ca-file=a", "--last-used-rate=1"},
+		"verifier": {"--admission-bind-address=:1", "--leader-elect", "--secret-delivery", "--max-lifetime=24h", "--restricting-extra-keys=a", "--expiry-warnings=1h"},
 	} {
 		for _, flag := range foreign {
 			err := run(t.Context(), []string{command, flag}, &bytes.Buffer{}, &bytes.Buffer{})
@@ -51,6 +51,8 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		"too long a life":    {[]string{"--max-lifetime=90000h"}, "--max-lifetime 90000h0m0s is not between 24h and"},
 		"no skew":            {[]string{"--max-clock-skew=1s"}, "--max-clock-skew 1s is less than 2s: the API server's Date counts whole seconds"},
 		"no proof":           {[]string{"--max-staleness=19s"}, "--max-staleness 19s is less than 20s: a proof takes up to half of it"},
+		"no warning":         {[]string{"--expiry-warnings=24h,-1h"}, "--expiry-warnings: -1h0m0s is no time before an end; set hours, as 168h,24h"},
+		"too many writes":    {[]string{"--last-used-rate=1001"}, "--last-used-rate 1001 is not between 0 and 1000"},
 		"no host":            {[]string{"--serving-host=a_b"}, `--serving-host "a_b" is neither a DNS name nor an IP address`},
 		"two at once":        {[]string{"--max-lifetime=1h", "--serving-host=a_b"}, "--serving-host"},
 		"bodies logged":      {[]string{"--zap-log-level=8"}, "--zap-log-level is 8 or more, at which client-go logs the bodies of Secrets; set at most 7"},

@@ -60,6 +60,7 @@ type operatorOptions struct {
 	leaderElect          bool
 	secretDelivery       bool
 	maxLifetime          time.Duration
+	expiryWarnings       []time.Duration
 	restrictingExtraKeys []string
 }
 
@@ -86,6 +87,8 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
+	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * 24 * time.Hour, 24 * time.Hour},
+		"how long before its end a token is warned of, by the condition ExpiringSoon and an event each; empty warns of none")
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
 		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
 }
@@ -94,6 +97,11 @@ func (o *operatorOptions) validate() error {
 	errs := []error{validateAddress("--admission-bind-address", o.admissionAddress)}
 	if o.maxLifetime < 24*time.Hour || o.maxLifetime > maxMaxLifetime {
 		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days)", o.maxLifetime, maxMaxLifetime))
+	}
+	for _, w := range o.expiryWarnings {
+		if w <= 0 {
+			errs = append(errs, fmt.Errorf("--expiry-warnings: %v is no time before an end; set hours, as 168h,24h", w))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -120,7 +128,9 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		ClockCheck:       p.skew.Check,
 		Random:           rand.Reader,
 		RecordsNamespace: p.recordsNamespace,
-		Config:           lifecycle.Config{MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, MaxTombstones: maxTombstones},
+		Config: lifecycle.Config{
+			MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxTombstones: maxTombstones,
+		},
 	}
 	if err := reconciler.SetupWithManager(ctx, p); err != nil {
 		return err

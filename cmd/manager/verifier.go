@@ -30,6 +30,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/certs"
+	"github.com/pat-operator/pat-operator/internal/lastused"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -37,6 +38,8 @@ const (
 	verifierService = "pat-operator-verifier"
 	// drainGrace is how long a verifier that is going away sends callers to another.
 	drainGrace = 2 * time.Second
+	// maxLastUsedRate keeps a slip of the pen from flooding the API server.
+	maxLastUsedRate = 1000
 )
 
 // verifierOptions are the flags of what verifies.
@@ -45,6 +48,7 @@ type verifierOptions struct {
 	clientCAFile    string
 	apiAudiences    []string
 	maxStaleness    time.Duration
+	lastUsedRate    int
 }
 
 func verifierCommand() *cobra.Command {
@@ -69,6 +73,7 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.verifierAddress, "verifier-bind-address", ":9444", "where TokenReviews are answered (https)")
 	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: TokenReviews are answered to holders of one alone; followed when it changes")
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
+	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "at most so many times a second this replica writes when a token was used; 0 writes nothing, and then no predecessor retires on first use")
 	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
 }
 
@@ -76,6 +81,9 @@ func (o *verifierOptions) validate() error {
 	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress)}
 	if o.maxStaleness < verifier.MinMaxStaleness {
 		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it", o.maxStaleness, verifier.MinMaxStaleness))
+	}
+	if o.lastUsedRate < 0 || o.lastUsedRate > maxLastUsedRate {
+		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d", o.lastUsedRate, maxLastUsedRate))
 	}
 	return errors.Join(errs...)
 }
@@ -91,7 +99,7 @@ func (o *verifierOptions) half(common *commonOptions) half {
 	}
 }
 
-// setup wires what verifies: the index, its feeds, and the TokenReview face. It uses nothing of the manager's cache, which
+// setup wires what verifies: the index, its feeds, the TokenReview face, and what writes down when tokens are used. It uses nothing of the manager's cache, which
 // says nothing of how old it is.
 func (o *verifierOptions) setup(_ context.Context, p *process) error {
 	log := p.GetLogger().WithName("verifier")
@@ -135,10 +143,18 @@ func (o *verifierOptions) setup(_ context.Context, p *process) error {
 		}
 		config = clients.Verify(config)
 	}
+	var used func(*verifier.Result, time.Time)
+	if o.lastUsedRate > 0 {
+		tracker := lastused.NewTracker(index, c.Status(), o.lastUsedRate, log)
+		if err := p.Add(tracker); err != nil {
+			return err
+		}
+		used = tracker.Used
+	}
 	drain := &authn.Drain{}
 	mux := http.NewServeMux()
 	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, RequireClientCertificate: o.clientCAFile != "",
+		Log: log, Drain: drain, RequireClientCertificate: o.clientCAFile != "", Used: used,
 	}))
 	return p.serveTLS("verifier", o.verifierAddress, mux, config, drain)
 }

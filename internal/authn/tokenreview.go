@@ -79,6 +79,8 @@ type Options struct {
 	Drain *Drain
 	// RequireClientCertificate refuses whoever has not presented one that the server has verified.
 	RequireClientCertificate bool
+	// Used is told of every token that is honoured, on the way of the request; nil tells nobody.
+	Used func(*verifier.Result, time.Time)
 }
 
 // tokenReviewHandler answers TokenReviews. controller-runtime's authentication.Webhook is not used: it answers 200 to
@@ -91,16 +93,20 @@ type tokenReviewHandler struct {
 	drain    *Drain
 	// needCertificate refuses clients without a verified certificate.
 	needCertificate bool
+	used            func(*verifier.Result, time.Time)
 }
 
 // NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath.
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
-	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, needCertificate: opts.RequireClientCertificate}
+	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, needCertificate: opts.RequireClientCertificate, used: opts.Used}
 	if h.now == nil {
 		h.now = time.Now
 	}
 	if h.drain == nil {
 		h.drain = &Drain{}
+	}
+	if h.used == nil {
+		h.used = func(*verifier.Result, time.Time) {}
 	}
 	return h
 }
@@ -143,7 +149,8 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, status)
 		return
 	}
-	result := h.verifier.Verify(review.Spec.Token, review.Spec.Audiences, h.now())
+	now := h.now()
+	result := h.verifier.Verify(review.Spec.Token, review.Spec.Audiences, now)
 	if result.Verdict == verifier.NotReady {
 		notReady(w)
 		return
@@ -156,6 +163,9 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Every token that nobody else took reaches us, and what is not ours is not logged.
 	if result.ID != "" {
 		h.log.V(2).Info("Reviewed a token", "id", result.ID, "verdict", result.Verdict.String(), "reason", string(result.Reason))
+	}
+	if result.Verdict == verifier.Authenticated {
+		h.used(&result, now)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

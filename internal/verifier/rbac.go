@@ -16,11 +16,15 @@ limitations under the License.
 
 package verifier
 
-// What `manager verifier` may do: config/rbac/verifier is made from these lines. It writes nothing but its own CA.
+// What `manager verifier` may do: config/rbac/verifier is made from these lines. It writes its own CA, and in status when a
+// token was used.
 
 // The feeds.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=list;watch
 // +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=list;watch
+
+// When a token was used.
+// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=list;watch
 
 // The API server's audiences, from a review of the verifier's own token; who may read the metrics.

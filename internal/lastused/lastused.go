@@ -1,0 +1,229 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package lastused writes down in status when tokens are used, and when a token was first used.
+//
+// Whoever verifies calls Used, which only remembers; a loop writes, never more often than it may, and for a token once in
+// ten minutes. Every replica does. A write names the revision that it rests on, so of two replicas the later time stays,
+// and nothing lands on a token that has taken another's place meanwhile. It applies the two times and nothing else.
+package lastused
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/flowcontrol"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/verifier"
+)
+
+// FieldOwner owns status.firstUsedAt and status.lastUsedAt.
+const FieldOwner = client.FieldOwner("pat-operator-last-used")
+
+const (
+	// Window is how far status.lastUsedAt may be behind.
+	Window = 10 * time.Minute
+	// tick is how soon a first use is written, since a predecessor may end by it.
+	tick = time.Second
+	// timeout bounds a write, and what is written when the process ends.
+	timeout = 5 * time.Second
+)
+
+var (
+	writes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pat_operator_last_used_writes_total",
+		Help: "Writes of when a token was used, by result: written, conflict (tried again), failed (tried again).",
+	}, []string{"result"})
+	waiting = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "pat_operator_last_used_waiting",
+		Help: "Tokens whose use waits to be written. Where it grows, --last-used-rate is too low.",
+	})
+)
+
+func init() { metrics.Registry.MustRegister(writes, waiting) }
+
+// Index knows what status says of use; verifier.Index is one.
+type Index interface {
+	Use(namespace, name, id string) (verifier.Use, bool)
+}
+
+// Tracker remembers uses and writes them. It is a Runnable of every replica.
+type Tracker struct {
+	index  Index
+	status client.SubResourceWriter
+	limit  flowcontrol.PassiveRateLimiter
+	log    logr.Logger
+
+	mu   sync.Mutex
+	uses map[key]use
+	// failing: the last write failed, and it has been logged.
+	failing bool
+}
+
+type key struct{ namespace, name, id string }
+
+// use is when a token was used first and last since it was last looked at.
+type use struct{ first, last time.Time }
+
+// NewTracker makes a tracker that writes at most so many times a second.
+func NewTracker(index Index, status client.SubResourceWriter, rate int, log logr.Logger) *Tracker {
+	return &Tracker{
+		index: index, status: status, log: log, uses: map[key]use{},
+		limit: flowcontrol.NewTokenBucketPassiveRateLimiter(float32(rate), rate),
+	}
+}
+
+// Used remembers that a token was honoured. It waits for nothing but other calls of it.
+func (t *Tracker) Used(r *verifier.Result, at time.Time) {
+	t.remember(key{r.Namespace, r.Name, r.ID}, use{at, at})
+}
+
+func (t *Tracker) remember(k key, u use) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if had, ok := t.uses[k]; ok {
+		if had.first.Before(u.first) {
+			u.first = had.first
+		}
+		if had.last.After(u.last) {
+			u.last = had.last
+		}
+	}
+	t.uses[k] = u
+}
+
+// NeedLeaderElection is false: every replica sees uses of its own.
+func (*Tracker) NeedLeaderElection() bool { return false }
+
+// Start writes uses until ctx ends, and then those that wait, as far as they can be written soon.
+func (t *Tracker) Start(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			t.flush(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+			defer cancel()
+			t.flush(last)
+			return nil
+		}
+	}
+}
+
+// write is what is to be written of one token.
+type write struct {
+	key
+	use
+	revision string
+	// firstUse: nobody has written yet that the token is in use.
+	firstUse                bool
+	firstUsedAt, lastUsedAt time.Time
+}
+
+// flush writes what is due, first uses first. What cannot be written now waits.
+func (t *Tracker) flush(ctx context.Context) {
+	t.mu.Lock()
+	uses := t.uses
+	t.uses = make(map[key]use)
+	t.mu.Unlock()
+
+	var due []write
+	for k, u := range uses {
+		said, ok := t.index.Use(k.namespace, k.name, k.id)
+		if !ok {
+			continue
+		}
+		if w := plan(k, u, said); w != nil {
+			due = append(due, *w)
+		}
+		if said.Current && said.TokenID != k.id {
+			t.remember(k, u) // Its first use is written once status names it.
+		}
+	}
+	slices.SortFunc(due, func(a, b write) int {
+		if a.firstUse != b.firstUse {
+			return map[bool]int{true: -1, false: 1}[a.firstUse]
+		}
+		return cmp.Or(a.last.Compare(b.last), cmp.Compare(a.id, b.id))
+	})
+	for i := range due {
+		if w := &due[i]; ctx.Err() != nil || !t.limit.TryAccept() || !t.write(ctx, w) {
+			t.remember(w.key, w.use)
+		}
+	}
+	t.mu.Lock()
+	waiting.Set(float64(len(t.uses)))
+	t.mu.Unlock()
+}
+
+// plan is what is to be written of a use, nil where what status says is near enough.
+func plan(k key, u use, said verifier.Use) *write {
+	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: said.LastUsedAt}
+	if w.firstUse = said.Current && said.TokenID == k.id && said.FirstUsedAt.IsZero(); w.firstUse {
+		w.firstUsedAt = u.first
+	}
+	behind := u.last.Sub(said.LastUsedAt)
+	// A time that is as far ahead is nobody's clock.
+	if behind >= Window || behind <= -Window || w.firstUse && behind > 0 {
+		w.lastUsedAt = u.last
+	} else if !w.firstUse {
+		return nil
+	}
+	return w
+}
+
+// write returns false where it is to be tried again.
+func (t *Tracker) write(ctx context.Context, w *write) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	status := ac.PersonalAccessTokenStatus().WithLastUsedAt(stamp(w.lastUsedAt))
+	if !w.firstUsedAt.IsZero() {
+		status.WithFirstUsedAt(stamp(w.firstUsedAt)) // An apply takes away what it leaves out.
+	}
+	err := t.status.Apply(ctx, ac.PersonalAccessToken(w.name, w.namespace).WithResourceVersion(w.revision).WithStatus(status),
+		FieldOwner, client.ForceOwnership)
+	switch {
+	case err == nil:
+		writes.WithLabelValues("written").Inc()
+	case apierrors.IsNotFound(err):
+	case apierrors.IsConflict(err):
+		writes.WithLabelValues("conflict").Inc() // Somebody else has written, which the index is about to see.
+		return false
+	default:
+		writes.WithLabelValues("failed").Inc()
+		if !t.failing {
+			t.log.Info("Cannot write when a token was used; trying again", "namespace", w.namespace, "name", w.name, "reason", err.Error())
+		}
+		t.failing = true
+		return false
+	}
+	t.failing = false
+	return true
+}
+
+func stamp(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }
