@@ -152,6 +152,8 @@ var races = append(alone(scenarios),
 	race{scenario{"deleted while it is rotated", issued, rotate, nothing}, remove, nil, 0},
 	race{scenario{"rotated again while it is rotated", issued, rotate, active}, rotateAgain, nil, 0},
 	race{scenario{"a holder's replaced again", issuedHolders, anotherHolders, holders}, anotherHolders, nil, 0},
+	race{scenario{"revoked while it is rotated", issued, rotate, revokedKept}, revokeCurrent, []outcome{active}, 0},
+	race{scenario{"rotated while its revocation is carried", issued, revokeCurrent, active}, anew, nil, 0},
 	race{scenario{"deleted while it expires", issuedForShort, pass(30 * time.Minute), nothing}, remove, nil, 2},
 	race{scenario{"deleted while its delivery ends", issued, pass(time.Hour), nothing}, remove, nil, 2},
 )
@@ -170,6 +172,8 @@ var variants = []string{
 	"rotation, from a Secret to recipients", "rotation to recipients, with an overlap", "rotation of a holder's, with an overlap",
 	"a holder's replaced, back in Git within the overlap", "deletion of a holder's that was replaced",
 	"expiry of a recipient's", "deletion of a recipient's",
+	"revocation of a holder's", "revocation of a recipient's", "revocation while it is rotated", "rotation of what was revoked",
+	"deletion of a holder's that was revoked",
 }
 
 func alone(all []scenario) []race {

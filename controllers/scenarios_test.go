@@ -50,16 +50,17 @@ type scenario struct {
 }
 
 var (
-	active     = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, delivered: true}
-	holders    = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1}
-	expired    = outcome{active: "False/Expired", ready: "True/Reconciled"}
-	suspended  = outcome{active: "False/Suspended", ready: "True/Reconciled", delivered: true}
-	revoked    = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", tombstones: 1}
-	ownerGone  = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
-	unissued   = outcome{active: "False/Issuing", ready: "False/Issuing"}
-	reverted   = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
-	nothing    = outcome{}
-	remembered = outcome{tombstones: 1}
+	active      = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, delivered: true}
+	holders     = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1}
+	expired     = outcome{active: "False/Expired", ready: "True/Reconciled"}
+	suspended   = outcome{active: "False/Suspended", ready: "True/Reconciled", delivered: true}
+	revoked     = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", tombstones: 1}
+	ownerGone   = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
+	unissued    = outcome{active: "False/Issuing", ready: "False/Issuing"}
+	reverted    = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
+	revokedKept = outcome{active: "False/Revoked", ready: "True/Reconciled"}
+	nothing     = outcome{}
+	remembered  = outcome{tombstones: 1}
 )
 
 var scenarios = []scenario{
@@ -96,6 +97,15 @@ var scenarios = []scenario{
 	{"a holder's replaced, then back in Git", settled(issuedHolders, anotherHolders), revert, reverted},
 	{"a holder's replaced, back in Git within the overlap", settled(issuedHolders, overlap(anotherHolders)), revert, two(reverted)},
 	{"deletion of a holder's that was replaced", settled(issuedHolders, anotherHolders), remove, remembered},
+	{"revocation", issued, revokeCurrent, revokedKept},
+	{"revocation within an overlap", settled(issued, overlap(rotate)), revokeCurrent, revokedKept},
+	{"revocation of a predecessor", settled(issued, overlap(rotate)), revokePrevious, active},
+	{"revocation of a holder's", issuedHolders, revokeCurrent, revokedKept},
+	{"revocation of a recipient's", settled(createForRecipients), revokeCurrent, revokedKept},
+	{"revocation while it is rotated", then(issued, stoppedRotating(2)), revokeCurrent, active},
+	{"rotation of what was revoked", settled(issued, revokeCurrent), anew, active},
+	{"deletion of a holder's that was revoked", settled(issuedHolders, revokeCurrent), remove, remembered},
+	{"a predecessor retires on first use", settled(issued, onFirstUse(overlap(rotate))), use, active},
 	{"owner gone", issuedToAccount, accountGone, ownerGone},
 	{"deletion", issued, remove, nothing},
 	{"deletion of a recipient's", settled(createForRecipients), remove, nothing},

@@ -21,17 +21,23 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/lastused"
+	"github.com/pat-operator/pat-operator/internal/verifier"
 	"github.com/pat-operator/pat-operator/test/abuse"
 	"github.com/pat-operator/pat-operator/test/fleet"
 )
 
-// serve serves TokenReviews by an index on a free port.
-func serve(ctx context.Context, x *indexed) (target abuse.Target, stop func() error, err error) {
+// serve serves TokenReviews by an index on a free port; used, unless it is nil, is told of each.
+func serve(ctx context.Context, x *indexed, used func(*verifier.Result, time.Time)) (target abuse.Target, stop func() error, err error) {
 	server, client, err := abuse.Certificate()
 	if err != nil {
 		return target, nil, err
@@ -42,7 +48,7 @@ func serve(ctx context.Context, x *indexed) (target abuse.Target, stop func() er
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
-	handler := authn.NewTokenReviewHandler(x, authn.Options{})
+	handler := authn.NewTokenReviewHandler(x, authn.Options{Used: used})
 	go func() {
 		stopped <- authn.Serve(ctx, authn.NewServer(handler, server, logr.Discard()), listener, nil, 0)
 	}()
@@ -56,8 +62,8 @@ func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) er
 		return err
 	}
 	fmt.Fprintf(out, "\n  %-52s %10s %10s   ratio of each\n", "TokenReview over TLS", "p50", "p99")
-	review := func(x *indexed) (abuse.Latencies, error) {
-		target, stop, err := serve(ctx, x)
+	review := func(x *indexed, used func(*verifier.Result, time.Time)) (abuse.Latencies, error) {
+		target, stop, err := serve(ctx, x, used)
 		if err != nil {
 			return nil, err
 		}
@@ -72,26 +78,59 @@ func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) er
 		}
 		return latencies, stop()
 	}
-	base, err := review(small)
+	base, err := review(small, nil)
 	if err != nil {
 		return err
 	}
-	show := func(name string, l abuse.Latencies) {
+	show := func(name string, l, base abuse.Latencies) {
 		row(out, name, round(l.Quantile(.5)), round(l.Quantile(.99)), base.Quantile(.5), base.Quantile(.99))
 	}
-	show("an index of 1 (baseline)", base)
-	quiet, err := review(large)
+	show("an index of 1 (baseline)", base, base)
+	quiet, err := review(large, nil)
 	if err != nil {
 		return err
 	}
-	show(fmt.Sprintf("%d tokens", o.tokens), quiet)
+	show(fmt.Sprintf("%d tokens", o.tokens), quiet, base)
 	stop := churn(ctx, large.Index, o.tokens)
-	churned, err := review(large)
+	churned, err := review(large, nil)
 	changes := stop()
 	if err != nil {
 		return err
 	}
-	show(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned)
+	show(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned, base)
+
+	written := &countingWriter{}
+	tracker := lastused.NewTracker(large, written, mostWrites, logr.Discard())
+	tracking, done := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { _ = tracker.Start(tracking) })
+	noted, err := review(large, tracker.Used)
+	during := written.Load()
+	done()
+	running.Wait()
+	if err != nil {
+		return err
+	}
+	again, err := review(large, nil)
+	if err != nil {
+		return err
+	}
+	show(fmt.Sprintf("%d tokens, once more (baseline)", o.tokens), again, again)
+	show(fmt.Sprintf("the same, last use noted, %d writes/s beside it", int(float64(during)/o.duration.Seconds())), noted, again)
+	return nil
+}
+
+// mostWrites is a hundred times what a verifier writes of last use unless it is told otherwise.
+const mostWrites = 1000
+
+// countingWriter takes writes of status and does nothing with them.
+type countingWriter struct {
+	client.SubResourceWriter
+	atomic.Int64
+}
+
+func (w *countingWriter) Apply(context.Context, runtime.ApplyConfiguration, ...client.SubResourceApplyOption) error {
+	w.Add(1)
 	return nil
 }
 
@@ -103,7 +142,7 @@ func benchAbuse(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	target, stop, err := serve(ctx, x)
+	target, stop, err := serve(ctx, x, nil)
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,7 @@ func New(i int, now time.Time) (*Member, error) {
 			ExpiresInDays: &days,
 			Delivery:      &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{}},
 		},
+		Status: v1alpha1.PersonalAccessTokenStatus{TokenID: id},
 	}
 	r := record.New(pat, now)
 	r.Current = &record.Token{
