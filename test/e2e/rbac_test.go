@@ -115,6 +115,12 @@ func list(items []string) string {
 	return "[" + strings.Join(items, ",") + "]"
 }
 
+// The resources in full, and with no slash: kubectl takes what follows one for a name.
+const (
+	pats       = "personalaccesstokens.pat-operator.io"
+	patsStatus = pats + " --subresource=status"
+)
+
 // right is one that an account is to have, or not, in a namespace or ("") in all of them.
 type right struct {
 	verb, resource, namespace string
@@ -125,7 +131,7 @@ type right struct {
 func hasOnly(t *testing.T, account string, rights []right) {
 	t.Helper()
 	for _, r := range rights {
-		args := []string{"auth", "can-i", r.verb, r.resource, "--as=" + account}
+		args := slices.Concat([]string{"auth", "can-i", r.verb}, strings.Fields(r.resource), []string{"--as=" + account})
 		if r.namespace == "" {
 			args = append(args, "--all-namespaces")
 		} else {
@@ -159,9 +165,9 @@ func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
 		{"update", "secrets/pat-operator-verifier-ca", cluster.OperatorNamespace, false},
 		{"list", "secrets", cluster.RecordsNamespace, true},
 		{"update", "secrets", cluster.RecordsNamespace, true},
-		{"create", "pat", ns, false},
-		{"update", "pat", ns, false},
-		{"delete", "pat", ns, false},
+		{"create", pats, ns, false},
+		{"update", pats, ns, false},
+		{"delete", pats, ns, false},
 		{"impersonate", "users", "", false},
 		{"create", "serviceaccounts/token", ns, false},
 		{"create", "serviceaccounts/token", cluster.OperatorNamespace, false},
@@ -174,14 +180,14 @@ func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
 }
 
 // What answers kube-apiserver, and is reached by others, can forge no record, take no key, and make nobody a token.
-func TestTheVerifierWritesNothingButItsCA(t *testing.T) {
+func TestTheVerifierWritesItsCAAndStatusAlone(t *testing.T) {
 	ns := team(t)
 	rights := []right{
 		{"list", "secrets", cluster.RecordsNamespace, true},
 		{"watch", "secrets", cluster.RecordsNamespace, true},
 		{"get", "secrets", cluster.RecordsNamespace, false},
-		{"list", "pat", "", true},
-		{"get", "pat", "", false},
+		{"list", pats, "", true},
+		{"get", pats, "", false},
 		{"get", "secrets/pat-operator-verifier-ca", cluster.OperatorNamespace, true},
 		{"update", "secrets/pat-operator-verifier-ca", cluster.OperatorNamespace, true},
 		{"get", "secrets/pat-operator-ca", cluster.OperatorNamespace, false},
@@ -200,10 +206,10 @@ func TestTheVerifierWritesNothingButItsCA(t *testing.T) {
 	}
 	for _, verb := range []string{"create", "update", "patch", "delete", "deletecollection"} {
 		rights = append(rights, right{verb, "secrets", cluster.RecordsNamespace, false})
-		for _, resource := range []string{"secrets", "pat", "serviceaccounts", "pods", "configmaps", "events", "events.events.k8s.io"} {
+		for _, resource := range []string{"secrets", pats, "serviceaccounts", "pods", "configmaps", "events", "events.events.k8s.io"} {
 			rights = append(rights, right{verb, resource, "", false}, right{verb, resource, ns, false})
 		}
-		rights = append(rights, right{verb, "pat/status", "", false})
+		rights = append(rights, right{verb, patsStatus, "", verb == "patch"}) // When a token was used.
 	}
 	hasOnly(t, verifierAccount, rights)
 }
@@ -226,8 +232,8 @@ func TestPoliciesGuardRecordsAndDelivery(t *testing.T) {
 	wantStatus(t, admin.Create(t.Context(), forged), 403, "pat-operator")
 
 	operator := as(t, operatorAccount)
-	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "password"}, StringData: map[string]string{"password": "x"}}
-	wantStatus(t, operator.Create(t.Context(), theirs.DeepCopy()), 403, "pat-operator.io/token")
-	create(t, admin, theirs)
-	wantStatus(t, operator.Delete(t.Context(), theirs), 403, "pat-operator.io/token")
+	password := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "password"}, StringData: map[string]string{"password": "x"}}
+	wantStatus(t, operator.Create(t.Context(), password.DeepCopy()), 403, "pat-operator.io/token")
+	create(t, admin, password)
+	wantStatus(t, operator.Delete(t.Context(), password), 403, "pat-operator.io/token")
 }
