@@ -195,7 +195,7 @@ func TestHoldersOwnToken(t *testing.T) {
 		w.create("mine", holder)
 		w.settle("mine")
 		w.expect("mine", "False/TokenRevoked", "False/TokenRevoked", "True/TokenRevoked")
-		if got := w.events.text(); !strings.Contains(got, "Warning TokenRevoked Refuse: Token "+id+" was revoked when a resource of this name was deleted") {
+		if got := w.events.text(); !strings.Contains(got, "Warning TokenRevoked Refuse: Token "+id+" was revoked under this name before") {
 			t.Errorf("events:\n%s", got)
 		}
 		w.delete("mine")

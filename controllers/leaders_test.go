@@ -174,6 +174,7 @@ var variants = []string{
 	"expiry of a recipient's", "deletion of a recipient's",
 	"revocation of a holder's", "revocation of a recipient's", "revocation while it is rotated", "rotation of what was revoked",
 	"deletion of a holder's that was revoked",
+	"deletion after a revocation within an overlap",
 }
 
 func alone(all []scenario) []race {

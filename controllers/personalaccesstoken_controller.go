@@ -25,6 +25,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -89,7 +90,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("personalaccesstoken").
-		For(&v1alpha1.PersonalAccessToken{}).
+		For(&v1alpha1.PersonalAccessToken{}, builder.WithPredicates(moreThanLastUse)).
 		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(anotherUID)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(resourceOfRecord)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
@@ -112,6 +113,21 @@ func resourceOfRecord(_ context.Context, o client.Object) []reconcile.Request {
 // anotherUID lets an object's beginning and end pass, an update only where it hides both.
 var anotherUID = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() },
+}
+
+// moreThanLastUse lets no update pass that only says when a token was last used: there are many, and nothing follows. It sees
+// resources as the cache has them, which holds the rest of status back; so other updates pass whatever they change.
+var moreThanLastUse = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		was, ok := e.ObjectOld.(*v1alpha1.PersonalAccessToken)
+		is, same := e.ObjectNew.(*v1alpha1.PersonalAccessToken)
+		if !ok || !same || was.Status.LastUsedAt.Equal(is.Status.LastUsedAt) {
+			return true
+		}
+		before := was.DeepCopy()
+		before.ResourceVersion, before.Status.LastUsedAt = is.ResourceVersion, is.Status.LastUsedAt
+		return !equality.Semantic.DeepEqual(before, is)
+	},
 }
 
 // resourcesOfAccount leads from a service account to the resources of its tokens.

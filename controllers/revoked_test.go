@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
@@ -134,6 +135,106 @@ func TestRevokedAndKept(t *testing.T) {
 func (w *world) trigger2(name string) {
 	w.t.Helper()
 	w.change(name, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2"} })
+}
+
+// A holder's token is revoked before the operator has seen it: no revert of spec or status brings it back.
+func TestRevokedBeforeItIsTaken(t *testing.T) {
+	w := newWorld(t)
+	w.forget()
+	createHolders(w)
+	id := w.get(thePAT).Spec.Token.ID
+	w.revoke(thePAT, id)
+	w.settle(thePAT)
+	w.expect(thePAT, "False/TokenRevoked", "False/TokenRevoked", "True/TokenRevoked")
+	w.say(thePAT, func(s *v1alpha1.PersonalAccessTokenStatus) { s.Revoked = nil })
+	w.settle(thePAT)
+	w.expect(thePAT, "False/TokenRevoked", "False/TokenRevoked", "True/TokenRevoked")
+	anotherHolders(w)
+	w.settle(thePAT)
+	w.expect(thePAT, "True/Active", "True/Reconciled", "")
+	revert(w)
+	w.settle(thePAT)
+	w.expect(thePAT, "True/Active", "False/TokenRevoked", "True/TokenRevoked")
+	w.delete(thePAT)
+	w.settle(thePAT)
+	createHolders(w)
+	w.settle(thePAT)
+	w.expect(thePAT, "False/TokenRevoked", "False/TokenRevoked", "True/TokenRevoked")
+}
+
+// What is named by mistake ends nothing, and somebody hears of it; a predecessor that is revoked leaves an event, too.
+func TestWhatStatusNamesIsAnsweredByAnEvent(t *testing.T) {
+	w := newWorld(t)
+	pat := w.create("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{OverlapSeconds: 3600} })
+	w.settle("my-pat")
+	first := w.record(pat.UID).Current.ID
+	w.revoke("my-pat", "cccccccccccccccc")
+	w.settle("my-pat")
+	w.expect("my-pat", "True/Active", "True/Reconciled", "")
+	if got := w.events.text(); !strings.Contains(got, "Warning NotRevoked Refuse: status.revoked named cccccccccccccccc, which is no token of this resource, or not any more; nothing was revoked") {
+		t.Errorf("events %s", got)
+	}
+	w.change("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation.Trigger = "2" })
+	w.settle("my-pat")
+	w.revoke("my-pat", first)
+	w.settle("my-pat")
+	second := w.record(pat.UID).Current.ID
+	if got := w.events.text(); !strings.Contains(got, "Normal Revoked Revoke: Token "+first+" was revoked; "+second+", which has taken its place, goes on") || strings.Contains(got, "named "+first) {
+		t.Errorf("events %s", got)
+	}
+}
+
+// Stopped between the two writes of status, an operator still tells of what happened.
+func TestNoEventIsLostBetweenTwoWritesOfStatus(t *testing.T) {
+	w := newWorld(t)
+	w.create("my-pat")
+	w.settle("my-pat")
+	warn := func() { w.Config.ExpiryWarnings = []time.Duration{7 * 24 * time.Hour} }
+	warn()
+	w.advance(85 * 24 * time.Hour)
+	w.settle("my-pat")
+	w.advance(6 * 24 * time.Hour)
+	w.restart()
+	warn()
+	w.api.cutOff(3, false) // The record says that it has expired, ExpiringSoon is gone; the rest of status is not written.
+	for range 3 {
+		_, _ = w.reconcile("my-pat")
+	}
+	if w.condition("my-pat", "ExpiringSoon") != "" || w.condition("my-pat", "Active") != "True/Active" {
+		t.Fatalf("ExpiringSoon %q, Active %q: not stopped between the two", w.condition("my-pat", "ExpiringSoon"), w.condition("my-pat", "Active"))
+	}
+	w.restart()
+	w.settle("my-pat")
+	w.expect("my-pat", "False/Expired", "True/Reconciled", "")
+	if got := w.events.reasons(); !slices.Contains(got, "Expired") {
+		t.Errorf("events %q", got)
+	}
+}
+
+func TestOnlyALastUseIsPassedOver(t *testing.T) {
+	at := metav1.NewTime(time.Now())
+	was := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "1"}}
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.PersonalAccessToken)
+		want   bool
+	}{
+		"last use":  {func(p *v1alpha1.PersonalAccessToken) { p.Status.LastUsedAt = &at }, false},
+		"first use": {func(p *v1alpha1.PersonalAccessToken) { p.Status.LastUsedAt, p.Status.FirstUsedAt = &at, &at }, true},
+		"a revocation with it": {func(p *v1alpha1.PersonalAccessToken) {
+			p.Status.LastUsedAt = &at
+			p.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: "x"}}
+		}, true},
+		"spec with it":       {func(p *v1alpha1.PersonalAccessToken) { p.Status.LastUsedAt = &at; p.Spec.Suspend = true }, true},
+		"the rest of status": {func(*v1alpha1.PersonalAccessToken) {}, true},
+		"a deletion with it": {func(p *v1alpha1.PersonalAccessToken) { p.Status.LastUsedAt = &at; p.DeletionTimestamp = &at }, true},
+	} {
+		is := was.DeepCopy()
+		is.ResourceVersion = "2"
+		tc.change(is)
+		if got := moreThanLastUse.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is}); got != tc.want {
+			t.Errorf("%s: wakes the controller %v, want %v", name, got, tc.want)
+		}
+	}
 }
 
 // A first use is of the token that status names: a rotation starts it anew.

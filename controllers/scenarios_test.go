@@ -105,6 +105,7 @@ var scenarios = []scenario{
 	{"revocation while it is rotated", then(issued, stoppedRotating(2)), revokeCurrent, active},
 	{"rotation of what was revoked", settled(issued, revokeCurrent), anew, active},
 	{"deletion of a holder's that was revoked", settled(issuedHolders, revokeCurrent), remove, remembered},
+	{"deletion after a revocation within an overlap", settled(issued, overlap(rotate), revokeCurrent), remove, nothing},
 	{"a predecessor retires on first use", settled(issued, onFirstUse(overlap(rotate))), use, active},
 	{"owner gone", issuedToAccount, accountGone, ownerGone},
 	{"deletion", issued, remove, nothing},

@@ -58,6 +58,7 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 		return client.IgnoreNotFound(err)
 	}
 	r.announceTransition(pat, was, state)
+	r.announceUnknown(pat, rec, want)
 	return nil
 }
 
@@ -78,10 +79,12 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 			status[field] = nil
 		}
 	}
-	for i := range pat.Status.Conditions {
-		if meta.FindStatusCondition(want.Conditions, pat.Status.Conditions[i].Type) == nil {
-			status["conditions"] = want.Conditions
-		}
+	// What stays is left as it is: the apply changes it, and tells of it.
+	kept := slices.DeleteFunc(slices.Clone(pat.Status.Conditions), func(c metav1.Condition) bool {
+		return meta.FindStatusCondition(want.Conditions, c.Type) == nil
+	})
+	if len(kept) < len(pat.Status.Conditions) {
+		status["conditions"] = kept
 	}
 	if n := len(want.Revoked); n > 0 && n < len(pat.Status.Revoked) {
 		status["revoked"] = want.Revoked
@@ -193,6 +196,10 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d 
 		r.announceRotated(pat, was.record, d.Next)
 	case lifecycle.WriteRetired:
 		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s is not honoured any more: %s has taken its place", was.record.Previous.ID, d.Next.Current.ID)
+	case lifecycle.WriteRevoked:
+		if was != nil && was.record.Previous != nil && d.Next.Previous == nil && was.record.Current.Digest == d.Next.Current.Digest {
+			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; %s, which has taken its place, goes on", was.record.Previous.ID, d.Next.Current.ID)
+		}
 	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
 		t := d.Next.Current
 		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
@@ -229,6 +236,18 @@ func (r *Reconciler) announceRevoked(rec *record.Record) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name, UID: rec.Resource.UID},
 	}
 	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
+}
+
+// announceUnknown tells of ids that status.revoked named, and that are of no token here: whoever wrote them has ended nothing.
+func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *record.Record, want *v1alpha1.PersonalAccessTokenStatus) {
+	was := &pat.Status
+	for _, e := range was.Revoked {
+		stays := slices.ContainsFunc(want.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == e.TokenID })
+		if !stays && rec.EndOf(e.TokenID) == nil && e.TokenID != was.TokenID && e.TokenID != was.PreviousTokenID {
+			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, v1alpha1.EventNotRevoked, "Refuse",
+				"status.revoked named %s, which is no token of this resource, or not any more; nothing was revoked", e.TokenID)
+		}
+	}
 }
 
 // announceTransition sends an event where Active changed its reason, but for those that the steps have sent, and where

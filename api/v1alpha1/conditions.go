@@ -95,6 +95,8 @@ const (
 	EventRotated = "Rotated"
 	// EventRetired: the time of a predecessor beside its successor was over.
 	EventRetired = "Retired"
+	// EventNotRevoked: status.revoked named an id that is no token of this resource.
+	EventNotRevoked = "NotRevoked"
 	// EventResumed: spec.suspend went back to false.
 	EventResumed = "Resumed"
 )

@@ -373,7 +373,7 @@ type PersonalAccessTokenStatus struct {
 type RevokedToken struct {
 	// tokenID is the public id of the token.
 	// +required
-	// +kubebuilder:validation:MinLength=16
+	// +kubebuilder:validation:Pattern=`^[a-z2-7]{16}$`
 	// +kubebuilder:validation:MaxLength=16
 	TokenID string `json:"tokenID"`
 

@@ -145,7 +145,7 @@ func (o *verifierOptions) setup(_ context.Context, p *process) error {
 	}
 	var used func(*verifier.Result, time.Time)
 	if o.lastUsedRate > 0 {
-		tracker := lastused.NewTracker(index, c.Status(), o.lastUsedRate, log)
+		tracker := lastused.NewTracker(index, c.Status(), o.lastUsedRate, clock.RealClock{}, log)
 		if err := p.Add(tracker); err != nil {
 			return err
 		}

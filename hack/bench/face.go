@@ -27,6 +27,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/authn"
@@ -100,7 +101,7 @@ func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) er
 	show(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned, base)
 
 	written := &countingWriter{}
-	tracker := lastused.NewTracker(large, written, mostWrites, logr.Discard())
+	tracker := lastused.NewTracker(large, written, mostWrites, clock.RealClock{}, logr.Discard())
 	tracking, done := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { _ = tracker.Start(tracking) })

@@ -33,6 +33,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -50,12 +51,14 @@ const (
 	tick = time.Second
 	// timeout bounds a write, and what is written when the process ends.
 	timeout = 5 * time.Second
+	// pause is how long nothing is written after a failure that is not one token's alone.
+	pause = 10 * time.Second
 )
 
 var (
 	writes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "pat_operator_last_used_writes_total",
-		Help: "Writes of when a token was used, by result: written, conflict (tried again), failed (tried again).",
+		Help: "Writes of when a token was used, by result: written, conflict (tried again), failed (tried again), invalid (given up).",
 	}, []string{"result"})
 	waiting = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pat_operator_last_used_waiting",
@@ -75,23 +78,25 @@ type Tracker struct {
 	index  Index
 	status client.SubResourceWriter
 	limit  flowcontrol.PassiveRateLimiter
+	clock  clock.PassiveClock
 	log    logr.Logger
 
 	mu   sync.Mutex
 	uses map[key]use
-	// failing: the last write failed, and it has been logged.
-	failing bool
+	// paused is until when nothing is written, since the last write failed; zero where it did not.
+	paused time.Time
 }
 
 type key struct{ namespace, name, id string }
 
-// use is when a token was used first and last since it was last looked at.
+// use is when a token was used first and last since it was last looked at; last is zero where only its first use is yet to
+// be written.
 type use struct{ first, last time.Time }
 
 // NewTracker makes a tracker that writes at most so many times a second.
-func NewTracker(index Index, status client.SubResourceWriter, rate int, log logr.Logger) *Tracker {
+func NewTracker(index Index, status client.SubResourceWriter, rate int, clock clock.PassiveClock, log logr.Logger) *Tracker {
 	return &Tracker{
-		index: index, status: status, log: log, uses: map[key]use{},
+		index: index, status: status, clock: clock, log: log, uses: map[key]use{},
 		limit: flowcontrol.NewTokenBucketPassiveRateLimiter(float32(rate), rate),
 	}
 }
@@ -145,8 +150,12 @@ type write struct {
 	firstUsedAt, lastUsedAt time.Time
 }
 
-// flush writes what is due, first uses first. What cannot be written now waits.
+// flush writes what is due, first uses first, for about a tick. What cannot be written now waits.
 func (t *Tracker) flush(ctx context.Context) {
+	began := t.clock.Now()
+	if began.Before(t.paused) {
+		return
+	}
 	t.mu.Lock()
 	uses := t.uses
 	t.uses = make(map[key]use)
@@ -158,11 +167,11 @@ func (t *Tracker) flush(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		if w := plan(k, u, said); w != nil {
+		if w := plan(k, u, said, began); w != nil {
 			due = append(due, *w)
 		}
 		if said.Current && said.TokenID != k.id {
-			t.remember(k, u) // Its first use is written once status names it.
+			t.remember(k, use{first: u.first}) // It is written once status names the token.
 		}
 	}
 	slices.SortFunc(due, func(a, b write) int {
@@ -172,7 +181,8 @@ func (t *Tracker) flush(ctx context.Context) {
 		return cmp.Or(a.last.Compare(b.last), cmp.Compare(a.id, b.id))
 	})
 	for i := range due {
-		if w := &due[i]; ctx.Err() != nil || !t.limit.TryAccept() || !t.write(ctx, w) {
+		now, w := t.clock.Now(), &due[i]
+		if ctx.Err() != nil || now.Sub(began) > tick || now.Before(t.paused) || !t.limit.TryAccept() || !t.write(ctx, w) {
 			t.remember(w.key, w.use)
 		}
 	}
@@ -181,18 +191,22 @@ func (t *Tracker) flush(ctx context.Context) {
 	t.mu.Unlock()
 }
 
-// plan is what is to be written of a use, nil where what status says is near enough.
-func plan(k key, u use, said verifier.Use) *write {
-	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: said.LastUsedAt}
+// plan is what is to be written of a use, nil where what status says is near enough. A last use is never taken back, but for
+// one that is so far ahead that it is nobody's clock.
+func plan(k key, u use, said verifier.Use, now time.Time) *write {
+	last := said.LastUsedAt
+	if last.After(now.Add(Window)) {
+		last = time.Time{}
+	}
+	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: last}
 	if w.firstUse = said.Current && said.TokenID == k.id && said.FirstUsedAt.IsZero(); w.firstUse {
 		w.firstUsedAt = u.first
-	}
-	behind := u.last.Sub(said.LastUsedAt)
-	// A time that is as far ahead is nobody's clock.
-	if behind >= Window || behind <= -Window || w.firstUse && behind > 0 {
-		w.lastUsedAt = u.last
-	} else if !w.firstUse {
+		u.last = cmp.Or(u.last, u.first)
+	} else if u.last.Sub(last) < Window {
 		return nil
+	}
+	if u.last.After(last) {
+		w.lastUsedAt = u.last
 	}
 	return w
 }
@@ -214,15 +228,18 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	case apierrors.IsConflict(err):
 		writes.WithLabelValues("conflict").Inc() // Somebody else has written, which the index is about to see.
 		return false
+	case apierrors.IsInvalid(err):
+		writes.WithLabelValues("invalid").Inc()
+		t.log.Info("Cannot write when a token was used", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 	default:
 		writes.WithLabelValues("failed").Inc()
-		if !t.failing {
+		if t.paused.IsZero() {
 			t.log.Info("Cannot write when a token was used; trying again", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 		}
-		t.failing = true
+		t.paused = t.clock.Now().Add(pause)
 		return false
 	}
-	t.failing = false
+	t.paused = time.Time{}
 	return true
 }
 

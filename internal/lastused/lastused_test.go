@@ -33,6 +33,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	testingclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -53,7 +54,7 @@ var start = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
 
 var api struct {
 	sync.Once
-	client client.Client
+	client client.WithWatch
 	env    *envtest.Environment
 	err    error
 }
@@ -68,7 +69,7 @@ func TestMain(m *testing.M) {
 }
 
 // apiServer is a client of a real API server, which the first test that asks starts.
-func apiServer(t *testing.T) client.Client {
+func apiServer(t *testing.T) client.WithWatch {
 	t.Helper()
 	api.Do(func() { api.err = startAPIServer(t.Context()) })
 	if api.err != nil {
@@ -93,7 +94,7 @@ func startAPIServer(ctx context.Context) error {
 		return err
 	}
 	config.QPS = -1
-	if api.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	if api.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	return api.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
@@ -151,6 +152,13 @@ func issued(t *testing.T, c client.Client, name string) *v1alpha1.PersonalAccess
 	return get(t, c, name)
 }
 
+func at(now time.Time) *testingclock.FakePassiveClock { return testingclock.NewFakePassiveClock(now) }
+
+// newTracker is one that writes as fast as it can, when all uses of a test have been.
+func newTracker(index Index, status client.SubResourceWriter) *Tracker {
+	return NewTracker(index, status, fast, at(start.Add(2*time.Hour)), logr.Discard())
+}
+
 func reconcilerApplies(t *testing.T, c client.Client, name, id string) {
 	t.Helper()
 	status := ac.PersonalAccessTokenStatus().WithObservedGeneration(1).WithTokenID(id).WithIssuedAt(metav1.NewTime(start)).WithDeliverySecretName("pat-" + id)
@@ -187,7 +195,7 @@ func times(pat *v1alpha1.PersonalAccessToken) string {
 func TestUsesAreWrittenOnceInAWindow(t *testing.T) {
 	c := apiServer(t)
 	issued(t, c, "once")
-	tracker := NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
+	tracker := newTracker(live{t, c}, c.Status())
 	for i, step := range []struct {
 		id       string
 		minute   int
@@ -223,7 +231,7 @@ func TestCase22_NothingButTheTimesChanges(t *testing.T) {
 	if err := c.Status().Update(t.Context(), before); err != nil {
 		t.Fatal(err)
 	}
-	tracker := NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
+	tracker := newTracker(live{t, c}, c.Status())
 	used(tracker, "only", current, start.Add(time.Minute))
 	tracker.flush(t.Context())
 	reconcilerApplies(t, c, "only", current) // whose own apply takes nothing of it away
@@ -247,7 +255,7 @@ func TestCase22_OfTwoReplicasTheLaterTimeStays(t *testing.T) {
 	c := apiServer(t)
 	issued(t, c, "two")
 	late := &behind{Index: live{t, c}}
-	slow, quick := NewTracker(late, c.Status(), fast, logr.Discard()), NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
+	slow, quick := newTracker(late, c.Status()), newTracker(live{t, c}, c.Status())
 	late.Use(ns, "two", current)
 	used(quick, "two", current, start.Add(20*time.Minute))
 	quick.flush(t.Context())
@@ -266,9 +274,14 @@ func TestCase22_OfTwoReplicasTheLaterTimeStays(t *testing.T) {
 func TestCase22_AStormOfReplicasAndTheReconciler(t *testing.T) {
 	c := apiServer(t)
 	issued(t, c, "storm")
+	watching, err := c.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(ns), client.MatchingFields{"metadata.name": "storm"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watching.Stop()
 	var running sync.WaitGroup
 	for replica := range 4 {
-		tracker := NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
+		tracker := newTracker(live{t, c}, c.Status())
 		running.Go(func() {
 			for minute := range 100 {
 				used(tracker, "storm", current, start.Add(time.Duration(minute)*time.Minute+time.Duration(replica)*time.Second))
@@ -285,6 +298,27 @@ func TestCase22_AStormOfReplicasAndTheReconciler(t *testing.T) {
 		}
 	})
 	running.Wait()
+	var last *metav1.Time
+	writes, final := 0, get(t, c, "storm").ResourceVersion
+	for e := range watching.ResultChan() {
+		pat, ok := e.Object.(*v1alpha1.PersonalAccessToken)
+		if !ok {
+			t.Fatalf("watching: %v", e.Object)
+		}
+		if !pat.Status.LastUsedAt.Equal(last) {
+			writes++
+			if last != nil && pat.Status.LastUsedAt.Before(last) {
+				t.Errorf("last use went from %v back to %v", last, pat.Status.LastUsedAt)
+			}
+			last = pat.Status.LastUsedAt
+		}
+		if pat.ResourceVersion == final {
+			break
+		}
+	}
+	if writes == 0 || writes > 11 {
+		t.Errorf("%d writes in 100 minutes; want one in ten, and the first", writes)
+	}
 	got := get(t, c, "storm")
 	if behind := start.Add(99 * time.Minute).Sub(got.Status.LastUsedAt.Time); behind > Window || got.Status.TokenID != current || got.Status.DeliverySecretName == "" {
 		t.Errorf("last use is %v behind, status %+v", behind, got.Status)
@@ -295,7 +329,7 @@ func TestAFirstUseIsOfTheTokenThatStatusNames(t *testing.T) {
 	c := apiServer(t)
 	issued(t, c, "rotated")
 	reconcilerApplies(t, c, "rotated", former) // current by its record, and not by status yet
-	tracker := NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
+	tracker := newTracker(live{t, c}, c.Status())
 	used(tracker, "rotated", current, start.Add(time.Minute))
 	tracker.flush(t.Context())
 	used(tracker, "rotated", current, start.Add(2*time.Minute))
@@ -305,8 +339,43 @@ func TestAFirstUseIsOfTheTokenThatStatusNames(t *testing.T) {
 	}
 	reconcilerApplies(t, c, "rotated", current)
 	tracker.flush(t.Context())
-	if got := times(get(t, c, "rotated")); got != "1m0s 2m0s" || len(tracker.uses) != 0 {
+	if got := times(get(t, c, "rotated")); got != "1m0s 1m0s" || len(tracker.uses) != 0 {
 		t.Errorf("used first and last: %s, %d uses wait", got, len(tracker.uses))
+	}
+}
+
+// The operator is down, so that status does not name the successor, and both are in use: they do not overwrite each other.
+func TestTwoTokensInUseDoNotOverwriteEachOther(t *testing.T) {
+	c := apiServer(t)
+	issued(t, c, "both")
+	reconcilerApplies(t, c, "both", former)
+	tracker := newTracker(live{t, c}, c.Status())
+	used(tracker, "both", current, start)
+	written := map[string]bool{}
+	for minute := range 60 {
+		used(tracker, "both", former, start.Add(time.Duration(minute)*time.Minute))
+		tracker.flush(t.Context())
+		written[get(t, c, "both").ResourceVersion] = true
+	}
+	if len(written) > 6 {
+		t.Errorf("%d writes in an hour; want one in ten minutes", len(written))
+	}
+	if got := times(get(t, c, "both")); got != "never 50m0s" {
+		t.Errorf("used first and last: %s", got)
+	}
+}
+
+// A use that had to wait is written over none that is younger, however much.
+func TestCase22_AnOldUseIsNotWrittenOverAYoungerOne(t *testing.T) {
+	c := apiServer(t)
+	issued(t, c, "old")
+	slow, quick := newTracker(live{t, c}, c.Status()), newTracker(live{t, c}, c.Status())
+	used(slow, "old", current, start)
+	used(quick, "old", current, start.Add(time.Hour))
+	quick.flush(t.Context())
+	slow.flush(t.Context())
+	if got := times(get(t, c, "old")); got != "1h0m0s 1h0m0s" {
+		t.Errorf("used first and last: %s", got)
 	}
 }
 
@@ -317,15 +386,16 @@ func TestATimeThatIsNobodysClockIsPutRight(t *testing.T) {
 		ahead time.Duration
 		want  string
 	}{
-		"another replica's clock": {Window - time.Second, "0s 10m59s"},
-		"a lie":                   {Window, "0s 1m0s"},
+		"another replica's clock": {Window, "0s 11m0s"},
+		"a lie":                   {Window + time.Second, "0s 1m0s"},
 	} {
-		pat.Status.FirstUsedAt, pat.Status.LastUsedAt = &metav1.Time{Time: start}, &metav1.Time{Time: start.Add(time.Minute + tc.ahead)}
+		now := start.Add(time.Minute)
+		pat.Status.FirstUsedAt, pat.Status.LastUsedAt = &metav1.Time{Time: start}, &metav1.Time{Time: now.Add(tc.ahead)}
 		if err := c.Status().Update(t.Context(), pat); err != nil {
 			t.Fatal(err)
 		}
-		tracker := NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
-		used(tracker, "ahead", current, start.Add(time.Minute))
+		tracker := NewTracker(live{t, c}, c.Status(), fast, at(now), logr.Discard())
+		used(tracker, "ahead", current, now)
 		tracker.flush(t.Context())
 		if pat = get(t, c, "ahead"); times(pat) != tc.want {
 			t.Errorf("%s: used first and last %s, want %s", name, times(pat), tc.want)
@@ -336,7 +406,7 @@ func TestATimeThatIsNobodysClockIsPutRight(t *testing.T) {
 func TestWritesASecondAreBoundedAndFirstUsesComeFirst(t *testing.T) {
 	c := apiServer(t)
 	const n, rate = 12, 3
-	tracker := NewTracker(live{t, c}, c.Status(), rate, logr.Discard())
+	tracker := NewTracker(live{t, c}, c.Status(), rate, at(start.Add(time.Hour)), logr.Discard())
 	for i := range n {
 		name := fmt.Sprintf("many-%d", i)
 		pat := issued(t, c, name)
@@ -373,7 +443,7 @@ func TestWhatIsGoneIsForgottenAndWhatFailsIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, index := range map[string]Index{"seen": live{t, c}, "not seen yet": late} {
-		tracker := NewTracker(index, c.Status(), fast, logr.Discard())
+		tracker := newTracker(index, c.Status())
 		used(tracker, "gone", current, start)
 		tracker.flush(t.Context())
 		if len(tracker.uses) != 0 {
@@ -383,7 +453,8 @@ func TestWhatIsGoneIsForgottenAndWhatFailsIsTriedAgain(t *testing.T) {
 	issued(t, c, "failing")
 	var logged []string
 	log := funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
-	tracker := NewTracker(live{t, c}, refusing{}, fast, log)
+	now := at(start)
+	tracker := NewTracker(live{t, c}, refusing{}, fast, now, log)
 	used(tracker, "failing", current, start)
 	tracker.flush(t.Context())
 	tracker.flush(t.Context())
@@ -391,6 +462,11 @@ func TestWhatIsGoneIsForgottenAndWhatFailsIsTriedAgain(t *testing.T) {
 		t.Errorf("%d uses wait, logged %q", len(tracker.uses), logged)
 	}
 	tracker.status = c.Status()
+	tracker.flush(t.Context())
+	if got := times(get(t, c, "failing")); got != "never never" {
+		t.Errorf("written %s while it is to pause", got)
+	}
+	now.SetTime(start.Add(pause))
 	tracker.flush(t.Context())
 	if got := times(get(t, c, "failing")); got != "0s 0s" {
 		t.Errorf("used first and last: %s", got)
@@ -406,7 +482,7 @@ func (refusing) Apply(context.Context, runtime.ApplyConfiguration, ...client.Sub
 func TestWhatWaitsAtTheEndIsWritten(t *testing.T) {
 	c := apiServer(t)
 	issued(t, c, "end")
-	tracker := NewTracker(live{t, c}, c.Status(), fast, logr.Discard())
+	tracker := newTracker(live{t, c}, c.Status())
 	used(tracker, "end", current, start)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()

@@ -179,6 +179,7 @@ var rules = []func(Input) *Decision{
 	over,
 	narrowed,
 	userUnfit,
+	revokedUntaken,
 	ownerGone,
 	scoped,
 	lost,

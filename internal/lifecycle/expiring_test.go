@@ -35,15 +35,16 @@ func TestExpiringSoon(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"long before":          {[]func(*Input){issued, removed, warned}, "", 83*day - time.Minute},
-		"seven days before":    {[]func(*Input){issued, removed, warned, at(end.Add(-7 * day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 7d; set a new spec.rotation.trigger for a new one.", 6 * day},
-		"a day before":         {[]func(*Input){issued, removed, warned, at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", day},
-		"no warnings":          {[]func(*Input){issued, removed, at(end.Add(-day))}, "", day},
-		"expired":              {[]func(*Input){taken, ends(record.EndedExpired), warned}, "", 0},
-		"suspended":            {[]func(*Input){issued, removed, warned, at(end.Add(-day)), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, "", day},
-		"a short life":         {[]func(*Input){issued, removed, warned, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](1) }), retires(now.Add(-time.Minute).Add(day))}, "", day - time.Minute},
-		"rotated by itself":    {[]func(*Input){sealed, warned, everyDays(89), at(end.Add(-2 * day))}, "", day},
-		"while it is rotating": {[]func(*Input){issued, removed, warned, trigger("2"), unproven, at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", waitForClock},
+		"long before":                 {[]func(*Input){issued, removed, warned}, "", 83*day - time.Minute},
+		"seven days before":           {[]func(*Input){issued, removed, warned, at(end.Add(-7 * day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 7d; set a new spec.rotation.trigger for a new one.", 6 * day},
+		"a day before":                {[]func(*Input){issued, removed, warned, at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", day},
+		"no warnings":                 {[]func(*Input){issued, removed, at(end.Add(-day))}, "", day},
+		"expired":                     {[]func(*Input){taken, ends(record.EndedExpired), warned}, "", 0},
+		"suspended":                   {[]func(*Input){issued, removed, warned, at(end.Add(-day)), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, "", day},
+		"a short life":                {[]func(*Input){issued, removed, warned, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](1) }), retires(now.Add(-time.Minute).Add(day))}, "", day - time.Minute},
+		"rotated by itself":           {[]func(*Input){sealed, warned, everyDays(89), at(end.Add(-2 * day))}, "", day},
+		"rotation by itself is stuck": {[]func(*Input){sealed, warned, everyDays(80), toKeys("age1"), at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", day},
+		"while it is rotating":        {[]func(*Input){issued, removed, warned, trigger("2"), unproven, at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", waitForClock},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := Decide(input(tc.with...))

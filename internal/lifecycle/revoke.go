@@ -18,6 +18,7 @@ package lifecycle
 
 import (
 	"slices"
+	"time"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
@@ -34,12 +35,34 @@ func revoked(in Input) *Decision {
 		next.Remove(next.Current, in.Now.Add(RemovalWindow))
 		next.End(next.Current, record.EndedRevoked)
 	}
-	if next.Previous != nil {
-		next.End(next.Previous, record.EndedRevoked)
-		next.Previous = nil
+	if p := next.Previous; p != nil {
+		if next.Previous = nil; p.Source == record.SourceHolder {
+			next.End(p, record.EndedRevoked) // An id of ours is in no manifest that could bring it back.
+		}
 	}
 	return &Decision{Action: Write, Reason: WriteRevoked, Next: next}
 }
+
+// revokedUntaken remembers a holder's id that was revoked before it was taken: spec may name another soon, and status
+// forget it.
+func revokedUntaken(in Input) *Decision {
+	t := in.Resource.Spec.Token
+	if t == nil || in.Resource.Spec.ExpiresAt == nil || !namesRevoked(in.Resource, t.ID) || !in.Now.Before(in.Resource.Spec.ExpiresAt.Time) {
+		return nil
+	}
+	next := record.New(in.Resource, in.Now.Truncate(time.Second))
+	if in.Record != nil {
+		next = in.Record.DeepCopy()
+	}
+	if next.Knows(t.ID) || full(next) {
+		return nil
+	}
+	next.Ended = append(next.Ended, record.Ended{ID: t.ID, Reason: record.EndedRevoked, Until: in.Resource.Spec.ExpiresAt.Time})
+	return &Decision{Action: Write, Reason: WriteRevoked, Next: next}
+}
+
+// full tells whether a record remembers as many ends as it may, but for those that are to come of what it holds.
+func full(rec *record.Record) bool { return len(rec.Ended) > record.MaxEnded-roomForEnds }
 
 // toRevoke tells whether status.revoked names a token that has not ended by its record.
 func toRevoke(in Input, t *record.Token) bool {
@@ -51,9 +74,9 @@ func namesRevoked(pat *v1alpha1.PersonalAccessToken, id string) bool {
 }
 
 // Revocations are the entries of status.revoked that stay: of tokens that the record holds, as a trace, and of the one that
-// spec.token names. The record remembers the others, or never had them.
+// spec.token names. The record remembers the others, or never had them; where it can remember no more, all stay.
 func Revocations(pat *v1alpha1.PersonalAccessToken, rec *record.Record) []v1alpha1.RevokedToken {
-	if rec == nil || rec.Current == nil {
+	if rec == nil || rec.Current == nil || full(rec) {
 		return pat.Status.Revoked
 	}
 	stay := []string{rec.Current.ID}

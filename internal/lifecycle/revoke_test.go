@@ -46,10 +46,31 @@ func TestDecideRevocation(t *testing.T) {
 		"expired, then revoked":           {[]func(*Input){taken, ends(record.EndedExpired), revoke(id)}, Nothing, "", "-Expired +Reconciled", 0, ""},
 		"its predecessor revoked":         {[]func(*Input){issued, previous(now.Add(time.Hour)), revoke(other)}, Write, WriteRevoked, "", 0, ""},
 		"an id of nobody's revoked":       {[]func(*Input){issued, removed, revoke(unknown)}, Nothing, "", "+Active +Reconciled", 90*day - time.Minute, ""},
-		"a digest that was revoked":       {[]func(*Input){holder, revoke(id)}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, "as status.revoked says"},
-		"another digest, revoked before":  {[]func(*Input){taken, anotherToken, revoke(other)}, Nothing, "", "+Active -TokenRevoked stalled", day, "as status.revoked says"},
+		"a digest that was revoked":       {[]func(*Input){holder, revoke(id)}, Write, WriteRevoked, "", 0, ""},
+		"a digest revoked, written down":  {[]func(*Input){holder, revoke(id), remembered(id)}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, "as status.revoked says"},
+		"a digest revoked, and forgotten": {[]func(*Input){holder, remembered(id)}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, "under this name before"},
+		"a digest revoked, and over":      {[]func(*Input){holder, revoke(id), func(in *Input) { in.Now = now.Add(day) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"another digest, revoked before":  {[]func(*Input){taken, anotherToken, revoke(other)}, Write, WriteRevoked, "", 0, ""},
+		"another digest, written down":    {[]func(*Input){taken, anotherToken, revoke(other), remembered(other)}, Nothing, "", "+Active -TokenRevoked stalled", day, "as status.revoked says"},
+		"another digest, and no room":     {[]func(*Input){taken, anotherToken, revoke(other), full62}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, ""},
 		"revoked, by itself no successor": {[]func(*Input){sealed, ends(record.EndedRevoked), everyDays(30), func(in *Input) { in.Now = now.Add(31 * day) }}, Nothing, "", "-Revoked +Reconciled", 0, ""},
 	})
+}
+
+// remembered makes the record say that the id was revoked, before it was taken.
+func remembered(id string) func(*Input) {
+	return func(in *Input) {
+		if in.Record == nil {
+			in.Record = record.New(in.Resource, now)
+		}
+		in.Record.Ended = append(in.Record.Ended, record.Ended{ID: id, Reason: record.EndedRevoked, Until: now.Add(day)})
+	}
+}
+
+// full62 leaves no room but for the ends of what the record holds.
+func full62(in *Input) {
+	filled(in)
+	in.Record.Ended = append(in.Record.Ended, record.Ended{ID: "dddddddddddddddd", Reason: record.EndedReplaced, Until: now.Add(2 * time.Hour)})
 }
 
 func removed(in *Input) { in.Record.Current.Delivery.Secret.Removed = true }
@@ -88,6 +109,22 @@ func TestWhatRevocationWrites(t *testing.T) {
 			t.Error("it is kept")
 		}
 	})
+	t.Run("a predecessor that the operator made is forgotten: no manifest brings it back", func(t *testing.T) {
+		ours := func(in *Input) {
+			in.Record.Previous.Source, in.Record.Previous.Delivery = record.SourceOperator, &record.Delivery{Secret: &record.SecretDelivery{TTLSeconds: 60}}
+		}
+		for _, revoked := range []string{id, other} {
+			in := input(issued, previous(now.Add(time.Hour)), ours, revoke(revoked))
+			in.Record = Decide(in).Next
+			if in.Record.Previous != nil || in.Record.EndOf(other) != nil {
+				t.Errorf("predecessor %v, its end %v", in.Record.Previous, in.Record.EndOf(other))
+			}
+			in.Resource = nil
+			if d := Decide(in); d.Action != Delete {
+				t.Errorf("once the resource is gone: %s %s", d.Action, d.Reason)
+			}
+		}
+	})
 	t.Run("what a holder revoked and then rotated stays ended", func(t *testing.T) {
 		in := input(taken, revoke(id))
 		in.Record = Decide(in).Next
@@ -111,6 +148,7 @@ func TestRevocationsThatStay(t *testing.T) {
 		"of the current token and its predecessor": {[]func(*Input){issued, previous(now.Add(time.Hour)), revoke(id, other)}, []string{id, other}},
 		"not of what is gone or never was":         {[]func(*Input){issued, revoke(replaced, id, unknown)}, []string{id}},
 		"of what spec asks for":                    {[]func(*Input){taken, anotherToken, revoke(other, unknown)}, []string{other}},
+		"all, where no more can be remembered":     {[]func(*Input){taken, full62, revoke(replaced, unknown)}, []string{replaced, unknown}},
 		"all, where there is no record":            {[]func(*Input){revoke(replaced, unknown)}, []string{replaced, unknown}},
 		"all, where nothing was issued yet":        {[]func(*Input){pending, revoke(replaced, unknown)}, []string{replaced, unknown}},
 	} {

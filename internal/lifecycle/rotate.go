@@ -91,7 +91,7 @@ func rotating(in Input) *Decision {
 func crowded(in Input) *Decision {
 	next := in.Record.DeepCopy()
 	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
-	if len(next.Ended) <= record.MaxEnded-roomForEnds {
+	if !full(next) {
 		return nil
 	}
 	return &Decision{Action: Nothing, After: soonestEnd(next, in.Now), State: &State{Ready: Condition{

@@ -65,8 +65,8 @@ func used(id string) func(*Input) {
 	}
 }
 
-// full fills what a record remembers as ended.
-func full(in *Input) {
+// filled fills what a record remembers as ended.
+func filled(in *Input) {
 	for i := range record.MaxEnded - roomForEnds {
 		in.Record.Ended = append(in.Record.Ended, record.Ended{
 			ID: fmt.Sprintf("c%015d", i), Reason: record.EndedReplaced, Until: now.Add(time.Hour + time.Duration(i)*time.Minute),
@@ -97,7 +97,7 @@ func TestDecideRotation(t *testing.T) {
 		"a holder's digest for ours":        {[]func(*Input){issued, holder, anotherToken, retires(now.Add(day))}, Write, WriteRotated, "", 0, ""},
 		"a digest that was replaced":        {[]func(*Input){taken, anotherToken, func(in *Input) { in.Record.Ended = []record.Ended{{ID: other}} }}, Nothing, "", "+Active -TokenRevoked stalled", day, "was replaced by another, aaaaaaaaaaaaaaaa, and stays ended"},
 		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "and beside it its predecessor " + other + " until 2026-11-23T13:00:00Z"},
-		"too many were replaced":            {[]func(*Input){taken, anotherToken, full}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "62 tokens that were replaced"},
+		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "62 tokens that were replaced"},
 		"the same id, another digest":       {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
 		"a holder's digest taken away":      {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},
 		"ours as a holder's own":            {[]func(*Input){issued, holder}, Write, WriteShortened, "", 0, ""},

@@ -194,15 +194,15 @@ func adopt(in Input, now time.Time) *Decision {
 	known := (in.Record != nil && in.Record.Knows(spec.Token.ID)) ||
 		slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) })
 	switch {
-	case replaced:
-		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
-			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))
 	case namesRevoked(in.Resource, spec.Token.ID):
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked, as status.revoked says, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
+	case replaced:
+		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
+			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))
 	case known:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
-			"Token %s was revoked when a resource of this name was deleted, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
+			"Token %s was revoked under this name before, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
 	case in.Tombstones >= in.Config.MaxTombstones:
 		return &Decision{Action: Nothing, After: waitForTombstones, State: &State{
 			Active: Condition{Reason: v1alpha1.ReasonIssuing, Message: "The token waits to be taken."},

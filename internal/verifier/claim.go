@@ -170,6 +170,11 @@ func (f *recordFacts) knows(id string) bool {
 	return f.pending == id
 }
 
+// names tells whether the resource speaks of an id, as a holder's own or as revoked.
+func (f *resourceFacts) names(id string) bool {
+	return f != nil && (f.spec.Token != nil && f.spec.Token.ID == id || slices.Contains(f.revoked, id))
+}
+
 // join makes the claims of one resource from its record and itself, of which either may not have been seen. What is revoked
 // has ended, though its record may not say so yet.
 func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[types.NamespacedName]types.UID) []idClaim {

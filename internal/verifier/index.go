@@ -39,7 +39,8 @@ import (
 
 const (
 	shardCount = 64
-	// maxRevoked bounds what is remembered of one status.revoked that somebody writes again and again.
+	// maxRevoked bounds what is remembered of one status.revoked that somebody writes again and again, before its record is
+	// there to tell which of it matters.
 	maxRevoked = 64
 )
 
@@ -322,6 +323,9 @@ func (x *Index) rejoinOwned(account types.NamespacedName) {
 func (x *Index) rejoin(name string, e *entry) {
 	if e.record != nil && e.resource != nil && identity.Equal(e.record.user, e.resource.spec.User) {
 		e.resource.spec.User = e.record.user // kept once
+	}
+	if e.record != nil {
+		e.revoked = slices.DeleteFunc(e.revoked, func(id string) bool { return !e.record.knows(id) && !e.resource.names(id) })
 	}
 	revoked := e.revoked
 	if e.resource != nil {

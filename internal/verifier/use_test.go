@@ -93,9 +93,11 @@ func TestARevocationIsNeverForgotten(t *testing.T) {
 		other.set(t, x)
 	}
 	want(t, x, other.bearer, start, Authenticated, ReasonHonoured)
-	other.revokes(other.id())
-	other.set(t, x)
-	want(t, x, other.bearer, start, Refused, ReasonEnded)
+	for _, ids := range [][]string{{other.id()}, nil, {"cccccccccccccccc"}} {
+		other.revokes(ids...)
+		other.set(t, x)
+		want(t, x, other.bearer, start, Refused, ReasonEnded)
+	}
 }
 
 func TestRevokingInOneResourceLeavesOthersAlone(t *testing.T) {
