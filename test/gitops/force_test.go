@@ -45,7 +45,9 @@ func TestWhatForceInFluxRecreatesOn(t *testing.T) {
 	for _, name := range []string{"days", "until", "mine"} {
 		n.waitFor(t, name, v1alpha1.ConditionActive, "True/Active")
 	}
-	user := func(username string, groups ...any) map[string]any { return map[string]any{"username": username, "groups": groups} }
+	user := func(username string, groups ...any) map[string]any {
+		return map[string]any{"username": username, "groups": groups}
+	}
 	sameID := func(s spec) map[string]any {
 		token := s["token"].(map[string]any)
 		return map[string]any{"id": ofHolder["token"].(map[string]any)["id"], "sha256": token["sha256"], "boundTo": token["boundTo"]}
