@@ -55,6 +55,7 @@ func (f *flux) try(t *testing.T, git ...*unstructured.Unstructured) (*ssa.Change
 	t.Helper()
 	options := ssa.DefaultApplyOptions()
 	options.Force, options.WaitInterval = f.force, poll
+	options.ForceSelector = map[string]string{fluxGroup + "/force": "enabled"}
 	options.Cleanup = ssa.ApplyCleanupOptions{
 		Annotations: []string{"kubectl.kubernetes.io/last-applied-configuration"},
 		FieldManagers: []ssa.FieldManager{
@@ -195,7 +196,9 @@ func TestCase17_PrunedByFluxAndAddedAgain(t *testing.T) {
 	f := newFlux(t, n)
 	mine, ofHolder := n.holder(t, "mine", time.Hour)
 	git := []*unstructured.Unstructured{n.manifest("delivered", nil), n.manifest("mine", ofHolder)}
-	f.apply(t, ssa.CreatedAction, git...)
+	kept := n.manifest("kept", nil)
+	kept.SetAnnotations(map[string]string{fluxGroup + "/prune": "disabled"})
+	f.apply(t, ssa.CreatedAction, append(git, kept)...)
 	first := n.take(t, "delivered")
 	n.waitFor(t, "mine", v1alpha1.ConditionActive, "True/Active")
 	works(t, first)
@@ -203,8 +206,8 @@ func TestCase17_PrunedByFluxAndAddedAgain(t *testing.T) {
 
 	prune := ssa.DefaultDeleteOptions()
 	prune.Inclusions = f.GetOwnerLabels("tokens", n.ns)
-	prune.Exclusions = map[string]string{fluxGroup + "/prune": "Disabled", fluxGroup + "/reconcile": "Disabled"}
-	if _, err := f.DeleteAll(t.Context(), f.owned(git), prune); err != nil {
+	prune.Exclusions = map[string]string{fluxGroup + "/prune": "disabled", fluxGroup + "/reconcile": "disabled"}
+	if _, err := f.DeleteAll(t.Context(), f.owned(append(git, kept)), prune); err != nil {
 		t.Fatal(err)
 	}
 	over(t, first)
@@ -219,4 +222,5 @@ func TestCase17_PrunedByFluxAndAddedAgain(t *testing.T) {
 	f.quiet(t, git...)
 	over(t, first)
 	over(t, mine)
+	works(t, n.take(t, "kept"))
 }

@@ -17,7 +17,9 @@ limitations under the License.
 package gitops
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ import (
 	"github.com/fluxcd/pkg/ssa"
 	ssaerrors "github.com/fluxcd/pkg/ssa/errors"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -103,6 +106,79 @@ func TestWhatForceInFluxRecreatesOn(t *testing.T) {
 	}
 }
 
+// The same for Argo CD's sync option Force, which is kubectl apply --force: it keeps what is refused with 403, and deletes and
+// creates on a 422. Where that is refused it puts back what was there, as a new resource, so the token is another all the
+// same.
+func TestForceInArgoCDRevokes(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, "argocd-forced")
+	git := n.manifest("my-pat", spec{"expiresInDays": int64(30)})
+	n.sync(t, clientSide, git)
+	plaintext := n.take(t, "my-pat")
+	force := append(slices.Clone(clientSide), "--force")
+	if _, _, err := n.try(t, n.argocd, text(t, n.manifest("my-pat", spec{"expiresInDays": int64(60)})), force...); err == nil || !strings.Contains(err.Error(), "cannot live longer") {
+		t.Errorf("a longer life: %v", err)
+	}
+	n.sync(t, force, git)
+	works(t, plaintext)
+	for name, tc := range map[string]struct {
+		change  spec
+		refused bool
+	}{
+		"delivery changed":       {spec{"expiresInDays": int64(30), "delivery": map[string]any{"secret": map[string]any{"ttlSeconds": int64(60)}}}, false},
+		"no such number of days": {spec{"expiresInDays": int64(0)}, true},
+	} {
+		was := n.get(t, "my-pat")
+		plaintext := n.take(t, "my-pat")
+		if _, _, err := n.try(t, n.argocd, text(t, n.manifest("my-pat", tc.change)), force...); (err != nil) != tc.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		over(t, plaintext)
+		works(t, n.take(t, "my-pat"))
+		if is := n.get(t, "my-pat"); is.UID == was.UID {
+			t.Errorf("%s: it is the same resource: docs/gitops.md says it is not", name)
+		}
+		n.sync(t, force, git)
+		n.take(t, "my-pat")
+	}
+}
+
+// Nothing is deleted, by force either, because the operator is away: what is refused then is no 422. What has not changed is
+// applied as ever, and its token works. Not in parallel: the others need the operator.
+func TestFluxWhileTheOperatorIsDown(t *testing.T) {
+	n := newTenant(t, "operator-down")
+	f := newFlux(t, n)
+	f.force = true
+	git := []*unstructured.Unstructured{
+		n.manifest("my-pat", spec{"expiresInDays": int64(30)}),
+		n.manifest("ci", spec{"user": map[string]any{"username": "system:serviceaccount:" + n.ns + ":ci"}}),
+	}
+	f.apply(t, ssa.CreatedAction, git...)
+	plaintext := n.take(t, "my-pat")
+	n.waitFor(t, "ci", v1alpha1.ConditionReady, "True/Reconciled")
+	works(t, plaintext)
+	if err := operator.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	was := n.get(t, "my-pat")
+	f.quiet(t, git...)
+	for _, change := range []spec{{"expiresInDays": int64(20)}, {"expiresInDays": int64(60)}, {"expiresInDays": int64(30), "rotation": map[string]any{"trigger": "2"}}} {
+		if _, err := f.try(t, n.manifest("my-pat", change)); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if is := n.get(t, "my-pat"); is.UID != was.UID {
+		t.Error("it was deleted and created")
+	}
+	works(t, plaintext)
+	var err error
+	if operator, err = cl.StartOperator(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	f.quiet(t, git...)
+	works(t, plaintext)
+}
+
 // What docs/gitops.md warns of: with force a refused change of how a token is delivered revokes it, and a mistake leaves
 // nothing at all.
 func TestForceInFluxRevokes(t *testing.T) {
@@ -117,7 +193,10 @@ func TestForceInFluxRevokes(t *testing.T) {
 	second := n.take(t, "my-pat")
 	over(t, first)
 	works(t, second)
-	if _, err := f.try(t, n.manifest("my-pat", spec{"expiresInDays": int64(0)})); err == nil {
+	f.force = false
+	mistaken := n.manifest("my-pat", spec{"expiresInDays": int64(0)})
+	mistaken.SetAnnotations(map[string]string{fluxGroup + "/force": "enabled"})
+	if _, err := f.try(t, mistaken); err == nil {
 		t.Error("it is taken")
 	}
 	over(t, second)

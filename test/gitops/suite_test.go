@@ -66,6 +66,7 @@ var (
 	root     string // of the module
 	scheme   = runtime.NewScheme()
 	admin    client.Client
+	operator *cluster.Manager
 	verifier http.Client // trusts the verifier's own address
 )
 
@@ -110,7 +111,7 @@ func run(m *testing.M, code *int) (err error) {
 	if _, err = cl.StartVerifier(ctx); err != nil {
 		return err
 	}
-	if _, err = cl.StartOperator(ctx); err != nil {
+	if operator, err = cl.StartOperator(ctx); err != nil {
 		return err
 	}
 	if admin, err = client.New(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
