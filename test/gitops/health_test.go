@@ -104,13 +104,13 @@ func TestHealthOfLiveResources(t *testing.T) {
 	held.SetFinalizers([]string{"example.com/hold"})
 	f.apply(t, ssa.CreatedAction,
 		n.manifest("active", nil), n.manifest("rotated", nil), n.manifest("suspended", spec{"suspend": true}),
-		n.manifest("expired", spec{"expiresAt": in(4 * time.Second)}), n.manifest("expired-before-issued", spec{"expiresAt": in(-time.Hour)}),
+		n.manifest("expired", spec{"expiresAt": in(time.Hour)}), n.manifest("expired-before-issued", spec{"expiresAt": in(-time.Hour)}),
 		n.manifest("owner-gone", spec{"user": map[string]any{"username": "system:serviceaccount:" + n.ns + ":ci"}}),
 		n.manifest("record-invalid", nil), n.manifest("record-too-new", nil), n.manifest("record-lost", nil), n.manifest("token-revoked", ofHolder), held)
-	for _, name := range []string{"active", "rotated", "owner-gone", "record-invalid", "record-too-new", "record-lost", "token-revoked", "deleted"} {
+	for _, name := range []string{"active", "rotated", "expired", "owner-gone", "record-invalid", "record-too-new", "record-lost", "token-revoked", "deleted"} {
 		n.waitFor(t, name, v1alpha1.ConditionActive, "True/Active")
 	}
-	f.apply(t, ssa.ConfiguredAction, n.manifest("rotated", rotation))
+	f.apply(t, ssa.ConfiguredAction, n.manifest("rotated", rotation), n.manifest("expired", spec{"expiresAt": in(-time.Second)}))
 	n.kubectl(t, "", "", "delete", "pat", "token-revoked")
 	f.apply(t, ssa.CreatedAction, n.manifest("token-revoked", ofHolder))
 	n.kubectl(t, "", "", "delete", "serviceaccount", "ci")
