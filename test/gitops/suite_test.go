@@ -1,0 +1,342 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package gitops applies manifests again and again, by the ways that Flux and Argo CD do it, to a real control plane with
+// the real manager: no drift, no token revoked by accident, none revived; and health as both compute it. Flux's part is
+// Flux's own library; Argo CD's is kubectl, which it runs itself, and its rules for a difference and for health.
+package gitops
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/cluster"
+)
+
+const (
+	// patience is how long anything that the operator does may take on a busy machine.
+	patience = 60 * time.Second
+	poll     = 50 * time.Millisecond
+)
+
+var (
+	cl       *cluster.Cluster
+	root     string // of the module
+	scheme   = runtime.NewScheme()
+	admin    client.Client
+	operator *cluster.Manager
+	verifier http.Client // trusts the verifier's own address
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The stories wait for the operator much longer than they compute.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	code := 1
+	if err := run(m, &code); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M, code *int) (err error) {
+	ctrl.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	if root, err = cluster.ModuleRoot(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "pat-gitops-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// Without the race detector: what it is to find in the manager, test/e2e and test/faults look for.
+	binary, err := cluster.BuildManager(ctx, dir, false)
+	if err != nil {
+		return err
+	}
+	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cl.Stop()) }()
+	if _, err = cl.StartVerifier(ctx); err != nil {
+		return err
+	}
+	if operator, err = cl.StartOperator(ctx); err != nil {
+		return err
+	}
+	if admin, err = client.New(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(cl.AuthnCAFile)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	verifier.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
+	*code = m.Run()
+	return nil
+}
+
+// tenant is a namespace where the accounts of the samples, flux and argocd, sync what a repository declares.
+type tenant struct {
+	ns string
+	// flux and argocd are the accounts, by name alone, as both tools impersonate.
+	flux, argocd string
+}
+
+// newTenant applies config/samples/gitops for a namespace of its own.
+func newTenant(t *testing.T, ns string) *tenant {
+	t.Helper()
+	account := func(name string) string { return "system:serviceaccount:" + ns + ":" + name }
+	n := &tenant{ns: ns, flux: account("flux"), argocd: account("argocd")}
+	for _, name := range []string{"flux", "argocd"} {
+		raw, err := os.ReadFile(filepath.Join(root, "config", "samples", "gitops", name+"-tenant.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.kubectl(t, "", strings.ReplaceAll(string(raw), "team-a", ns), "apply", "-f", "-")
+	}
+	t.Cleanup(func() {
+		if err := admin.Delete(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}); err != nil {
+			t.Error(err)
+		}
+	})
+	g := NewWithT(t)
+	for _, account := range []string{n.flux, n.argocd} {
+		c := n.client(t, account)
+		g.Eventually(func() error {
+			return c.Create(t.Context(), n.manifest("probe", nil), client.DryRunAll)
+		}, patience, poll).Should(Succeed(), "the account's rights do not take effect")
+	}
+	return n
+}
+
+// client acts as an account, by its name alone.
+func (n *tenant) client(t *testing.T, account string) client.Client {
+	t.Helper()
+	config := rest.CopyConfig(cl.Admin())
+	config.Impersonate = rest.ImpersonationConfig{UserName: account}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// kubectl runs kubectl in the namespace, as an account or, without one, as the administrator, and expects it to work.
+func (n *tenant) kubectl(t *testing.T, account, stdin string, args ...string) string {
+	t.Helper()
+	out, _, err := n.try(t, account, stdin, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (n *tenant) try(t *testing.T, account, stdin string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	if account != "" {
+		args = append(args, "--as="+account)
+	}
+	return cl.Kubectl(t.Context(), cl.AdminKubeconfig, stdin, append(args, "--namespace="+n.ns)...)
+}
+
+// spec is what a manifest in Git declares.
+type spec map[string]any
+
+// with is the spec with a field set; nil takes it away.
+func (s spec) with(field string, value any) spec {
+	out := runtime.DeepCopyJSON(s)
+	out[field] = value
+	if value == nil {
+		delete(out, field)
+	}
+	return out
+}
+
+// manifest is one in Git: a token of alice, where s names nobody.
+func (n *tenant) manifest(name string, s spec) *unstructured.Unstructured {
+	content := runtime.DeepCopyJSON(s)
+	if content == nil {
+		content = map[string]any{}
+	}
+	if content["user"] == nil {
+		content["user"] = map[string]any{"username": "alice", "groups": []any{n.ns + "-devs"}}
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "pat-operator.io/v1alpha1", "kind": "PersonalAccessToken",
+		"metadata": map[string]any{"name": name, "namespace": n.ns},
+		"spec":     content,
+	}}
+}
+
+// text is a manifest as kubectl reads it.
+func text(t *testing.T, o *unstructured.Unstructured) string {
+	t.Helper()
+	raw, err := json.Marshal(o.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// holder makes a token on the holder's machine and the spec that declares it.
+func (n *tenant) holder(t *testing.T, name string, life time.Duration) (plaintext string, s spec) {
+	t.Helper()
+	id, plaintext, err := token.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plaintext, spec{
+		"expiresAt": in(life),
+		"token": map[string]any{
+			"id": id, "sha256": token.NewDigest(n.ns, name, plaintext).Hex(), "boundTo": n.ns + "/" + name,
+		},
+	}
+}
+
+// in is a moment as people write it: with an offset, which whoever re-marshals it would rewrite.
+func in(d time.Duration) string {
+	return time.Now().Add(d).In(time.FixedZone("", 2*60*60)).Format(time.RFC3339)
+}
+
+func (n *tenant) get(t *testing.T, name string) *v1alpha1.PersonalAccessToken {
+	t.Helper()
+	p := &v1alpha1.PersonalAccessToken{}
+	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: n.ns, Name: name}, p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// live is the resource as a tool reads it.
+func (n *tenant) live(t *testing.T, name string) *unstructured.Unstructured {
+	t.Helper()
+	o := n.manifest(name, nil)
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// waitFor waits until the controller has said of this generation that a condition is "<status>/<reason>".
+func (n *tenant) waitFor(t *testing.T, name, condition, want string) {
+	t.Helper()
+	NewWithT(t).Eventually(func() string {
+		p := n.get(t, name)
+		for _, c := range p.Status.Conditions {
+			if c.Type == condition && c.ObservedGeneration == p.Generation {
+				return string(c.Status) + "/" + c.Reason
+			}
+		}
+		return ""
+	}, patience, poll).Should(Equal(want), "%s of %s/%s", condition, n.ns, name)
+}
+
+// take waits for a token and takes its plaintext from its Secret.
+func (n *tenant) take(t *testing.T, name string) string {
+	t.Helper()
+	n.waitFor(t, name, v1alpha1.ConditionReady, "True/Reconciled")
+	secret := &corev1.Secret{}
+	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: n.ns, Name: n.get(t, name).Status.DeliverySecretName}, secret); err != nil {
+		t.Fatal(err)
+	}
+	return string(secret.Data[v1alpha1.SecretKeyToken])
+}
+
+// works expects kube-apiserver to take a token as alice's, soon.
+func works(t *testing.T, plaintext string) {
+	t.Helper()
+	config := cl.Anonymous()
+	config.BearerToken = plaintext
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	NewWithT(t).Eventually(func() (string, error) {
+		review := &authenticationv1.SelfSubjectReview{}
+		err := c.Create(t.Context(), review)
+		return review.Status.UserInfo.Username, err
+	}, patience, poll).Should(Equal("alice"), "kube-apiserver does not take the token")
+}
+
+// over expects the verifier to refuse a token, soon: asked at its own address, past what kube-apiserver remembers.
+func over(t *testing.T, plaintext string) {
+	t.Helper()
+	NewWithT(t).Eventually(func() (bool, error) { return asked(t.Context(), plaintext) }, patience, poll).Should(BeFalse(), "the verifier takes the token")
+}
+
+// asked tells whether the verifier honours a token.
+func asked(ctx context.Context, plaintext string) (bool, error) {
+	review := &authenticationv1.TokenReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"},
+		Spec:     authenticationv1.TokenReviewSpec{Token: plaintext},
+	}
+	body, err := json.Marshal(review)
+	if err != nil {
+		return false, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, cl.TokenReviewURL(), bytes.NewReader(body))
+	if err != nil {
+		return false, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := verifier.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	err = json.NewDecoder(response.Body).Decode(review)
+	return review.Status.Authenticated, err
+}
