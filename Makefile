@@ -15,9 +15,11 @@ FUZZTIME ?= 10s
 # How long the long forms of the fault tests run in all, four minutes at least, and then those of abuse.
 SOAKTIME ?= 30m
 ABUSETIME ?= 3m
+# Where install-plugin installs; without it GOBIN, or the first of GOPATH/bin and /usr/local/bin that is in PATH.
+BINDIR ?=
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
 IMG ?= pat-operator:dev
-# What `manager version` says.
+# What `manager version` and `kubectl pat --version` say.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Heavy tools have modules of their own; each is built once for a machine and kept outside the checkout.
@@ -92,6 +94,10 @@ vulncheck: ## Look for known vulnerabilities in what the binaries call; skipped,
 .PHONY: build
 build: ## Build bin/manager.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/manager ./cmd/manager
+
+.PHONY: install-plugin
+install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kubectl where there is none.
+	@BINDIR='$(BINDIR)' VERSION='$(VERSION)' hack/install-plugin.sh
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG; BASE_IMAGE and BUILDER_IMAGE replace the images it stands on.

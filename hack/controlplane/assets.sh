@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Prints the folder that holds etcd, kube-apiserver, kube-controller-manager and kubectl, and fills it first
 # where needed, by the first way that works: KUBEBUILDER_ASSETS, setup-envtest, a build from Go modules.
-# The folder is outside the checkout, so every clone on the machine shares one build.
+# The folder is outside the checkout, so every clone on the machine shares one build. With arguments, only the binaries that
+# they name are looked after.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binaries=(etcd kube-apiserver kube-controller-manager kubectl)
+[ $# -eq 0 ] || binaries=("$@")
 version=$(cd "$here" && go list -m -f "{{.Version}}" k8s.io/kubernetes)
 cache=${PAT_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pat-operator}
 out=$cache/controlplane/$version-$(go env GOOS)-$(go env GOARCH)

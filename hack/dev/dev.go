@@ -57,12 +57,16 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 	files := devFiles{dir: dir}
 	files.remove() // of a run that was killed
 	defer files.remove()
+	fmt.Fprintln(out, "building kubectl pat")
+	if err := cluster.BuildPlugin(ctx, files.path("bin")); err != nil {
+		return err
+	}
 
 	return withCluster(ctx, opts, out, func(c *cluster.Cluster, m managers) error {
 		if err := files.write(c, m); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n\n"+
+		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n  kubectl pat --help\n\n"+
 			"Logs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
 			quote(files.path("env")), m.operator.LogFile, m.verifier.LogFile)
 		return files.keepRunning(ctx, c, m, opts, out)
@@ -154,7 +158,7 @@ func (f devFiles) write(c *cluster.Cluster, m managers) error {
 			return err
 		}
 	}
-	path := []string{c.Assets}
+	path := []string{f.path("bin"), c.Assets}
 	if tools := os.Getenv("PAT_TOOLS_BIN"); filepath.IsAbs(tools) {
 		path = append(path, tools)
 	}

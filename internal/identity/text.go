@@ -37,7 +37,7 @@ func checkText(path *field.Path, s string, limit int) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, short(s), "is not valid UTF-8; have it renamed where people log in")}
 	}
 	for _, r := range s {
-		if unicode.IsControl(r) || invisible(r) {
+		if Unseen(r) {
 			return field.ErrorList{field.Invalid(path, short(s), fmt.Sprintf(
 				"contains %U, a control or invisible character; have it renamed where people log in", r))}
 		}
@@ -47,6 +47,10 @@ func checkText(path *field.Path, s string, limit int) field.ErrorList {
 	}
 	return nil
 }
+
+// Unseen tells of what nobody can see in a text, or sees only by what it does to a terminal or to the order of reading:
+// control characters, and what is invisible.
+func Unseen(r rune) bool { return unicode.IsControl(r) || invisible(r) }
 
 // invisible tells of format characters, line and paragraph separators, and what is drawn as nothing.
 func invisible(r rune) bool {

@@ -35,6 +35,23 @@ func BuildManager(ctx context.Context, dir string, race bool) (string, error) {
 	return build(ctx, filepath.Join(dir, "manager"), "./cmd/manager", flags...)
 }
 
+// BuildPlugin compiles kubectl-pat into dir, and puts what completes its arguments beside it.
+func BuildPlugin(ctx context.Context, dir string) error {
+	root, err := ModuleRoot()
+	if err != nil {
+		return err
+	}
+	if _, err := build(ctx, filepath.Join(dir, "kubectl-pat"), "./cmd/kubectl-pat"); err != nil {
+		return err
+	}
+	const completion = "kubectl_complete-pat"
+	script, err := os.ReadFile(filepath.Join(root, "cmd", "kubectl-pat", completion))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, completion), script, 0o700)
+}
+
 // BuildAge compiles age, with which recipients open their tokens, into dir, and returns the binary's path.
 func BuildAge(ctx context.Context, dir string) (string, error) {
 	return build(ctx, filepath.Join(dir, "age"), "filippo.io/age/cmd/age")

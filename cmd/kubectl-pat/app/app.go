@@ -1,0 +1,168 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package app is the commands of kubectl pat. Each is in a file of its own: a constructor that binds flags, and a run that
+// takes what it needs of the process (streams, clock, randomness, the way to the cluster) from its session.
+//
+// What goes to standard output is what was asked for, so that it can be piped: a token, a manifest, a table. Everything
+// else, also what has gone wrong, goes to standard error. What the cluster says is printed by way of safe, or encoded.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Exit codes.
+const (
+	exitOK = iota
+	exitError
+	exitUsage
+)
+
+// Environment is what the commands take from the process that they run in. Tests bring their own.
+type Environment struct {
+	genericiooptions.IOStreams
+	Clock clock.PassiveClock
+	// Random is what tokens are made of: crypto/rand.Reader everywhere but in tests.
+	Random io.Reader
+	// Copy puts a text on the clipboard; nil where there is none.
+	Copy func(text string) error
+	// Connect returns a client of the cluster that kubectl's flags name.
+	Connect func(cluster genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error)
+	// Version is what --version prints.
+	Version string
+}
+
+// Run runs `kubectl pat` with these arguments and returns its exit code.
+func Run(ctx context.Context, env Environment, args []string) int {
+	root := newRootCommand(env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(env.ErrOut, "error: %s\n", safe(explain(err)))
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return exitUsage
+	}
+	return exitError
+}
+
+func newRootCommand(env Environment) *cobra.Command {
+	s := &session{Environment: env, flags: kubectlFlags()}
+	root := &cobra.Command{
+		Use:         "kubectl-pat",
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl pat"},
+		Short:       "Personal access tokens for Kubernetes",
+		Long: `Make, list and end personal access tokens for the Kubernetes API.
+
+What was asked for goes to standard output, everything else to standard error. Exit codes: 0 it is done, 1 it is not,
+2 the command line is wrong and nothing was done.`,
+		Example: `  # A token for yourself, for 30 days; it is printed once
+  kubectl pat create my-script --expires-in 30d
+
+  # One for a vendor, which only the owner of that SSH key can read
+  kubectl pat create polite-mail --display-name PoliteMail --recipient @vendor.pub > polite-mail.age
+
+  # A manifest for Git; the token goes into a file
+  kubectl pat generate ci --token-file ci.token > ci.yaml
+
+  # Everything in all namespaces that ends within a week
+  kubectl pat list -A --expiring-within 7d`,
+		Version: env.Version,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true}, // kubectl's own asks us
+	}
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.ErrOut)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetUsageTemplate(withoutGlobalFlags(root.UsageTemplate()))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
+	s.flags.AddFlags(root.PersistentFlags())
+	s.completeNamespaces(root)
+	root.AddCommand(
+		newCreateCommand(s),
+		newGenerateCommand(s),
+		newListCommand(s),
+	)
+	return root
+}
+
+// withoutGlobalFlags leaves kubectl's twenty flags to the help of the root.
+func withoutGlobalFlags(template string) string {
+	return strings.Replace(template, "Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
+		"-n NAMESPACE, --context and kubectl's other flags are taken as well: see {{.Root.CommandPath}} --help", 1)
+}
+
+// usageError is that the command line is wrong: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func unknownCommand(root *cobra.Command, name string) error {
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		return usagef("unknown command %q; did you mean %s? See %s --help", name, strings.Join(near, " or "), root.CommandPath())
+	}
+	return usagef("unknown command %q; see %s --help", name, root.CommandPath())
+}
+
+// oneName takes exactly one argument, which is the name of a PersonalAccessToken.
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s takes one NAME, and %d were given; see %[1]s --help", cmd.CommandPath(), len(args))
+	}
+	return nil
+}
+
+// explain returns the text of an error, with the way out where the cluster does not name it.
+func explain(err error) string {
+	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
+		if apierrors.IsNotFound(err) && (status.Status().Details == nil || status.Status().Details.Name == "") {
+			return err.Error() + "; pat-operator is not installed on this cluster: install it, or name another by --context"
+		}
+		return err.Error()
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
+		return err.Error() + "; is this the right cluster (--context, --kubeconfig)?"
+	}
+	return err.Error()
+}

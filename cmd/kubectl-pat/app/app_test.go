@@ -1,0 +1,188 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// madeToken is what a session makes whose randomness is all zeros.
+const madeToken = "kubepat_aaaaaaaaaaaaaaaa_0000000000000000000000000000000000000000000"
+
+// trial is a run of the plugin on a cluster of the test's own making.
+type trial struct {
+	Environment
+	client      client.WithWatch
+	out, errOut *bytes.Buffer
+}
+
+func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalAccessToken) *trial {
+	t.Helper()
+	t.Setenv("KUBECONFIG", "/dev/null")
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).
+		WithStatusSubresource(&v1alpha1.PersonalAccessToken{}).WithInterceptorFuncs(hooks).
+		WithIndex(&v1alpha1.PersonalAccessToken{}, "spec.user.username", func(o client.Object) []string {
+			return []string{username(o.(*v1alpha1.PersonalAccessToken))}
+		})
+	for _, pat := range pats {
+		builder.WithObjects(pat)
+	}
+	c := builder.Build()
+	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
+	return &trial{
+		Environment: Environment{
+			IOStreams: streams,
+			Clock:     clocktesting.NewFakePassiveClock(start),
+			Random:    zeros{},
+			Connect:   func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) { return c, nil },
+		},
+		client: c, out: out, errOut: errOut,
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// run expects an exit code; what was printed is in out and errOut.
+func (tr *trial) run(ctx context.Context, t *testing.T, code int, args ...string) {
+	t.Helper()
+	tr.out.Reset()
+	tr.errOut.Reset()
+	if got := Run(ctx, tr.Environment, args); got != code {
+		t.Errorf("kubectl pat %s: exit code %d; want %d\n%s", strings.Join(args, " "), got, code, tr.errOut)
+	}
+}
+
+// errs expects the last line of standard error to be want.
+func (tr *trial) errs(t *testing.T, want string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(tr.errOut.String(), "\n"), "\n")
+	if got := lines[len(lines)-1]; got != want {
+		t.Errorf("standard error ends with\n%s\nwant\n%s", got, want)
+	}
+}
+
+// operator lets the fake cluster do what the operator does to whatever is created, as soon as somebody watches.
+func operator(conditions ...metav1.Condition) interceptor.Funcs {
+	var made *v1alpha1.PersonalAccessToken
+	return interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			pat := o.(*v1alpha1.PersonalAccessToken)
+			if pat.Spec.User == nil {
+				pat.Spec.User = &v1alpha1.UserInfo{Username: "alice"}
+			}
+			err := c.Create(ctx, o, opts...)
+			made = pat.DeepCopy()
+			return err
+		},
+		Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (w watch.Interface, err error) {
+			if w, err = c.Watch(ctx, list, opts...); err != nil {
+				return nil, err
+			}
+			made.Status.Conditions = conditions
+			return w, c.Status().Update(ctx, made)
+		},
+	}
+}
+
+var (
+	isReady   = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReconciled}
+	isActive  = metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonActive}
+	isIssuing = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonIssuing, Message: "Wait."}
+	isStalled = metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTombstonesFull, Message: "Too many\x1b[31m."}
+)
+
+// Wrong usage does nothing, is exit code 2, and says in one line what is right.
+func TestUsage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"unknown command":         {[]string{"forge"}, `unknown command "forge"; see kubectl pat --help`},
+		"misspelt command":        {[]string{"crate", "x"}, `unknown command "crate"; did you mean create? See kubectl pat --help`},
+		"unknown flag":            {[]string{"create", "x", "--life=1d"}, `unknown flag: --life; see kubectl pat create --help`},
+		"user is not for":         {[]string{"create", "x", "--user=alice"}, `unknown flag: --user; see kubectl pat create --help`},
+		"no name":                 {[]string{"create"}, `kubectl pat create takes one NAME, and 0 were given; see kubectl pat create --help`},
+		"two names":               {[]string{"generate", "a", "b"}, `kubectl pat generate takes one NAME, and 2 were given; see kubectl pat generate --help`},
+		"no name for Kubernetes":  {[]string{"create", "My_Token"}, `the name "My_Token" is none for Kubernetes: take at most 63 of a-z, 0-9, '-' and '.', and put what people call the token into --display-name`},
+		"a hostile name":          {[]string{"create", "a\x1b[2Jb"}, `the name "a\x1b[2Jb" is none for Kubernetes: take at most 63 of a-z, 0-9, '-' and '.', and put what people call the token into --display-name`},
+		"too long a name":         {[]string{"create", strings.Repeat("a", 64)}, `the name "` + strings.Repeat("a", 64) + `" is none for Kubernetes: take at most 63 of a-z, 0-9, '-' and '.', and put what people call the token into --display-name`},
+		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is no namespace: take at most 63 of a-z, 0-9 and '-'`},
+		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: take at most 128`},
+		"a group of nobody":       {[]string{"create", "x", "--group=g"}, `--group and --uid say more about the user that --for names: add --for USER`},
+		"no period":               {[]string{"create", "x", "--expires-in=90"}, `invalid argument "90" for "--expires-in" flag: a period is a number of days such as 90d, or of hours, minutes and seconds such as 12h or 1h30m; see kubectl pat create --help`},
+		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is none of token, json, yaml and name`},
+		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is none of none, client and server`},
+		"no time":                 {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: name a time to wait, such as 30s`},
+		"nowhere for the token":   {[]string{"create", "x", "-o", "name"}, `-o name prints no token, which could not be had again: add --token-file FILE or --copy`},
+		"two places":              {[]string{"create", "x", "--copy", "--token-file=t"}, `--copy and --token-file are two places for one token: choose one`},
+		"both on one stream":      {[]string{"generate", "x"}, `manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)`},
+		"output of generate":      {[]string{"generate", "x", "-o", "name"}, `--output "name" is neither yaml nor json`},
+		"somebody who may not":    {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
+		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is none of wide, json, yaml and name`},
+		"order of list":           {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is none of name, created, modified, expires and last-used`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{
+				Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+					t.Error("something is created")
+					return nil
+				},
+			})
+			tr.run(t.Context(), t, exitUsage, tc.args...)
+			if got, want := tr.errOut.String(), "error: "+tc.want+"\n"; got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			if tr.out.Len() > 0 {
+				t.Errorf("standard output: %s", tr.out)
+			}
+		})
+	}
+}
+
+func TestWhereThereIsNoOperatorTheWayOutIsNamed(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return apierrors.NewGenericServerResponse(404, "get", v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "", "", 0, true)
+		},
+	})
+	tr.run(t.Context(), t, exitError, "list")
+	tr.errs(t, "error: the server could not find the requested resource (get personalaccesstokens.pat-operator.io); pat-operator is not installed on this cluster: install it, or name another by --context")
+}

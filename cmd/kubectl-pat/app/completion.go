@@ -1,0 +1,91 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+const (
+	// completionTimeout is how long somebody waits who has pressed Tab.
+	completionTimeout = 3 * time.Second
+	// maxCompletions is how many names anybody looks at.
+	maxCompletions = 500
+)
+
+// completeNames offers the names of the PersonalAccessTokens in the namespace, with what people call them.
+func (s *session) completeNames(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	list := &v1alpha1.PersonalAccessTokenList{}
+	namespace, err := s.namespace()
+	if err != nil || !s.completionList(cmd, list, client.InNamespace(namespace)) {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	taken := map[string]bool{}
+	for _, name := range given {
+		taken[name] = true
+	}
+	var names []cobra.Completion
+	for _, pat := range list.Items {
+		if !taken[pat.Name] {
+			names = append(names, cobra.CompletionWithDesc(pat.Name, safe(pat.Spec.DisplayName)))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNamespaces offers namespaces for -n.
+func (s *session) completeNamespaces(root *cobra.Command) {
+	register(root, "namespace", func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		list := &corev1.NamespaceList{}
+		if !s.completionList(cmd, list) {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var names []cobra.Completion
+		for _, namespace := range list.Items {
+			names = append(names, namespace.Name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+func (s *session) completionList(cmd *cobra.Command, list client.ObjectList, opts ...client.ListOption) bool {
+	c, err := s.client()
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	return c.List(ctx, list, append(opts, client.Limit(maxCompletions))...) == nil
+}
+
+// completeValues offers the values that a flag has.
+func completeValues(cmd *cobra.Command, flag string, values ...cobra.Completion) {
+	register(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func register(cmd *cobra.Command, flag string, complete cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+		panic(err) // there is no such flag
+	}
+}

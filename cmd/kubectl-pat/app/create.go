@@ -1,0 +1,283 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"filippo.io/age/armor"
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// Values of --dry-run, as kubectl has them.
+const (
+	dryRunNone   = "none"
+	dryRunClient = "client"
+	dryRunServer = "server"
+)
+
+type createOptions struct {
+	*session
+	spec       specFlags
+	to         destinationFlags
+	recipients []string
+	timeout    time.Duration
+	dryRun     string
+	output     string
+}
+
+// Created is what create prints with -o json and -o yaml.
+type Created struct {
+	PersonalAccessToken *v1alpha1.PersonalAccessToken `json:"personalAccessToken"`
+	// Token is the token itself. It is absent where it went elsewhere (--token-file, --copy), where it is encrypted, in
+	// status.encryptedToken of the resource, and in a dry run.
+	Token string `json:"token,omitempty"`
+}
+
+func newCreateCommand(s *session) *cobra.Command {
+	o := &createOptions{session: s}
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make a token and print it once",
+		Long: `Make a PersonalAccessToken, wait until its token works, and print the token: once, alone on standard output.
+
+The token is made on this machine. The cluster only gets its ID and a digest, from which nobody gets the token back. With
+--recipient the operator makes it, and what is printed is an age file that nobody but the holders of these keys can open.
+
+With -o json and -o yaml an object is printed that has the resource in "personalAccessToken" and the token in "token". It
+has no "token" where that goes elsewhere or is encrypted.
+
+If the token does not work within --timeout it is printed all the same, since it could not be had again. The exit code is
+1 then, and standard error says why, and how to end the token.`,
+		Example: `  # A token for yourself, for 90 days
+  kubectl pat create my-script
+
+  # Into a shell variable, for twelve hours
+  TOKEN=$(kubectl pat create try-out --expires-in 12h)
+
+  # Onto the clipboard
+  kubectl pat create dashboard --display-name "Dashboard at home" --copy
+
+  # For somebody else, whom you may impersonate
+  kubectl pat create ci -n team-a --for alice --group developers --token-file ci.token
+
+  # For a vendor, who opens it with: age -d -i ~/.ssh/id_ed25519 polite-mail.age
+  kubectl pat create polite-mail --recipient @vendor.pub > polite-mail.age`,
+		Args:              oneName,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+	}
+	flags := cmd.Flags()
+	o.spec.bind(flags)
+	flags.StringArrayVar(&o.recipients, "recipient", nil,
+		"encrypt the token to this age or SSH public `KEY`, or to those in a file, one on each line: @FILE; repeat it for more")
+	o.to.bind(flags)
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the token works")
+	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none, client (nothing is sent) or server (it is judged, and not kept)")
+	flags.StringVarP(&o.output, "output", "o", outputToken, "the `FORMAT`: token, json, yaml or name")
+	completeValues(cmd, "dry-run", dryRunNone, dryRunClient, dryRunServer)
+	completeValues(cmd, "output", outputToken, outputJSON, outputYAML, outputName)
+	return cmd
+}
+
+func (o *createOptions) validate() error {
+	switch {
+	case !slices.Contains([]string{outputToken, outputJSON, outputYAML, outputName}, o.output):
+		return usagef("--output %q is none of token, json, yaml and name", o.output)
+	case !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, o.dryRun):
+		return usagef("--dry-run %q is none of none, client and server", o.dryRun)
+	case o.timeout <= 0:
+		return usagef("--timeout %v is not positive: name a time to wait, such as 30s", o.timeout)
+	case o.output == outputName && o.dryRun == dryRunNone && len(o.recipients) == 0 && !o.to.elsewhere():
+		return usagef("-o name prints no token, which could not be had again: add --token-file FILE or --copy")
+	}
+	return nil
+}
+
+func (o *createOptions) run(ctx context.Context, name string) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	namespace, err := o.namespace()
+	if err != nil {
+		return err
+	}
+	pat, err := o.spec.object(namespace, name)
+	if err != nil {
+		return err
+	}
+	keys, err := readKeys(o.recipients)
+	if err != nil {
+		return err
+	}
+	if o.dryRun != dryRunNone {
+		return o.dry(ctx, pat, keys)
+	}
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	to, err := o.to.open(o.Environment)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	plaintext, err := o.fill(pat, keys)
+	if err != nil {
+		return err
+	}
+	if err := submit(ctx, c, pat); err != nil {
+		return err
+	}
+	// From here on the token is handed over, whatever happens.
+	o.sayf("%s created in namespace %s, for %s", resourceName(pat.Name), pat.Namespace, userOf(pat))
+	waiting, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	pat, inactive := waitActive(waiting, c, pat)
+	if len(keys) > 0 {
+		if plaintext, err = encrypted(pat); err != nil && inactive == nil {
+			return fmt.Errorf("%s/%s: %w", pat.Namespace, pat.Name, err)
+		}
+	}
+	if plaintext != "" {
+		o.announce(pat, to, inactive == nil)
+	}
+	err = o.print(pat, plaintext, to)
+	if inactive != nil {
+		inactive = fmt.Errorf("the token is not active: %w; see kubectl describe pat %s -n %s, and end it by kubectl delete pat %[2]s -n %[3]s",
+			inactive, pat.Name, pat.Namespace)
+	}
+	if err != nil && inactive != nil {
+		return fmt.Errorf("%w; and %w", err, inactive)
+	}
+	return errors.Join(err, inactive)
+}
+
+// fill gives pat a token of our own, or has one made for keys and returns "".
+func (o *createOptions) fill(pat *v1alpha1.PersonalAccessToken, keys []string) (plaintext string, err error) {
+	if len(keys) > 0 {
+		o.deliverTo(pat, o.spec.expiresIn, keys)
+		return "", nil
+	}
+	return o.makeToken(pat, o.spec.expiresIn)
+}
+
+// dry shows what would be created. Its token is nobody's.
+func (o *createOptions) dry(ctx context.Context, pat *v1alpha1.PersonalAccessToken, keys []string) error {
+	if _, err := o.fill(pat, keys); err != nil {
+		return err
+	}
+	how := "dry run"
+	if o.dryRun == dryRunServer {
+		how = "server dry run"
+		c, err := o.client()
+		if err != nil {
+			return err
+		}
+		if err := c.Create(ctx, pat, client.DryRunAll); err != nil {
+			return refused(err)
+		}
+	}
+	if o.output == outputToken {
+		_, err := fmt.Fprintf(o.Out, "%s created (%s)\n", resourceName(pat.Name), how)
+		return err
+	}
+	if len(keys) == 0 && o.output != outputName {
+		o.sayf("This is a %s: nobody has the token of this digest. For a manifest with its token: kubectl pat generate", how)
+	}
+	return o.print(pat, "", nil)
+}
+
+// announce says, ahead of the token, what it is.
+func (o *createOptions) announce(pat *v1alpha1.PersonalAccessToken, to *destination, active bool) {
+	state := "It is not active."
+	if active {
+		state = "It works until " + endOf(pat) + "."
+	}
+	switch {
+	case len(o.recipients) > 0:
+		o.sayf("This is the token, encrypted: only the recipients can open it (age --decrypt -i KEYFILE). %s", state)
+	case to.place != "":
+		o.sayf("The token is %s, and nowhere else: the cluster has a digest of it. %s", to.place, state)
+	default:
+		o.sayf("This is the token. It is shown this once: the cluster has a digest of it. %s", state)
+	}
+}
+
+// print writes what --output asks for, and hands the token over where it is not part of that.
+func (o *createOptions) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) error {
+	if plaintext != "" && (o.output == outputToken || o.to.elsewhere()) {
+		if err := to.putOrPrint(plaintext); err != nil {
+			return err
+		}
+		plaintext = ""
+	}
+	switch o.output {
+	case outputName:
+		_, err := fmt.Fprintln(o.Out, resourceName(pat.Name))
+		return err
+	case outputJSON, outputYAML:
+		withKind(pat)
+		pat.ManagedFields = nil
+		if pat.Spec.Token == nil {
+			plaintext = "" // it is encrypted, and in status
+		}
+		return write(o.Out, o.output, Created{pat, plaintext})
+	}
+	return nil
+}
+
+// encrypted is the age file in status. Whoever may write a status may put anything there, and it is printed as it is: so
+// it has to be such a file.
+func encrypted(pat *v1alpha1.PersonalAccessToken) (string, error) {
+	file := pat.Status.EncryptedToken
+	if file == "" {
+		return "", errors.New("there is no status.encryptedToken")
+	}
+	if _, err := io.Copy(io.Discard, armor.NewReader(strings.NewReader(file))); err != nil {
+		return "", errors.New("status.encryptedToken is no age file: somebody has changed it")
+	}
+	return strings.TrimSpace(file), nil
+}
+
+func userOf(pat *v1alpha1.PersonalAccessToken) string {
+	if pat.Spec.User == nil {
+		return "nobody yet"
+	}
+	return pat.Spec.User.Username
+}
+
+// endOf is when pat's token ends, as far as it is known.
+func endOf(pat *v1alpha1.PersonalAccessToken) string {
+	end := pat.Spec.ExpiresAt
+	if pat.Status.ExpiresAt != nil {
+		end = pat.Status.ExpiresAt
+	}
+	if end == nil {
+		return "an unknown time"
+	}
+	return end.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,263 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+func TestCreateSendsNoPlaintextAndPrintsItOnce(t *testing.T) {
+	tr := newTrial(t, operator(isReady, isActive))
+	tr.run(t.Context(), t, exitOK, "create", "ci", "-n", "team-a", "--display-name", "CI", "--audience", "a,b")
+	plaintext := strings.TrimSuffix(tr.out.String(), "\n")
+	if !strings.HasPrefix(plaintext, madeToken) {
+		t.Errorf("standard output: %q", tr.out)
+	}
+	want := `personalaccesstoken.pat-operator.io/ci created in namespace team-a, for alice
+This is the token. It is shown this once: the cluster has a digest of it. It works until 2027-02-22T12:00:00Z.
+`
+	if diff := cmp.Diff(want, tr.errOut.String()); diff != "" {
+		t.Errorf("standard error (-want +got):\n%s", diff)
+	}
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := tr.client.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "ci"}, pat); err != nil {
+		t.Fatal(err)
+	}
+	expiresAt := metav1.NewTime(start.Add(90 * day))
+	spec := v1alpha1.PersonalAccessTokenSpec{
+		DisplayName: "CI", User: &v1alpha1.UserInfo{Username: "alice"}, Audiences: []string{"a,b"}, ExpiresAt: &expiresAt,
+		Token: &v1alpha1.HolderToken{
+			ID: "aaaaaaaaaaaaaaaa", SHA256: token.NewDigest("team-a", "ci", plaintext).Hex(), BoundTo: "team-a/ci",
+		},
+	}
+	if diff := cmp.Diff(spec, pat.Spec); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+}
+
+func TestCreateRefusedPrintsNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	tr := newTrial(t, interceptor.Funcs{
+		Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+			return apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "ci", errors.New("no\nway"))
+		},
+	})
+	for _, args := range [][]string{{"create", "ci"}, {"create", "ci", "-o", "json"}, {"create", "ci", "--token-file", file}} {
+		tr.run(t.Context(), t, exitError, args...)
+		if tr.out.Len() > 0 {
+			t.Errorf("%v: standard output: %s", args, tr.out)
+		}
+		if got, want := tr.errOut.String(), "error: personalaccesstokens.pat-operator.io \"ci\" is forbidden: no\\nway\n"; got != want {
+			t.Errorf("%v: got %q; want %q", args, got, want)
+		}
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+}
+
+// What may be in force is printed, whatever goes wrong once it is there.
+func TestCreateLosesNoToken(t *testing.T) {
+	const see = "; see kubectl describe pat ci -n default, and end it by kubectl delete pat ci -n default"
+	lost := &url.Error{Op: "Post", URL: "https://host", Err: io.EOF}
+	for name, tc := range map[string]struct {
+		hooks func(cancel func()) interceptor.Funcs
+		args  []string
+		want  string // the error; "": none
+	}{
+		"stalled": {
+			hooks: func(func()) interceptor.Funcs { return operator(isIssuing, isStalled) },
+			want:  `the token is not active: Too many\x1b[31m. (TombstonesFull)` + see,
+		},
+		"time over": {
+			hooks: func(func()) interceptor.Funcs { return operator(isIssuing) },
+			args:  []string{"--timeout=100ms"},
+			want:  `the token is not active: when the time was over: Wait. (Issuing)` + see,
+		},
+		"no operator": {
+			hooks: func(func()) interceptor.Funcs { return operator() },
+			args:  []string{"--timeout=100ms"},
+			want:  `the token is not active: when the time was over: the operator has not looked at it; is it running?` + see,
+		},
+		"interrupted": {
+			hooks: func(cancel func()) interceptor.Funcs {
+				hooks := operator(isIssuing)
+				hooks.Get = func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+					t.Error("it is read again")
+					return nil
+				}
+				next := hooks.Watch
+				hooks.Watch = func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+					defer cancel()
+					return next(ctx, c, list, opts...)
+				}
+				return hooks
+			},
+			want: `the token is not active: when it was interrupted: `,
+		},
+		"the answer is lost": {
+			hooks: func(func()) interceptor.Funcs {
+				hooks := operator(isReady, isActive)
+				next := hooks.Create
+				hooks.Create = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+					return errors.Join(next(ctx, c, o, opts...), lost)
+				}
+				return hooks
+			},
+		},
+		"interrupted while it was created": {
+			hooks: func(cancel func()) interceptor.Funcs {
+				hooks := operator(isIssuing)
+				next := hooks.Create
+				hooks.Create = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+					defer cancel()
+					return errors.Join(next(ctx, c, o, opts...), lost)
+				}
+				return hooks
+			},
+			want: `the token is not active: when it was interrupted: `,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			tr := newTrial(t, tc.hooks(cancel))
+			code := exitError
+			if tc.want == "" {
+				code = exitOK
+			}
+			tr.run(ctx, t, code, append([]string{"create", "ci"}, tc.args...)...)
+			if !strings.HasPrefix(tr.out.String(), madeToken) {
+				t.Errorf("the token is lost: %q", tr.out)
+			}
+			if tc.want != "" && !strings.Contains(tr.errOut.String(), "\nerror: "+tc.want) {
+				t.Errorf("standard error: %s\nwant %s", tr.errOut, tc.want)
+			}
+			if strings.Contains(tr.errOut.String(), "kubepat_") {
+				t.Errorf("standard error: %s", tr.errOut)
+			}
+		})
+	}
+}
+
+// What cannot be in force is not printed, and what may be there is said to be.
+func TestCreateWithoutAnAnswer(t *testing.T) {
+	dial := &url.Error{Op: "Post", URL: "https://host", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
+	lost := &url.Error{Op: "Post", URL: "https://host", Err: io.EOF}
+	for name, tc := range map[string]struct {
+		create, get error
+		want        string
+	}{
+		"not sent":            {dial, nil, `Post "https://host": dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?`},
+		"lost on its way":     {lost, apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("x").GroupResource(), "ci"), `Post "https://host": EOF; is this the right cluster (--context, --kubeconfig)?`},
+		"not to be found out": {lost, lost, `Post "https://host": EOF; it is not known whether personalaccesstoken.pat-operator.io/ci was created in namespace default: if it was, nobody has its token: delete it; is this the right cluster (--context, --kubeconfig)?`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{
+				Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return tc.create },
+				Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+					return tc.get
+				},
+			})
+			tr.run(t.Context(), t, exitError, "create", "ci")
+			tr.errs(t, "error: "+tc.want)
+			if tr.out.Len() > 0 {
+				t.Errorf("standard output: %s", tr.out)
+			}
+		})
+	}
+}
+
+func TestCreateAsJSONHasTheTokenBesideTheResource(t *testing.T) {
+	tr := newTrial(t, operator(isReady, isActive))
+	tr.run(t.Context(), t, exitOK, "create", "ci", "-o", "json")
+	var got Created
+	if err := json.Unmarshal(tr.out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(got.Token, madeToken) || got.PersonalAccessToken.Kind != "PersonalAccessToken" || len(got.PersonalAccessToken.Status.Conditions) == 0 {
+		t.Errorf("got %s", tr.out)
+	}
+}
+
+func TestCreateWhereTheClipboardFails(t *testing.T) {
+	tr := newTrial(t, operator(isReady, isActive))
+	var copied string
+	tr.Copy = func(text string) error { copied = text; return nil }
+	tr.run(t.Context(), t, exitOK, "create", "ci", "--copy")
+	if !strings.HasPrefix(copied, madeToken) || tr.out.Len() > 0 {
+		t.Errorf("copied %q, printed %q", copied, tr.out)
+	}
+	tr = newTrial(t, operator(isReady, isActive))
+	tr.Copy = func(string) error { return errors.New("no display") }
+	tr.run(t.Context(), t, exitError, "create", "ci", "--copy")
+	tr.errs(t, "error: the token could not be put on the clipboard: no display; so it was printed on standard output")
+	if !strings.HasPrefix(tr.out.String(), madeToken) {
+		t.Errorf("the token is lost: %q", tr.out)
+	}
+}
+
+func TestCreateForRecipients(t *testing.T) {
+	const key = "age17ay4pxwstjx56fm60azwat8sl5gxycv8lqxkzxl564vygd364f4qlgmae5"
+	days := int32(90)
+	half := metav1.NewTime(start.Add(36 * 60 * 60 * 1e9))
+	for life, want := range map[string]v1alpha1.PersonalAccessTokenSpec{
+		"90d": {ExpiresInDays: &days},
+		"36h": {ExpiresAt: &half},
+	} {
+		tr := newTrial(t, operator(isReady, isActive))
+		tr.run(t.Context(), t, exitError, "create", "ci", "--recipient", key, "--expires-in", life)
+		tr.errs(t, "error: default/ci: there is no status.encryptedToken")
+		pat := &v1alpha1.PersonalAccessToken{}
+		if err := tr.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "ci"}, pat); err != nil {
+			t.Fatal(err)
+		}
+		want.User = &v1alpha1.UserInfo{Username: "alice"}
+		want.Delivery = &v1alpha1.Delivery{Recipients: []string{key}}
+		if diff := cmp.Diff(want, pat.Spec); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", life, diff)
+		}
+	}
+}
+
+func TestCase39_WhatIsNoAgeFileIsNotPrinted(t *testing.T) {
+	for _, text := range []string{"\x1b[2J", "-----BEGIN AGE ENCRYPTED FILE-----\n\x1b[2J\n-----END AGE ENCRYPTED FILE-----\n"} {
+		pat := &v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{EncryptedToken: text}}
+		if got, err := encrypted(pat); err == nil || err.Error() != "status.encryptedToken is no age file: somebody has changed it" {
+			t.Errorf("%q: got %q, %v", text, got, err)
+		}
+	}
+}

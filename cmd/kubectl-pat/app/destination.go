@@ -1,0 +1,138 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/pflag"
+)
+
+// destinationFlags say where a token goes instead of standard output.
+type destinationFlags struct {
+	file string
+	copy bool
+}
+
+func (f *destinationFlags) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&f.file, "token-file", "", "write the token into this `FILE`, a new one that only you can read, instead of standard output")
+	flags.BoolVar(&f.copy, "copy", false, "put the token on the clipboard instead of standard output")
+}
+
+// elsewhere tells that the token does not go to standard output.
+func (f *destinationFlags) elsewhere() bool { return f.file != "" || f.copy }
+
+// destination is where a token goes. It is opened before a token is made, so that none is made that has nowhere to go.
+type destination struct {
+	out   io.Writer
+	file  *newFile
+	copy  func(string) error
+	place string // where people find it; "" for standard output
+}
+
+// open returns the destination, whose close must be called.
+func (f *destinationFlags) open(env Environment) (*destination, error) {
+	switch {
+	case f.copy && f.file != "":
+		return nil, usagef("--copy and --token-file are two places for one token: choose one")
+	case f.copy && env.Copy == nil:
+		return nil, errors.New("--copy: this machine has no clipboard that we know (on Linux: install wl-clipboard, xclip or xsel); leave --copy out, or use --token-file FILE")
+	case f.copy:
+		return &destination{out: env.Out, copy: env.Copy, place: "on the clipboard"}, nil
+	case f.file != "":
+		file, err := createNew("--token-file", f.file, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		return &destination{out: env.Out, file: file, place: "in the file " + f.file}, nil
+	}
+	return &destination{out: env.Out}, nil
+}
+
+// put hands the token over.
+func (d *destination) put(plaintext string) error {
+	var err error
+	switch {
+	case d.copy != nil:
+		err = d.copy(plaintext)
+	case d.file != nil:
+		if _, err = fmt.Fprintln(d.file, plaintext); err == nil {
+			err = d.file.keep()
+		}
+	default:
+		_, err = fmt.Fprintln(d.out, plaintext)
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("the token could not be put %s: %w", d.place, err)
+	}
+	return nil
+}
+
+// putOrPrint is put for a token that is in force already and cannot be had again: where the file or the clipboard fails, it
+// goes to standard output, and the error says so.
+func (d *destination) putOrPrint(plaintext string) error {
+	err := d.put(plaintext)
+	if err == nil || d.place == "" {
+		return err
+	}
+	if _, lost := fmt.Fprintln(d.out, plaintext); lost != nil {
+		return fmt.Errorf("%w; nor could it be printed: %w", err, lost)
+	}
+	return fmt.Errorf("%w; so it was printed on standard output", err)
+}
+
+// close removes a file that no token went into.
+func (d *destination) close() {
+	if d.file != nil {
+		d.file.discard()
+	}
+}
+
+// newFile is a file that was not there before, and goes again unless it is kept.
+type newFile struct {
+	*os.File
+	kept bool
+}
+
+// createNew makes a file for what must not take the place of anything; flag is what named it.
+func createNew(flag, name string, mode fs.FileMode) (*newFile, error) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%s: %s is there already and is not overwritten: choose another name, or remove it first", flag, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return &newFile{File: file}, nil
+}
+
+func (f *newFile) keep() error {
+	f.kept = true
+	return f.Close()
+}
+
+func (f *newFile) discard() {
+	if !f.kept {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}
+}

@@ -1,0 +1,240 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// pageSize is how many resources are read at once, as kubectl does.
+const pageSize = 500
+
+type listOptions struct {
+	*session
+	user           string
+	expiringWithin period
+	unusedFor      period
+	allNamespaces  bool
+	output         string
+	sortBy         string
+	noHeaders      bool
+}
+
+func newListCommand(s *session) *cobra.Command {
+	o := &listOptions{session: s}
+	cmd := &cobra.Command{
+		Use:     "list [WORD...]",
+		Aliases: []string{"ls"},
+		Short:   "List and search tokens",
+		Long: `List PersonalAccessTokens. Each WORD must be part of a token's name, display name, user, ID or audiences; upper and lower case
+are the same. A token's ID is the part between "kubepat_" and the next "_".`,
+		Example: `  # All of this namespace
+  kubectl pat list
+
+  # Whatever has to do with mail, in all namespaces
+  kubectl pat list -A mail
+
+  # Which end within a week, the first to end on top
+  kubectl pat list -A --expiring-within 7d --sort-by expires
+
+  # What alice has and does not use
+  kubectl pat list -A --user alice --unused-for 30d -o name`,
+		ValidArgsFunction: s.completeNames,
+		RunE:              func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.user, "user", "", "only tokens of this `USER`")
+	flags.Var(&o.expiringWithin, "expiring-within", "only tokens that end within this time: 7d, 12h")
+	flags.Var(&o.unusedFor, "unused-for", "only tokens that were not used for this long, and made before that: 30d")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces")
+	flags.StringVarP(&o.output, "output", "o", "", "the `FORMAT`: wide, json, yaml or name (default: a table)")
+	flags.StringVar(&o.sortBy, "sort-by", sortByName, "the `ORDER`: name, expires (the first to end on top), created, modified or last-used (the latest on top)")
+	flags.BoolVar(&o.noHeaders, "no-headers", false, "leave the headers of the table out")
+	completeValues(cmd, "output", outputWide, outputJSON, outputYAML, outputName)
+	completeValues(cmd, "sort-by", sortByName, sortByCreated, sortByModified, sortByExpires, sortByLastUsed)
+	return cmd
+}
+
+func (o *listOptions) run(ctx context.Context, words []string) error {
+	order, known := orders[o.sortBy]
+	switch {
+	case !slices.Contains([]string{"", outputWide, outputJSON, outputYAML, outputName}, o.output):
+		return usagef("--output %q is none of wide, json, yaml and name", o.output)
+	case !known:
+		return usagef("--sort-by %q is none of name, created, modified, expires and last-used", o.sortBy)
+	}
+	namespace, err := o.namespace()
+	if err != nil {
+		return err
+	}
+	if o.allNamespaces {
+		namespace = ""
+	}
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	selected := []client.ListOption{client.InNamespace(namespace)}
+	if o.user != "" {
+		selected = append(selected, client.MatchingFields{"spec.user.username": o.user})
+	}
+	pats, err := readAll(ctx, c, selected...)
+	if err != nil {
+		return err
+	}
+	now := o.Clock.Now()
+	pats = slices.DeleteFunc(pats, func(pat v1alpha1.PersonalAccessToken) bool { return !o.wants(&pat, words, now) })
+	slices.SortStableFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int {
+		return cmp.Or(order(&a, &b), byName(&a, &b))
+	})
+	return o.print(pats, now)
+}
+
+// readAll reads in pages, and all at once where the revision that the first page was of is gone before the last.
+func readAll(ctx context.Context, c client.Client, opts ...client.ListOption) ([]v1alpha1.PersonalAccessToken, error) {
+	var all []v1alpha1.PersonalAccessToken
+	limit, next := int64(pageSize), ""
+	for {
+		page := &v1alpha1.PersonalAccessTokenList{}
+		err := c.List(ctx, page, append(slices.Clone(opts), client.Limit(limit), client.Continue(next))...)
+		if next != "" && apierrors.IsResourceExpired(err) {
+			all, limit, next = nil, 0, ""
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if next = page.Continue; next == "" {
+			return all, nil
+		}
+	}
+}
+
+func (o *listOptions) wants(pat *v1alpha1.PersonalAccessToken, words []string, now time.Time) bool {
+	if within := time.Duration(o.expiringWithin); within > 0 {
+		end := pat.Status.ExpiresAt
+		if end == nil || !end.After(now) || end.After(now.Add(within)) {
+			return false
+		}
+	}
+	if idle := time.Duration(o.unusedFor); idle > 0 {
+		used := cmp.Or(pat.Status.LastUsedAt, pat.Status.IssuedAt)
+		if used == nil || used.After(now.Add(-idle)) {
+			return false
+		}
+	}
+	text := strings.ToLower(strings.Join(append([]string{
+		pat.Name, pat.Spec.DisplayName, username(pat), pat.Status.TokenID, pat.Status.PreviousTokenID,
+	}, pat.Spec.Audiences...), "\n"))
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, strings.ToLower(word)) })
+}
+
+func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) error {
+	if o.output == outputJSON || o.output == outputYAML {
+		list := &v1alpha1.PersonalAccessTokenList{Items: pats}
+		if pats == nil {
+			list.Items = []v1alpha1.PersonalAccessToken{}
+		}
+		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessTokenList"))
+		for i := range list.Items {
+			withKind(&list.Items[i])
+			list.Items[i].ManagedFields = nil
+		}
+		return write(o.Out, o.output, list)
+	}
+	if len(pats) == 0 {
+		return o.sayNone()
+	}
+	if o.output == outputName {
+		for _, pat := range pats {
+			if _, err := fmt.Fprintln(o.Out, resourceName(pat.Name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return printTable(o.Out, pats, now, tableOptions{wide: o.output == outputWide, namespaces: o.allNamespaces, noHeaders: o.noHeaders})
+}
+
+func (o *listOptions) sayNone() error {
+	if o.allNamespaces {
+		o.sayf("No tokens found")
+		return nil
+	}
+	namespace, err := o.namespace()
+	if err == nil {
+		o.sayf("No tokens found in %s namespace.", namespace)
+	}
+	return err
+}
+
+// Values of --sort-by.
+const (
+	sortByName     = "name"
+	sortByCreated  = "created"
+	sortByModified = "modified"
+	sortByExpires  = "expires"
+	sortByLastUsed = "last-used"
+)
+
+type order func(a, b *v1alpha1.PersonalAccessToken) int
+
+var orders = map[string]order{
+	sortByName:     byName,
+	sortByCreated:  latestFirst(func(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return &pat.CreationTimestamp }),
+	sortByModified: latestFirst(func(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.ModifiedAt }),
+	sortByLastUsed: latestFirst(func(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.LastUsedAt }),
+	sortByExpires: func(a, b *v1alpha1.PersonalAccessToken) int {
+		return compareTimes(a.Status.ExpiresAt, b.Status.ExpiresAt, time.Time.Compare)
+	},
+}
+
+func byName(a, b *v1alpha1.PersonalAccessToken) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}
+
+func latestFirst(of func(*v1alpha1.PersonalAccessToken) *metav1.Time) order {
+	return func(a, b *v1alpha1.PersonalAccessToken) int {
+		return compareTimes(of(a), of(b), func(x, y time.Time) int { return y.Compare(x) })
+	}
+}
+
+// compareTimes puts what has no time behind all else.
+func compareTimes(a, b *metav1.Time, compare func(x, y time.Time) int) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return compare(a.Time, b.Time)
+}

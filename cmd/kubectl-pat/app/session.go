@@ -1,0 +1,99 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// session is one run of the plugin: what it has of its process, and kubectl's flags, which say which cluster and namespace.
+type session struct {
+	Environment
+	flags *genericclioptions.ConfigFlags
+}
+
+// kubectlFlags are those that every command of kubectl takes, but for --user, by which people mean whose token it is.
+func kubectlFlags() *genericclioptions.ConfigFlags {
+	flags := genericclioptions.NewConfigFlags(false)
+	flags.AuthInfoName = nil
+	flags.CacheDir = nil // we discover nothing
+	return flags
+}
+
+// client connects to the cluster.
+func (s *session) client() (client.WithWatch, error) { return s.Connect(s.flags, s.ErrOut) }
+
+// namespace is that of -n or of the kubeconfig's context, else "default". It asks no cluster.
+func (s *session) namespace() (string, error) {
+	namespace, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
+	return namespace, err
+}
+
+// sayf tells people something, on standard error. Each argument is made safe for a terminal.
+func (s *session) sayf(format string, args ...any) {
+	for i, arg := range args {
+		args[i] = safe(fmt.Sprint(arg))
+	}
+	fmt.Fprintf(s.ErrOut, format+"\n", args...)
+}
+
+var scheme = func() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(corev1.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}()
+
+// mapper knows the few kinds that we use, so that nothing is asked before the one request that does the work.
+var mapper = func() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, corev1.SchemeGroupVersion})
+	mapper.Add(v1alpha1.GroupVersion.WithKind("PersonalAccessToken"), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	return mapper
+}()
+
+// Connect returns a client of the cluster that flags name. The API server's warnings go to warnings.
+func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error) {
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1 // API Priority and Fairness throttles, not the client
+	config.WarningHandler = warningPrinter{warnings}
+	return client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})
+}
+
+// warningPrinter prints the warnings that the API server and admission webhooks answer with.
+type warningPrinter struct{ out io.Writer }
+
+// HandleWarningHeader implements rest.WarningHandler; 299 is the one code that the API server warns with.
+func (p warningPrinter) HandleWarningHeader(code int, _ string, text string) {
+	if code == 299 && text != "" {
+		fmt.Fprintf(p.out, "Warning: %s\n", safe(text))
+	}
+}

@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+const (
+	maxName        = 63  // it becomes a label
+	maxDisplayName = 128 // characters
+)
+
+// specFlags are what a new token is to be, as create and generate take it.
+type specFlags struct {
+	displayName string
+	expiresIn   period
+	audiences   []string
+	user, uid   string
+	groups      []string
+}
+
+func (f *specFlags) bind(flags *pflag.FlagSet) {
+	f.expiresIn = period(v1alpha1.DefaultExpiresInDays * day)
+	flags.StringVar(&f.displayName, "display-name", "", "what people call the token, in at most 128 characters: a `TEXT`")
+	flags.Var(&f.expiresIn, "expires-in", "how long the token lives: 90d, 12h, 1d12h")
+	flags.StringArrayVar(&f.audiences, "audience", nil, "an `AUDIENCE` that the token is valid for; repeat it for more (default: the API server)")
+	flags.StringVar(&f.user, "for", "", "the `USER` whose token it is (default: you); for another it takes the right to impersonate them")
+	flags.StringArrayVar(&f.groups, "group", nil, "a `GROUP` of the user that --for names; repeat it for more")
+	flags.StringVar(&f.uid, "uid", "", "the `UID` of the user that --for names")
+}
+
+// object is the resource as far as the flags say it. What makes a digest useless is checked here; the rest is the
+// cluster's to judge.
+func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToken, error) {
+	switch {
+	case f.user == "" && (len(f.groups) > 0 || f.uid != ""):
+		return nil, usagef("--group and --uid say more about the user that --for names: add --for USER")
+	case len(name) > maxName || len(validation.IsDNS1123Subdomain(name)) > 0:
+		return nil, usagef("the name %q is none for Kubernetes: take at most %d of a-z, 0-9, '-' and '.', and put what people call the token into --display-name", name, maxName)
+	case len(validation.IsDNS1123Label(namespace)) > 0:
+		return nil, usagef("%q is no namespace: take at most 63 of a-z, 0-9 and '-'", namespace)
+	case utf8.RuneCountInString(f.displayName) > maxDisplayName:
+		return nil, usagef("--display-name has %d characters: take at most %d", utf8.RuneCountInString(f.displayName), maxDisplayName)
+	}
+	pat := &v1alpha1.PersonalAccessToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.displayName, Audiences: f.audiences},
+	}
+	withKind(pat)
+	if f.user != "" {
+		pat.Spec.User = &v1alpha1.UserInfo{Username: f.user, UID: f.uid, Groups: f.groups}
+	}
+	return pat, nil
+}
+
+// withKind names the kind, which typed clients leave out, so that the resource can be printed.
+func withKind(pat *v1alpha1.PersonalAccessToken) {
+	pat.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessToken"))
+}
+
+// makeToken makes a token for pat on this machine. pat gets its id, its digest and its end; the plaintext is the caller's
+// to hand over once.
+func (s *session) makeToken(pat *v1alpha1.PersonalAccessToken, life period) (plaintext string, err error) {
+	id, plaintext, err := token.New(s.Random)
+	if err != nil {
+		return "", err
+	}
+	pat.Spec.ExpiresAt = s.after(life)
+	pat.Spec.Token = &v1alpha1.HolderToken{
+		ID:      id,
+		SHA256:  token.NewDigest(pat.Namespace, pat.Name, plaintext).Hex(),
+		BoundTo: pat.Namespace + "/" + pat.Name,
+	}
+	return plaintext, nil
+}
+
+// deliverTo has the operator make the token, encrypted to keys. Whole days are counted from its issuing, so that a
+// rotation gives the successor as many.
+func (s *session) deliverTo(pat *v1alpha1.PersonalAccessToken, life period, keys []string) {
+	pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
+	if d := time.Duration(life); d%day == 0 {
+		days := int32(d / day) // #nosec G115 -- at most maxPeriod
+		pat.Spec.ExpiresInDays = &days
+		return
+	}
+	pat.Spec.ExpiresAt = s.after(life)
+}
+
+// after is the second that life ends in, where it begins now.
+func (s *session) after(life period) *metav1.Time {
+	return &metav1.Time{Time: s.Clock.Now().Add(time.Duration(life)).UTC().Truncate(time.Second)}
+}

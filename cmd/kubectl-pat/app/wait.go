@@ -1,0 +1,159 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// lookAgain is how long after a watch that has ended, or may not be, the resource is read.
+const lookAgain = 500 * time.Millisecond
+
+// waitActive waits until the operator has done what pat's spec asks and its token is honoured. It returns the resource as
+// last seen, which is pat where nothing else was, and an error that says why the token is not active, for people: nothing
+// but a change helps, it was deleted, or ctx is done.
+func waitActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
+	var trouble error // of the way to the API server, the last there was
+	for {
+		last, done, err := watchActive(ctx, c, pat)
+		pat = last
+		if done {
+			return pat, err
+		}
+		if err != nil && ctx.Err() == nil {
+			trouble = err
+		}
+		select {
+		case <-ctx.Done():
+			return pat, fmt.Errorf("%s %s", interruption(ctx), pending(pat, trouble))
+		case <-time.After(lookAgain):
+		}
+		// What happened between two watches, or since a revision that is gone.
+		now := &v1alpha1.PersonalAccessToken{}
+		switch err := c.Get(ctx, client.ObjectKeyFromObject(pat), now); {
+		case err == nil:
+			pat, trouble = now, nil
+		case apierrors.IsNotFound(err):
+			return pat, errDeleted
+		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			return pat, fmt.Errorf("whether it is could not be seen: %w", err)
+		}
+	}
+}
+
+var errDeleted = errors.New("it was deleted meanwhile")
+
+// watchActive follows pat from the revision that it has until the outcome is known or the watch ends.
+func watchActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
+	if done, err := outcome(pat); done {
+		return pat, true, err
+	}
+	w, err := c.Watch(ctx, &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(pat.Namespace),
+		client.MatchingFields{"metadata.name": pat.Name},
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: pat.ResourceVersion}})
+	if err != nil {
+		return pat, false, err
+	}
+	defer w.Stop()
+	for {
+		var event watch.Event
+		var open bool
+		select {
+		case <-ctx.Done():
+			return pat, false, ctx.Err()
+		case event, open = <-w.ResultChan():
+		}
+		if !open {
+			return pat, false, nil
+		}
+		now, ok := event.Object.(*v1alpha1.PersonalAccessToken)
+		switch {
+		case event.Type == watch.Error:
+			return pat, false, apierrors.FromObject(event.Object)
+		case !ok || now.UID != pat.UID:
+			continue
+		case event.Type == watch.Deleted:
+			return now, true, errDeleted
+		}
+		pat = now
+		if done, err := outcome(pat); done {
+			return pat, true, err
+		}
+	}
+}
+
+// outcome tells whether waiting is over, and why in vain.
+func outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
+	stalled := condition(pat, v1alpha1.ConditionStalled)
+	ready, active := condition(pat, v1alpha1.ConditionReady), condition(pat, v1alpha1.ConditionActive)
+	switch {
+	case pat.DeletionTimestamp != nil:
+		return true, errDeleted
+	case is(stalled, metav1.ConditionTrue):
+		return true, says(stalled)
+	case !is(ready, metav1.ConditionTrue) || active == nil:
+		return false, nil
+	case is(active, metav1.ConditionTrue):
+		return true, nil
+	}
+	return true, says(active) // suspended, expired or revoked: this is what was asked for
+}
+
+// condition is one that speaks of the spec that is there now.
+func condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition {
+	c := meta.FindStatusCondition(pat.Status.Conditions, kind)
+	if c == nil || c.ObservedGeneration < pat.Generation {
+		return nil
+	}
+	return c
+}
+
+func is(c *metav1.Condition, status metav1.ConditionStatus) bool {
+	return c != nil && c.Status == status
+}
+
+func says(c *metav1.Condition) error { return fmt.Errorf("%s (%s)", c.Message, c.Reason) }
+
+// pending says what is being waited for.
+func pending(pat *v1alpha1.PersonalAccessToken, trouble error) string {
+	ready := condition(pat, v1alpha1.ConditionReady)
+	switch {
+	case trouble != nil:
+		return "the API server did not answer: " + trouble.Error()
+	case ready != nil:
+		return says(ready).Error()
+	}
+	return "the operator has not looked at it; is it running?"
+}
+
+func interruption(ctx context.Context) string {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "when the time was over:"
+	}
+	return "when it was interrupted:"
+}

@@ -1,0 +1,157 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+func withConditions(generation int64, conditions ...metav1.Condition) *v1alpha1.PersonalAccessToken {
+	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "ci", Generation: generation}}
+	for _, c := range conditions {
+		if c.ObservedGeneration == 0 {
+			c.ObservedGeneration = generation
+		}
+		pat.Status.Conditions = append(pat.Status.Conditions, c)
+	}
+	return pat
+}
+
+func TestOutcome(t *testing.T) {
+	old := func(c metav1.Condition) metav1.Condition {
+		c.ObservedGeneration = 1
+		return c
+	}
+	deleted := withConditions(2, isReady, isActive)
+	deleted.DeletionTimestamp = &metav1.Time{Time: start}
+	isSuspended := metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSuspended, Message: "Resume it."}
+	for name, tc := range map[string]struct {
+		pat  *v1alpha1.PersonalAccessToken
+		done bool
+		err  string
+	}{
+		"nothing yet":         {pat: withConditions(2)},
+		"issuing":             {pat: withConditions(2, isIssuing)},
+		"active, not ready":   {pat: withConditions(2, isActive, isIssuing)},
+		"ready":               {pat: withConditions(2, isActive, isReady), done: true},
+		"ready was a former":  {pat: withConditions(2, old(isActive), old(isReady))},
+		"active was a former": {pat: withConditions(2, old(isActive), isReady)},
+		"stalled":             {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (TombstonesFull)"},
+		"stalled was":         {pat: withConditions(2, old(isStalled), isIssuing)},
+		"suspended":           {pat: withConditions(2, isSuspended, isReady), done: true, err: "Resume it. (Suspended)"},
+		"deleted":             {pat: deleted, done: true, err: "it was deleted meanwhile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			done, err := outcome(tc.pat)
+			if done != tc.done || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
+				t.Errorf("got %v, %v; want %v, %s", done, err, tc.done, tc.err)
+			}
+		})
+	}
+}
+
+// What comes to pass while nobody may watch, between two watches, or after a revision that is gone, is read.
+func TestWaitActiveReadsWhatNoWatchShows(t *testing.T) {
+	resource := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
+	ended := func() watch.Interface {
+		w := watch.NewFakeWithOptions(watch.FakeOptions{})
+		w.Stop()
+		return w
+	}
+	gone := func() watch.Interface {
+		w := watch.NewFakeWithChanSize(1, false)
+		w.Error(&apierrors.NewResourceExpired("too old").ErrStatus)
+		return w
+	}
+	for name, start := range map[string]func() (watch.Interface, error){
+		"forbidden":            func() (watch.Interface, error) { return nil, apierrors.NewForbidden(resource, "", nil) },
+		"ended":                func() (watch.Interface, error) { return ended(), nil },
+		"a revision is gone":   func() (watch.Interface, error) { return gone(), nil },
+		"the server restarted": func() (watch.Interface, error) { return nil, errors.New("connection refused") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{
+				Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+					return start()
+				},
+			}, withConditions(1, isReady, isActive))
+			if _, err := waitActive(t.Context(), tr.client, withConditions(1)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestWaitActiveSaysWhatItCouldNotSee(t *testing.T) {
+	resource := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
+	for name, tc := range map[string]struct {
+		get  error
+		want string
+	}{
+		"deleted":   {apierrors.NewNotFound(resource, "ci"), "it was deleted meanwhile"},
+		"forbidden": {apierrors.NewForbidden(resource, "ci", errors.New("no")), `whether it is could not be seen: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
+		"no answer": {errors.New("connection refused"), "when the time was over: the API server did not answer: watch refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{
+				Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+					return tc.get
+				},
+				Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+					return nil, errors.New("watch refused")
+				},
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), lookAgain+lookAgain/2)
+			defer cancel()
+			last, err := waitActive(ctx, tr.client, withConditions(1))
+			if err == nil || err.Error() != tc.want || last.Name != "ci" {
+				t.Errorf("got %v, %v; want %s", last, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestWaitActiveSeesADeletionAndNobodyElse(t *testing.T) {
+	pat := withConditions(1)
+	pat.UID = "mine"
+	other := withConditions(1, isReady, isActive)
+	other.UID = "another's"
+	w := watch.NewFakeWithChanSize(2, false)
+	w.Modify(other)
+	w.Delete(pat)
+	tr := newTrial(t, interceptor.Funcs{
+		Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+			return w, nil
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := waitActive(ctx, tr.client, pat); !errors.Is(err, errDeleted) {
+		t.Errorf("got %v", err)
+	}
+}

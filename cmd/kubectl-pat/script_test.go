@@ -1,0 +1,305 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
+)
+
+const (
+	scripts = "testdata/script"
+	// patience is how long anything may take on a busy machine.
+	patience = 30 * time.Second
+)
+
+// suite is a cluster that all scripts share, with a namespace for each.
+type suite struct {
+	*testing.M
+	cluster *cluster.Cluster
+	admin   kubernetes.Interface
+	age     string // the folder with age
+	// people are kubeconfigs by the variable that scripts know them by. ALICE and BOB are developers, who may do anything
+	// with PersonalAccessTokens in their script's namespace; CAROL may do nothing; ANYONE has no credentials.
+	people map[string]string
+}
+
+var shared *suite
+
+// TestMain lets this binary be kubectl-pat for the scripts, so that the race detector sees the plugin as well.
+func TestMain(m *testing.M) {
+	shared = &suite{M: m}
+	testscript.Main(shared, map[string]func(){"kubectl-pat": main})
+}
+
+// Run runs the tests with the cluster.
+func (s *suite) Run() int {
+	ctrl.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := 1
+	if err := s.run(ctx, &code); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func (s *suite) run(ctx context.Context, code *int) (err error) {
+	dir, err := os.MkdirTemp("", "kubectl-pat-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	manager, err := cluster.BuildManager(ctx, dir, false)
+	if err != nil {
+		return err
+	}
+	s.age = filepath.Join(dir, "age")
+	if _, err := cluster.BuildAge(ctx, s.age); err != nil {
+		return err
+	}
+	if s.cluster, err = cluster.Start(ctx, cluster.Options{ManagerBinary: manager}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.cluster.Stop()) }()
+	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
+	if _, err := s.cluster.StartVerifier(ctx); err != nil {
+		return err
+	}
+	if _, err := s.cluster.StartOperator(ctx); err != nil {
+		return err
+	}
+	if s.admin, err = kubernetes.NewForConfig(s.cluster.Admin()); err != nil {
+		return err
+	}
+	s.people = map[string]string{"ADMIN": s.cluster.AdminKubeconfig, "ANYONE": s.cluster.AnonymousKubeconfig}
+	for name, groups := range map[string][]string{"alice": {"developers"}, "bob": {"developers"}, "carol": nil} {
+		if _, s.people[strings.ToUpper(name)], err = s.cluster.User(name, groups...); err != nil {
+			return err
+		}
+	}
+	*code = s.M.Run()
+	return nil
+}
+
+// TestScripts tells the stories of the commands. Each script starts as alice, in a namespace of its own.
+func TestScripts(t *testing.T) {
+	var files []string
+	all, err := filepath.Glob(filepath.Join(scripts, "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		if filepath.Base(file) != escapes {
+			files = append(files, file)
+		}
+	}
+	testscript.Run(t, params(files...))
+}
+
+// escapes is the script of the case below.
+const escapes = "escapes.txtar"
+
+func TestCase39_NothingOfTheClusterDrivesTheTerminal(t *testing.T) {
+	testscript.Run(t, params(filepath.Join(scripts, escapes)))
+}
+
+func params(files ...string) testscript.Params {
+	return testscript.Params{
+		Files:              files,
+		RequireUniqueNames: true,
+		Setup:              func(env *testscript.Env) error { return shared.setup(env) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"eventually": eventually,
+			"exits":      exits,
+			"read":       read,
+			"harmless":   harmless,
+		},
+	}
+}
+
+// setup gives a script its namespace, and the kubeconfigs of people who work in it.
+func (s *suite) setup(env *testscript.Env) error {
+	ctx := context.Background()
+	namespace, err := s.team(ctx)
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = s.admin.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}) })
+	for variable, kubeconfig := range s.people {
+		config, err := clientcmd.LoadFromFile(kubeconfig)
+		if err != nil {
+			return err
+		}
+		config.Contexts[config.CurrentContext].Namespace = namespace
+		file := filepath.Join(env.WorkDir, "."+strings.ToLower(variable)+".kubeconfig")
+		if err := clientcmd.WriteToFile(*config, file); err != nil {
+			return err
+		}
+		env.Setenv(variable, file)
+	}
+	if err := writeSSHKey(filepath.Join(env.WorkDir, ".ssh")); err != nil {
+		return err
+	}
+	shim, err := filepath.Abs(".")
+	if err != nil {
+		return err
+	}
+	env.Setenv("NAMESPACE", namespace)
+	env.Setenv("KUBECONFIG", env.Getenv("ALICE"))
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("HOSTILE", "\x1b[31m\u202e")
+	// The plugin's own folder is in PATH already.
+	env.Setenv("PATH", strings.Join([]string{env.Getenv("PATH"), s.cluster.Assets, s.age, shim}, string(os.PathListSeparator)))
+	return nil
+}
+
+// writeSSHKey writes id_ed25519 and id_ed25519.pub as ssh-keygen does.
+func writeSSHKey(dir string) error {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		return err
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.MkdirAll(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, "id_ed25519"), pem.EncodeToMemory(block), 0o600),
+		os.WriteFile(filepath.Join(dir, "id_ed25519.pub"), ssh.MarshalAuthorizedKey(key), 0o600),
+	)
+}
+
+// team makes a namespace where developers may do what developers do, and waits until they may.
+func (s *suite) team(ctx context.Context) (string, error) {
+	ns, err := s.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.admin.RbacV1().Roles(ns.Name).Create(ctx, &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Name: "developer"},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}},
+			{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens/status"}, Verbs: []string{"get", "patch"}},
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		return "", err
+	}
+	if _, err := s.admin.RbacV1().RoleBindings(ns.Name).Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "developers"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "developer"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "developers"}},
+	}, metav1.CreateOptions{}); err != nil {
+		return "", err
+	}
+	for start := time.Now(); ; {
+		_, stderr, err := s.cluster.Kubectl(ctx, s.people["ALICE"], "", "get", "pat", "-n", ns.Name)
+		switch {
+		case err == nil:
+			return ns.Name, nil
+		case time.Since(start) > patience:
+			return "", fmt.Errorf("the new role does not take effect: %s", stderr)
+		}
+	}
+}
+
+// eventually COMMAND ARGS...: run it again and again until it succeeds; with !, until it fails.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: [!] eventually COMMAND ARGS...")
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); ; <-tick.C {
+		err := ts.Exec(args[0], args[1:]...)
+		switch {
+		case (err != nil) == neg:
+			return
+		case time.Since(start) > patience:
+			ts.Fatalf("not so within %v: %v", patience, err)
+		}
+	}
+}
+
+// exits CODE COMMAND ARGS...: run it, and expect this exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || neg {
+		ts.Fatalf("usage: exits CODE COMMAND ARGS...")
+	}
+	got := 0
+	var exit interface{ ExitCode() int }
+	switch err := ts.Exec(args[1], args[2:]...); {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%s: %v", args[1], err)
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || got != want {
+		ts.Fatalf("exit code %d; want %s", got, args[0])
+	}
+}
+
+// read VARIABLE FILE: set the variable to what the file holds, stdout included.
+func read(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: read VARIABLE FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
+}
+
+// harmless FILE: fail unless the file, stdout for instance, holds nothing that a terminal would obey, nor what cannot be
+// seen.
+func harmless(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: harmless FILE")
+	}
+	const forbidden = "\x00\x07\x08\x0d\x1b\x7f\u0085\u009b\u00ad\u200b\u200e\u200f\u2028\u202a\u202d\u202e\u2066\u2069\ufeff\U000e0041"
+	text := ts.ReadFile(args[0])
+	if i := strings.IndexAny(text, forbidden); i >= 0 {
+		ts.Fatalf("%s holds %q at %d", args[0], text[i:min(len(text), i+4)], i)
+	}
+}

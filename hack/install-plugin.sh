@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds `kubectl pat` and installs it, and what completes its arguments, into BINDIR: where that is not set, into a folder
+# that is in PATH where there is one. Where there is no kubectl, the control plane's is installed as well.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+in_path() { case ":$PATH:" in *":$1:"*) true ;; *) false ;; esac; }
+
+gobin=$(go env GOBIN)
+gopath=$(go env GOPATH)
+gopath=${gopath%%:*}/bin
+if [ -n "${BINDIR:-}" ]; then dir=$BINDIR
+elif [ -n "$gobin" ]; then dir=$gobin
+elif in_path "$gopath"; then dir=$gopath
+elif in_path /usr/local/bin && [ -w /usr/local/bin ]; then dir=/usr/local/bin
+else dir=$gopath
+fi
+
+mkdir -p "$dir"
+CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=${VERSION:-dev}" -o "$dir/kubectl-pat" ./cmd/kubectl-pat
+install -m 0755 cmd/kubectl-pat/kubectl_complete-pat "$dir/kubectl_complete-pat"
+echo "installed kubectl-pat and kubectl_complete-pat into $dir"
+
+if ! command -v kubectl >/dev/null && [ ! -x "$dir/kubectl" ]; then
+  echo "there is no kubectl in PATH: looking for the control plane's"
+  install -m 0755 "$(hack/controlplane/assets.sh kubectl)/kubectl" "$dir/kubectl"
+  echo "installed kubectl into $dir"
+fi
+if in_path "$dir"; then
+  echo "try: kubectl pat --help"
+else
+  echo "$dir is not in PATH. Put it there: export PATH=\"$dir:\$PATH\"" >&2
+fi
