@@ -21,8 +21,8 @@ limitations under the License.
 // the user, asked for by SubjectAccessReview as kube-apiserver asks when somebody impersonates. What cannot be asked is
 // refused.
 //
-// No error here speaks of immutability, though much may not change: GitOps tools take such words for leave to delete the
-// resource and create it again, which would revoke its token.
+// No error here speaks of immutability, though much may not change, and no update is refused with 422: GitOps tools that are
+// told to use force take either for leave to delete the resource and create it again, which would revoke its token.
 package admission
 
 import (

@@ -44,7 +44,8 @@ var (
 )
 
 // NewValidator returns the validator of PersonalAccessTokens. Who-may-not is answered with 403, bad values with 422, all
-// of them at once; where there are both, with the 403. What could not be found out is a 500.
+// of them at once; where there are both, with the 403. An update is never answered with 422, by which GitOps tools that are
+// told to use force delete the resource and create it again. What could not be found out is a 500.
 func NewValidator(cfg Config) ctrladmission.Validator[*v1alpha1.PersonalAccessToken] {
 	return &validator{Config: cfg}
 }
@@ -113,6 +114,9 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	f.invalid = append(f.invalid, v.reissued(was, is, current, req.Namespace)...)
 	f.invalid = append(f.invalid, rotation(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
+	if len(f.forbidden) == 0 {
+		f.forbidden, f.invalid = f.invalid, nil
+	}
 	if err := f.err(is.Name); err != nil {
 		return warnings, err
 	}

@@ -106,14 +106,16 @@ func TestHealthOfLiveResources(t *testing.T) {
 		n.manifest("active", nil), n.manifest("rotated", nil), n.manifest("suspended", spec{"suspend": true}),
 		n.manifest("expired", spec{"expiresAt": in(time.Hour)}), n.manifest("expired-before-issued", spec{"expiresAt": in(-time.Hour)}),
 		n.manifest("owner-gone", spec{"user": map[string]any{"username": "system:serviceaccount:" + n.ns + ":ci"}}),
-		n.manifest("record-invalid", nil), n.manifest("record-too-new", nil), n.manifest("record-lost", nil), n.manifest("token-revoked", ofHolder), held)
-	for _, name := range []string{"active", "rotated", "expired", "owner-gone", "record-invalid", "record-too-new", "record-lost", "token-revoked", "deleted"} {
+		n.manifest("record-invalid", nil), n.manifest("record-too-new", nil), n.manifest("record-lost", nil), n.manifest("token-revoked", ofHolder), n.manifest("revoked", nil), held)
+	for _, name := range []string{"active", "rotated", "expired", "owner-gone", "record-invalid", "record-too-new", "record-lost", "token-revoked", "revoked", "deleted"} {
 		n.waitFor(t, name, v1alpha1.ConditionActive, "True/Active")
 	}
 	f.apply(t, ssa.ConfiguredAction, n.manifest("rotated", rotation), n.manifest("expired", spec{"expiresAt": in(-time.Second)}))
 	n.kubectl(t, "", "", "delete", "pat", "token-revoked")
 	f.apply(t, ssa.CreatedAction, n.manifest("token-revoked", ofHolder))
 	n.kubectl(t, "", "", "delete", "serviceaccount", "ci")
+	n.kubectl(t, "", "", "patch", "pat", "revoked", "--subresource=status", "--type=merge", "-p",
+		fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"by":"alice","reason":"left on a train"}]}}`, n.get(t, "revoked").Status.TokenID))
 	n.spoilRecords(t)
 	n.kubectl(t, "", "", "delete", "pat", "deleted", "--wait=false")
 	t.Cleanup(func() { n.release(t, "deleted") })
@@ -128,7 +130,7 @@ func TestHealthOfLiveResources(t *testing.T) {
 	}{
 		{"suspended", v1alpha1.ReasonSuspended, suspended}, {"expired", v1alpha1.ReasonExpired, healthy}, {"expired-before-issued", v1alpha1.ReasonExpired, healthy},
 		{"owner-gone", v1alpha1.ReasonOwnerGone, failed}, {"record-invalid", v1alpha1.ReasonRecordInvalid, failed}, {"record-too-new", v1alpha1.ReasonRecordTooNew, failed},
-		{"record-lost", v1alpha1.ReasonRecordLost, failed}, {"token-revoked", v1alpha1.ReasonTokenRevoked, failed},
+		{"record-lost", v1alpha1.ReasonRecordLost, failed}, {"revoked", v1alpha1.ReasonRevoked, healthy}, {"token-revoked", v1alpha1.ReasonTokenRevoked, failed},
 	} {
 		n.waitFor(t, s.resource, v1alpha1.ConditionActive, "False/"+s.reason)
 		took(s.resource, s.resource, s.want)
@@ -221,6 +223,7 @@ func TestHealthForEveryReason(t *testing.T) {
 		v1alpha1.ReasonSuspended:          {{quiet("False", v1alpha1.ReasonSuspended), suspended}},
 		v1alpha1.ReasonExpired:            {{quiet("False", v1alpha1.ReasonExpired), healthy}},
 		v1alpha1.ReasonRevoked:            {{quiet("False", v1alpha1.ReasonRevoked), healthy}},
+		v1alpha1.ReasonExpiringSoon:       {{append(quiet("True", v1alpha1.ReasonActive), condition("ExpiringSoon", "True", v1alpha1.ReasonExpiringSoon)), healthy}},
 		v1alpha1.ReasonOwnerGone:          {{stalled(v1alpha1.ReasonOwnerGone), failed}},
 		v1alpha1.ReasonUserChanged:        {{stalled(v1alpha1.ReasonUserChanged), failed}},
 		v1alpha1.ReasonUserMissing:        {{stalled(v1alpha1.ReasonUserMissing), failed}},

@@ -83,6 +83,8 @@ func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (clie
 	if err != nil {
 		return nil, err
 	}
+	// What is written is under the manager that this names. Flux takes back what a manager wrote whose name begins with kubectl.
+	config.UserAgent = "pat-cli"
 	config.QPS = -1 // API Priority and Fairness throttles, not the client
 	config.WarningHandler = warningPrinter{warnings}
 	return client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})

@@ -24,6 +24,6 @@ elseif active.reason == "Suspended" then
   health.message = active.message
 else
   health.status = "Healthy"
-  health.message = active.message
+  health.message = (conditions.ExpiringSoon or active).message
 end
 return health
