@@ -174,7 +174,10 @@ var variants = []string{
 	"expiry of a recipient's", "deletion of a recipient's",
 	"revocation of a holder's", "revocation of a recipient's", "revocation while it is rotated", "rotation of what was revoked",
 	"deletion of a holder's that was revoked",
-	"deletion after a revocation within an overlap",
+	"deletion after a revocation within an overlap", "revocation within an overlap", "revocation of a predecessor",
+	"rotated while its revocation is carried", "deleted while its delivery ends",
+	"pending found, and quota", "pending found, recipients asked for", "expiry and delivery over",
+	"delivery over, its Secret another's", "made again, a holder's, after its tombstone",
 }
 
 func alone(all []scenario) []race {

@@ -43,6 +43,7 @@ items:
   - apiGroups: [pat-operator.io]
     resources: [personalaccesstokens]
     verbs: [create, get, list, watch, update, patch, delete]
+  - {apiGroups: [pat-operator.io], resources: [personalaccesstokens/status], verbs: [get, patch]}
   - {apiGroups: [""], resources: [secrets], verbs: [get]}
   - {apiGroups: [""], resources: [pods], verbs: [get, list]}
 - apiVersion: rbac.authorization.k8s.io/v1
@@ -138,6 +139,7 @@ func runDemo(ctx context.Context, opts options, out io.Writer) error {
 			{"Suspended, the token is refused; resumed, it works", d.suspend},
 			{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", d.vendor},
 			{"Rotated, both tokens work for the overlap, then only the new one", d.rotate},
+			{"By kubectl pat: made on alice's machine, seen in use, revoked, and kept as a trace", d.plugin},
 			{"A token of a few seconds is refused after its second", d.expire},
 			{"Deleted, the token is refused", d.remove},
 			{"The webhooks taken away, bob is still refused: a policy in the API server says it again", d.unguarded},

@@ -69,6 +69,7 @@ func (s *shell) remember(ctx context.Context, who person, name, script string) (
 	if err != nil {
 		return "", fmt.Errorf("expected a value for %s: %w: %s", name, err, strings.TrimSpace(stderr))
 	}
+	s.show(stderr)
 	s.env = append(s.env, name+"="+value)
 	return value, nil
 }

@@ -50,7 +50,7 @@ func (d *demo) vendor(ctx context.Context) error {
 	if _, err := cluster.BuildAge(ctx, bin); err != nil {
 		return err
 	}
-	if err := os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+	if err := prependPath(bin); err != nil {
 		return err
 	}
 	public, err := makeSSHKey(filepath.Join(d.cluster.Dir, ".ssh"), "id_ed25519")
