@@ -39,6 +39,7 @@ import (
 
 // Applying the same manifest again changes nothing, by every way that people and GitOps tools do it.
 func TestReapplyingChangesNothing(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{
 		"client-side apply": {"apply"},
 		"server-side apply": {"apply", "--server-side"},

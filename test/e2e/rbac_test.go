@@ -145,6 +145,7 @@ func hasOnly(t *testing.T, account string, rights []right) {
 }
 
 func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
+	t.Parallel()
 	ns := team(t)
 	hasOnly(t, operatorAccount, []right{
 		{"get", "secrets", "", false},
@@ -181,6 +182,7 @@ func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
 
 // What answers kube-apiserver, and is reached by others, can forge no record, take no key, and make nobody a token.
 func TestTheVerifierWritesItsCAAndStatusAlone(t *testing.T) {
+	t.Parallel()
 	ns := team(t)
 	rights := []right{
 		{"list", "secrets", cluster.RecordsNamespace, true},

@@ -46,7 +46,9 @@ func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
 	for _, token := range []string{plaintext, mine} {
 		accepted(t, token)
 	}
-	operator.Kill()
+	if err := operator.Stop(); err != nil {
+		t.Error(err)
+	}
 	for _, name := range []string{"my-pat", "mine"} {
 		revoke(t, alice, ns, name, get(t, ns, name).Status.TokenID)
 	}

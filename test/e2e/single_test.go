@@ -31,6 +31,7 @@ import (
 
 // config/single, with `manager run` as its one account: a token is issued, works, and is revoked.
 func TestRunInOneProcess(t *testing.T) {
+	t.Parallel()
 	root, err := cluster.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)

@@ -80,6 +80,10 @@ type user struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// What runs beside others waits much longer than it computes.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	code := 1
 	if err := run(m, &code); err != nil {
 		fmt.Fprintln(os.Stderr, err)
