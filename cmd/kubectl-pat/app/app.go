@@ -121,6 +121,10 @@ What was asked for goes to standard output, everything else to standard error. E
 		newCreateCommand(s),
 		newGenerateCommand(s),
 		newListCommand(s),
+		newRotateCommand(s),
+		newSuspendCommand(s),
+		newResumeCommand(s),
+		newRevokeCommand(s),
 	)
 	return root
 }

@@ -40,16 +40,21 @@ const (
 )
 
 type createOptions struct {
-	*session
+	handover
 	spec       specFlags
-	to         destinationFlags
 	recipients []string
 	timeout    time.Duration
 	dryRun     string
-	output     string
 }
 
-// Created is what create prints with -o json and -o yaml.
+// handover is how a token, and what was asked for beside it, is handed over.
+type handover struct {
+	*session
+	to     destinationFlags
+	output string
+}
+
+// Created is what create and rotate print with -o json and -o yaml.
 type Created struct {
 	PersonalAccessToken *v1alpha1.PersonalAccessToken `json:"personalAccessToken"`
 	// Token is the token itself. It is absent where it went elsewhere (--token-file, --copy), where it is encrypted, in
@@ -58,7 +63,7 @@ type Created struct {
 }
 
 func newCreateCommand(s *session) *cobra.Command {
-	o := &createOptions{session: s}
+	o := &createOptions{handover: handover{session: s}}
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a token and print it once",
@@ -212,13 +217,13 @@ func (o *createOptions) dry(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 }
 
 // announce says, ahead of the token, what it is.
-func (o *createOptions) announce(pat *v1alpha1.PersonalAccessToken, to *destination, active bool) {
+func (o *handover) announce(pat *v1alpha1.PersonalAccessToken, to *destination, active bool) {
 	state := "It is not active."
 	if active {
 		state = "It works until " + endOf(pat) + "."
 	}
 	switch {
-	case len(o.recipients) > 0:
+	case sealed(pat):
 		o.sayf("This is the token, encrypted: only the recipients can open it (age --decrypt -i KEYFILE). %s", state)
 	case to.place != "":
 		o.sayf("The token is %s, and nowhere else: the cluster has a digest of it. %s", to.place, state)
@@ -228,7 +233,7 @@ func (o *createOptions) announce(pat *v1alpha1.PersonalAccessToken, to *destinat
 }
 
 // print writes what --output asks for, and hands the token over where it is not part of that.
-func (o *createOptions) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) error {
+func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) error {
 	if plaintext != "" && (o.output == outputToken || o.to.elsewhere()) {
 		if err := to.putOrPrint(plaintext); err != nil {
 			return err
@@ -242,12 +247,17 @@ func (o *createOptions) print(pat *v1alpha1.PersonalAccessToken, plaintext strin
 	case outputJSON, outputYAML:
 		withKind(pat)
 		pat.ManagedFields = nil
-		if pat.Spec.Token == nil {
-			plaintext = "" // it is encrypted, and in status
+		if sealed(pat) {
+			plaintext = "" // it is in status
 		}
 		return write(o.Out, o.output, Created{pat, plaintext})
 	}
 	return nil
+}
+
+// sealed tells whether pat's token is encrypted to recipients.
+func sealed(pat *v1alpha1.PersonalAccessToken) bool {
+	return pat.Spec.Delivery != nil && len(pat.Spec.Delivery.Recipients) > 0
 }
 
 // encrypted is the age file in status. Whoever may write a status may put anything there, and it is printed as it is: so

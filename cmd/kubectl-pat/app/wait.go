@@ -38,9 +38,17 @@ const lookAgain = 500 * time.Millisecond
 // last seen, which is pat where nothing else was, and an error that says why the token is not active, for people: nothing
 // but a change helps, it was deleted, or ctx is done.
 func waitActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
+	return waitFor(ctx, c, pat, outcome)
+}
+
+// judge tells of a resource whether waiting is over, and why in vain.
+type judge func(pat *v1alpha1.PersonalAccessToken) (done bool, err error)
+
+// waitFor waits until judge says that it is over, pat was deleted, or ctx is done. It returns the resource as last seen.
+func waitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over judge) (*v1alpha1.PersonalAccessToken, error) {
 	var trouble error // of the way to the API server, the last there was
 	for {
-		last, done, err := watchActive(ctx, c, pat)
+		last, done, err := watchFor(ctx, c, pat, over)
 		pat = last
 		if done {
 			return pat, err
@@ -68,9 +76,9 @@ func waitActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalA
 
 var errDeleted = errors.New("it was deleted meanwhile")
 
-// watchActive follows pat from the revision that it has until the outcome is known or the watch ends.
-func watchActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
-	if done, err := outcome(pat); done {
+// watchFor follows pat from the revision that it has until judge says that it is over or the watch ends.
+func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over judge) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
+	if done, err := over(pat); done {
 		return pat, true, err
 	}
 	w, err := c.Watch(ctx, &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(pat.Namespace),
@@ -101,7 +109,7 @@ func watchActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.Personal
 			return now, true, errDeleted
 		}
 		pat = now
-		if done, err := outcome(pat); done {
+		if done, err := over(pat); done {
 			return pat, true, err
 		}
 	}

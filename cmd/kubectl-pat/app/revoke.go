@@ -1,0 +1,273 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+const maxReason = 256 // characters
+
+type revokeOptions struct {
+	*session
+	keep          bool
+	reason        string
+	tokenID       string
+	user          string
+	allNamespaces bool
+	yes           bool
+	wait          bool
+	timeout       time.Duration
+	dryRun        string
+}
+
+func newRevokeCommand(s *session) *cobra.Command {
+	o := &revokeOptions{session: s}
+	cmd := &cobra.Command{
+		Use:   "revoke NAME... | --user USER",
+		Short: "End tokens for good",
+		Long: `End tokens for good. Verifiers refuse them at once, kube-apiserver within 10 seconds. What is left of a token that was
+made on its holder's machine is remembered, so that no manifest revives it.
+
+Their resources are deleted, or stay as a trace with --keep, which also holds where Git would bring them back. A current
+token takes its predecessor with it.
+
+What would be ended is listed, and you are asked, where it is more than one, or chosen by --user. Where one fails the others
+are ended all the same; the exit code is 1 then.`,
+		Example: `  # This one has leaked; it is kept, for those who look into it
+  kubectl pat revoke ci --keep --reason "in a log of build 4711"
+
+  # Only its predecessor, which works beside it for a while
+  kubectl pat revoke ci --keep --token-id k3xq5v7c2mzr4nbd
+
+  # Alice has left
+  kubectl pat revoke --user alice -A`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: s.completeNames,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), namesOf(args)) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.keep, "keep", false, "end the token and keep its resource, as a trace")
+	flags.StringVar(&o.reason, "reason", "", "why, for the trace that --keep leaves: a `TEXT`")
+	flags.StringVar(&o.tokenID, "token-id", "", "with --keep, the `ID` of the token to end, the current one or its predecessor (default: both)")
+	flags.StringVar(&o.user, "user", "", "all tokens of this `USER`, in place of names")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "with --user, in all namespaces")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.BoolVar(&o.wait, "wait", true, "with --keep, wait until the operator has taken note")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the operator has taken note")
+	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not done)")
+	completeValues(cmd, "dry-run", dryRunNone, dryRunServer)
+	return cmd
+}
+
+func (o *revokeOptions) validate(names []string) error {
+	switch {
+	case len(names) == 0 && o.user == "":
+		return usagef("kubectl pat revoke takes one NAME or more, or --user USER; see kubectl pat revoke --help")
+	case len(names) > 0 && o.user != "":
+		return usagef("names and --user are two ways to choose tokens: take one")
+	case o.allNamespaces && o.user == "":
+		return usagef("--all-namespaces goes with --user: a name is of one namespace")
+	case o.reason != "" && !o.keep:
+		return usagef("--reason is part of the trace that --keep leaves, and without --keep none is left: add --keep, or leave --reason out")
+	case utf8.RuneCountInString(o.reason) > maxReason:
+		return usagef("--reason has %d characters: take at most %d", utf8.RuneCountInString(o.reason), maxReason)
+	case o.tokenID != "" && !o.keep:
+		return usagef("--token-id chooses among a resource's tokens, and without --keep all of them end: add --keep")
+	case o.tokenID != "" && len(names) != 1:
+		return usagef("--token-id goes with one NAME")
+	case o.tokenID != "" && !token.ValidID(o.tokenID):
+		return usagef("--token-id: that is no token's ID, which is the part between \"kubepat_\" and the next \"_\"") // no echo: it may be a token
+	case !slices.Contains([]string{dryRunNone, dryRunServer}, o.dryRun):
+		return usagef("--dry-run %q is neither none nor server", o.dryRun)
+	case o.timeout <= 0:
+		return usagef("--timeout %v is not positive: name a time to wait, such as 30s", o.timeout)
+	}
+	return nil
+}
+
+func (o *revokeOptions) run(ctx context.Context, names []string) error {
+	if err := o.validate(names); err != nil {
+		return err
+	}
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	all := &tally{session: o.session, of: len(names)}
+	var pats []v1alpha1.PersonalAccessToken
+	if o.user == "" {
+		pats = o.named(ctx, c, names, all)
+	} else {
+		if pats, err = o.ofUser(ctx, c); err != nil {
+			return err
+		}
+		all.of = len(pats)
+	}
+	if len(pats) == 0 {
+		return all.err("revoked")
+	}
+	if o.dryRun == dryRunNone && (len(pats) > 1 || o.user != "") {
+		if err := o.consent(ctx, pats); err != nil {
+			return err
+		}
+	}
+	if !o.keep {
+		o.deleteAll(ctx, c, pats, all)
+		return all.err("revoked")
+	}
+	o.keepAll(ctx, c, pats, all)
+	return all.err("revoked")
+}
+
+// named reads what has these names. Where somebody may delete and not read, the name has to do.
+func (o *revokeOptions) named(ctx context.Context, c client.Client, names []string, all *tally) []v1alpha1.PersonalAccessToken {
+	var pats []v1alpha1.PersonalAccessToken
+	for _, name := range names {
+		pat, err := o.read(ctx, c, name)
+		if apierrors.IsForbidden(err) && !o.keep {
+			pat, err = &v1alpha1.PersonalAccessToken{}, nil
+			pat.Name = name
+			pat.Namespace, err = o.namespace()
+		}
+		if err != nil {
+			all.fail(name, err)
+			continue
+		}
+		pats = append(pats, *pat)
+	}
+	return pats
+}
+
+func (o *revokeOptions) ofUser(ctx context.Context, c client.Client) ([]v1alpha1.PersonalAccessToken, error) {
+	namespace, err := o.namespace()
+	if err != nil {
+		return nil, err
+	}
+	where := "namespace " + namespace
+	if o.allNamespaces {
+		namespace, where = "", "any namespace"
+	}
+	pats, err := readAll(ctx, c, client.InNamespace(namespace), client.MatchingFields{"spec.user.username": o.user})
+	if err == nil && len(pats) == 0 {
+		o.sayf("%s has no tokens in %s.", o.user, where)
+	}
+	slices.SortFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int { return byName(&a, &b) })
+	return pats, err
+}
+
+// consent lists what is going to end, and asks.
+func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAccessToken) error {
+	if o.yes {
+		return nil
+	}
+	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
+		{Name: "Namespace"}, {Name: "Name"}, {Name: "Display Name"}, {Name: "User"}, {Name: "Expires"},
+	}}
+	for i := range pats {
+		pat := &pats[i]
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{
+			safe(pat.Namespace), safe(pat.Name), safe(pat.Spec.DisplayName), safe(username(pat)), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now()),
+		}})
+	}
+	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, o.ErrOut); err != nil {
+		return err
+	}
+	those := fmt.Sprintf("these %d tokens", len(pats))
+	if len(pats) == 1 {
+		those = "this token"
+	}
+	return o.confirm(ctx, fmt.Sprintf("End %s for good?", those), "end "+those)
+}
+
+// label is what a resource is called where others are beside it.
+func (o *revokeOptions) label(pat *v1alpha1.PersonalAccessToken) string {
+	if o.allNamespaces {
+		return pat.Namespace + "/" + pat.Name
+	}
+	return pat.Name
+}
+
+// done prints a result. revoked is what has become of the token.
+func (o *revokeOptions) done(pat *v1alpha1.PersonalAccessToken, revoked string) error {
+	where, how := "", ""
+	if o.allNamespaces {
+		where = " in namespace " + pat.Namespace
+	}
+	if o.dryRun != dryRunNone {
+		how = " (server dry run)"
+	}
+	_, err := fmt.Fprintf(o.Out, "%s %s%s%s\n", resourceName(pat.Name), revoked, where, how)
+	return err
+}
+
+// deleteAll deletes the resources, which ends their tokens.
+func (o *revokeOptions) deleteAll(ctx context.Context, c client.Client, pats []v1alpha1.PersonalAccessToken, all *tally) {
+	for i := range pats {
+		err := errInterrupted
+		if ctx.Err() == nil {
+			err = o.delete(ctx, c, &pats[i])
+		}
+		if err != nil {
+			all.fail(o.label(&pats[i]), err)
+		}
+	}
+}
+
+func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
+	var opts []client.DeleteOption
+	if pat.UID != "" { // not one that has taken its name meanwhile
+		opts = append(opts, client.Preconditions{UID: &pat.UID})
+	}
+	if o.dryRun != dryRunNone {
+		opts = append(opts, client.DryRunAll)
+	}
+	revoked := "revoked"
+	switch err := c.Delete(ctx, pat, opts...); {
+	case apierrors.IsNotFound(err) && pat.UID != "":
+		revoked = "already revoked"
+	case err != nil:
+		return err
+	}
+	if err := o.done(pat, revoked); err != nil {
+		return err
+	}
+	if tool := gitOps(pat); tool != "" {
+		then := "a new token will be issued then"
+		if pat.Spec.Token != nil {
+			then = "its token stays revoked then"
+		}
+		o.sayf("Note: %s will bring %s back, since it is in Git: %s. Take it out of Git, or use --keep.", tool, pat.Name, then)
+	}
+	return nil
+}
+
+var errNothingToRevoke = errors.New("no token has been issued yet, so there is none to revoke and keep a trace of; without --keep its resource is deleted")
