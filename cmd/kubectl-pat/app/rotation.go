@@ -133,7 +133,7 @@ func (r *rotation) editRotation(spec *v1alpha1.PersonalAccessTokenSpec) error {
 	default:
 		return usagef("--retire-on-first-use takes an overlap, in which both tokens work: add --overlap 24h")
 	}
-	if *is != (v1alpha1.Rotation{}) {
+	if spec.Rotation != nil || *is != (v1alpha1.Rotation{}) {
 		spec.Rotation = is
 	}
 	return nil
@@ -196,7 +196,9 @@ func sameToken(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
 }
 
 // made tells whether a resource asks for the token that this rotation asks for.
-func (r *rotation) made(pat *v1alpha1.PersonalAccessToken) bool { return sameToken(&r.asked, &pat.Spec) }
+func (r *rotation) made(pat *v1alpha1.PersonalAccessToken) bool {
+	return sameToken(&r.asked, &pat.Spec)
+}
 
 // issued tells whether status speaks of the new token.
 func (r *rotation) issued(pat *v1alpha1.PersonalAccessToken) bool {
