@@ -1,0 +1,242 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// isAlice lets the fake cluster say who asks.
+func isAlice(hooks interceptor.Funcs) interceptor.Funcs {
+	hooks.Create = func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+		o.(*authenticationv1.SelfSubjectReview).Status.UserInfo.Username = "alice"
+		return nil
+	}
+	return hooks
+}
+
+func named(id string) v1alpha1.RevokedToken {
+	return v1alpha1.RevokedToken{TokenID: id, At: after(-time.Hour), By: "bob", Reason: "before"}
+}
+
+// What is in the list stays, also what somebody else has put there at the same time.
+func TestRevokeAndKeepSendsTheWholeList(t *testing.T) {
+	pat := withConditions(1, isReady, isActive)
+	pat.Status.TokenID, pat.Status.Revoked = "aaaaaaaaaaaaaaaa", []v1alpha1.RevokedToken{named("bbbbbbbbbbbbbbbb")}
+	first := true
+	tr := newTrial(t, isAlice(interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			if first {
+				first = false
+				now := &v1alpha1.PersonalAccessToken{}
+				if err := c.Get(ctx, client.ObjectKeyFromObject(o), now); err != nil {
+					return err
+				}
+				now.Status.Revoked = append(now.Status.Revoked, named("cccccccccccccccc"))
+				if err := c.Status().Update(ctx, now); err != nil {
+					return err
+				}
+			}
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	}), pat)
+	tr.run(t.Context(), t, exitOK, "revoke", "ci", "-n", "team-a", "--keep", "--reason", "leaked", "--wait=false")
+	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/ci revoked\n"; got != want {
+		t.Errorf("standard output: %q", got)
+	}
+	if err := tr.client.Get(t.Context(), client.ObjectKeyFromObject(pat), pat); err != nil {
+		t.Fatal(err)
+	}
+	want := []v1alpha1.RevokedToken{
+		named("bbbbbbbbbbbbbbbb"), named("cccccccccccccccc"),
+		{TokenID: "aaaaaaaaaaaaaaaa", At: after(0), By: "alice", Reason: "leaked"},
+	}
+	if diff := cmp.Diff(want, pat.Status.Revoked); diff != "" {
+		t.Errorf("status.revoked (-want +got):\n%s", diff)
+	}
+	tr.run(t.Context(), t, exitOK, "revoke", "ci", "-n", "team-a", "--keep", "--wait=false")
+	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/ci already revoked\n"; got != want {
+		t.Errorf("standard output: %q", got)
+	}
+}
+
+func TestRevokeAndKeepWhereTheListIsFull(t *testing.T) {
+	pat := withConditions(1, isReady, isActive)
+	pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
+	for i := range maxRevoked {
+		pat.Status.Revoked = append(pat.Status.Revoked, named(strings.Repeat(string(rune('b'+i)), 16)))
+	}
+	tr := newTrial(t, isAlice(interceptor.Funcs{}), pat)
+	tr.run(t.Context(), t, exitError, "revoke", "ci", "-n", "team-a", "--keep")
+	tr.errs(t, "error: status.revoked has 8 entries, and 8 is the most there may be: the operator takes out those that it has taken note of, so look whether it runs; or revoke without --keep, which deletes the resource")
+	if tr.out.Len() > 0 {
+		t.Errorf("standard output: %s", tr.out)
+	}
+}
+
+func TestRevokeAndKeepWithoutTheOperator(t *testing.T) {
+	pat := withConditions(1, isReady, isActive)
+	pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
+	tr := newTrial(t, isAlice(interceptor.Funcs{}), pat)
+	tr.run(t.Context(), t, exitError, "revoke", "ci", "-n", "team-a", "--keep", "--timeout=100ms")
+	tr.errs(t, "error: it is revoked, and verifiers refuse its token, which they do without the operator; that has not taken note of it: is it running?")
+	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/ci revoked\n"; got != want {
+		t.Errorf("standard output: %q", got)
+	}
+}
+
+func TestWhichTokensAreRevoked(t *testing.T) {
+	const current, previous, next = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
+	for name, tc := range map[string]struct {
+		current, previous, spec, asked string
+		want                           []string
+		err                            string
+	}{
+		"the current one":            {current: current, previous: previous, want: []string{current}},
+		"its own, too":               {current: current, spec: current, want: []string{current}},
+		"one that is on its way":     {current: current, spec: next, want: []string{current, next}},
+		"one that was not taken yet": {spec: next, want: []string{next}},
+		"the predecessor":            {current: current, previous: previous, asked: previous, want: []string{previous}},
+		"the current one by its ID":  {current: current, previous: previous, asked: current, want: []string{current}},
+		"none":                       {err: errNothingToRevoke.Error()},
+		"none by its ID":             {asked: current, err: errNothingToRevoke.Error()},
+		"another":                    {current: current, asked: next, err: "token " + next + " is not that of ci, which has " + current + ", and no predecessor that works beside it"},
+		"another of two":             {current: current, previous: previous, asked: next, err: "token " + next + " is neither the current one of ci, " + current + ", nor its predecessor, " + previous},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pat := withConditions(1)
+			pat.Status.TokenID, pat.Status.PreviousTokenID = tc.current, tc.previous
+			if tc.spec != "" {
+				pat.Spec.Token = &v1alpha1.HolderToken{ID: tc.spec}
+			}
+			got, err := (&revokeOptions{tokenID: tc.asked}).toRevoke(pat)
+			if !slices.Equal(got, tc.want) || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
+				t.Errorf("got %v, %v; want %v, %s", got, err, tc.want, tc.err)
+			}
+		})
+	}
+}
+
+func TestTheOperatorHasTakenNote(t *testing.T) {
+	const current, previous = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"
+	inactive := func(reason string) metav1.Condition {
+		return metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: reason}
+	}
+	for name, tc := range map[string]struct {
+		active            metav1.Condition
+		current, previous string
+		revoked           string
+		want              bool
+	}{
+		"not yet":                       {isActive, current, "", current, false},
+		"revoked":                       {inactive(v1alpha1.ReasonRevoked), current, "", current, true},
+		"it had expired":                {inactive(v1alpha1.ReasonExpired), current, "", current, true},
+		"it was suspended":              {inactive(v1alpha1.ReasonSuspended), current, "", current, false},
+		"another has taken its place":   {isActive, "cccccccccccccccc", "", current, true},
+		"it was never taken":            {inactive(v1alpha1.ReasonTokenRevoked), "", "", current, true},
+		"whether it is taken is open":   {isIssuing, "", "", current, false},
+		"the predecessor is there":      {isActive, current, previous, previous, false},
+		"the predecessor is over":       {isActive, current, "", previous, true},
+		"it went on as the predecessor": {isActive, "cccccccccccccccc", current, current, false},
+	} {
+		pat := withConditions(1, tc.active)
+		pat.Status.TokenID, pat.Status.PreviousTokenID = tc.current, tc.previous
+		if got, err := (&kept{ids: []string{tc.revoked}}).noted(pat); got != tc.want || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
+
+// What fails is said, and what does not is done.
+func TestRevokeGoesOn(t *testing.T) {
+	var pats []*v1alpha1.PersonalAccessToken
+	for i := range 3 {
+		pat := withConditions(1, isReady, isActive)
+		pat.Name, pat.Spec.User = fmt.Sprintf("t%d", i), &v1alpha1.UserInfo{Username: "alice"}
+		pats = append(pats, pat)
+	}
+	pats[1].Namespace = "team-b"
+	tr := newTrial(t, interceptor.Funcs{
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			if o.GetName() == "t0" {
+				return errors.New("no \x1b[2J")
+			}
+			return c.Delete(ctx, o, opts...)
+		},
+	}, pats...)
+	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A")
+	tr.errs(t, "error: nothing was done, since nobody can be asked: standard input is no terminal; add --yes to end these 3 tokens")
+	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A", "--yes")
+	want := "personalaccesstoken.pat-operator.io/t2 revoked in namespace team-a\npersonalaccesstoken.pat-operator.io/t1 revoked in namespace team-b\n"
+	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
+		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+	if got, want := tr.errOut.String(), "error: team-a/t0: no \\x1b[2J\nerror: 1 of 3 tokens were not revoked\n"; got != want {
+		t.Errorf("standard error:\n%s", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tr.run(ctx, t, exitError, "suspend", "a", "b")
+	tr.errs(t, "error: 2 of 2 tokens were not suspended")
+}
+
+func TestOnlyAYesIsTakenForOne(t *testing.T) {
+	for answer, want := range map[string]error{"y\n": nil, " YES \r\n": nil, "yes": nil, "": errNotConfirmed, "\n": errNotConfirmed, "yep\n": errNotConfirmed, "no\ny\n": errNotConfirmed} {
+		tr := newTrial(t, interceptor.Funcs{})
+		tr.In = strings.NewReader(answer)
+		if err := (&session{Environment: tr.Environment}).ask(t.Context(), "Go\x1b on?"); !errors.Is(err, want) {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if got := tr.errOut.String(); got != `Go\x1b on? [y/N] ` {
+			t.Errorf("asked %q", got)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tr := newTrial(t, interceptor.Funcs{})
+	tr.In = blocked{}
+	if err := (&session{Environment: tr.Environment}).ask(ctx, "Go on?"); !errors.Is(err, errNotConfirmed) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// blocked is a terminal that nobody sits at.
+type blocked struct{ bytes.Buffer }
+
+func (blocked) Read([]byte) (int, error) { select {} }
+
+func TestNamesOf(t *testing.T) {
+	got := namesOf([]string{"a", "pat/a", "personalaccesstoken.pat-operator.io/b", "personalaccesstokens/c", "secret/d", "a"})
+	if want := []string{"a", "b", "c", "secret/d"}; !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
