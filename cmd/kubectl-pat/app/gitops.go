@@ -65,7 +65,7 @@ func inGit(pat *v1alpha1.PersonalAccessToken, path ...string) bool {
 		}
 		known = true
 		var fields map[string]any
-		if err := json.Unmarshal(entry.FieldsV1.Raw, &fields); err != nil {
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
 			return true
 		}
 		if owns(fields, append([]string{"spec"}, path...)) {

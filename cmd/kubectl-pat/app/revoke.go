@@ -140,11 +140,11 @@ func (o *revokeOptions) run(ctx context.Context, names []string) error {
 			return err
 		}
 	}
-	if !o.keep {
+	if o.keep {
+		o.keepAll(ctx, c, pats, all)
+	} else {
 		o.deleteAll(ctx, c, pats, all)
-		return all.err("revoked")
 	}
-	o.keepAll(ctx, c, pats, all)
 	return all.err("revoked")
 }
 
@@ -154,8 +154,7 @@ func (o *revokeOptions) named(ctx context.Context, c client.Client, names []stri
 	for _, name := range names {
 		pat, err := o.read(ctx, c, name)
 		if apierrors.IsForbidden(err) && !o.keep {
-			pat, err = &v1alpha1.PersonalAccessToken{}, nil
-			pat.Name = name
+			pat = &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: name}}
 			pat.Namespace, err = o.namespace()
 		}
 		if err != nil {

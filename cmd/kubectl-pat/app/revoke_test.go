@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -184,7 +186,7 @@ func TestRevokeGoesOn(t *testing.T) {
 		pat.Name, pat.Spec.User = fmt.Sprintf("t%d", i), &v1alpha1.UserInfo{Username: "alice"}
 		pats = append(pats, pat)
 	}
-	pats[1].Namespace = "team-b"
+	pats[0].Spec.DisplayName, pats[1].Namespace = "\x1b[2J", "team-b"
 	tr := newTrial(t, interceptor.Funcs{
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			if o.GetName() == "t0" {
@@ -195,8 +197,16 @@ func TestRevokeGoesOn(t *testing.T) {
 	}, pats...)
 	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A")
 	tr.errs(t, "error: nothing was done, since nobody can be asked: standard input is no terminal; add --yes to end these 3 tokens")
+	want := `NAMESPACE   NAME   DISPLAY NAME   USER    EXPIRES
+team-a      t0     \x1b[2J        alice   unknown
+team-a      t2                    alice   unknown
+team-b      t1                    alice   unknown
+`
+	if table, _, _ := strings.Cut(tr.errOut.String(), "error"); table != want {
+		t.Errorf("what would be ended:\n%s", table)
+	}
 	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A", "--yes")
-	want := "personalaccesstoken.pat-operator.io/t2 revoked in namespace team-a\npersonalaccesstoken.pat-operator.io/t1 revoked in namespace team-b\n"
+	want = "personalaccesstoken.pat-operator.io/t2 revoked in namespace team-a\npersonalaccesstoken.pat-operator.io/t1 revoked in namespace team-b\n"
 	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
 		t.Errorf("standard output (-want +got):\n%s", diff)
 	}
@@ -233,6 +243,28 @@ func TestOnlyAYesIsTakenForOne(t *testing.T) {
 type blocked struct{ bytes.Buffer }
 
 func (blocked) Read([]byte) (int, error) { select {} }
+
+// Wrong usage is found before anything is asked for.
+func TestRevokeUsage(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--token-id chooses among a resource's tokens, and without --keep all of them end: add --keep": {"ci", "--token-id", "aaaaaaaaaaaaaaaa"},
+		"--token-id goes with one NAME": {"a", "b", "--keep", "--token-id", "aaaaaaaaaaaaaaaa"},
+		`--token-id: that is no token's ID, which is the part between "kubepat_" and the next "_"`: {"ci", "--keep", "--token-id", madeToken},
+		"--reason has 257 characters: take at most 256":                                            {"ci", "--keep", "--reason", strings.Repeat("ä", 257)},
+		`--dry-run "client" is neither none nor server`:                                            {"ci", "--dry-run=client"},
+		"--timeout 0s is not positive: name a time to wait, such as 30s":                           {"ci", "--keep", "--timeout=0s"},
+		"names and --user are two ways to choose tokens: take one":                                 {"ci", "--user=alice"},
+		"--all-namespaces goes with --user: a name is of one namespace":                            {"ci", "-A"},
+	} {
+		tr := newTrial(t, interceptor.Funcs{})
+		tr.Connect = func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) {
+			t.Errorf("%v: the cluster is asked", args)
+			return nil, errors.New("no")
+		}
+		tr.run(t.Context(), t, exitUsage, append([]string{"revoke"}, args...)...)
+		tr.errs(t, "error: "+want)
+	}
+}
 
 func TestNamesOf(t *testing.T) {
 	got := namesOf([]string{"a", "pat/a", "personalaccesstoken.pat-operator.io/b", "personalaccesstokens/c", "secret/d", "a"})

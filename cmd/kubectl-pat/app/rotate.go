@@ -66,7 +66,7 @@ printed all the same, since it could not be had again; the exit code is 1 then, 
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), nameOf(args[0])) },
 	}
 	flags := cmd.Flags()
-	o.rotationFlags.bind(flags)
+	o.bind(flags)
 	o.to.bind(flags)
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the new token works")
 	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not kept)")
