@@ -125,6 +125,11 @@ What was asked for goes to standard output, everything else to standard error. E
 		newSuspendCommand(s),
 		newResumeCommand(s),
 		newRevokeCommand(s),
+		newDescribeCommand(s),
+		newDecryptCommand(s),
+		newWhoamiCommand(s),
+		newFindCommand(s),
+		newKubeconfigCommand(s),
 	)
 	return root
 }

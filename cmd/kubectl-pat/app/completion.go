@@ -54,6 +54,14 @@ func (s *session) completeNames(cmd *cobra.Command, given []string, _ string) ([
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeOneName offers names to commands that take one.
+func (s *session) completeOneName(cmd *cobra.Command, given []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return s.completeNames(cmd, given, begun)
+}
+
 // completeNamespaces offers namespaces for -n.
 func (s *session) completeNamespaces(root *cobra.Command) {
 	register(root, "namespace", func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -1,0 +1,177 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// maxFindInput is how much text find looks through.
+const maxFindInput = 16 << 20
+
+type findOptions struct {
+	*session
+	allNamespaces bool
+	output        string
+}
+
+func newFindCommand(s *session) *cobra.Command {
+	o := &findOptions{session: s}
+	cmd := &cobra.Command{
+		Use:   "find",
+		Short: "Tell which resource a token or an ID belongs to",
+		Long: `Tell which PersonalAccessToken a token belongs to that has turned up somewhere, and how to end it. Standard input is searched
+for tokens and IDs: it may be a token, whole or cut off, an ID, the ID of a credential as audit logs have it (PAT=...), or any
+text with such in it. On a terminal it is asked for and not shown. It is never taken from the arguments, which others can
+see, and the secret part of a token is neither sent nor printed.
+
+All namespaces are searched; where you may not list them all, the current one, and that is said.
+
+A digest that is in spec.token is compared with a whole token: "matches" says that it is the token itself, "differs" that it
+only has its ID. The cluster keeps the digests of other tokens to itself.`,
+		Example: `  # Asks for the token
+  kubectl pat find
+
+  # What is in a log, with what ends each
+  kubectl pat find < build.log
+
+  # End what is found in one namespace
+  kubectl pat find -n team-a -o name < leaked.txt | xargs kubectl delete -n team-a`,
+		Args:              noTokens(nothingButInput),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.Flags().Changed("namespace"))
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces, and in nothing less")
+	flags.StringVarP(&o.output, "output", "o", "", "the `FORMAT`: json, yaml or name (default: a table)")
+	completeValues(cmd, "output", outputJSON, outputYAML, outputName)
+	return cmd
+}
+
+// nothingButInput refuses arguments without an echo: an ID is no secret, but a token may be misspelt.
+func nothingButInput(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments: give it the token, ID or text on standard input (%[1]s < FILE, or without anything: it asks)", cmd.CommandPath())
+	}
+	return nil
+}
+
+func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
+	switch {
+	case !slices.Contains([]string{"", outputJSON, outputYAML, outputName}, o.output):
+		return usagef("--output %q is none of json, yaml and name", o.output)
+	case o.allNamespaces && namespaceGiven:
+		return usagef("--all-namespaces and --namespace are two places to search: give one of them")
+	}
+	text, err := o.readInput(ctx, stdin, "Token or ID (it is not shown): ", maxFindInput)
+	if err != nil {
+		return err
+	}
+	sightings := scan(string(text))
+	if len(sightings) == 0 {
+		return errors.New("there is no token and no ID in standard input; an ID is 16 of a-z and 2-7, and a token begins with kubepat_")
+	}
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	pats, where, err := o.search(ctx, c, namespaceGiven)
+	if err != nil {
+		return err
+	}
+	findings := match(sightings, pats)
+	o.sayMissing(sightings, findings, where)
+	if len(findings) == 0 {
+		return fmt.Errorf("no PersonalAccessToken %s has it: it was deleted, which ends its token, or it is of another cluster", where)
+	}
+	return o.print(findings)
+}
+
+// search reads the resources of all namespaces that were asked for, and says which those are.
+func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGiven bool) (pats []v1alpha1.PersonalAccessToken, where string, err error) {
+	namespace, err := o.namespace()
+	if err != nil {
+		return nil, "", err
+	}
+	if !namespaceGiven {
+		pats, err = readAll(ctx, c)
+		if err == nil || o.allNamespaces || !apierrors.IsForbidden(err) {
+			return pats, "in any namespace", err
+		}
+		o.sayf("You may not list tokens in all namespaces: only namespace %s is searched. Somebody who may can find it in others.", namespace)
+	}
+	pats, err = readAll(ctx, c, client.InNamespace(namespace))
+	return pats, "in namespace " + namespace, err
+}
+
+// sayMissing names the tokens that are nowhere, beside others that are. A word of 16 letters may be no ID.
+func (o *findOptions) sayMissing(sightings []sighting, findings []Finding, where string) {
+	for _, s := range sightings {
+		known := slices.ContainsFunc(findings, func(f Finding) bool { return f.TokenID == s.id })
+		if !known && s.certain && len(sightings) > 1 {
+			o.sayf("No PersonalAccessToken %s has %s.", where, s.id)
+		}
+	}
+}
+
+func (o *findOptions) print(findings []Finding) error {
+	switch o.output {
+	case outputJSON, outputYAML:
+		for i := range findings {
+			withKind(findings[i].PersonalAccessToken)
+			findings[i].PersonalAccessToken.ManagedFields = nil
+		}
+		return write(o.Out, o.output, Findings{findings})
+	case outputName:
+		var names []string
+		for _, f := range findings {
+			if name := resourceName(f.PersonalAccessToken.Name); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+		_, err := fmt.Fprintln(o.Out, strings.Join(names, "\n"))
+		return err
+	}
+	if err := printFindings(o.Out, findings, o.Clock.Now()); err != nil {
+		return err
+	}
+	o.sayEnds(findings)
+	return nil
+}
+
+// sayEnds says how to end what was found.
+func (o *findOptions) sayEnds(findings []Finding) {
+	var said []string
+	for _, f := range findings {
+		if command := f.end(); !slices.Contains(said, command) {
+			said = append(said, command)
+			o.sayf("To end it: %s", command)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// Findings is what find prints with -o json and -o yaml.
+type Findings struct {
+	Tokens []Finding `json:"tokens"`
+}
+
+// Finding is a resource that names a token.
+type Finding struct {
+	TokenID string `json:"tokenID"`
+	// State is what the resource says of this token: Active, or why it is not; Predecessor beside its successor; Revoked;
+	// Replaced or NotIssued where spec alone names it.
+	State string `json:"state"`
+	// Digest tells whether a whole token is the one of the digest in spec.token: matches or differs, "" where that is not
+	// known.
+	Digest string `json:"digest,omitempty"`
+	// ExpiresAt is when this token ends, where that is known.
+	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
+	// PersonalAccessToken is the resource.
+	PersonalAccessToken *v1alpha1.PersonalAccessToken `json:"personalAccessToken"`
+}
+
+// Values of Finding.State that are no reasons of Active, and of Finding.Digest.
+const (
+	statePredecessor = "Predecessor"
+	stateNotIssued   = "NotIssued"
+	stateUnknown     = "Unknown"
+
+	digestMatches = "matches"
+	digestDiffers = "differs"
+)
+
+// match returns which of the resources name what was seen, in the order of the sightings.
+func match(sightings []sighting, pats []v1alpha1.PersonalAccessToken) []Finding {
+	byID := map[string][]*v1alpha1.PersonalAccessToken{}
+	for i := range pats {
+		for _, id := range idsOf(&pats[i]) {
+			byID[id] = append(byID[id], &pats[i])
+		}
+	}
+	var findings []Finding
+	for _, s := range sightings {
+		for _, pat := range byID[s.id] {
+			f := Finding{TokenID: s.id, PersonalAccessToken: pat, Digest: compare(pat, s)}
+			f.State, f.ExpiresAt = stateOf(pat, s.id)
+			findings = append(findings, f)
+		}
+	}
+	return findings
+}
+
+// idsOf are all that a resource names, each once.
+func idsOf(pat *v1alpha1.PersonalAccessToken) []string {
+	ids := []string{pat.Status.TokenID, pat.Status.PreviousTokenID}
+	if pat.Spec.Token != nil {
+		ids = append(ids, pat.Spec.Token.ID)
+	}
+	for _, revoked := range pat.Status.Revoked {
+		ids = append(ids, revoked.TokenID)
+	}
+	slices.Sort(ids)
+	return slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return id == "" })
+}
+
+// stateOf is what a resource says of one of its tokens, and when that ends.
+func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *metav1.Time) {
+	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
+	switch {
+	case slices.ContainsFunc(pat.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id }):
+		return v1alpha1.ReasonRevoked, nil
+	case id == pat.Status.TokenID && active == nil:
+		return stateUnknown, pat.Status.ExpiresAt
+	case id == pat.Status.TokenID:
+		return active.Reason, pat.Status.ExpiresAt
+	case id == pat.Status.PreviousTokenID:
+		return statePredecessor, endOfPredecessor(pat)
+	}
+	return stateNotIssued, pat.Spec.ExpiresAt
+}
+
+// compare tells whether one of the whole tokens that were seen is the one that its holder has made the digest of.
+func compare(pat *v1alpha1.PersonalAccessToken, s sighting) string {
+	if pat.Spec.Token == nil || pat.Spec.Token.ID != s.id || len(s.plaintexts) == 0 {
+		return ""
+	}
+	digest, err := token.ParseDigest(pat.Spec.Token.SHA256)
+	if err != nil {
+		return ""
+	}
+	if slices.ContainsFunc(s.plaintexts, func(plaintext string) bool {
+		return digest.Equal(token.NewDigest(pat.Namespace, pat.Name, plaintext))
+	}) {
+		return digestMatches
+	}
+	return digestDiffers
+}
+
+// end is the command that ends the token.
+func (f *Finding) end() string {
+	return fmt.Sprintf("kubectl pat revoke %s -n %s", f.PersonalAccessToken.Name, f.PersonalAccessToken.Namespace)
+}
+
+func printFindings(w io.Writer, findings []Finding, now time.Time) error {
+	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
+		{Name: "Namespace"}, {Name: "Name"}, {Name: "User"}, {Name: "State"}, {Name: "Expires"}, {Name: "Digest"}, {Name: "Token ID"},
+	}}
+	for _, f := range findings {
+		digest := f.Digest
+		if digest == "" {
+			digest = "unknown"
+		}
+		row := []string{
+			f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name, username(f.PersonalAccessToken), f.State,
+			untilOrAgo(f.ExpiresAt, now), digest, f.TokenID,
+		}
+		cells := make([]any, 0, len(row))
+		for _, text := range row {
+			cells = append(cells, safe(text))
+		}
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
+	}
+	return printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, w)
+}

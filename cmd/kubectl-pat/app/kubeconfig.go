@@ -1,0 +1,260 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+type kubeconfigOptions struct {
+	*session
+	keys        identityFlags
+	decrypt     bool
+	tokenFile   string
+	tokenPath   string
+	output      string
+	clusterName string
+	server      string
+}
+
+func newKubeconfigCommand(s *session) *cobra.Command {
+	o := &kubeconfigOptions{session: s}
+	cmd := &cobra.Command{
+		Use:   "kubeconfig NAME",
+		Short: "Write a kubeconfig for the holder of a token",
+		Long: `Write a kubeconfig by which the holder of a token works: the cluster of the current context with its CA, the namespace of the
+PersonalAccessToken, and the token. Nothing of your own credentials is in it.
+
+The token is read from standard input, where a terminal asks for it, or from --token-file; with --decrypt it is the one that
+was encrypted to your key. It has to be NAME's. With --token-path the kubeconfig holds no token but the path of a file that the
+holder will have, relative to the kubeconfig, and which kubectl reads again each minute: it survives rotations.
+
+--server is the address that the holder reaches the API server at; what this command itself asks, it asks at the one of the
+current context.`,
+		Example: `  # From the token that create has put into a file
+  kubectl pat kubeconfig polite-mail --token-file polite-mail.token -o polite-mail.kubeconfig
+
+  # In one go
+  kubectl pat create polite-mail | kubectl pat kubeconfig polite-mail > polite-mail.kubeconfig
+
+  # As a vendor whose key the token was encrypted to
+  kubectl pat kubeconfig polite-mail --decrypt -i ~/.ssh/id_ed25519 -o ~/.kube/polite-mail
+
+  # Without the token, which is mounted there
+  kubectl pat kubeconfig polite-mail --token-path /var/run/secrets/polite-mail/token`,
+		Args:              noTokens(oneName),
+		ValidArgsFunction: s.completeOneName,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.tokenFile, "token-file", stdin, "read the token from this `FILE`; - is standard input")
+	flags.StringVar(&o.tokenPath, "token-path", "", "write this `PATH` of a file with the token instead of the token")
+	flags.BoolVar(&o.decrypt, "decrypt", false, "open the token that was encrypted to the key that -i names")
+	o.keys.bind(flags)
+	flags.StringVarP(&o.output, "output", "o", stdin, "write the kubeconfig into this `FILE`, a new one that only you can read; - is standard output")
+	flags.StringVar(&o.clusterName, "cluster-name", "", "the `NAME` of the cluster in the kubeconfig (default: that in yours)")
+	flags.StringVar(&o.server, "server", "", "the `URL` that the holder reaches the API server at (default: yours)")
+	return cmd
+}
+
+func (o *kubeconfigOptions) validate(tokenFileGiven bool) error {
+	var sources []string
+	for flag, given := range map[string]bool{"--token-file": tokenFileGiven, "--token-path": o.tokenPath != "", "--decrypt": o.decrypt} {
+		if given {
+			sources = append(sources, flag)
+		}
+	}
+	slices.Sort(sources)
+	switch {
+	case len(sources) > 1:
+		return usagef("%s and %s are two ways to a token: choose one", sources[0], sources[1])
+	case !o.decrypt && len(o.keys.files) > 0:
+		return usagef("-i names a key to decrypt with: add --decrypt")
+	case slices.Contains([]string{outputJSON, outputYAML, outputName}, o.output):
+		return usagef("-o names the file to write here, and a kubeconfig is always YAML; for a file of that name: -o ./%s", o.output)
+	case tokenLike.MatchString(o.tokenPath):
+		return errTokenGiven
+	}
+	return nil
+}
+
+func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
+	if err := o.validate(o.tokenFile != stdin); err != nil {
+		return err
+	}
+	config, err := o.flags.ToRESTConfig()
+	if err != nil {
+		return err
+	}
+	cluster, err := o.cluster(config)
+	if err != nil {
+		return err
+	}
+	pat, err := o.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	holder, err := o.holder(ctx, pat)
+	if err != nil {
+		return err
+	}
+	out := o.Out
+	keep := func() error { return nil }
+	if o.output != stdin {
+		file, err := createNew("--output", o.output, 0o600)
+		if err != nil {
+			return err
+		}
+		defer file.discard()
+		out, keep = file, file.keep
+	}
+	if err := write(out, outputYAML, o.document(pat, cluster, holder)); err != nil {
+		return err
+	}
+	if err := keep(); err != nil {
+		return err
+	}
+	o.warn(pat, cluster)
+	return nil
+}
+
+// holder is the token, as a kubeconfig has it.
+func (o *kubeconfigOptions) holder(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (clientcmdv1.AuthInfo, error) {
+	if o.tokenPath != "" {
+		return clientcmdv1.AuthInfo{TokenFile: o.tokenPath}, nil
+	}
+	var plaintext, id string
+	var err error
+	if o.decrypt {
+		identities, err := o.identities(ctx, o.keys.files)
+		if err != nil {
+			return clientcmdv1.AuthInfo{}, err
+		}
+		plaintext, id, err = openDelivered(pat, func(file string) (string, string, error) { return openToken(file, identities) })
+		if err != nil {
+			return clientcmdv1.AuthInfo{}, err
+		}
+	} else if plaintext, id, err = o.readToken(ctx, o.tokenFile); err != nil {
+		return clientcmdv1.AuthInfo{}, err
+	}
+	return clientcmdv1.AuthInfo{Token: plaintext}, belongs(pat, plaintext, id)
+}
+
+// belongs tells why a token is not pat's.
+func belongs(pat *v1alpha1.PersonalAccessToken, plaintext, id string) error {
+	where := pat.Namespace + "/" + pat.Name
+	switch {
+	case id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:
+		return fmt.Errorf("this is token %s, which is not that of %s (%s): kubectl pat find tells whose it is", id, where, orNone(pat.Status.TokenID))
+	case compare(pat, sighting{id: id, plaintexts: []string{plaintext}}) == digestDiffers:
+		return fmt.Errorf("this has the ID of the token of %s, and is another", where)
+	}
+	return nil
+}
+
+func orNone(id string) string {
+	if id == "" {
+		return "it has none yet"
+	}
+	return id
+}
+
+// cluster is the one of the current context, as far as others may have it.
+func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, error) {
+	if o.server != "" {
+		config = rest.CopyConfig(config)
+		config.Host = o.server
+	}
+	server, err := serverOf(config)
+	if err != nil {
+		return nil, err
+	}
+	if server.Scheme != "https" {
+		return nil, errNoTLS
+	}
+	if server.User != nil {
+		return nil, usagef("the API server's address holds a user's name, which would be in the kubeconfig: give another by --server URL")
+	}
+	cluster := &clientcmdv1.Cluster{
+		Server:                   server.String(),
+		TLSServerName:            config.ServerName,
+		CertificateAuthorityData: config.CAData,
+		InsecureSkipTLSVerify:    config.Insecure,
+		DisableCompression:       config.DisableCompression,
+	}
+	if config.CAFile != "" && len(config.CAData) == 0 {
+		if cluster.CertificateAuthorityData, err = os.ReadFile(config.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	if config.Proxy != nil {
+		proxy, err := config.Proxy(&http.Request{URL: server})
+		if err != nil {
+			return nil, err
+		}
+		if proxy != nil {
+			cluster.ProxyURL = proxy.String()
+		}
+	}
+	return cluster, nil
+}
+
+func (o *kubeconfigOptions) document(pat *v1alpha1.PersonalAccessToken, cluster *clientcmdv1.Cluster, holder clientcmdv1.AuthInfo) *clientcmdv1.Config {
+	name := o.clusterName
+	if name == "" {
+		name = o.currentCluster()
+	}
+	context := pat.Name + "@" + name
+	return &clientcmdv1.Config{
+		APIVersion:     "v1",
+		Kind:           "Config",
+		Clusters:       []clientcmdv1.NamedCluster{{Name: name, Cluster: *cluster}},
+		AuthInfos:      []clientcmdv1.NamedAuthInfo{{Name: pat.Name, AuthInfo: holder}},
+		Contexts:       []clientcmdv1.NamedContext{{Name: context, Context: clientcmdv1.Context{Cluster: name, AuthInfo: pat.Name, Namespace: pat.Namespace}}},
+		CurrentContext: context,
+	}
+}
+
+// currentCluster is what the caller's kubeconfig calls the cluster.
+func (o *kubeconfigOptions) currentCluster() string {
+	const otherwise = "kubernetes"
+	raw, err := o.flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return otherwise
+	}
+	name := raw.CurrentContext
+	if *o.flags.Context != "" {
+		name = *o.flags.Context
+	}
+	switch context := raw.Contexts[name]; {
+	case *o.flags.ClusterName != "":
+		return *o.flags.ClusterName
+	case context != nil && context.Cluster != "":
+		return context.Cluster
+	}
+	return otherwise
+}

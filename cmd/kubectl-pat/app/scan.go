@@ -1,0 +1,64 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"regexp"
+	"slices"
+
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// sighting is a token or its ID that was found in a text.
+type sighting struct {
+	id string
+	// plaintexts are the whole tokens of this ID that were there: one, unless somebody has made others up.
+	plaintexts []string
+	// certain tells that it was written as a token or a credential ID is, so that it is no word of 16 letters.
+	certain bool
+}
+
+var (
+	// marked is a token, whole or cut off, or the ID of a credential, wherever it is: "%20kubepat_" and "\nkubepat_" too.
+	marked = regexp.MustCompile(`(?:` + token.Prefix + `|PAT=|PAT%3D)([a-z2-7]{16})(?:_[0-9A-Za-z]{0,49}|\b)`)
+	// bare is what could be an ID.
+	bare = regexp.MustCompile(`\b[a-z2-7]{16}\b`)
+)
+
+// scan finds all tokens and IDs in a text: those that are certain first, each in the order that they are in it.
+func scan(text string) []sighting {
+	var found []sighting
+	at := func(id string) *sighting {
+		i := slices.IndexFunc(found, func(s sighting) bool { return s.id == id })
+		if i < 0 {
+			i = len(found)
+			found = append(found, sighting{id: id})
+		}
+		return &found[i]
+	}
+	for _, match := range marked.FindAllStringSubmatch(text, -1) {
+		s := at(match[1])
+		s.certain = true
+		if _, err := token.Parse(match[0]); err == nil && !slices.Contains(s.plaintexts, match[0]) {
+			s.plaintexts = append(s.plaintexts, match[0])
+		}
+	}
+	for _, id := range bare.FindAllString(text, -1) {
+		at(id)
+	}
+	return found
+}
