@@ -129,18 +129,23 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range all {
-		if filepath.Base(file) != escapes {
-			files = append(files, file)
+		if hostile, err := filepath.Match(escapes, filepath.Base(file)); err != nil || hostile {
+			continue
 		}
+		files = append(files, file)
 	}
 	testscript.Run(t, params(files...))
 }
 
-// escapes is the script of the case below.
-const escapes = "escapes.txtar"
+// escapes is the scripts of the case below.
+const escapes = "escapes*.txtar"
 
 func TestCase39_NothingOfTheClusterDrivesTheTerminal(t *testing.T) {
-	testscript.Run(t, params(filepath.Join(scripts, escapes)))
+	files, err := filepath.Glob(filepath.Join(scripts, escapes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, params(files...))
 }
 
 func params(files ...string) testscript.Params {
@@ -153,6 +158,9 @@ func params(files ...string) testscript.Params {
 			"exits":      exits,
 			"read":       read,
 			"harmless":   harmless,
+			"sshkey":     sshkey,
+			"agekey":     agekey,
+			"forge":      forge,
 		},
 	}
 }

@@ -114,13 +114,27 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	// What is piped in comes first: NAME may be on its way to being created by what writes into the pipe.
+	var plaintext, id string
+	if !o.decrypt && o.tokenPath == "" {
+		if plaintext, id, err = o.readToken(ctx, o.tokenFile); err != nil {
+			return err
+		}
+	}
 	pat, err := o.get(ctx, name)
 	if err != nil {
 		return err
 	}
-	holder, err := o.holder(ctx, pat)
-	if err != nil {
-		return err
+	if o.decrypt {
+		if plaintext, id, err = o.open(ctx, pat); err != nil {
+			return err
+		}
+	}
+	holder := clientcmdv1.AuthInfo{Token: plaintext, TokenFile: o.tokenPath}
+	if o.tokenPath == "" {
+		if err := belongs(pat, plaintext, id); err != nil {
+			return err
+		}
 	}
 	out := o.Out
 	keep := func() error { return nil }
@@ -142,26 +156,13 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
 	return nil
 }
 
-// holder is the token, as a kubeconfig has it.
-func (o *kubeconfigOptions) holder(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (clientcmdv1.AuthInfo, error) {
-	if o.tokenPath != "" {
-		return clientcmdv1.AuthInfo{TokenFile: o.tokenPath}, nil
+// open returns the token that was encrypted to the caller's key.
+func (o *kubeconfigOptions) open(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (plaintext, id string, err error) {
+	identities, err := o.identities(ctx, o.keys.files)
+	if err != nil {
+		return "", "", err
 	}
-	var plaintext, id string
-	var err error
-	if o.decrypt {
-		identities, err := o.identities(ctx, o.keys.files)
-		if err != nil {
-			return clientcmdv1.AuthInfo{}, err
-		}
-		plaintext, id, err = openDelivered(pat, func(file string) (string, string, error) { return openToken(file, identities) })
-		if err != nil {
-			return clientcmdv1.AuthInfo{}, err
-		}
-	} else if plaintext, id, err = o.readToken(ctx, o.tokenFile); err != nil {
-		return clientcmdv1.AuthInfo{}, err
-	}
-	return clientcmdv1.AuthInfo{Token: plaintext}, belongs(pat, plaintext, id)
+	return openDelivered(pat, func(file string) (string, string, error) { return openToken(file, identities) })
 }
 
 // belongs tells why a token is not pat's.
