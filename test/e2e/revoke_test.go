@@ -143,7 +143,7 @@ func TestCase22_LastUseOwnsTwoFieldsOfStatus(t *testing.T) {
 	owned := map[string]string{}
 	for _, f := range get(t, ns, "my-pat").ManagedFields {
 		if f.Subresource == "status" {
-			owned[f.Manager+" "+string(f.Operation)] = string(f.FieldsV1.Raw)
+			owned[f.Manager+" "+string(f.Operation)] = f.FieldsV1.GetRawString()
 		}
 	}
 	want := map[string]string{"pat-operator-last-used Apply": `{"f:status":{"f:firstUsedAt":{},"f:lastUsedAt":{}}}`}
