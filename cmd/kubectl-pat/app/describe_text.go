@@ -141,7 +141,10 @@ func describeActive(s *sheet, pat *v1alpha1.PersonalAccessToken) {
 		s.say("Active", "Unknown", "The operator has not looked at it; is it running?")
 		return
 	}
-	lines := []string{fmt.Sprintf("%s (%s)", active.Status, active.Reason), active.Message}
+	lines := []string{fmt.Sprintf("%s (%s)", active.Status, active.Reason)}
+	if active.Message != "" {
+		lines = append(lines, active.Message)
+	}
 	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionReady} {
 		c := meta.FindStatusCondition(pat.Status.Conditions, kind)
 		wrong := c != nil && (c.Status == metav1.ConditionTrue) == (kind == v1alpha1.ConditionStalled)

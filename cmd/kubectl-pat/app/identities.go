@@ -18,6 +18,7 @@ package app
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,9 @@ var (
 
 // identities reads the private keys, or those that are where people have them.
 func (s *session) identities(ctx context.Context, files []string) ([]age.Identity, error) {
+	if fips140.Enforced() {
+		return nil, errors.New("age is not available in FIPS-only mode (GODEBUG=fips140=only)")
+	}
 	if len(files) == 0 {
 		for _, file := range defaultIdentities {
 			if _, err := os.Stat(expandHome(file)); err == nil {

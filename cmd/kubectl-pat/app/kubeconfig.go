@@ -96,7 +96,7 @@ func (o *kubeconfigOptions) validate(tokenFileGiven bool) error {
 		return usagef("-i names a key to decrypt with: add --decrypt")
 	case slices.Contains([]string{outputJSON, outputYAML, outputName}, o.output):
 		return usagef("-o names the file to write here, and a kubeconfig is always YAML; for a file of that name: -o ./%s", o.output)
-	case tokenLike.MatchString(o.tokenPath):
+	case tokenLike.MatchString(o.tokenPath), tokenLike.MatchString(o.tokenFile):
 		return errTokenGiven
 	}
 	return nil

@@ -139,8 +139,11 @@ func (o *whoamiOptions) connect(ctx context.Context) (c client.Client, id string
 
 // rejected says more where the API server does not take a token.
 func rejected(err error, id string) error {
-	if !apierrors.IsUnauthorized(err) || id == "" {
+	switch {
+	case !apierrors.IsUnauthorized(err):
 		return err
+	case id == "":
+		return fmt.Errorf("the API server does not take this credential: it has ended, or is of another cluster (%w)", err)
 	}
 	return fmt.Errorf("the API server does not take token %s: it has ended, is suspended, is for other audiences, or is of another cluster; kubectl pat find, by somebody who may list tokens, tells which (%w)", id, err)
 }

@@ -1,0 +1,214 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// rich is a resource with something everywhere.
+func rich() *v1alpha1.PersonalAccessToken {
+	pat := withConditions(3, isReady, isActive)
+	pat.CreationTimestamp = *after(-40 * day)
+	pat.Status.ObservedGeneration = 3
+	pat.Spec = v1alpha1.PersonalAccessTokenSpec{
+		DisplayName: "CI\x1b[2J",
+		User: &v1alpha1.UserInfo{
+			Username: "alice", UID: "u-1", Groups: []string{"developers", "qa\u202e"},
+			Extra: map[string]v1alpha1.ExtraValue{"b": {"2"}, "a": {"1", "one\t"}},
+		},
+		Audiences: []string{"a", "b"},
+		Scopes: []v1alpha1.Scope{{Preset: "read"}, {Rule: &v1alpha1.ScopeRule{
+			Verbs: []string{"get", "list"}, APIGroups: []string{"", "apps"}, Resources: []string{"pods"}, Namespaces: []string{"team-a"},
+		}}, {Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/version"}}}},
+		Rotation: &v1alpha1.Rotation{Trigger: "2", OverlapSeconds: 7200, EveryDays: ptr.To[int32](30), RetireOnFirstUse: true},
+		Delivery: &v1alpha1.Delivery{Recipients: []string{"age1x", "age1y"}},
+	}
+	pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", "aaaaaaaaaaaaaaaa"
+	pat.Status.IssuedAt, pat.Status.ModifiedAt, pat.Status.ExpiresAt = after(-time.Hour), after(-2*time.Hour), after(30*day)
+	pat.Status.FirstUsedAt, pat.Status.LastUsedAt = after(-30*time.Minute), after(-time.Minute)
+	pat.Status.EncryptedToken = "sealed"
+	pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: "cccccccccccccccc", At: after(-day), By: "bob", Reason: "on a slide"}, {TokenID: "dddddddddddddddd"}}
+	pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it."
+	pat.Status.Conditions[1].LastTransitionTime = *after(-time.Hour)
+	pat.Status.Conditions[0].Message = "Done."
+	return pat
+}
+
+func TestDescribe(t *testing.T) {
+	events := []corev1.Event{
+		{Type: "Normal", Reason: "Issued", Message: "Token \x1b[31m", EventTime: metav1.MicroTime{Time: start.Add(-time.Hour)}},
+		{Type: "Warning", Reason: "ExpiringSoon", Message: "Soon.", LastTimestamp: *after(-time.Minute), Count: 3},
+	}
+	want := `Name:            ci
+Namespace:       team-a
+Display Name:    CI\x1b[2J
+User:            alice
+  UID:           u-1
+  Groups:        developers
+                 qa\u202e
+  Extra:         a=1,one\t
+                 b=2
+Token ID:        bbbbbbbbbbbbbbbb
+Predecessor:     aaaaaaaaaaaaaaaa
+  Ends:          2026-11-24T13:00:00Z (in 60m)
+Made By:         the operator, which encrypts it
+  To:            age1x
+                 age1y
+  Open It With:  kubectl pat decrypt ci -n team-a -i KEYFILE
+Active:          True (Active)
+                 Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
+Suspended:       no
+Created:         2026-10-15T12:00:00Z (40d ago)
+Issued:          2026-11-24T11:00:00Z (60m ago)
+Modified:        2026-11-24T10:00:00Z (120m ago)
+Expires:         2026-12-24T12:00:00Z (in 30d)
+First Used:      2026-11-24T11:30:00Z (30m ago)
+Last Used:       2026-11-24T11:59:00Z (60s ago)
+Audiences:       a
+                 b
+Scopes:          read
+                 get,list pods in API groups "","apps" in namespaces team-a
+                 get at /version
+Rotation:        asked for by trigger 2
+                 every 30 days
+                 a predecessor is honoured for 120m
+                 a predecessor ends when its successor is first used
+Revoked:         cccccccccccccccc at 2026-11-23T12:00:00Z (24h ago) by bob: on a slide
+                 dddddddddddddddd
+Conditions:
+  Type    Status  Reason      Since    Message
+  ----    ------  ------      -----    -------
+  Ready   True    Reconciled  unknown  Done.
+  Active  True    Active      60m      Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
+Events:
+  Type     Reason        Age       Message
+  ----     ------        ---       -------
+  Normal   Issued        60m       Token \x1b[31m
+  Warning  ExpiringSoon  60s (x3)  Soon.
+`
+	got := describe(rich(), events, start)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if strings.Contains(got, " \n") {
+		t.Error("a line ends with a space")
+	}
+}
+
+func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
+	suspended := metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSuspended, Message: "Resume it."}
+	waiting := metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonIssuing, Message: "Wait."}
+	for name, tc := range map[string]struct {
+		pat  *v1alpha1.PersonalAccessToken
+		want string
+	}{
+		"active":        {withConditions(2, isReady, isActive), "True (Active)"},
+		"suspended":     {withConditions(2, isReady, suspended), "False (Suspended)|Resume it."},
+		"issuing":       {withConditions(2, isIssuing, waiting), "False (Issuing)|Wait."},
+		"stalled":       {withConditions(2, isStalled, waiting), `False (Issuing)|Wait.|Too many\x1b[31m.`},
+		"not looked at": {withConditions(2), "Unknown|The operator has not looked at it; is it running?"},
+		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "False (Suspended)|Resume it.|The operator has not looked at the last change yet."},
+		"about to be gone": {func() *v1alpha1.PersonalAccessToken {
+			p := withConditions(2, isActive)
+			p.DeletionTimestamp = after(0)
+			return p
+		}(), "False|It is being deleted."},
+		"not looked at at all": {func() *v1alpha1.PersonalAccessToken {
+			p := withConditions(1)
+			p.Status.ObservedGeneration = -1
+			return p
+		}(), "Unknown|The operator has not looked at it; is it running?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tc.pat.Status.ObservedGeneration == 0 {
+				tc.pat.Status.ObservedGeneration = 2
+			}
+			s := newSheet()
+			describeActive(s, tc.pat)
+			var lines []string
+			for line := range strings.Lines(strings.TrimPrefix(s.String(), "Active:")) {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+			if got := strings.Join(lines, "|"); got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDescribeLittle(t *testing.T) {
+	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "team-a", CreationTimestamp: *after(-time.Second)}}
+	got := describe(pat, nil, start)
+	for _, want := range []string{"User: nobody yet", "Token ID: none yet", "Issued: not yet", "Expires: 90 days after it is issued", "Last Used: never", "Audiences: the API server", "Conditions: <none>"} {
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "Events") {
+		t.Errorf("events that may not be read:\n%s", got)
+	}
+	if got = describe(pat, []corev1.Event{}, start); !strings.HasSuffix(strings.Join(strings.Fields(got), " "), "Events: <none>") {
+		t.Errorf("no events:\n%s", got)
+	}
+}
+
+func TestDescribeShowsTheLatestEventsOfThisResourceOnly(t *testing.T) {
+	pat := rich()
+	pat.UID = "uid-1"
+	tr := newTrial(t, interceptor.Funcs{List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		var o client.ListOptions
+		o.ApplyOptions(opts)
+		if o.Namespace != "team-a" || o.FieldSelector.String() != "involvedObject.uid=uid-1" {
+			return errors.New("too much was asked for")
+		}
+		events := list.(*corev1.EventList)
+		for i := range 30 {
+			events.Items = append(events.Items, corev1.Event{Reason: "R", Message: "number " + string(rune('A'+i)), LastTimestamp: *after(-time.Duration(i) * time.Minute)})
+		}
+		return nil
+	}}, pat)
+	tr.run(t.Context(), t, exitOK, "describe", "ci", "-n", "team-a")
+	if n := strings.Count(tr.out.String(), "number "); n != shownEvents {
+		t.Errorf("%d events", n)
+	}
+	if !strings.HasSuffix(tr.out.String(), "number A\n") {
+		t.Errorf("the last event is not the latest:\n%s", tr.out)
+	}
+}
+
+func TestDescribeSeveralOfWhichSomeAreMissing(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{}, rich())
+	tr.run(t.Context(), t, exitError, "describe", "a", "ci", "b", "-n", "team-a")
+	tr.errs(t, `error: personalaccesstokens.pat-operator.io "a" not found in namespace team-a; personalaccesstokens.pat-operator.io "b" not found in namespace team-a`)
+	if !strings.Contains(tr.out.String(), "Name:") {
+		t.Errorf("the one that is there is not told of: %s", tr.out)
+	}
+}

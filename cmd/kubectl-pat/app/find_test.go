@@ -1,0 +1,194 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// holderMade is an active resource with a token that its holder has made.
+func holderMade(t *testing.T, b byte) (pat *v1alpha1.PersonalAccessToken, plaintext string) {
+	t.Helper()
+	id, plaintext := tokenOf(t, b)
+	pat = withConditions(1, isReady, isActive)
+	pat.Spec.User = &v1alpha1.UserInfo{Username: "alice"}
+	pat.Spec.Token = &v1alpha1.HolderToken{ID: id, SHA256: token.NewDigest(pat.Namespace, pat.Name, plaintext).Hex()}
+	pat.Status.TokenID, pat.Status.ExpiresAt = id, after(30*day)
+	return pat, plaintext
+}
+
+func TestStateOf(t *testing.T) {
+	const id = "aaaaaaaaaaaaaaaa"
+	of := func(modify func(*v1alpha1.PersonalAccessToken)) *v1alpha1.PersonalAccessToken {
+		pat := withConditions(1, isReady, isActive)
+		pat.Status.TokenID, pat.Status.ExpiresAt = id, after(day)
+		modify(pat)
+		return pat
+	}
+	for name, tc := range map[string]struct {
+		pat   *v1alpha1.PersonalAccessToken
+		state string
+		end   *metav1.Time
+	}{
+		"current": {of(func(*v1alpha1.PersonalAccessToken) {}), "Active", after(day)},
+		"expired": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Status.Conditions[1].Status, pat.Status.Conditions[1].Reason = metav1.ConditionFalse, v1alpha1.ReasonExpired
+		}), "Expired", after(day)},
+		"revoked": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: id}}
+		}), "Revoked", nil},
+		"the predecessor": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
+			pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor " + id + " until 2026-11-24T13:00:00Z, or until the new one is first used; delete this resource to revoke it."
+		}), "Predecessor", after(time.Hour)},
+		"a predecessor of whose end nothing is said": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
+		}), "Predecessor", nil},
+		"asked for, not issued": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Status.TokenID = ""
+			pat.Spec.Token, pat.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: id}, after(time.Hour)
+		}), "NotIssued", after(time.Hour)},
+		"not looked at": {of(func(pat *v1alpha1.PersonalAccessToken) { pat.Status.Conditions = nil }), "Unknown", after(day)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state, end := stateOf(tc.pat, id)
+			if state != tc.state || !end.Equal(tc.end) {
+				t.Errorf("got %s until %v; want %s until %v", state, end, tc.state, tc.end)
+			}
+		})
+	}
+}
+
+func TestFindTellsATokenFromOneWithItsID(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	id := pat.Spec.Token.ID
+	moved := pat.DeepCopy()
+	moved.Name = "moved"
+	made := pat.DeepCopy()
+	made.Spec.Token = nil
+	for name, tc := range map[string]struct {
+		pat  *v1alpha1.PersonalAccessToken
+		s    sighting
+		want string
+	}{
+		"the token":                        {pat, sighting{id: id, plaintexts: []string{plaintext}}, digestMatches},
+		"another and the token":            {pat, sighting{id: id, plaintexts: []string{"x", plaintext}}, digestMatches},
+		"another":                          {pat, sighting{id: id, plaintexts: []string{"x"}}, digestDiffers},
+		"its ID":                           {pat, sighting{id: id}, ""},
+		"a digest that was for elsewhere":  {moved, sighting{id: id, plaintexts: []string{plaintext}}, digestDiffers},
+		"a token that the operator made":   {made, sighting{id: id, plaintexts: []string{plaintext}}, ""},
+		"a predecessor of the holder's":    {pat, sighting{id: "bbbbbbbbbbbbbbbb", plaintexts: []string{plaintext}}, ""},
+		"a digest that is none, in status": {func() *v1alpha1.PersonalAccessToken { p := pat.DeepCopy(); p.Spec.Token.SHA256 = "x"; return p }(), sighting{id: id, plaintexts: []string{plaintext}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := compare(tc.pat, tc.s); got != tc.want {
+				t.Errorf("got %q; want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestFindPrintsNoSecret(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	for _, output := range []string{"", "json", "yaml", "name"} {
+		for _, text := range []string{plaintext, "x" + plaintext + "y", plaintext + "\n" + plaintext[:50], strings.ToUpper(plaintext)} {
+			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.In = strings.NewReader(text)
+			code := exitOK
+			if text == strings.ToUpper(plaintext) {
+				code = exitError
+			}
+			tr.run(t.Context(), t, code, "find", "-o", output)
+			for _, printed := range []string{tr.out.String(), tr.errOut.String()} {
+				if secret := plaintext[25:50]; strings.Contains(strings.ToLower(printed), strings.ToLower(secret)) {
+					t.Errorf("-o %q prints the secret:\n%s", output, printed)
+				}
+			}
+		}
+	}
+}
+
+func TestFindTable(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	tr := newTrial(t, interceptor.Funcs{}, pat)
+	tr.In = strings.NewReader(plaintext)
+	tr.run(t.Context(), t, exitOK, "find")
+	want := `NAMESPACE   NAME   USER    STATE    EXPIRES   DIGEST    TOKEN ID
+team-a      ci     alice   Active   in 30d    matches   ` + pat.Status.TokenID + "\n"
+	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	tr.errs(t, "To end it: kubectl pat revoke ci -n team-a")
+}
+
+// mayListOnly lets lists of one namespace through.
+func mayListOnly(namespace string) interceptor.Funcs {
+	return interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		var o client.ListOptions
+		o.ApplyOptions(opts)
+		if o.Namespace != namespace {
+			return apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "", nil)
+		}
+		return c.List(ctx, list, opts...)
+	}}
+}
+
+func TestFindFallsBackOnlyWhereNothingElseWasAskedFor(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	for args, want := range map[string]struct {
+		code int
+		last string
+	}{
+		"":          {exitError, "error: no PersonalAccessToken in namespace default has it: it was deleted, which ends its token, or it is of another cluster"},
+		"-n team-a": {exitOK, "To end it: kubectl pat revoke ci -n team-a"},
+		"-n team-b": {exitError, `error: personalaccesstokens.pat-operator.io is forbidden: <nil>`},
+		"-A":        {exitError, `error: personalaccesstokens.pat-operator.io is forbidden: <nil>`},
+	} {
+		t.Run(args, func(t *testing.T) {
+			allowed := "team-a"
+			if args == "" {
+				allowed = "default"
+			}
+			tr := newTrial(t, mayListOnly(allowed), pat)
+			tr.In = strings.NewReader(plaintext)
+			tr.run(t.Context(), t, want.code, append([]string{"find"}, strings.Fields(args)...)...)
+			tr.errs(t, want.last)
+			if said := strings.Contains(tr.errOut.String(), "You may not list tokens in all namespaces: only namespace default is searched."); said != (args == "") {
+				t.Errorf("standard error: %s", tr.errOut)
+			}
+		})
+	}
+}
+
+func TestFindReadsEveryPage(t *testing.T) {
+	tr := newTrial(t, pages(t, false))
+	tr.In = strings.NewReader("PAT=aaaaaaaaaaaaaaaa")
+	tr.run(t.Context(), t, exitError, "find")
+	tr.errs(t, "error: no PersonalAccessToken in any namespace has it: it was deleted, which ends its token, or it is of another cluster")
+}

@@ -1,0 +1,191 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+)
+
+func TestKubeconfigTakesTheClusterAndNoCredential(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	const warning = "Warning: %s is an address of this machine or network, which a holder elsewhere does not reach: give theirs by --server URL"
+	for name, tc := range map[string]struct {
+		cluster string
+		args    []string
+		want    string // the cluster
+		name    string
+		warns   []string
+	}{
+		"with a CA in a file": {cluster: "server: https://api.example.com:6443\ncertificate-authority: ca.crt\ntls-server-name: kubernetes.example.com",
+			want: "certificate-authority-data: dGhlIENB\nserver: https://api.example.com:6443\ntls-server-name: kubernetes.example.com"},
+		"with a CA inside, and a proxy": {cluster: "server: https://api.example.com/k8s\ncertificate-authority-data: dGhlIENB\nproxy-url: https://proxy.example.com:3128",
+			want: "certificate-authority-data: dGhlIENB\nproxy-url: https://proxy.example.com:3128\nserver: https://api.example.com/k8s"},
+		"without a CA": {cluster: "server: https://api.example.com", want: "server: https://api.example.com"},
+		"not verified": {cluster: "server: https://api.example.com\ninsecure-skip-tls-verify: true",
+			want:  "insecure-skip-tls-verify: true\nserver: https://api.example.com",
+			warns: []string{"Warning: insecure-skip-tls-verify is set, as in yours: the holder gives the token to whoever answers at https://api.example.com"}},
+		"for another address": {cluster: "server: https://127.0.0.1:6443", args: []string{"--server", "https://api.example.com", "--cluster-name", "theirs"},
+			want: "server: https://api.example.com", name: "theirs"},
+		"of this machine": {cluster: "server: https://127.0.0.1:6443", want: "server: https://127.0.0.1:6443",
+			warns: []string{strings.Replace(warning, "%s", "https://127.0.0.1:6443", 1)}},
+		"by a proxy with a password": {cluster: "server: https://api.example.com\nproxy-url: http://me:hunter2@10.0.0.1:3128",
+			want: "proxy-url: http://me:hunter2@10.0.0.1:3128\nserver: https://api.example.com",
+			warns: []string{
+				"Warning: the proxy's address holds a user's name or password, and it is in the kubeconfig",
+				"Warning: the proxy http://me:xxxxx@10.0.0.1:3128 is an address of this machine or network, which a holder elsewhere does not reach",
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.In = strings.NewReader(plaintext)
+			t.Setenv("KUBECONFIG", kubeconfigWith(t, tc.cluster))
+			tr.run(t.Context(), t, exitOK, append([]string{"kubeconfig", "ci"}, tc.args...)...)
+			name := tc.name
+			if name == "" {
+				name = "prod"
+			}
+			want := `apiVersion: v1
+clusters:
+- cluster:
+    ` + strings.ReplaceAll(tc.want, "\n", "\n    ") + `
+  name: ` + name + `
+contexts:
+- context:
+    cluster: ` + name + `
+    namespace: team-a
+    user: ci
+  name: ci@` + name + `
+current-context: ci@` + name + `
+kind: Config
+users:
+- name: ci
+  user:
+    token: ` + plaintext + `
+`
+			got := strings.Replace(tr.out.String(), "preferences: {}\n", "", 1)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if got, want := strings.TrimSpace(tr.errOut.String()), strings.Join(tc.warns, "\n"); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if _, err := clientcmd.Load(tr.out.Bytes()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestKubeconfigRefuses(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	_, foreign := tokenOf(t, 8)
+	const cluster = "server: https://api.example.com"
+	for name, tc := range map[string]struct {
+		cluster, in string
+		args        []string
+		code        int
+		want        string
+	}{
+		"another's token": {in: foreign, code: exitError, want: "this is token baeaqcaibaeaqcai, which is not that of team-a/ci (a4dqobyha4dqobyh): kubectl pat find tells whose it is"},
+		"no token":        {in: "hunter2", code: exitError, want: "standard input holds no token of ours, which has 74 characters and begins with kubepat_: was all of it copied?"},
+		"a token cut off": {in: plaintext[:73], code: exitError, want: "standard input holds no token of ours, which has 74 characters and begins with kubepat_: was all of it copied?"},
+		"no TLS":          {cluster: "server: http://api.example.com", in: plaintext, code: exitError, want: errNoTLS.Error()},
+		"no TLS for them": {in: plaintext, args: []string{"--server", "http://api.example.com"}, code: exitError, want: errNoTLS.Error()},
+		"a name in the address": {in: plaintext, args: []string{"--server", "https://me:hunter2@api.example.com"}, code: exitUsage,
+			want: "the API server's address holds a user's name, which would be in the kubeconfig: give another by --server URL"},
+		"a token as a path": {args: []string{"--token-path", plaintext}, code: exitUsage, want: errTokenGiven.Error()},
+		"a token as a file": {args: []string{"--token-file", plaintext}, code: exitUsage, want: errTokenGiven.Error()},
+		"two sources":       {args: []string{"--token-path", "a", "--decrypt"}, code: exitUsage, want: "--decrypt and --token-path are two ways to a token: choose one"},
+		"three sources":     {args: []string{"--token-path", "a", "--decrypt", "--token-file", "b"}, code: exitUsage, want: "--decrypt and --token-file are two ways to a token: choose one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.In = strings.NewReader(tc.in)
+			if tc.cluster == "" {
+				tc.cluster = cluster
+			}
+			t.Setenv("KUBECONFIG", kubeconfigWith(t, tc.cluster))
+			file := filepath.Join(t.TempDir(), "out")
+			tr.run(t.Context(), t, tc.code, append([]string{"kubeconfig", "ci", "-o", file}, tc.args...)...)
+			tr.errs(t, "error: "+tc.want)
+			if _, err := os.Stat(file); err == nil || tr.out.Len() > 0 {
+				t.Errorf("something is written: %v %s", err, tr.out)
+			}
+		})
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for host, want := range map[string]bool{
+		"api.example.com": true, "8.8.8.8": true, "2001:4860:4860::8888": true, "api.example.com.": true,
+		"localhost": false, "kubernetes": false, "kubernetes.default.svc": false, "x.cluster.local": false, "mac.local": false,
+		"docker.internal": false, "foo.localhost": false, "LOCALHOST.": false,
+		"127.0.0.1": false, "10.1.2.3": false, "192.168.0.1": false, "172.16.0.1": false, "100.64.1.1": false, "169.254.1.1": false,
+		"0.0.0.0": false, "::1": false, "fd00::1": false, "fe80::1": false, "": false,
+	} {
+		if got := reachable(host); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
+	}
+}
+
+// Wrong usage does nothing, is exit code 2, and shows no token.
+func TestUsageOfWhatTellsOfTokens(t *testing.T) {
+	_, plaintext := tokenOf(t, 7)
+	for args, want := range map[string]string{
+		"describe":                         "kubectl pat describe takes one NAME or more, and none was given; see kubectl pat describe --help",
+		"describe a -o wide":               `--output "wide" is neither json nor yaml`,
+		"describe a " + plaintext:          errTokenGiven.Error(),
+		"describe KUBEPAT_x":               errTokenGiven.Error(),
+		"decrypt":                          "kubectl pat decrypt takes one NAME, and 0 were given; see kubectl pat decrypt --help",
+		"decrypt a b":                      "kubectl pat decrypt takes one NAME, and 2 were given; see kubectl pat decrypt --help",
+		"decrypt a -f b":                   "a NAME and -f FILE are two places that the token would be in: give one of them",
+		"decrypt a -i b --copy=1 --x":      "unknown flag: --x; see kubectl pat decrypt --help",
+		"decrypt " + plaintext:             errTokenGiven.Error(),
+		"whoami a":                         "kubectl pat whoami takes no arguments, and 1 were given; see kubectl pat whoami --help",
+		"whoami -o wide":                   `--output "wide" is neither json nor yaml`,
+		"whoami " + plaintext:              errTokenGiven.Error(),
+		"whoami --token-file " + plaintext: errTokenGiven.Error(),
+		"whoami --token a --token-file b":  "--token and --token-file are two tokens: give one of them",
+		"find aaaaaaaaaaaaaaaa":            "kubectl pat find takes no arguments: give it the token, ID or text on standard input (kubectl pat find < FILE, or without anything: it asks)",
+		"find " + plaintext:                errTokenGiven.Error(),
+		"find -A -n a":                     "--all-namespaces and --namespace are two places to search: give one of them",
+		"find -o wide":                     `--output "wide" is none of json, yaml and name`,
+		"kubeconfig":                       "kubectl pat kubeconfig takes one NAME, and 0 were given; see kubectl pat kubeconfig --help",
+		"kubeconfig a -i b":                "-i names a key to decrypt with: add --decrypt",
+		"kubeconfig a -o json":             "-o names the file to write here, and a kubeconfig is always YAML; for a file of that name: -o ./json",
+		"kubeconfig " + plaintext:          errTokenGiven.Error(),
+	} {
+		t.Run(strings.ReplaceAll(args, plaintext, "TOKEN"), func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{})
+			tr.run(t.Context(), t, exitUsage, strings.Fields(args)...)
+			if got, want := tr.errOut.String(), "error: "+want+"\n"; got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			if tr.out.Len() > 0 {
+				t.Errorf("standard output: %s", tr.out)
+			}
+		})
+	}
+}

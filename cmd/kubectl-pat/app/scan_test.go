@@ -1,0 +1,94 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// tokenOf makes a token whose randomness is this byte over and over.
+func tokenOf(t *testing.T, b byte) (id, plaintext string) {
+	t.Helper()
+	id, plaintext, err := token.New(bytes.NewReader(bytes.Repeat([]byte{b}, 64)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, plaintext
+}
+
+func TestScan(t *testing.T) {
+	id, plaintext := tokenOf(t, 7)
+	other, otherPlaintext := tokenOf(t, 8)
+	const word = "internationalize"
+	whole := sighting{id: id, plaintexts: []string{plaintext}, certain: true}
+	cut := sighting{id: id, certain: true}
+	for name, tc := range map[string]struct {
+		text string
+		want []sighting
+	}{
+		"nothing":                       {"", nil},
+		"no IDs":                        {"a line, ABCDEFGHIJKLMNOP, 0123456789012345 and abcdefghijklmno", nil},
+		"a token":                       {plaintext + "\n", []sighting{whole}},
+		"an ID":                         {id + "\n", []sighting{{id: id}}},
+		"the ID of a credential":        {"PAT=" + id, []sighting{cut}},
+		"in an audit event":             {`"authentication.kubernetes.io/credential-id":["PAT=` + id + `"]`, []sighting{cut}},
+		"in a URL":                      {"?a=PAT%3D" + id + "&token=%20" + otherPlaintext + "&b", []sighting{cut, {other, []string{otherPlaintext}, true}}},
+		"behind an escape":              {`"Bearer\n` + plaintext + `\n"`, []sighting{whole}},
+		"glued to what is before it":    {"TOKEN" + plaintext, []sighting{whole}},
+		"glued to what is behind it":    {plaintext + "and", []sighting{whole}},
+		"cut off in the secret":         {plaintext[:40], []sighting{cut}},
+		"cut off behind the ID":         {plaintext[:24], []sighting{cut}},
+		"cut off before":                {plaintext[:23], nil},
+		"damaged":                       {plaintext[:len(plaintext)-1] + "!", []sighting{cut}},
+		"twice":                         {plaintext + " " + plaintext + " " + id, []sighting{whole}},
+		"cut off and whole":             {plaintext[:30] + "\n" + plaintext, []sighting{whole}},
+		"too long to be an ID":          {"PAT=" + id + "a " + id + "a", nil},
+		"the name of a delivery Secret": {"pat-" + id, []sighting{{id: id}}},
+		"certain ones first":            {word + "\n" + plaintext, []sighting{whole, {id: word}}},
+		"bytes that are no text":        {"\xff\x00" + plaintext + "\xff", []sighting{whole}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, scan(tc.text), cmp.AllowUnexported(sighting{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	f.Add("kubepat_aaaaaaaaaaaaaaaa_0 PAT=bbbbbbbbbbbbbbbb cccccccccccccccc")
+	f.Fuzz(func(t *testing.T, text string) {
+		seen := map[string]bool{}
+		for _, s := range scan(text) {
+			if !token.ValidID(s.id) || seen[s.id] || !strings.Contains(text, s.id) {
+				t.Errorf("%q, from %q", s.id, text)
+			}
+			seen[s.id] = true
+			for _, plaintext := range s.plaintexts {
+				if id, err := token.Parse(plaintext); err != nil || id != s.id {
+					t.Errorf("ID %q has a token of %q: %v", s.id, id, err)
+				}
+			}
+		}
+	})
+}

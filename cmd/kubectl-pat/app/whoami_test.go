@@ -1,0 +1,261 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// taken is an API server that takes the caller for this user.
+func taken(user authenticationv1.UserInfo, get error) interceptor.Funcs {
+	return interceptor.Funcs{
+		Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+			o.(*authenticationv1.SelfSubjectReview).Status.UserInfo = user
+			return nil
+		},
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if get != nil {
+				return get
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+	}
+}
+
+func TestWhoami(t *testing.T) {
+	const id = "aaaaaaaaaaaaaaaa"
+	byPAT := func(id string) authenticationv1.UserInfo {
+		return authenticationv1.UserInfo{Username: "alice\u202e", Extra: map[string]authenticationv1.ExtraValue{
+			"authentication.kubernetes.io/credential-id": {"PAT=" + id}, "pat-operator.io/name": {"team-a/ci"},
+		}}
+	}
+	forbidden := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "ci", nil)
+	for name, tc := range map[string]struct {
+		user     authenticationv1.UserInfo
+		current  string
+		previous string
+		get      error
+		want     string
+	}{
+		"somebody with another credential": {user: authenticationv1.UserInfo{Username: "\x1b[2Jbob", UID: "1", Groups: []string{"g", "\x07"}}, want: `
+Username:               \x1b[2Jbob
+UID:                    1
+Groups:                 g
+                        \x07
+Personal Access Token:  no, this is another kind of credential
+`},
+		"the current token": {user: byPAT(id), current: id, want: `
+Username:               alice\u202e
+Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaaaaaaaaa
+                        pat-operator.io/name=team-a/ci
+Personal Access Token:  aaaaaaaaaaaaaaaa
+  Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
+  Active:               True
+                        It works.
+  Expires:              2026-12-24T12:00:00Z (in 30d)
+`},
+		"a predecessor": {user: byPAT(id), current: "bbbbbbbbbbbbbbbb", previous: id, want: `
+Username:               alice\u202e
+Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaaaaaaaaa
+                        pat-operator.io/name=team-a/ci
+Personal Access Token:  aaaaaaaaaaaaaaaa
+  Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
+  Active:               True
+                        Token bbbbbbbbbbbbbbbb has taken its place; it is honoured beside it for a while.
+  Expires:              unknown
+`},
+		"one that may not read its resource": {user: byPAT(id), current: id, get: forbidden, want: `
+Username:               alice\u202e
+Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaaaaaaaaa
+                        pat-operator.io/name=team-a/ci
+Personal Access Token:  aaaaaaaaaaaaaaaa
+  Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
+  State:                it works; more is not known: it may not read its own resource
+`},
+		"one that has just ended": {user: byPAT(id), current: "bbbbbbbbbbbbbbbb", want: `
+Username:               alice\u202e
+Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaaaaaaaaa
+                        pat-operator.io/name=team-a/ci
+Personal Access Token:  aaaaaaaaaaaaaaaa
+  Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
+  State:                it works; more is not known: the resource does not name it: the operator has not got round to it, or the token has just ended
+`},
+		"an ID that is none": {user: byPAT("../../x"), current: id, want: `
+Username:               alice\u202e
+Extra:                  authentication.kubernetes.io/credential-id=PAT=../../x
+                        pat-operator.io/name=team-a/ci
+Personal Access Token:  no, this is another kind of credential
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pat := withConditions(1, isReady, isActive)
+			pat.Status.Conditions[1].Message = "It works."
+			pat.Status.TokenID, pat.Status.PreviousTokenID, pat.Status.ExpiresAt = tc.current, tc.previous, after(30*day)
+			tr := newTrial(t, taken(tc.user, tc.get), pat)
+			tr.run(t.Context(), t, exitOK, "whoami")
+			if diff := cmp.Diff(strings.TrimPrefix(tc.want, "\n"), tr.out.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			for _, output := range []string{"json", "yaml"} {
+				tr.run(t.Context(), t, exitOK, "whoami", "-o", output)
+				if strings.ContainsFunc(tr.out.String(), escaped) {
+					t.Errorf("-o %s is not safe: %q", output, tr.out)
+				}
+			}
+		})
+	}
+}
+
+// kubeconfigWith writes a kubeconfig whose user has all kinds of credentials, and whose cluster is described by these lines.
+func kubeconfigWith(t *testing.T, cluster string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config")
+	text := `apiVersion: v1
+kind: Config
+clusters:
+- name: prod
+  cluster:
+    ` + strings.ReplaceAll(strings.TrimSpace(cluster), "\n", "\n    ") + `
+users:
+- name: admin
+  user:
+    client-certificate-data: Y2VydA==
+    client-key-data: a2V5
+    token: the-admins-own
+    as: somebody
+contexts:
+- name: admin@prod
+  context: {cluster: prod, user: admin, namespace: team-a}
+current-context: admin@prod
+`
+	for name, content := range map[string]string{"config": text, "ca.crt": "the CA"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return file
+}
+
+// A client certificate, or whatever the kubeconfig has, is not sent beside a token that was given.
+func TestWhoamiSendsNothingButTheToken(t *testing.T) {
+	_, plaintext := tokenOf(t, 7)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(plaintext+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--token-file", file}, {"--token-file", "-"}, {"--token", plaintext}} {
+		tr := newTrial(t, taken(authenticationv1.UserInfo{Username: "alice"}, nil))
+		tr.In = strings.NewReader(plaintext)
+		connected := false
+		tr.Connect = func(flags genericclioptions.RESTClientGetter, _ io.Writer) (client.WithWatch, error) {
+			connected = true
+			config, err := flags.ToRESTConfig()
+			if err != nil {
+				return nil, err
+			}
+			if config.BearerToken != plaintext || config.BearerTokenFile != "" || config.Username != "" || len(config.CertData)+len(config.KeyData) > 0 ||
+				config.ExecProvider != nil || config.AuthProvider != nil || config.Impersonate.UserName != "" {
+				t.Errorf("%s: other credentials are sent", args[0])
+			}
+			if config.Host != "https://api.example.com" || string(config.CAData) != "the CA" && !strings.HasSuffix(config.CAFile, "ca.crt") {
+				t.Errorf("%s: another cluster is asked: %s", args[0], config.Host)
+			}
+			return tr.client, nil
+		}
+		t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com\ncertificate-authority: ca.crt"))
+		tr.run(t.Context(), t, exitOK, append([]string{"whoami"}, args...)...)
+		if !connected || strings.Contains(tr.out.String()+tr.errOut.String(), plaintext[25:]) {
+			t.Errorf("%s: %s%s", args[0], tr.out, tr.errOut)
+		}
+	}
+}
+
+func TestWhoamiSaysWhyATokenIsNotTaken(t *testing.T) {
+	id, plaintext := tokenOf(t, 7)
+	for given, want := range map[string]string{
+		"":               "the API server does not take this credential: it has ended, or is of another cluster (Unauthorized)",
+		"some-other-jwt": "the API server does not take this credential: it has ended, or is of another cluster (Unauthorized)",
+		plaintext:        "the API server does not take token " + id + ": it has ended, is suspended, is for other audiences, or is of another cluster; kubectl pat find, by somebody who may list tokens, tells which (Unauthorized)",
+		plaintext[:70]:   "this begins like a personal access token and is none, which has 74 characters: was all of it copied?",
+	} {
+		tr := newTrial(t, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+			return apierrors.NewUnauthorized("Unauthorized")
+		}})
+		tr.In = strings.NewReader(given)
+		args := []string{"whoami", "--token-file", "-"}
+		if given == "" {
+			args = args[:1]
+		}
+		tr.run(t.Context(), t, exitError, args...)
+		tr.errs(t, "error: "+want)
+	}
+}
+
+func TestReadBearer(t *testing.T) {
+	_, plaintext := tokenOf(t, 7)
+	for text, want := range map[string]string{
+		plaintext:                             "",
+		" " + plaintext + "\r\n":              "",
+		"eyJhbGciOi.J9.x-_":                   "",
+		"":                                    "standard input is empty: it is to hold a token",
+		" \n":                                 "standard input is empty: it is to hold a token",
+		"hunter2 hunter3":                     "standard input holds something else than one token",
+		"hunter2\nhunter3":                    "standard input holds something else than one token",
+		"hunter\u202e":                        "standard input holds something else than one token",
+		strings.Repeat("h", maxTokenFile+1):   "--token-file: standard input is larger than 64 KiB",
+		"\x00" + strings.Repeat("hunter", 10): "standard input holds something else than one token",
+	} {
+		s := &session{Environment: Environment{}}
+		s.In = strings.NewReader(text)
+		got, err := s.readBearer(t.Context(), stdin)
+		switch {
+		case want == "" && (err != nil || got != strings.TrimSpace(text)):
+			t.Errorf("%d bytes: %v", len(text), err)
+		case want != "" && (err == nil || err.Error() != want || got != ""):
+			t.Errorf("got %v; want %s", err, want)
+		}
+	}
+}
+
+// A reader that gives nothing does not keep anybody who has pressed Ctrl-C.
+func TestReadingIsInterruptible(t *testing.T) {
+	silent, writer := io.Pipe()
+	defer writer.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	s := &session{Environment: Environment{}}
+	s.In = silent
+	if _, err := s.readBearer(ctx, stdin); err == nil || err.Error() != "--token-file: interrupted" {
+		t.Errorf("got %v", err)
+	}
+}
