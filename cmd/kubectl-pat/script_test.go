@@ -22,6 +22,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -116,6 +117,11 @@ func (s *suite) run(ctx context.Context, code *int) (err error) {
 		if _, s.people[strings.ToUpper(name)], err = s.cluster.User(name, groups...); err != nil {
 			return err
 		}
+	}
+	// The scripts wait much longer than they compute.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		return err
 	}
 	*code = s.M.Run()
 	return nil
