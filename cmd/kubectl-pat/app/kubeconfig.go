@@ -61,7 +61,7 @@ current context.`,
   # In one go
   kubectl pat create polite-mail | kubectl pat kubeconfig polite-mail > polite-mail.kubeconfig
 
-  # As a vendor whose key the token was encrypted to
+  # By your own key, to which the token was encrypted
   kubectl pat kubeconfig polite-mail --decrypt -i ~/.ssh/id_ed25519 -o ~/.kube/polite-mail
 
   # Without the token, which is mounted there
