@@ -15,7 +15,7 @@ FUZZTIME ?= 10s
 # How long the long forms of the fault tests run in all, four minutes at least, and then those of abuse.
 SOAKTIME ?= 30m
 ABUSETIME ?= 3m
-# Where install-plugin installs; without it GOBIN, or the first of GOPATH/bin and /usr/local/bin that is in PATH.
+# Where install-plugin installs; without it a folder that is in PATH: GOBIN, one of your own, or /usr/local/bin.
 BINDIR ?=
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
 IMG ?= pat-operator:dev

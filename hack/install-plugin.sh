@@ -6,15 +6,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 in_path() { case ":$PATH:" in *":$1:"*) true ;; *) false ;; esac; }
 
+# A folder of the user's own that is in PATH and may be written to, else /usr/local/bin.
+writable() {
+  local folder folders
+  IFS=: read -ra folders <<<"$PATH"
+  for folder in "${folders[@]}"; do
+    if [ "${folder#"$HOME"/}" != "$folder" ] && [ -d "$folder" ] && [ -w "$folder" ]; then printf '%s' "$folder"; return; fi
+  done
+  if in_path /usr/local/bin && [ -w /usr/local/bin ]; then printf /usr/local/bin; fi
+}
+
 gobin=$(go env GOBIN)
 gopath=$(go env GOPATH)
-gopath=${gopath%%:*}/bin
-if [ -n "${BINDIR:-}" ]; then dir=$BINDIR
-elif [ -n "$gobin" ]; then dir=$gobin
-elif in_path "$gopath"; then dir=$gopath
-elif in_path /usr/local/bin && [ -w /usr/local/bin ]; then dir=/usr/local/bin
-else dir=$gopath
-fi
+gobin=${gobin:-${gopath%%:*}/bin}
+dir=${BINDIR:-}
+if [ -z "$dir" ] && in_path "$gobin"; then dir=$gobin; fi
+if [ -z "$dir" ]; then dir=$(writable); fi
+dir=${dir:-$gobin}
 
 mkdir -p "$dir"
 CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=${VERSION:-dev}" -o "$dir/kubectl-pat" ./cmd/kubectl-pat
@@ -26,7 +34,10 @@ if ! command -v kubectl >/dev/null && [ ! -x "$dir/kubectl" ]; then
   install -m 0755 "$(hack/controlplane/assets.sh kubectl)/kubectl" "$dir/kubectl"
   echo "installed kubectl into $dir"
 fi
-if in_path "$dir"; then
+found=$(command -v kubectl-pat || true)
+if in_path "$dir" && [ "$found" != "$dir/kubectl-pat" ]; then
+  echo "$found comes first in PATH and is another kubectl-pat: remove it" >&2
+elif in_path "$dir"; then
   echo "try: kubectl pat --help"
 else
   echo "$dir is not in PATH. Put it there: export PATH=\"$dir:\$PATH\"" >&2

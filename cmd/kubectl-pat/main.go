@@ -22,6 +22,8 @@ import (
 	"crypto/rand"
 	"os"
 	"os/signal"
+	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/atotto/clipboard"
@@ -47,10 +49,18 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		Connect:   app.Connect,
 		Version:   version,
 	}
-	if !clipboard.Unsupported {
+	if !clipboard.Unsupported && hasScreen() {
 		env.Copy = clipboard.WriteAll
 	}
 	return app.Run(ctx, env, args)
+}
+
+// hasScreen tells whether there may be a clipboard: on Linux the tools that write it are there without one, too.
+func hasScreen() bool {
+	if runtime.GOOS != "linux" {
+		return true
+	}
+	return slices.ContainsFunc([]string{"DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "TERMUX_VERSION"}, func(name string) bool { return os.Getenv(name) != "" })
 }
 
 // version is set by the linker; a plain go build leaves it.

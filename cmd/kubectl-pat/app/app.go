@@ -27,14 +27,18 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/token"
 )
 
 // Exit codes.
@@ -60,9 +64,12 @@ type Environment struct {
 
 // Run runs `kubectl pat` with these arguments and returns its exit code.
 func Run(ctx context.Context, env Environment, args []string) int {
-	root := newRootCommand(env)
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := errTokenGiven
+	if !tokenAmong(args) {
+		root := newRootCommand(env)
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -93,7 +100,13 @@ What was asked for goes to standard output, everything else to standard error. E
   kubectl pat generate ci --token-file ci.token > ci.yaml
 
   # Everything in all namespaces that ends within a week
-  kubectl pat list -A --expiring-within 7d`,
+  kubectl pat list -A --expiring-within 7d
+
+  # Which of our tokens are in this log
+  kubectl pat find < build.log
+
+  # Alice has left
+  kubectl pat revoke --user alice -A`,
 		Version: env.Version,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -101,6 +114,7 @@ What was asked for goes to standard output, everything else to standard error. E
 			}
 			return nil
 		},
+		PersistentPreRunE:          func(cmd *cobra.Command, _ []string) error { return noEmptyFlags(cmd) },
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceUsage:               true,
 		SilenceErrors:              true,
@@ -138,6 +152,35 @@ What was asked for goes to standard output, everything else to standard error. E
 func withoutGlobalFlags(template string) string {
 	return strings.Replace(template, "Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
 		"-n NAMESPACE, --context and kubectl's other flags are taken as well: see {{.Root.CommandPath}} --help", 1)
+}
+
+// tokenAmong tells whether there is a token among the arguments, be it by mistake for a name or as part of a reason: it would
+// go into requests, the API server's audit log and onto the screen. kubectl's own --token takes one.
+func tokenAmong(args []string) bool {
+	for i, arg := range args {
+		if strings.HasPrefix(arg, "--token=") || i > 0 && args[i-1] == "--token" {
+			continue
+		}
+		if strings.Contains(strings.ToLower(arg), token.Prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// noEmptyFlags refuses a flag of ours that was given and is empty, as a variable that is not set makes it. Without the flag
+// the command would do something else: print a token that was to go into a file, or make one for who runs it.
+func noEmptyFlags(cmd *cobra.Command) (err error) {
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if many, ok := f.Value.(pflag.SliceValue); ok {
+			values = many.GetSlice()
+		}
+		if err == nil && f.Changed && f.Name != "output" && slices.Contains(values, "") {
+			err = usagef("--%s is empty: give it a value, or leave it out", f.Name)
+		}
+	})
+	return err
 }
 
 // usageError is that the command line is wrong: exit code 2.

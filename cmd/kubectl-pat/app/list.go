@@ -64,7 +64,7 @@ are the same. A token's ID is the part between "kubepat_" and the next "_".`,
   kubectl pat list -A --expiring-within 7d --sort-by expires
 
   # What alice has and does not use
-  kubectl pat list -A --user alice --unused-for 30d -o name`,
+  kubectl pat list -A --user alice --unused-for 30d`,
 		ValidArgsFunction: s.completeNames,
 		RunE:              func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words) },
 	}

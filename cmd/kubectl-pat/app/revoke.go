@@ -96,6 +96,8 @@ func (o *revokeOptions) validate(names []string) error {
 		return usagef("names and --user are two ways to choose tokens: take one")
 	case o.allNamespaces && o.user == "":
 		return usagef("--all-namespaces goes with --user: a name is of one namespace")
+	case o.allNamespaces && *o.flags.Namespace != "":
+		return usagef("--namespace and --all-namespaces are two ways to say where: take one")
 	case o.reason != "" && !o.keep:
 		return usagef("--reason is part of the trace that --keep leaves, and without --keep none is left: add --keep, or leave --reason out")
 	case utf8.RuneCountInString(o.reason) > maxReason:
@@ -105,7 +107,7 @@ func (o *revokeOptions) validate(names []string) error {
 	case o.tokenID != "" && len(names) != 1:
 		return usagef("--token-id goes with one NAME")
 	case o.tokenID != "" && !token.ValidID(o.tokenID):
-		return usagef("--token-id: that is no token's ID, which is the part between \"kubepat_\" and the next \"_\"") // no echo: it may be a token
+		return usagef("--token-id: that is no token's ID, which is the part between \"kubepat_\" and the next \"_\"")
 	case !slices.Contains([]string{dryRunNone, dryRunServer}, o.dryRun):
 		return usagef("--dry-run %q is neither none nor server", o.dryRun)
 	case o.timeout <= 0:

@@ -68,12 +68,27 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	for _, one := range revoked {
-		switch _, err := waitFor(waiting, c, one.pat, one.noted); {
+		switch err := o.waitNoted(waiting, c, one, entry); {
 		case err == nil:
 		case waiting.Err() != nil:
 			all.fail(o.label(one.pat), errors.New("it is revoked, and verifiers refuse its token, which they do without the operator; that has not taken note of it: is it running?"))
 		default:
 			all.fail(o.label(one.pat), fmt.Errorf("it is revoked, but %w", err))
+		}
+	}
+}
+
+// waitNoted waits until the operator has taken note. A rotation may have been on its way: what it has made is another token of
+// the resource, and ends, too, where nobody has said which is to.
+func (o *revokeOptions) waitNoted(ctx context.Context, c client.WithWatch, one kept, entry v1alpha1.RevokedToken) error {
+	for {
+		pat, err := waitFor(ctx, c, one.pat, one.noted)
+		if err != nil || o.tokenID != "" || pat.DeletionTimestamp != nil || pat.Status.TokenID == "" || slices.Contains(one.ids, pat.Status.TokenID) {
+			return err
+		}
+		o.sayf("%s was rotated meanwhile: its new token, %s, ends as well.", o.label(pat), pat.Status.TokenID)
+		if one, err = o.revokeAndKeep(ctx, c, pat, entry); err != nil {
+			return err
 		}
 	}
 }
@@ -161,7 +176,7 @@ func name(pat *v1alpha1.PersonalAccessToken, ids []string, entry v1alpha1.Revoke
 // predecessor is any of those that were revoked.
 func (k *kept) noted(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	active := condition(pat, v1alpha1.ConditionActive)
-	ended := is(active, metav1.ConditionFalse) && active.Reason != v1alpha1.ReasonSuspended
+	ended := is(active, metav1.ConditionFalse) && active.Reason != v1alpha1.ReasonSuspended && active.Reason != v1alpha1.ReasonIssuing
 	switch status := &pat.Status; {
 	case pat.DeletionTimestamp != nil:
 		return true, nil // it ends by that, too

@@ -249,7 +249,7 @@ func TestRevokeUsage(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--token-id chooses among a resource's tokens, and without --keep all of them end: add --keep": {"ci", "--token-id", "aaaaaaaaaaaaaaaa"},
 		"--token-id goes with one NAME": {"a", "b", "--keep", "--token-id", "aaaaaaaaaaaaaaaa"},
-		`--token-id: that is no token's ID, which is the part between "kubepat_" and the next "_"`: {"ci", "--keep", "--token-id", madeToken},
+		`--token-id: that is no token's ID, which is the part between "kubepat_" and the next "_"`: {"ci", "--keep", "--token-id", "kube-pat"},
 		"--reason has 257 characters: take at most 256":                                            {"ci", "--keep", "--reason", strings.Repeat("ä", 257)},
 		`--dry-run "client" is neither none nor server`:                                            {"ci", "--dry-run=client"},
 		"--timeout 0s is not positive: name a time to wait, such as 30s":                           {"ci", "--keep", "--timeout=0s"},

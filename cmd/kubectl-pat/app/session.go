@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
@@ -87,6 +89,7 @@ var mapper = func() meta.RESTMapper {
 
 // Connect returns a client of the cluster that flags name. The API server's warnings go to warnings.
 func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error) {
+	log.SetLogger(logr.Discard()) // else controller-runtime complains, on standard error, that nobody has
 	config, err := flags.ToRESTConfig()
 	if err != nil {
 		return nil, err

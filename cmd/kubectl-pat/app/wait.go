@@ -64,6 +64,8 @@ func waitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcce
 		// What happened between two watches, or since a revision that is gone.
 		now := &v1alpha1.PersonalAccessToken{}
 		switch err := c.Get(ctx, client.ObjectKeyFromObject(pat), now); {
+		case err == nil && now.UID != pat.UID:
+			return pat, errDeleted
 		case err == nil:
 			pat, trouble = now, nil
 		case apierrors.IsNotFound(err):
@@ -127,7 +129,7 @@ func outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	case !is(ready, metav1.ConditionTrue) || active == nil:
 		return false, nil
 	case is(active, metav1.ConditionTrue):
-		return true, nil
+		return pat.Spec.Token == nil || pat.Status.TokenID == "" || pat.Spec.Token.ID == pat.Status.TokenID, nil
 	}
 	return true, says(active) // suspended, expired or revoked: this is what was asked for
 }
