@@ -30,6 +30,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -113,6 +114,40 @@ func TestRevokeAndKeepWithoutTheOperator(t *testing.T) {
 	tr.errs(t, "error: it is revoked, and verifiers refuse its token, which they do without the operator; that has not taken note of it: is it running?")
 	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/ci revoked\n"; got != want {
 		t.Errorf("standard output: %q", got)
+	}
+}
+
+// A rotation was on its way when the token was revoked: what it makes is the resource's token as well.
+func TestRevokeAndKeepAgainstARotation(t *testing.T) {
+	pat := withConditions(1, isReady, isActive)
+	pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
+	tr := newTrial(t, isAlice(interceptor.Funcs{
+		Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+			w, err := c.Watch(ctx, list, opts...)
+			if err != nil {
+				return nil, err
+			}
+			now := &v1alpha1.PersonalAccessToken{}
+			if err := c.Get(ctx, client.ObjectKeyFromObject(pat), now); err != nil {
+				return nil, err
+			}
+			if now.Status.TokenID == "aaaaaaaaaaaaaaaa" {
+				now.Status.TokenID = "bbbbbbbbbbbbbbbb"
+			} else {
+				now.Status.Conditions = withConditions(1, isReady, metav1.Condition{
+					Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRevoked,
+				}).Status.Conditions
+			}
+			return w, c.Status().Update(ctx, now)
+		},
+	}), pat)
+	tr.run(t.Context(), t, exitOK, "revoke", "ci", "-n", "team-a", "--keep")
+	tr.errs(t, "ci was rotated meanwhile: its new token, bbbbbbbbbbbbbbbb, ends as well.")
+	if err := tr.client.Get(t.Context(), client.ObjectKeyFromObject(pat), pat); err != nil {
+		t.Fatal(err)
+	}
+	if len(pat.Status.Revoked) != 2 {
+		t.Errorf("status.revoked %v", pat.Status.Revoked)
 	}
 }
 
