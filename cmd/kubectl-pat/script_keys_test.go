@@ -17,8 +17,11 @@ limitations under the License.
 package main
 
 import (
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/pem"
 	"hash/crc32"
 	"os"
@@ -29,36 +32,66 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshkey FILE [PASSPHRASE]: make an SSH key, protected by the passphrase, with FILE.pub beside it.
+// sshkey [-rsa | -pem] FILE [PASSPHRASE]: make an SSH key, protected by the passphrase, with FILE.pub beside it: one of
+// ed25519, of rsa, or of rsa in the format that ssh-keygen wrote before OpenSSH had its own.
 func sshkey(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 1 || len(args) > 2 || neg {
-		ts.Fatalf("usage: sshkey FILE [PASSPHRASE]")
+	var kind, passphrase string
+	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		kind, args = args[0], args[1:]
 	}
-	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if len(args) == 2 {
+		passphrase = args[1]
+	}
+	if len(args) < 1 || len(args) > 2 || neg || kind == "-pem" && passphrase == "" {
+		ts.Fatalf("usage: sshkey [-rsa] FILE [PASSPHRASE], or sshkey -pem FILE PASSPHRASE")
+	}
+	var private crypto.Signer
+	var err error
+	if kind == "" {
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	} else {
+		private, err = rsa.GenerateKey(rand.Reader, 2048)
+	}
 	ts.Check(err)
 	var block *pem.Block
-	if len(args) == 2 {
-		block, err = ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte(args[1]))
-	} else {
+	switch {
+	case kind == "-pem":
+		//nolint:staticcheck // SA1019: old keys are protected in this way, however bad it is
+		block, err = x509.EncryptPEMBlock(rand.Reader, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(private.(*rsa.PrivateKey)), []byte(passphrase), x509.PEMCipherAES128)
+	case passphrase != "":
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte(passphrase))
+	default:
 		block, err = ssh.MarshalPrivateKey(private, "")
 	}
 	ts.Check(err)
-	key, err := ssh.NewPublicKey(public)
+	key, err := ssh.NewPublicKey(private.Public())
 	ts.Check(err)
 	file := ts.MkAbs(args[0])
 	ts.Check(os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
 	ts.Check(os.WriteFile(file+".pub", ssh.MarshalAuthorizedKey(key), 0o600))
 }
 
-// agekey FILE: make a key of age, with FILE.pub beside it.
+// agekey [-pq] FILE: make a key of age, a post-quantum one, with FILE.pub beside it.
 func agekey(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 || neg {
-		ts.Fatalf("usage: agekey FILE")
+	hybrid := len(args) > 0 && args[0] == "-pq"
+	if hybrid {
+		args = args[1:]
 	}
-	key, err := age.GenerateX25519Identity()
-	ts.Check(err)
-	file, public := ts.MkAbs(args[0]), key.Recipient().String()+"\n"
-	ts.Check(os.WriteFile(file, []byte("# public key: "+public+key.String()+"\n"), 0o600))
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: agekey [-pq] FILE")
+	}
+	var private, public string
+	if hybrid {
+		key, err := age.GenerateHybridIdentity()
+		ts.Check(err)
+		private, public = key.String()+"\n", key.Recipient().String()+"\n"
+	} else {
+		key, err := age.GenerateX25519Identity()
+		ts.Check(err)
+		private, public = key.String()+"\n", key.Recipient().String()+"\n"
+	}
+	file := ts.MkAbs(args[0])
+	ts.Check(os.WriteFile(file, []byte("# public key: "+public+private), 0o600))
 	ts.Check(os.WriteFile(file+".pub", []byte(public), 0o600))
 }
 

@@ -21,10 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-
-	"golang.org/x/term"
 )
 
 var errNotConfirmed = errors.New("nothing was done, since you did not say yes")
@@ -32,7 +29,7 @@ var errNotConfirmed = errors.New("nothing was done, since you did not say yes")
 // confirm asks people whether to go on; question is what they are asked, what the deed in the way out where nobody can be
 // asked.
 func (s *session) confirm(ctx context.Context, question, what string) error {
-	if in, ok := s.In.(*os.File); !ok || !term.IsTerminal(int(in.Fd())) { // #nosec G115 -- a descriptor is a small number
+	if terminalOf(s.In) == nil {
 		return fmt.Errorf("nothing was done, since nobody can be asked: standard input is no terminal; add --yes to %s", what)
 	}
 	return s.ask(ctx, question)
@@ -40,7 +37,12 @@ func (s *session) confirm(ctx context.Context, question, what string) error {
 
 // ask takes nothing but a yes for one.
 func (s *session) ask(ctx context.Context, question string) error {
-	fmt.Fprintf(s.ErrOut, "%s [y/N] ", safe(question))
+	question = safe(question) + " [y/N] "
+	if terminal := terminalOf(s.In); terminal != nil {
+		s.prompt(terminal, question) // standard error may be a file
+	} else {
+		fmt.Fprint(s.ErrOut, question)
+	}
 	answers := make(chan string, 1)
 	go func() { // a read cannot be interrupted
 		answer, _ := bufio.NewReader(s.In).ReadString('\n')

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 
+	"filippo.io/age/armor"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -75,7 +76,7 @@ func (o *decryptOptions) oneSource(cmd *cobra.Command, args []string) error {
 }
 
 func (o *decryptOptions) run(ctx context.Context, args []string) error {
-	identities, err := o.identities(ctx, o.keys.files)
+	keys, err := o.keyring(ctx, o.keys.files)
 	if err != nil {
 		return err
 	}
@@ -85,27 +86,35 @@ func (o *decryptOptions) run(ctx context.Context, args []string) error {
 	}
 	defer to.close()
 	if o.file != "" {
-		text, err := o.readInput(ctx, o.file, "The age file: ", maxAgeFile)
+		text, err := o.readAgeFile(ctx)
 		if err != nil {
 			return fmt.Errorf("-f: %w", err)
 		}
-		plaintext, id, err := openToken(string(text), identities)
+		plaintext, id, err := keys.open(string(text))
 		if err != nil {
 			return fmt.Errorf("%s: %w", fileName(o.file), err)
 		}
 		o.announce(fmt.Sprintf("This is token %s.", id), to)
 		return to.put(plaintext)
 	}
-	pat, err := o.get(ctx, args[0])
+	pat, err := o.get(ctx, nameOf(args[0]))
 	if err != nil {
 		return err
 	}
-	plaintext, id, err := openDelivered(pat, func(file string) (string, string, error) { return openToken(file, identities) })
+	plaintext, id, err := openDelivered(pat, keys)
 	if err != nil {
 		return err
 	}
 	o.announce(tellOpened(pat, id), to)
 	return to.put(plaintext)
+}
+
+// readAgeFile reads the file that -f names. On a terminal it is pasted.
+func (o *decryptOptions) readAgeFile(ctx context.Context) ([]byte, error) {
+	if terminal := terminalOf(o.In); o.file == stdin && terminal != nil {
+		return o.askPasted(ctx, terminal, "The age file, as far as "+armor.Footer+" (Ctrl-D ends it as well):\n", armor.Footer, maxAgeFile)
+	}
+	return o.readInput(ctx, o.file, "", maxAgeFile)
 }
 
 func (o *decryptOptions) announce(what string, to *destination) {
@@ -131,14 +140,14 @@ func (s *session) get(ctx context.Context, name string) (*v1alpha1.PersonalAcces
 }
 
 // openDelivered opens what is in pat's status, or says why there is nothing that could be opened.
-func openDelivered(pat *v1alpha1.PersonalAccessToken, open func(file string) (plaintext, id string, err error)) (plaintext, id string, err error) {
+func openDelivered(pat *v1alpha1.PersonalAccessToken, keys *keyring) (plaintext, id string, err error) {
 	where := pat.Namespace + "/" + pat.Name
 	if pat.Status.EncryptedToken == "" {
 		return "", "", fmt.Errorf("%s has no encrypted token: %s", where, whyNotEncrypted(pat))
 	}
-	plaintext, id, err = open(pat.Status.EncryptedToken)
-	if _, wrong := errors.AsType[wrongKeyError](err); wrong && pat.Spec.Delivery != nil && len(pat.Spec.Delivery.Recipients) > 0 {
-		err = wrongKeyError{nameKeys(pat.Spec.Delivery.Recipients)}
+	plaintext, id, err = keys.open(pat.Status.EncryptedToken)
+	if wrong, ok := errors.AsType[wrongKeyError](err); ok && pat.Spec.Delivery != nil && len(pat.Spec.Delivery.Recipients) > 0 {
+		err = wrongKeyError{nameKeys(pat.Spec.Delivery.Recipients), wrong.skipped}
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("the encrypted token of %s: %w", where, err)
@@ -158,8 +167,10 @@ func whyNotEncrypted(pat *v1alpha1.PersonalAccessToken) string {
 			why = says(c).Error()
 		}
 		return why
+	case takeCommand(pat) != "":
+		return "it is in a Secret: " + takeCommand(pat)
 	case pat.Status.DeliverySecretName != "":
-		return fmt.Sprintf("it is in a Secret: kubectl get secret %s -n %s -o jsonpath='{.data.token}' | base64 -d", pat.Status.DeliverySecretName, pat.Namespace)
+		return fmt.Sprintf("it is in a Secret, which status calls %q", pat.Status.DeliverySecretName)
 	}
 	return "it was delivered in a Secret, which is gone; a rotation makes another (kubectl pat rotate)"
 }

@@ -167,7 +167,7 @@ func TestWhatIsNoKey(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := (&session{}).identities(t.Context(), []string{path})
+			_, err := (&session{}).keyring(t.Context(), []string{path})
 			got := ""
 			if err != nil {
 				got = strings.ReplaceAll(strings.TrimPrefix(err.Error(), "-i "+path+": "), path, "KEY")
@@ -247,8 +247,10 @@ func TestWhyThereIsNothingToDecrypt(t *testing.T) {
 	}{
 		"its holder's": {func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Token = &v1alpha1.HolderToken{} },
 			"its holder has made it, and nobody else ever had it"},
-		"in a Secret": {func(pat *v1alpha1.PersonalAccessToken) { pat.Status.DeliverySecretName = "pat-a" },
-			"it is in a Secret: kubectl get secret pat-a -n team-a -o jsonpath='{.data.token}' | base64 -d"},
+		"in a Secret": {func(pat *v1alpha1.PersonalAccessToken) { pat.Status.DeliverySecretName = "pat-aaaaaaaaaaaaaaaa" },
+			"it is in a Secret: kubectl get secret pat-aaaaaaaaaaaaaaaa -n team-a -o jsonpath='{.data.token}' | base64 -d"},
+		"in a Secret that somebody has made up": {func(pat *v1alpha1.PersonalAccessToken) { pat.Status.DeliverySecretName = "x; rm -rf ~; echo" },
+			`it is in a Secret, which status calls "x; rm -rf ~; echo"`},
 		"in a Secret that is gone": {func(*v1alpha1.PersonalAccessToken) {},
 			"it was delivered in a Secret, which is gone; a rotation makes another (kubectl pat rotate)"},
 		"expired": {func(pat *v1alpha1.PersonalAccessToken) {

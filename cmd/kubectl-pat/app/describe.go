@@ -60,7 +60,7 @@ exactly and as people say them. Events are among it where you may list them.`,
   kubectl pat describe my-script -o yaml`,
 		Args:              noTokens(oneOrMoreNames),
 		ValidArgsFunction: s.completeNames,
-		RunE:              func(cmd *cobra.Command, names []string) error { return o.run(cmd.Context(), names) },
+		RunE:              func(cmd *cobra.Command, names []string) error { return o.run(cmd.Context(), namesOf(names)) },
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the `FORMAT`: json or yaml (default: text)")
 	completeValues(cmd, "output", outputJSON, outputYAML)

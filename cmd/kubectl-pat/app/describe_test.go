@@ -19,6 +19,8 @@ package app
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -210,5 +212,42 @@ func TestDescribeSeveralOfWhichSomeAreMissing(t *testing.T) {
 	tr.errs(t, `error: personalaccesstokens.pat-operator.io "a" not found in namespace team-a; personalaccesstokens.pat-operator.io "b" not found in namespace team-a`)
 	if !strings.Contains(tr.out.String(), "Name:") {
 		t.Errorf("the one that is there is not told of: %s", tr.out)
+	}
+}
+
+// Whoever may write a status may put anything there, and people paste commands.
+func TestDescribeBuildsNoCommandOfAnybodysText(t *testing.T) {
+	for name, want := range map[string]bool{
+		"pat-aaaaaaaaaaaaaaaa": true, "pat-aaaaaaaaaaaaaaaa; curl evil | sh": false, "$(reboot)": false, "pat-$(reboot)aaaaaaa": false,
+		"aaaaaaaaaaaaaaaa": false, "-A": false, "pat-AAAAAAAAAAAAAAAA": false,
+	} {
+		pat := withConditions(1, isActive)
+		pat.Status.TokenID, pat.Status.DeliverySecretName = "aaaaaaaaaaaaaaaa", name
+		text := describe(pat, nil, start)
+		if got := strings.Contains(text, "kubectl get secret "+name+" -n team-a -o"); got != want || strings.Contains(text, "kubectl get secret") != want {
+			t.Errorf("of %q:\n%s", name, text)
+		}
+		if !strings.Contains(text, "  Secret:") || !strings.Contains(text, " "+name+"\n") {
+			t.Errorf("%q is not said:\n%s", name, text)
+		}
+	}
+}
+
+// list -o name | xargs kubectl pat describe
+func TestWhatReadsTakesNamesAsListPrintsThem(t *testing.T) {
+	pat, _ := holderMade(t, 7)
+	for _, name := range []string{"pat/ci", "personalaccesstoken.pat-operator.io/ci", "ci"} {
+		tr := newTrial(t, interceptor.Funcs{}, pat)
+		tr.run(t.Context(), t, exitOK, "describe", name, "-n", "team-a")
+		if got := tr.out.String(); !strings.HasPrefix(got, "Name:        ci\n") {
+			t.Errorf("describe %s: %s", name, got)
+		}
+		private, _ := agePair(t)
+		key := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(key, []byte(private), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		tr.run(t.Context(), t, exitError, "decrypt", name, "-n", "team-a", "-i", key)
+		tr.errs(t, "error: team-a/ci has no encrypted token: its holder has made it, and nobody else ever had it")
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
 )
 
 // describe tells about pat in words. events is nil where they are not known.
@@ -109,11 +110,22 @@ func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
 		s.say("Made By", "the operator, which delivers it in a Secret")
 		if status.DeliverySecretName != "" {
 			s.say("  Secret", status.DeliverySecretName)
-			s.say("  Take It With", fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.token}' | base64 -d", status.DeliverySecretName, pat.Namespace))
+			s.sayIf("  Take It With", takeCommand(pat))
 		} else if status.TokenID != "" {
 			s.say("  Secret", "gone")
 		}
 	}
+}
+
+// takeCommand prints the token of the delivery Secret, or is "" where that has a name that the operator gives to none:
+// whoever may write status may write anything there, and people paste the command into a shell.
+func takeCommand(pat *v1alpha1.PersonalAccessToken) string {
+	name := pat.Status.DeliverySecretName
+	id, ok := strings.CutPrefix(name, "pat-")
+	if !ok || !token.ValidID(id) {
+		return ""
+	}
+	return fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.token}' | base64 -d", name, pat.Namespace)
 }
 
 // endOfPredecessor is when the predecessor ends, which status says in the words of Active only.

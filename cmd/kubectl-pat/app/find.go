@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,18 +48,23 @@ for tokens and IDs: it may be a token, whole or cut off, an ID, the ID of a cred
 text with such in it. On a terminal it is asked for and not shown. It is never taken from the arguments, which others can
 see, and the secret part of a token is neither sent nor printed.
 
-All namespaces are searched; where you may not list them all, the current one, and that is said.
+All namespaces are searched; where you may not list them all, the current one, and that is said. What is not found there may be
+in another namespace, and still work.
 
 A digest that is in spec.token is compared with a whole token: "matches" says that it is the token itself, "differs" that it
-only has its ID. The cluster keeps the digests of other tokens to itself.`,
+only has its ID. The cluster keeps the digests of other tokens to itself. IDs are no secrets: whoever wrote the text may have
+chosen which are in it, so look at what is found before you end it.
+
+-o name takes -n, since names say nothing of their namespace. It leaves out what "differs" and what is not the resource's present
+token: a predecessor, and one that was revoked.`,
 		Example: `  # Asks for the token
   kubectl pat find
 
   # What is in a log, with what ends each
   kubectl pat find < build.log
 
-  # End what is found in one namespace
-  kubectl pat find -n team-a -o name < leaked.txt | xargs kubectl delete -n team-a`,
+  # As data, with the resources
+  kubectl pat find -o yaml < build.log`,
 		Args:              noTokens(nothingButInput),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -88,6 +92,8 @@ func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
 		return usagef("--output %q is none of json, yaml and name", o.output)
 	case o.allNamespaces && namespaceGiven:
 		return usagef("--all-namespaces and --namespace are two places to search: give one of them")
+	case o.output == outputName && !namespaceGiven: // it would be taken for one of the same name in the current namespace
+		return usagef("-o name says nothing of namespaces: name one by -n NAMESPACE, or take -o json, which has them")
 	}
 	text, err := o.readInput(ctx, stdin, "Token or ID (it is not shown): ", maxFindInput)
 	if err != nil {
@@ -101,20 +107,29 @@ func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
 	if err != nil {
 		return err
 	}
-	pats, where, err := o.search(ctx, c, namespaceGiven)
+	pats, only, err := o.search(ctx, c, namespaceGiven)
 	if err != nil {
 		return err
 	}
 	findings := match(sightings, pats)
-	o.sayMissing(sightings, findings, where)
+	o.sayMissing(sightings, findings, only)
 	if len(findings) == 0 {
-		return fmt.Errorf("no PersonalAccessToken %s has it: it was deleted, which ends its token, or it is of another cluster", where)
+		return nowhere(only)
 	}
 	return o.print(findings)
 }
 
-// search reads the resources of all namespaces that were asked for, and says which those are.
-func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGiven bool) (pats []v1alpha1.PersonalAccessToken, where string, err error) {
+// nowhere says what it means that nothing was found. That a token does not work follows from all namespaces alone.
+func nowhere(only string) error {
+	if only != "" {
+		return fmt.Errorf("no PersonalAccessToken in namespace %s has it: it may be in another, and still work; somebody who may list all namespaces should run kubectl pat find -A", only)
+	}
+	return errors.New("no PersonalAccessToken in any namespace has it: it was deleted, which ends its token, or rotated out long ago, or it is of another cluster; one that was made just now may not be in status yet: try again")
+}
+
+// search reads the resources of all namespaces, or of one only: of that which was asked for, or where nothing was and not
+// all may be listed, the current one.
+func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGiven bool) (pats []v1alpha1.PersonalAccessToken, only string, err error) {
 	namespace, err := o.namespace()
 	if err != nil {
 		return nil, "", err
@@ -122,20 +137,27 @@ func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGive
 	if !namespaceGiven {
 		pats, err = readAll(ctx, c)
 		if err == nil || o.allNamespaces || !apierrors.IsForbidden(err) {
-			return pats, "in any namespace", err
+			return pats, "", err
 		}
 		o.sayf("You may not list tokens in all namespaces: only namespace %s is searched. Somebody who may can find it in others.", namespace)
 	}
 	pats, err = readAll(ctx, c, client.InNamespace(namespace))
-	return pats, "in namespace " + namespace, err
+	return pats, namespace, err
 }
 
 // sayMissing names the tokens that are nowhere, beside others that are. A word of 16 letters may be no ID.
-func (o *findOptions) sayMissing(sightings []sighting, findings []Finding, where string) {
+func (o *findOptions) sayMissing(sightings []sighting, findings []Finding, only string) {
+	known := map[string]bool{}
+	for _, f := range findings {
+		known[f.TokenID] = true
+	}
 	for _, s := range sightings {
-		known := slices.ContainsFunc(findings, func(f Finding) bool { return f.TokenID == s.id })
-		if !known && s.certain && len(sightings) > 1 {
-			o.sayf("No PersonalAccessToken %s has %s.", where, s.id)
+		switch {
+		case known[s.id] || !s.certain || len(sightings) == 1:
+		case only != "":
+			o.sayf("No PersonalAccessToken in namespace %s has %s; it may be in another.", only, s.id)
+		default:
+			o.sayf("No PersonalAccessToken in any namespace has %s.", s.id)
 		}
 	}
 }
@@ -149,14 +171,7 @@ func (o *findOptions) print(findings []Finding) error {
 		}
 		return write(o.Out, o.output, Findings{findings})
 	case outputName:
-		var names []string
-		for _, f := range findings {
-			if name := resourceName(f.PersonalAccessToken.Name); !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-		_, err := fmt.Fprintln(o.Out, strings.Join(names, "\n"))
-		return err
+		return o.printNames(findings)
 	}
 	if err := printFindings(o.Out, findings, o.Clock.Now()); err != nil {
 		return err
@@ -165,10 +180,37 @@ func (o *findOptions) print(findings []Finding) error {
 	return nil
 }
 
+// printNames prints what people pipe into what ends tokens: no resource whose present token is not the one that was found.
+func (o *findOptions) printNames(findings []Finding) error {
+	printed := map[string]bool{}
+	for _, f := range findings {
+		name := f.PersonalAccessToken.Name
+		if why := f.notThisOne(); why != "" {
+			o.sayf("Left out: %s, since the %s", resourceName(name), why)
+			continue
+		}
+		if printed[name] {
+			continue
+		}
+		printed[name] = true
+		if _, err := fmt.Fprintln(o.Out, resourceName(name)); err != nil {
+			return err
+		}
+	}
+	if len(printed) == 0 {
+		return errors.New("nothing that was found has it as its present token; see what was found without -o name")
+	}
+	return nil
+}
+
 // sayEnds says how to end what was found.
 func (o *findOptions) sayEnds(findings []Finding) {
 	var said []string
 	for _, f := range findings {
+		if f.Digest == digestDiffers { // it is another token, which is not the one that leaked
+			o.sayf("What was found is not the token of %s/%s, but has its ID.", f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name)
+			continue
+		}
 		if command := f.end(); !slices.Contains(said, command) {
 			said = append(said, command)
 			o.sayf("To end it: %s", command)

@@ -17,6 +17,7 @@ limitations under the License.
 package app
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -124,7 +125,7 @@ func TestFindPrintsNoSecret(t *testing.T) {
 			if text == strings.ToUpper(plaintext) {
 				code = exitError
 			}
-			tr.run(t.Context(), t, code, "find", "-o", output)
+			tr.run(t.Context(), t, code, "find", "-o", output, "-n", pat.Namespace)
 			for _, printed := range []string{tr.out.String(), tr.errOut.String()} {
 				if secret := plaintext[25:50]; strings.Contains(strings.ToLower(printed), strings.ToLower(secret)) {
 					t.Errorf("-o %q prints the secret:\n%s", output, printed)
@@ -165,15 +166,19 @@ func TestFindFallsBackOnlyWhereNothingElseWasAskedFor(t *testing.T) {
 		code int
 		last string
 	}{
-		"":          {exitError, "error: no PersonalAccessToken in namespace default has it: it was deleted, which ends its token, or it is of another cluster"},
+		"":          {exitError, "error: no PersonalAccessToken in namespace default has it: it may be in another, and still work; somebody who may list all namespaces should run kubectl pat find -A"},
+		"-n team-c": {exitError, "error: no PersonalAccessToken in namespace team-c has it: it may be in another, and still work; somebody who may list all namespaces should run kubectl pat find -A"},
 		"-n team-a": {exitOK, "To end it: kubectl pat revoke ci -n team-a"},
 		"-n team-b": {exitError, `error: personalaccesstokens.pat-operator.io is forbidden: <nil>`},
 		"-A":        {exitError, `error: personalaccesstokens.pat-operator.io is forbidden: <nil>`},
 	} {
 		t.Run(args, func(t *testing.T) {
 			allowed := "team-a"
-			if args == "" {
+			switch args {
+			case "":
 				allowed = "default"
+			case "-n team-c":
+				allowed = "team-c"
 			}
 			tr := newTrial(t, mayListOnly(allowed), pat)
 			tr.In = strings.NewReader(plaintext)
@@ -186,9 +191,61 @@ func TestFindFallsBackOnlyWhereNothingElseWasAskedFor(t *testing.T) {
 	}
 }
 
+// What is piped into a command that ends tokens is not for others to choose.
+func TestFindNamesOnlyWhatLeaked(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	forged := forge(t, plaintext)
+	rotated := pat.DeepCopy()
+	rotated.Spec.Token, rotated.Status.TokenID, rotated.Status.PreviousTokenID = nil, "bbbbbbbbbbbbbbbb", pat.Status.TokenID
+	revoked := pat.DeepCopy()
+	revoked.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: pat.Status.TokenID}}
+	const name, none = "personalaccesstoken.pat-operator.io/ci\n", "error: nothing that was found has it as its present token; see what was found without -o name"
+	left := func(why string) string {
+		return "Left out: personalaccesstoken.pat-operator.io/ci, since the token " + why + "\n" + none
+	}
+	for title, tc := range map[string]struct {
+		pat       *v1alpha1.PersonalAccessToken
+		in        string
+		code      int
+		out, errs string
+	}{
+		"the token":                 {pat, plaintext, exitOK, name, ""},
+		"its ID":                    {pat, pat.Status.TokenID, exitOK, name, ""},
+		"another token with its ID": {pat, forged, exitError, "", left("with the ID " + pat.Status.TokenID + " that was found is not its own")},
+		"a predecessor":             {rotated, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is the predecessor of its present one")},
+		"a predecessor and it":      {rotated, plaintext + " PAT=bbbbbbbbbbbbbbbb", exitOK, name, strings.TrimSuffix(left(pat.Status.TokenID+" that was found is the predecessor of its present one"), "\n"+none)},
+		"a revoked one":             {revoked, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is revoked")},
+	} {
+		t.Run(title, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{}, tc.pat)
+			tr.In = strings.NewReader(tc.in)
+			tr.run(t.Context(), t, tc.code, "find", "-n", "team-a", "-o", "name")
+			if got, want := tr.out.String()+"|"+strings.TrimSuffix(tr.errOut.String(), "\n"), tc.out+"|"+tc.errs; got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+	tr := newTrial(t, interceptor.Funcs{}, pat)
+	tr.In = strings.NewReader(forged)
+	tr.run(t.Context(), t, exitOK, "find")
+	tr.errs(t, "What was found is not the token of team-a/ci, but has its ID.")
+}
+
+// forge makes another token with the ID of this one.
+func forge(t *testing.T, plaintext string) string {
+	t.Helper()
+	other := bytes.Repeat([]byte{9}, 64)
+	copy(other, bytes.Repeat([]byte{7}, 10)) // the ID's part of the randomness
+	id, forged, err := token.New(bytes.NewReader(other))
+	if err != nil || !strings.HasPrefix(plaintext, token.Prefix+id+"_") || forged == plaintext {
+		t.Fatalf("no forgery: %v", err)
+	}
+	return forged
+}
+
 func TestFindReadsEveryPage(t *testing.T) {
 	tr := newTrial(t, pages(t, false))
 	tr.In = strings.NewReader("PAT=aaaaaaaaaaaaaaaa")
 	tr.run(t.Context(), t, exitError, "find")
-	tr.errs(t, "error: no PersonalAccessToken in any namespace has it: it was deleted, which ends its token, or it is of another cluster")
+	tr.errs(t, "error: no PersonalAccessToken in any namespace has it: it was deleted, which ends its token, or rotated out long ago, or it is of another cluster; one that was made just now may not be in status yet: try again")
 }

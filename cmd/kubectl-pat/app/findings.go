@@ -125,6 +125,19 @@ func compare(pat *v1alpha1.PersonalAccessToken, s sighting) string {
 	return digestDiffers
 }
 
+// notThisOne tells why what was found is not the present token of the resource, or "" where it is or will be.
+func (f *Finding) notThisOne() string {
+	switch {
+	case f.Digest == digestDiffers:
+		return fmt.Sprintf("token with the ID %s that was found is not its own", f.TokenID)
+	case f.State == v1alpha1.ReasonRevoked:
+		return fmt.Sprintf("token %s that was found is revoked", f.TokenID)
+	case f.State == statePredecessor:
+		return fmt.Sprintf("token %s that was found is the predecessor of its present one", f.TokenID)
+	}
+	return ""
+}
+
 // end is the command that ends the token.
 func (f *Finding) end() string {
 	return fmt.Sprintf("kubectl pat revoke %s -n %s", f.PersonalAccessToken.Name, f.PersonalAccessToken.Namespace)

@@ -22,8 +22,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -61,30 +63,75 @@ var (
 	errUnusableSSH       = errors.New("this is no SSH key that can decrypt: ed25519 and rsa keys can, ecdsa keys, hardware keys and damaged ones cannot")
 )
 
-// identities reads the private keys, or those that are where people have them.
-func (s *session) identities(ctx context.Context, files []string) ([]age.Identity, error) {
+// keyring is private keys.
+type keyring struct {
+	identities []age.Identity
+	// skipped is why keys that nobody named are not among them.
+	skipped []error
+}
+
+// keyring reads the private keys, or those that are where people have them.
+func (s *session) keyring(ctx context.Context, files []string) (*keyring, error) {
 	if fips140.Enforced() {
 		return nil, errors.New("age is not available in FIPS-only mode (GODEBUG=fips140=only)")
 	}
 	if len(files) == 0 {
-		for _, file := range defaultIdentities {
-			if _, err := os.Stat(expandHome(file)); err == nil {
-				files = append(files, file)
-			}
-		}
-		if len(files) == 0 {
-			return nil, usagef("there is no private key at %s: name one by -i FILE", strings.Join(defaultIdentities, " or "))
-		}
+		return s.defaultKeyring(ctx)
 	}
-	var all []age.Identity
+	keys := &keyring{}
 	for _, file := range files {
 		identities, err := s.readIdentities(ctx, expandHome(file))
 		if err != nil {
 			return nil, fmt.Errorf("-i %s: %w", file, err)
 		}
-		all = append(all, identities...)
+		keys.identities = append(keys.identities, identities...)
 	}
-	return all, nil
+	keys.sort()
+	return keys, nil
+}
+
+// defaultKeyring skips what is no key to decrypt with: nobody said that it is one, and another may open the file.
+func (s *session) defaultKeyring(ctx context.Context) (*keyring, error) {
+	keys := &keyring{}
+	for _, file := range defaultIdentities {
+		if _, err := os.Stat(expandHome(file)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		identities, err := s.readIdentities(ctx, expandHome(file))
+		if err != nil {
+			keys.skipped = append(keys.skipped, fmt.Errorf("%s: %w", file, err))
+			continue
+		}
+		keys.identities = append(keys.identities, identities...)
+	}
+	switch {
+	case len(keys.identities) > 0:
+		keys.sort()
+		return keys, nil
+	case len(keys.skipped) > 0:
+		return nil, fmt.Errorf("none of the keys that are looked for where nothing is named can be used, so name one by -i FILE: %w", oneLine(keys.skipped))
+	}
+	return nil, usagef("there is no private key at %s: name one by -i FILE", strings.Join(defaultIdentities, " or "))
+}
+
+// sort puts keys behind the others that a passphrase is asked for: one that cannot be asked for ends the search.
+func (k *keyring) sort() {
+	locked := func(identity age.Identity) int {
+		if _, ok := identity.(*lockedIdentity); ok {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(k.identities, func(a, b age.Identity) int { return locked(a) - locked(b) })
+}
+
+// open returns the token in an age file.
+func (k *keyring) open(file string) (plaintext, id string, err error) {
+	plaintext, id, err = openToken(file, k.identities)
+	if wrong, ok := errors.AsType[wrongKeyError](err); ok {
+		err = wrongKeyError{wrong.kinds, k.skipped}
+	}
+	return plaintext, id, err
 }
 
 func (s *session) readIdentities(ctx context.Context, file string) ([]age.Identity, error) {
@@ -176,11 +223,18 @@ func (l *lockedIdentity) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 // keyError is what is wrong with a key, and not with the file that it is to open.
 type keyError struct{ error }
 
-// wrongKeyError is that none of the keys is one that the file is encrypted to.
-type wrongKeyError struct{ kinds []string }
+// wrongKeyError is that none of the keys is one that the file is encrypted to. The skipped ones may be.
+type wrongKeyError struct {
+	kinds   []string
+	skipped []error
+}
 
 func (e wrongKeyError) Error() string {
-	return fmt.Sprintf("none of these keys can open it: it is for %s", strings.Join(e.kinds, ", "))
+	text := fmt.Sprintf("none of these keys can open it: it is for %s", strings.Join(e.kinds, ", "))
+	if len(e.skipped) > 0 {
+		text += fmt.Sprintf("; not tried, since it cannot be used: %v", oneLine(e.skipped))
+	}
+	return text
 }
 
 // openToken returns the token in an age file.
@@ -191,7 +245,7 @@ func openToken(file string, identities []age.Identity) (plaintext, id string, er
 	}
 	content, err := age.Decrypt(in, identities...)
 	if mismatch, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
-		return "", "", wrongKeyError{keysOfKinds(mismatch.StanzaTypes)}
+		return "", "", wrongKeyError{kinds: keysOfKinds(mismatch.StanzaTypes)}
 	}
 	if wrong, ok := errors.AsType[keyError](err); ok {
 		return "", "", wrong.error

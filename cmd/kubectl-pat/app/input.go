@@ -17,6 +17,7 @@ limitations under the License.
 package app
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -159,6 +160,54 @@ func (s *session) askPassphrase(ctx context.Context, prompt string) ([]byte, err
 	return nil, errNoTerminal
 }
 
+// prompt writes to whoever sits at the terminal that is read: standard error may be a file, and nobody would know what is
+// waited for.
+func (s *session) prompt(terminal *os.File, text string) {
+	if _, err := io.WriteString(terminal, text); err == nil {
+		return
+	}
+	// It is open for reading only, as it is with < /dev/tty and, on Windows, always.
+	name := "/dev/tty"
+	if runtime.GOOS == "windows" {
+		name = "CONOUT$"
+	}
+	if out, err := os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+		defer out.Close()
+		if _, err := io.WriteString(out, text); err == nil {
+			return
+		}
+	}
+	fmt.Fprint(s.ErrOut, text)
+}
+
+// askPasted asks for a text of several lines, which is no secret, as far as the line that ends it or the end of input: were
+// only its first line read, the others would go to the shell, as commands.
+func (s *session) askPasted(ctx context.Context, terminal *os.File, prompt, end string, limit int64) ([]byte, error) {
+	s.prompt(terminal, safe(prompt))
+	text, err := interruptible(ctx, func() ([]byte, error) {
+		var text []byte
+		lines := bufio.NewReader(terminal) // a terminal hands over no more than one line at once
+		for int64(len(text)) <= limit {
+			line, err := lines.ReadSlice('\n')
+			if err == nil && strings.TrimSpace(string(line)) == end { // with spaces around it, from a mail for instance
+				return append(text, end+"\n"...), nil
+			}
+			text = append(text, line...)
+			switch {
+			case errors.Is(err, io.EOF):
+				return text, nil
+			case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+				return nil, err
+			}
+		}
+		return text, nil
+	})
+	if err == nil && int64(len(text)) > limit {
+		return nil, fmt.Errorf("what was typed is larger than %d KiB", limit>>10)
+	}
+	return text, err
+}
+
 // askHidden asks for one line that is not shown. Interrupted, it leaves the terminal as it was.
 func (s *session) askHidden(ctx context.Context, terminal *os.File, prompt string) ([]byte, error) {
 	fd := int(terminal.Fd()) // #nosec G115 -- a file descriptor is small
@@ -166,8 +215,8 @@ func (s *session) askHidden(ctx context.Context, terminal *os.File, prompt strin
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprint(s.ErrOut, safe(prompt))
-	defer fmt.Fprintln(s.ErrOut)
+	s.prompt(terminal, safe(prompt))
+	defer s.prompt(terminal, "\n")
 	line, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
 	if ctx.Err() != nil {
 		_ = term.Restore(fd, before)

@@ -17,15 +17,21 @@ limitations under the License.
 package app
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
 // openTerminal returns a new terminal, and the person at it.
@@ -102,4 +108,113 @@ func TestInterruptedTheTerminalIsAsItWas(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	waitEcho(t, terminal, true)
+}
+
+// onScreen reads what the person at the terminal sees, until that holds want.
+func onScreen(t *testing.T, person *os.File, want string) {
+	t.Helper()
+	seen := make(chan string, 1)
+	go func() {
+		var all []byte
+		for b := make([]byte, 4096); !strings.Contains(string(all), want); {
+			n, err := person.Read(b)
+			all = append(all, b[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		seen <- string(all)
+	}()
+	select {
+	case text := <-seen:
+		if !strings.Contains(text, want) {
+			t.Errorf("the terminal shows %q; want %q", text, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the terminal does not show %q", want)
+	}
+}
+
+// With 2>log nobody would know what is waited for.
+func TestPromptsAreOnTheTerminalThatIsRead(t *testing.T) {
+	terminal, person := openTerminal(t)
+	var errOut bytes.Buffer
+	s := &session{Environment: Environment{IOStreams: genericiooptions.IOStreams{In: terminal, ErrOut: &errOut}}}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.readInput(t.Context(), stdin, "Token\x1b: ", 100)
+		done <- err
+	}()
+	onScreen(t, person, `Token\x1b: `)
+	if _, err := person.WriteString("x\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	go func() { done <- s.confirm(t.Context(), "Go\x1b on?", "go on") }()
+	onScreen(t, person, `Go\x1b on? [y/N] `)
+	if _, err := person.WriteString("y\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if errOut.Len() > 0 {
+		t.Errorf("standard error: %s", &errOut)
+	}
+}
+
+// What is behind the age file stays for whoever reads the terminal next, and nothing of the age file does.
+func TestAnAgeFileIsPasted(t *testing.T) {
+	private, public := agePair(t)
+	_, plaintext := tokenOf(t, 7)
+	file := must[string](t)(recipients.Encrypt(plaintext, []string{public}))
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(private), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		typed string
+		code  int
+		want  string
+	}{
+		"as it is":               {strings.TrimSpace(file) + "\n", exitOK, plaintext + "\n"},
+		"with lines before":      {"\n\n" + strings.TrimSpace(file) + " \n", exitOK, plaintext + "\n"},
+		"cut off, ended by hand": {file[:len(file)/2] + "\n\x04", exitError, ""},
+		"too large":              {strings.Repeat(strings.Repeat("a", 1000)+"\n", maxAgeFile/1000+1), exitError, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			terminal, person := openTerminal(t)
+			tr := newTrial(t, interceptor.Funcs{})
+			tr.In = terminal
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				tr.run(t.Context(), t, tc.code, "decrypt", "-f", "-", "-i", key)
+			}()
+			go func() { _, _ = io.Copy(io.Discard, person) }() // the screen
+			if _, err := person.WriteString(tc.typed); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-done:
+			case <-time.After(20 * time.Second):
+				t.Fatal("it still reads")
+			}
+			if got := tr.out.String(); got != tc.want {
+				t.Errorf("standard output: %q\n%s", got, tr.errOut)
+			}
+			if tc.code != exitOK {
+				return
+			}
+			if _, err := person.WriteString("next\n"); err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, 100)
+			if n, err := terminal.Read(b); err != nil || string(b[:n]) != "next\n" {
+				t.Errorf("left on the terminal: %q %v", b[:n], err)
+			}
+		})
+	}
 }

@@ -53,6 +53,8 @@ The token is read from standard input, where a terminal asks for it, or from --t
 was encrypted to your key. It has to be NAME's. With --token-path the kubeconfig holds no token but the path of a file that the
 holder will have, relative to the kubeconfig, and which kubectl reads again each minute: it survives rotations.
 
+A token that the operator has not looked at yet is taken if its digest is NAME's, with a warning.
+
 --server is the address that the holder reaches the API server at; what this command itself asks, it asks at the one of the
 current context.`,
 		Example: `  # From the token that create has put into a file
@@ -68,7 +70,7 @@ current context.`,
   kubectl pat kubeconfig polite-mail --token-path /var/run/secrets/polite-mail/token`,
 		Args:              noTokens(oneName),
 		ValidArgsFunction: s.completeOneName,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), nameOf(args[0])) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.tokenFile, "token-file", stdin, "read the token from this `FILE`; - is standard input")
@@ -102,7 +104,7 @@ func (o *kubeconfigOptions) validate(tokenFileGiven bool) error {
 	return nil
 }
 
-func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
+func (o *kubeconfigOptions) run(ctx context.Context, name string) (err error) {
 	if err := o.validate(o.tokenFile != stdin); err != nil {
 		return err
 	}
@@ -114,12 +116,24 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	// What is piped in comes first: NAME may be on its way to being created by what writes into the pipe.
+	// The file comes before the token: what writes into the pipe may have it from nowhere else.
+	out := o.Out
+	keep := func() error { return nil }
+	if o.output != stdin {
+		file, err := createNew("--output", o.output, 0o600)
+		if err != nil {
+			return err
+		}
+		defer file.discard()
+		out, keep = file, file.keep
+	}
+	// What is piped in comes before NAME is looked up, which may be on its way to being created by what writes into the pipe.
 	var plaintext, id string
 	if !o.decrypt && o.tokenPath == "" {
 		if plaintext, id, err = o.readToken(ctx, o.tokenFile); err != nil {
 			return err
 		}
+		defer func() { err = o.tokenGone(err, name) }()
 	}
 	pat, err := o.get(ctx, name)
 	if err != nil {
@@ -136,45 +150,47 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	out := o.Out
-	keep := func() error { return nil }
-	if o.output != stdin {
-		file, err := createNew("--output", o.output, 0o600)
-		if err != nil {
-			return err
-		}
-		defer file.discard()
-		out, keep = file, file.keep
-	}
 	if err := write(out, outputYAML, o.document(pat, cluster, holder)); err != nil {
 		return err
 	}
 	if err := keep(); err != nil {
 		return err
 	}
-	o.warn(pat, cluster)
+	o.warn(pat, cluster, id)
 	return nil
+}
+
+// tokenGone says with what has gone wrong that nobody may have the token any more that was piped in.
+func (o *kubeconfigOptions) tokenGone(err error, name string) error {
+	if err == nil || o.tokenFile != stdin {
+		return err
+	}
+	namespace, unknown := o.namespace()
+	if unknown != nil {
+		return err
+	}
+	return fmt.Errorf("%w. The token was read from standard input and is not repeated here; where nobody has it, kubectl pat rotate %s -n %s makes another", err, name, namespace)
 }
 
 // open returns the token that was encrypted to the caller's key.
 func (o *kubeconfigOptions) open(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (plaintext, id string, err error) {
-	identities, err := o.identities(ctx, o.keys.files)
+	keys, err := o.keyring(ctx, o.keys.files)
 	if err != nil {
 		return "", "", err
 	}
-	return openDelivered(pat, func(file string) (string, string, error) { return openToken(file, identities) })
+	return openDelivered(pat, keys)
 }
 
-// belongs tells why a token is not pat's.
+// belongs tells why a token is not pat's. One that its holder has made is pat's before the operator says so in status.
 func belongs(pat *v1alpha1.PersonalAccessToken, plaintext, id string) error {
 	where := pat.Namespace + "/" + pat.Name
-	switch {
-	case id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:
-		return fmt.Errorf("this is token %s, which is not that of %s (%s): kubectl pat find tells whose it is", id, where, orNone(pat.Status.TokenID))
-	case compare(pat, sighting{id: id, plaintexts: []string{plaintext}}) == digestDiffers:
+	switch digest := compare(pat, sighting{id: id, plaintexts: []string{plaintext}}); {
+	case digest == digestMatches, digest == "" && (id == pat.Status.TokenID || id == pat.Status.PreviousTokenID):
+		return nil
+	case digest == digestDiffers:
 		return fmt.Errorf("this has the ID of the token of %s, and is another", where)
 	}
-	return nil
+	return fmt.Errorf("this is token %s, which is not that of %s (%s): kubectl pat find tells whose it is", id, where, orNone(pat.Status.TokenID))
 }
 
 func orNone(id string) string {
@@ -217,7 +233,11 @@ func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, 
 		if err != nil {
 			return nil, err
 		}
-		if proxy != nil {
+		switch {
+		case proxy == nil:
+		case proxy.User != nil: // without it, the holder could not connect
+			return nil, usagef("the proxy-url of your kubeconfig holds a user's name or password, which would be in the holder's: name a kubeconfig by --kubeconfig whose proxy-url is the one that the holder goes by, without them")
+		default:
 			cluster.ProxyURL = proxy.String()
 		}
 	}

@@ -28,14 +28,11 @@ import (
 )
 
 // warn says what will keep the holder from using the kubeconfig, or from using it safely.
-func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *clientcmdv1.Cluster) {
+func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *clientcmdv1.Cluster, id string) {
 	if server, err := url.Parse(cluster.Server); err == nil && !reachable(server.Hostname()) {
 		o.sayf("Warning: %s is an address of this machine or network, which a holder elsewhere does not reach: give theirs by --server URL", cluster.Server)
 	}
 	if proxy, err := url.Parse(cluster.ProxyURL); err == nil && cluster.ProxyURL != "" {
-		if proxy.User != nil {
-			o.sayf("Warning: the proxy's address holds a user's name or password, and it is in the kubeconfig")
-		}
 		if !reachable(proxy.Hostname()) {
 			o.sayf("Warning: the proxy %s is an address of this machine or network, which a holder elsewhere does not reach", proxy.Redacted())
 		}
@@ -46,8 +43,11 @@ func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *cli
 	if len(pat.Spec.Audiences) > 0 {
 		o.sayf("Warning: the token is for %s: the API server takes it only if it is one of these", strings.Join(pat.Spec.Audiences, ", "))
 	}
-	if active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); active != nil && active.Status != "True" {
+	switch active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); {
+	case active != nil && active.Status != "True":
 		o.sayf("Warning: the token is not active: %s", says(active))
+	case id != "" && id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:
+		o.sayf("Warning: the token is not active yet: the operator has not looked at it; is it running?")
 	}
 }
 

@@ -18,7 +18,6 @@ package app
 
 import (
 	"regexp"
-	"slices"
 
 	"github.com/pat-operator/pat-operator/internal/token"
 )
@@ -42,18 +41,23 @@ var (
 // scan finds all tokens and IDs in a text: those that are certain first, each in the order that they are in it.
 func scan(text string) []sighting {
 	var found []sighting
+	// Logs are long and full of words of 16 letters: nothing that was found is searched for in a list.
+	places := map[string]int{}
 	at := func(id string) *sighting {
-		i := slices.IndexFunc(found, func(s sighting) bool { return s.id == id })
-		if i < 0 {
+		i, known := places[id]
+		if !known {
 			i = len(found)
+			places[id] = i
 			found = append(found, sighting{id: id})
 		}
 		return &found[i]
 	}
+	whole := map[string]bool{}
 	for _, match := range marked.FindAllStringSubmatch(text, -1) {
 		s := at(match[1])
 		s.certain = true
-		if _, err := token.Parse(match[0]); err == nil && !slices.Contains(s.plaintexts, match[0]) {
+		if _, err := token.Parse(match[0]); err == nil && !whole[match[0]] {
+			whole[match[0]] = true
 			s.plaintexts = append(s.plaintexts, match[0])
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,6 +73,27 @@ func TestScan(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A build log has many words of 16 letters, and whoever writes it may write many more.
+func TestScanIsDoneSoon(t *testing.T) {
+	const words = 100_000
+	var b, in strings.Builder
+	for i := range words {
+		for n := i; in.Len() < token.IDLength; n /= 26 {
+			in.WriteByte('a' + byte(n%26))
+		}
+		b.WriteString(in.String() + "\n")
+		in.Reset()
+	}
+	began := time.Now()
+	found := scan(b.String())
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if len(found) != words || found[0].id != "aaaaaaaaaaaaaaaa" || found[1].id != "baaaaaaaaaaaaaaa" || found[words-1].id != "dyrfaaaaaaaaaaaa" {
+		t.Errorf("%d were found, %v first", len(found), found[:2])
 	}
 }
 

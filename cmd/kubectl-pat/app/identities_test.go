@@ -1,0 +1,96 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/internal/recipients"
+)
+
+// Of keys that nobody has named, those that are of no use do not keep another from opening the file.
+func TestDefaultKeys(t *testing.T) {
+	_, plaintext := tokenOf(t, 7)
+	public25519, private25519, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey, rsaPublic := rsaPair(t)
+	_, foreign := agePair(t)
+	good, goodPublic := pemOf(t, private25519), publicOf(t, public25519)
+	ecdsaPrivate, _ := ecdsaPair(t)
+	const (
+		notTried = "; not tried, since it cannot be used: ~/.ssh/id_"
+		none     = "none of the keys that are looked for where nothing is named can be used, so name one by -i FILE: "
+	)
+	for name, tc := range map[string]struct {
+		id25519, idRSA string // "-" is no file
+		key            string
+		code           int
+		want           string // the error
+	}{
+		"id_ed25519":                    {good, "-", goodPublic, exitOK, ""},
+		"id_rsa":                        {"-", pemOf(t, rsaKey), rsaPublic, exitOK, ""},
+		"id_rsa beside an id_ed25519":   {good, pemOf(t, rsaKey), rsaPublic, exitOK, ""},
+		"an old id_rsa without .pub":    {good, lockedPEM(t, rsaKey), goodPublic, exitOK, ""},
+		"an empty id_rsa":               {good, "", goodPublic, exitOK, ""},
+		"an empty id_ed25519":           {"", pemOf(t, rsaKey), rsaPublic, exitOK, ""},
+		"an ecdsa key in id_ed25519":    {ecdsaPrivate, pemOf(t, rsaKey), rsaPublic, exitOK, ""},
+		"another's, and an empty one":   {good, "", foreign, exitError, "FILE: none of these keys can open it: it is for an age key" + notTried + "rsa: " + errNoIdentity.Error()},
+		"another's":                     {good, "-", foreign, exitError, "FILE: none of these keys can open it: it is for an age key"},
+		"nothing but unusable ones":     {ecdsaPrivate, "", goodPublic, exitError, none + "~/.ssh/id_ed25519: " + errUnusableSSH.Error() + "; ~/.ssh/id_rsa: " + errNoIdentity.Error()},
+		"nothing but one that is empty": {"-", "", goodPublic, exitError, none + "~/.ssh/id_rsa: " + errNoIdentity.Error()},
+		"none":                          {"-", "-", goodPublic, exitUsage, "there is no private key at ~/.ssh/id_ed25519 or ~/.ssh/id_rsa: name one by -i FILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			t.Setenv("HOME", home)
+			write := func(name, text string) string {
+				path := filepath.Join(home, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return path
+			}
+			for file, text := range map[string]string{".ssh/id_ed25519": tc.id25519, ".ssh/id_rsa": tc.idRSA} {
+				if text != "-" {
+					write(file, text)
+				}
+			}
+			write("FILE", must[string](t)(recipients.Encrypt(plaintext, []string{tc.key})))
+			t.Chdir(home)
+			tr := newTrial(t, interceptor.Funcs{})
+			tr.run(t.Context(), t, tc.code, "decrypt", "-f", "FILE")
+			if tc.want != "" {
+				tr.errs(t, "error: "+tc.want)
+				return
+			}
+			if got := tr.out.String(); got != plaintext+"\n" {
+				t.Errorf("standard output: %q", got)
+			}
+		})
+	}
+}
