@@ -353,7 +353,8 @@ type PersonalAccessTokenStatus struct {
 
 	// deliverySecretName is the Secret of this namespace that holds the plaintext, while there is one.
 	// +optional
-	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^pat-[a-z2-7]{16}$`
+	// +kubebuilder:validation:MaxLength=20
 	DeliverySecretName string `json:"deliverySecretName,omitempty"`
 
 	// encryptedToken is an armored age file that only spec.delivery.recipients can open.

@@ -172,11 +172,13 @@ func tokenAmong(args []string) bool {
 // the command would do something else: print a token that was to go into a file, or make one for who runs it.
 func noEmptyFlags(cmd *cobra.Command) (err error) {
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-		values := []string{f.Value.String()}
+		var values []string
 		if many, ok := f.Value.(pflag.SliceValue); ok {
 			values = many.GetSlice()
+		} else if f.Value.Type() == "string" && f.Name != "output" {
+			values = []string{f.Value.String()}
 		}
-		if err == nil && f.Changed && f.Name != "output" && slices.Contains(values, "") {
+		if err == nil && f.Changed && slices.Contains(values, "") {
 			err = usagef("--%s is empty: give it a value, or leave it out", f.Name)
 		}
 	})
