@@ -218,7 +218,7 @@ func TestCase05_ForgedStatusIsPutRight(t *testing.T) {
 	w.settle("my-pat")
 	forged := ac.PersonalAccessToken("my-pat", w.namespace).WithStatus(ac.PersonalAccessTokenStatus().
 		WithTokenID("zzzzzzzzzzzzzzzz").WithExpiresAt(metav1.NewTime(time.Now().AddDate(10, 0, 0))).WithObservedGeneration(0).
-		WithDeliverySecretName("mallorys").
+		WithDeliverySecretName("pat-zzzzzzzzzzzzzzzz").
 		WithConditions(
 			metav1ac.Condition().WithType("Stalled").WithStatus("True").WithReason("Forged").WithMessage("x").WithLastTransitionTime(metav1.Now()),
 			metav1ac.Condition().WithType("Reconciling").WithStatus("True").WithReason("Forged").WithMessage("x").WithLastTransitionTime(metav1.Now())))
