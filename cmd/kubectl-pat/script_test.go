@@ -90,7 +90,7 @@ func (s *suite) run(ctx context.Context, code *int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	manager, err := cluster.BuildManager(ctx, dir, false)
+	manager, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
 	}

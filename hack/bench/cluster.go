@@ -60,7 +60,7 @@ func benchCluster(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary, err := cluster.BuildManager(ctx, dir, false)
+	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		if manager, err = cluster.BuildManager(ctx, dir, false); err != nil {
+		if manager, err = cluster.BuildManager(ctx, dir); err != nil {
 			return err
 		}
 	}

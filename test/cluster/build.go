@@ -25,9 +25,9 @@ import (
 	"path/filepath"
 )
 
-// BuildManager compiles cmd/manager of the module that the working directory belongs to into dir, with the race
-// detector or without, and returns the binary's path.
-func BuildManager(ctx context.Context, dir string, race bool) (string, error) {
+// BuildManager compiles cmd/manager of the module that the working directory belongs to into dir, with the race detector
+// where this program has it, and returns the binary's path.
+func BuildManager(ctx context.Context, dir string) (string, error) {
 	var flags []string
 	if race {
 		flags = append(flags, "-race")

@@ -110,7 +110,7 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 	for _, cells := range table(t, operations, "flag of `manager authn-kubeconfig`") {
 		add(cells[0], "authn-kubeconfig")
 	}
-	manager, err := cluster.BuildManager(t.Context(), t.TempDir(), false)
+	manager, err := cluster.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if binary, err = cluster.BuildManager(ctx, dir, raceEnabled); err != nil {
+	if binary, err = cluster.BuildManager(ctx, dir); err != nil {
 		return err
 	}
 	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary, Audit: true}); err != nil {

@@ -86,7 +86,7 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary, err := cluster.BuildManager(ctx, dir, raceEnabled)
+	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
 	}

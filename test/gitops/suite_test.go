@@ -100,7 +100,7 @@ func run(m *testing.M, code *int) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	// Without the race detector: what it is to find in the manager, test/e2e and test/faults look for.
-	binary, err := cluster.BuildManager(ctx, dir, false)
+	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
 	}

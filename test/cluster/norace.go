@@ -16,7 +16,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package faults
+package cluster
 
-// raceEnabled tells whether these tests run with the race detector, and so whether the manager is built with it.
-const raceEnabled = false
+// race tells whether this program runs with the race detector.
+const race = false

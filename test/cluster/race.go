@@ -1,4 +1,4 @@
-//go:build !race
+//go:build race
 
 /*
 Copyright 2026 The pat-operator Authors.
@@ -16,7 +16,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package e2e
+package cluster
 
-// raceEnabled tells whether these tests run with the race detector, and so whether the manager is built with it.
-const raceEnabled = false
+// race tells whether this program runs with the race detector.
+const race = true
