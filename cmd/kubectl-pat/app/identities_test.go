@@ -94,3 +94,22 @@ func TestDefaultKeys(t *testing.T) {
 		})
 	}
 }
+
+// Nobody is asked for the passphrase of one key where another opens the file.
+func TestKeysWithAPassphraseComeLast(t *testing.T) {
+	key, public := rsaPair(t)
+	private, _ := agePair(t)
+	dir := t.TempDir()
+	for name, text := range map[string]string{"locked": lockedPEM(t, key), "locked.pub": public, "open": private} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, err := (&session{}).keyring(t.Context(), []string{filepath.Join(dir, "locked"), filepath.Join(dir, "open")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, last := keys.identities[1].(*lockedIdentity); len(keys.identities) != 2 || !last {
+		t.Errorf("the keys are %T", keys.identities)
+	}
+}

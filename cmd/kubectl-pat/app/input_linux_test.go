@@ -193,10 +193,8 @@ func TestAnAgeFileIsPasted(t *testing.T) {
 				defer close(done)
 				tr.run(t.Context(), t, tc.code, "decrypt", "-f", "-", "-i", key)
 			}()
-			go func() { _, _ = io.Copy(io.Discard, person) }() // the screen
-			if _, err := person.WriteString(tc.typed); err != nil {
-				t.Fatal(err)
-			}
+			go func() { _, _ = io.Copy(io.Discard, person) }()  // the screen
+			go func() { _, _ = person.WriteString(tc.typed) }() // it waits where nobody reads
 			select {
 			case <-done:
 			case <-time.After(20 * time.Second):
