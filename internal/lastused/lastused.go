@@ -175,8 +175,11 @@ func (t *Tracker) flush(ctx context.Context) {
 		}
 	}
 	slices.SortFunc(due, func(a, b write) int {
-		if a.firstUse != b.firstUse {
-			return map[bool]int{true: -1, false: 1}[a.firstUse]
+		switch {
+		case a.firstUse && !b.firstUse:
+			return -1
+		case b.firstUse && !a.firstUse:
+			return 1
 		}
 		return cmp.Or(a.last.Compare(b.last), cmp.Compare(a.id, b.id))
 	})
