@@ -58,6 +58,8 @@ type ManagerOptions struct {
 	// Server is how it reaches the API server; default: as everybody does. A proxy in between needs a certificate of this
 	// cluster's: ServingCertificate.
 	Server string
+	// Apart keeps it out of the Services: it is asked at its own port only, and may end at any time.
+	Apart bool
 }
 
 // Manager is a running `manager operator`, `manager verifier` or `manager run`.
@@ -73,6 +75,7 @@ type Manager struct {
 	process *process
 	// inService is whether the Services lead to it, as the endpoints of a cluster would say.
 	inService atomic.Bool
+	apart     bool
 	leaving   atomic.Bool
 }
 
@@ -101,7 +104,7 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	if err != nil {
 		return nil, fmt.Errorf("service account of the %s: %w", o.Command, err)
 	}
-	m := &Manager{Command: o.Command}
+	m := &Manager{Command: o.Command, apart: o.Apart}
 	args := []string{o.Command, "--kubeconfig=" + kubeconfig}
 	for flag, port := range map[string]*int{
 		"--admission-bind-address": &m.AdmissionPort, "--verifier-bind-address": &m.VerifierPort, "--health-probe-bind-address": &m.HealthPort,

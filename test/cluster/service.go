@@ -154,7 +154,7 @@ func (c *Cluster) startServices() error {
 		return func() []int {
 			var ports []int
 			for _, m := range c.running() {
-				if p := of(m); p != 0 && m.inService.Load() {
+				if p := of(m); p != 0 && !m.apart && m.inService.Load() {
 					ports = append(ports, p)
 				}
 			}

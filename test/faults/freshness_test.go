@@ -72,7 +72,8 @@ func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 	for i := range all {
 		names = append(names, fmt.Sprint(i))
 	}
-	replicas, err := startReplicas(t.Context(), names...)
+	// Apart: they are killed at the end, beside tests in which kube-apiserver asks the Service.
+	replicas, err := startReplicas(t.Context(), true, names...)
 	if err != nil {
 		t.Fatal(err)
 	}
