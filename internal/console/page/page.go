@@ -22,7 +22,9 @@ limitations under the License.
 package page
 
 import (
+	"fmt"
 	"io"
+	"slices"
 )
 
 // Shell is what every page has around its content.
@@ -90,7 +92,12 @@ func ShowToken(w io.Writer, s *Shell, t Token) error { return content(w, "token"
 func ShowDetails(w io.Writer, s *Shell, d Details) error { return content(w, "details", s, d) }
 
 // AskConfirm writes the question before a token is revoked, rotated, suspended or resumed.
-func AskConfirm(w io.Writer, s *Shell, c Confirm) error { return content(w, "confirm", s, c) }
+func AskConfirm(w io.Writer, s *Shell, c Confirm) error {
+	if !slices.Contains([]string{"revoke", "rotate", "suspend", "resume"}, c.Kind) {
+		return fmt.Errorf("no page asks for %q", c.Kind)
+	}
+	return content(w, "confirm", s, c)
+}
 
 // ShowSignIn writes the page to sign in.
 func ShowSignIn(w io.Writer, s Shell, v SignIn) error { return content(w, "signin", &s, v) }
