@@ -41,6 +41,8 @@ import (
 const (
 	// KeySecretName is the Secret that holds the keys of cookies. Whoever deletes it signs everybody out.
 	KeySecretName = "pat-operator-console"
+	// KeySecretType is its type, by which policy tells it from what else a Secret could be good for.
+	KeySecretType = corev1.SecretType("pat-operator.io/console")
 
 	keyCurrent, keyPrevious, keySince = "current", "previous", "since"
 	keySize                           = 32 // bytes: AES-256
@@ -126,7 +128,7 @@ func (k *Keys) load(ctx context.Context) ([]jose.JSONWebKey, error) {
 	case apierrors.IsNotFound(err):
 		secret = &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: k.namespace, Name: KeySecretName},
-			Type:       corev1.SecretTypeOpaque,
+			Type:       KeySecretType,
 			Data:       map[string][]byte{keyCurrent: newKey(), keySince: k.now()},
 		}
 		if err := k.client.Create(ctx, secret); err != nil {
@@ -135,8 +137,8 @@ func (k *Keys) load(ctx context.Context) ([]jose.JSONWebKey, error) {
 	case err != nil:
 		return nil, err
 	}
-	if len(secret.Data[keyCurrent]) != keySize {
-		return nil, fmt.Errorf("there is no key of %d bytes under %q in Secret %s/%s: delete it, and another is made", keySize, keyCurrent, k.namespace, KeySecretName)
+	if len(secret.Data[keyCurrent]) != keySize || secret.Type != KeySecretType {
+		return nil, fmt.Errorf("there is no key of %d bytes under %q in Secret %s/%s of type %s: delete it, and another is made", keySize, keyCurrent, k.namespace, KeySecretName, KeySecretType)
 	}
 	since, err := time.Parse(time.RFC3339, string(secret.Data[keySince]))
 	if err != nil || k.clock.Since(since) >= keyLife {
