@@ -223,7 +223,7 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return err
 	}
 	// From here on a token that was made here is shown, whatever happens.
-	ctx, cancel := context.WithTimeout(r.Context(), activeWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitFor(ctx, v.client, pat, rotation.Over)
 	predecessor := ""
