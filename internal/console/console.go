@@ -38,6 +38,8 @@ import (
 const (
 	// requestTimeout bounds what one request may wait for, below the server's own limit for writing an answer.
 	requestTimeout = 12 * time.Second
+	// sentWithin bounds one change. Where its answer is lost, what has become of it is looked up for as long again.
+	sentWithin = 5 * time.Second
 	// fragmentHeader asks for the content of a dialog, without the page around it.
 	fragmentHeader = "X-Pat-Fragment"
 	// didHeader says what was done, where there is nothing to show.

@@ -74,7 +74,9 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 			return err
 		}
 	}
-	switch err := holder.Submit(r.Context(), v.client, pat); {
+	sending, cancel := context.WithTimeout(r.Context(), sentWithin)
+	defer cancel()
+	switch err := holder.Submit(sending, v.client, pat); {
 	case apierrors.IsAlreadyExists(err):
 		return c.alreadyCreated(r.Context(), v, pat)
 	case err != nil:
