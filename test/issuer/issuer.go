@@ -32,8 +32,9 @@ import (
 )
 
 const (
-	// ClientID and ClientSecret are those of the console, the only client.
-	ClientID     = "pat-console"
+	// ClientID is the console's, the only client.
+	ClientID = "pat-console"
+	// ClientSecret guards nothing but clusters of this machine.
 	ClientSecret = "a-secret-of-the-dev-cluster"
 	// GroupsScope asks for the claim "groups"; an ID token has it without being asked, too.
 	GroupsScope = "groups"

@@ -19,8 +19,12 @@ package issuer
 import (
 	"context"
 	_ "embed"
+	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 const loginPath = "/login"
@@ -55,4 +59,39 @@ func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Request string
 		Failed  bool
 	}{request, failed})
+}
+
+// SignIn does what a browser does that is sent to authURL, with the name and the password typed in, and returns where it is
+// sent back to. It follows the issuer's redirects only.
+func SignIn(ctx context.Context, c *http.Client, authURL, username, password string) (*url.URL, error) {
+	browser := *c
+	browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	step := func(method, url string, form url.Values) (*url.URL, error) {
+		request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(form.Encode()))
+		if err != nil {
+			return nil, err
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		response, err := browser.Do(request)
+		if err != nil {
+			return nil, err
+		}
+		_ = response.Body.Close()
+		to, err := response.Location()
+		if errors.Is(err, http.ErrNoLocation) {
+			return nil, fmt.Errorf("%s %s: %s", method, request.URL.Path, response.Status)
+		}
+		return to, err
+	}
+	page, err := step(http.MethodGet, authURL, nil)
+	if err != nil || page.Path != loginPath {
+		return page, err // refused, and the client is told
+	}
+	next, err := step(http.MethodPost, page.String(), url.Values{
+		"request": {page.Query().Get("request")}, "username": {username}, "password": {password},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return step(http.MethodGet, next.String(), nil)
 }
