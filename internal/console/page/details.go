@@ -1,0 +1,73 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package page
+
+import "time"
+
+// Details is everything that is known of a token.
+type Details struct {
+	Row
+	// User is whose authority the token carries.
+	User string
+	// TokenID and PreviousTokenID are the public ids of the token, and of a predecessor that still works.
+	TokenID, PreviousTokenID string
+	// ResourceName is the name of the PersonalAccessToken.
+	ResourceName string
+	// Audiences, none: the API server's own. Scopes, none: the user's full authority. Recipients, none: not encrypted.
+	Audiences, Scopes, Groups, Recipients []string
+	// LastUsed, FirstUsed and Issued are zero where they are not known, or never were.
+	LastUsed, FirstUsed, Issued time.Time
+	Conditions                  []Condition
+	// MayRotate, MaySuspend, MayResume and MayRevoke offer it. Row.MayRevoke is not read.
+	MayRotate, MaySuspend, MayResume, MayRevoke bool
+	// ReadOnly says why the rest is not offered; "": nothing is kept back.
+	ReadOnly string
+	// GitOps is the tool that keeps the resource as Git has it; "": none.
+	GitOps string
+	// Revoked are tokens of this resource that were revoked while it was kept.
+	Revoked []RevokedEntry
+}
+
+// Condition is a condition of the resource's status.
+type Condition struct {
+	Type, Status, Reason, Message string
+	Since                         time.Time
+}
+
+// RevokedEntry is a token that was revoked while its resource was kept.
+type RevokedEntry struct {
+	TokenID, By, Reason string
+	At                  time.Time
+}
+
+// Trouble says whether the conditions are what the visitor has come for.
+func (d Details) Trouble() bool { return d.State == StateFailed || d.State == StateIssuing }
+
+// Confirm is the question before something is done to a token. Its POST holds uid, and overlap of a rotation.
+type Confirm struct {
+	// Kind is one of revoke, rotate, suspend and resume.
+	Kind string
+	Row
+	// Warning is what the visitor should know before, such as that Git brings the resource back.
+	Warning string
+	// OverlapHours is how long the former token works on, as typed.
+	OverlapHours string
+	// Errors are by the field's name; "" is the whole form.
+	Errors map[string]string
+	// UID is that of the resource as it was seen.
+	UID string
+}

@@ -1,0 +1,113 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package page renders the console: the table of personal access tokens, its dialogs, and the pages around them.
+//
+// It takes view models and writes HTML; it knows neither Kubernetes nor sessions. Texts come in with their control
+// characters made visible, and html/template escapes them. Every page works without the script, which only turns
+// links and forms marked data-dialog into dialogs, filters and sorts in place, and keeps the table up to date.
+package page
+
+import (
+	"io"
+)
+
+// Shell is what every page has around its content.
+type Shell struct {
+	// Title names the page in the window's title.
+	Title string
+	// User is who is signed in; "": nobody.
+	User string
+	// SignOut offers to sign out.
+	SignOut bool
+	// Notice is said in the status line, such as "Revoked."
+	Notice string
+	// Problem is shown above the content.
+	Problem *Problem
+}
+
+// Problem is an error or a refusal, for people.
+type Problem struct {
+	// Title says what happened; Detail says more and may be the API server's words.
+	Title, Detail string
+	// Next says what to do next.
+	Next string
+	// Link leads to where it is done, on this origin, and LinkText says so. Optional.
+	Link, LinkText string
+}
+
+// SignIn is the ways to sign in that are offered.
+type SignIn struct {
+	// OIDC, Token and Proxy are the ways: at an issuer, by pasting a bearer token, by a proxy in front of the console.
+	OIDC, Token, Proxy bool
+	// Issuer is what people call the OIDC issuer, such as its host.
+	Issuer string
+	// Error says why the last attempt failed, and Next what to do about it.
+	Error, Next string
+	// Return is the path to go to afterwards.
+	Return string
+}
+
+// view is what the templates see.
+type view struct {
+	// Shell is nil in a fragment, which a dialog holds.
+	Shell *Shell
+	Data  any
+	// Home is true on the page of the table, where the heading leads nowhere.
+	Home bool
+}
+
+// Tokens writes the page of the table.
+func Tokens(w io.Writer, s Shell, t Table) error {
+	return render(w, "tokens", "shell", view{Shell: &s, Data: t, Home: true})
+}
+
+// TableOnly writes what stands in the table's place, for its live update.
+func TableOnly(w io.Writer, t Table) error {
+	return render(w, "tokens", "table", t)
+}
+
+// Create writes the form that makes a token. Without s, here and below, it writes just the content of a dialog.
+func Create(w io.Writer, s *Shell, f Form) error { return content(w, "create", s, f) }
+
+// ShowToken writes the page that shows a token, once.
+func ShowToken(w io.Writer, s *Shell, t Token) error { return content(w, "token", s, t) }
+
+// ShowDetails writes everything that is known of a token.
+func ShowDetails(w io.Writer, s *Shell, d Details) error { return content(w, "details", s, d) }
+
+// AskConfirm writes the question before a token is revoked, rotated, suspended or resumed.
+func AskConfirm(w io.Writer, s *Shell, c Confirm) error { return content(w, "confirm", s, c) }
+
+// ShowSignIn writes the page to sign in.
+func ShowSignIn(w io.Writer, s Shell, v SignIn) error { return content(w, "signin", &s, v) }
+
+// ShowProblem writes a page for what went wrong.
+func ShowProblem(w io.Writer, s *Shell, p Problem) error { return content(w, "problem", s, p) }
+
+// SignedIn writes the page that leads to next after the issuer sent the visitor back: Strict cookies do not go along
+// on a redirect that began at another site, so a page of our own has to ask. The caller has checked that next is a
+// path of this origin.
+func SignedIn(w io.Writer, next string) error {
+	return render(w, "signedin", "signedin", next)
+}
+
+func content(w io.Writer, page string, s *Shell, data any) error {
+	if s == nil {
+		return render(w, page, "content", view{Data: data})
+	}
+	return render(w, page, "shell", view{Shell: s, Data: data})
+}

@@ -1,0 +1,211 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package page
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// State is what the Active column says of a token.
+type State string
+
+// States of a token.
+const (
+	StateActive       State = "active"
+	StateExpiringSoon State = "expiring-soon"
+	StateSuspended    State = "suspended"
+	StateExpired      State = "expired"
+	StateRevoked      State = "revoked"
+	StateIssuing      State = "issuing"
+	StateFailed       State = "failed"
+)
+
+var stateWords = map[State]string{
+	StateActive:       "Active",
+	StateExpiringSoon: "Expiring soon",
+	StateSuspended:    "Suspended",
+	StateExpired:      "Expired",
+	StateRevoked:      "Revoked",
+	StateIssuing:      "Issuing",
+	StateFailed:       "Failed",
+}
+
+// Word is the state as people read it.
+func (s State) Word() string {
+	if w, ok := stateWords[s]; ok {
+		return w
+	}
+	return "Unknown"
+}
+
+// Row is a token in the table.
+type Row struct {
+	Namespace, Name string
+	// Title is what people call the token.
+	Title string
+	// Created, Modified and Expires are zero where they are not known.
+	Created, Modified, Expires time.Time
+	State                      State
+	// ShowUser names User in the row, where everybody's tokens are shown.
+	ShowUser bool
+	// User is whose authority the token carries.
+	User string
+	// Path is the token's own, "/tokens/<namespace>/<name>".
+	Path string
+	// MayRevoke offers Revoke.
+	MayRevoke bool
+}
+
+// Words are what a search looks through, as the script does too.
+func (r Row) Words() string {
+	words := []string{r.Title, r.Name, r.Namespace, r.State.Word()}
+	if r.ShowUser {
+		words = append(words, r.User)
+	}
+	return strings.ToLower(strings.Join(words, " "))
+}
+
+// Matches says whether each word of query occurs in the row, in any case. The empty query matches.
+func (r Row) Matches(query string) bool {
+	words := r.Words()
+	for _, q := range strings.Fields(strings.ToLower(query)) {
+		if !strings.Contains(words, q) {
+			return false
+		}
+	}
+	return true
+}
+
+// Table is the page's table and what is around it.
+type Table struct {
+	Rows []Row
+	// Total is how many tokens there are before the search.
+	Total int
+	// Query is what is searched for.
+	Query string
+	// Sort is the column, one of name, created, modified, expires and active, after a "-" where it is descending.
+	Sort string
+	// All is true where everybody's tokens are shown; MayShowAll offers to choose.
+	All, MayShowAll bool
+	// ShowNamespace names the namespace in each row; a sole one goes without saying.
+	ShowNamespace bool
+	// Namespaces are the chosen ones; none: all that there are.
+	Namespaces []string
+	// ChooseNamespaces offers a form of namespaces, since the visitor may not list everywhere.
+	ChooseNamespaces bool
+	// ReadOnly says why no token can be made; "": it can.
+	ReadOnly string
+	// Problem stands in the place of the rows.
+	Problem *Problem
+	// Now is the time that "in 5 days" counts from.
+	Now time.Time
+}
+
+// Column is a column that the table can be sorted by.
+type Column struct {
+	Key, Word string
+	// Aria is the value of aria-sort; "" where the table is sorted by another column.
+	Aria string
+	// Href sorts by the column, or the other way round.
+	Href string
+}
+
+// Columns are the table's columns in their order.
+func (t Table) Columns() []Column {
+	columns := []Column{
+		{Key: "name", Word: "Name"}, {Key: "created", Word: "Created"}, {Key: "modified", Word: "Modified"},
+		{Key: "expires", Word: "Expires"}, {Key: "active", Word: "Active"},
+	}
+	for i := range columns {
+		c := &columns[i]
+		order := c.Key
+		switch t.Sort {
+		case c.Key:
+			c.Aria, order = "ascending", "-"+c.Key
+		case "-" + c.Key:
+			c.Aria = "descending"
+		}
+		c.Href = t.href("/", func(v url.Values) { v.Set("sort", order) })
+	}
+	return columns
+}
+
+// HrefMine and HrefAll show the visitor's tokens, and everybody's.
+func (t Table) HrefMine() string { return t.href("/", func(v url.Values) { v.Del("all") }) }
+
+// HrefAll shows everybody's tokens.
+func (t Table) HrefAll() string { return t.href("/", func(v url.Values) { v.Set("all", "1") }) }
+
+// HrefClear ends the search.
+func (t Table) HrefClear() string { return t.href("/", func(v url.Values) { v.Del("q") }) }
+
+// HrefTable is the fragment's address. It has no search: the script searches the rows that it has.
+func (t Table) HrefTable() string { return t.href("/table", func(v url.Values) { v.Del("q") }) }
+
+// HrefWithout leaves out one of the chosen namespaces.
+func (t Table) HrefWithout(namespace string) string {
+	return t.href("/", func(v url.Values) {
+		v.Del("ns")
+		for _, n := range t.Namespaces {
+			if n != namespace {
+				v.Add("ns", n)
+			}
+		}
+	})
+}
+
+func (t Table) href(path string, change func(url.Values)) string {
+	v := url.Values{}
+	if t.Query != "" {
+		v.Set("q", t.Query)
+	}
+	if t.Sort != "" {
+		v.Set("sort", t.Sort)
+	}
+	if t.All {
+		v.Set("all", "1")
+	}
+	for _, n := range t.Namespaces {
+		v.Add("ns", n)
+	}
+	change(v)
+	if len(v) == 0 {
+		return path
+	}
+	return path + "?" + v.Encode()
+}
+
+// Count says how many tokens are shown, as the script does while one types.
+func (t Table) Count() string {
+	switch {
+	case t.Problem != nil || t.Total == 0:
+		return ""
+	case len(t.Rows) < t.Total:
+		return strconv.Itoa(len(t.Rows)) + " of " + tokens(t.Total)
+	}
+	return tokens(t.Total)
+}
+
+func tokens(n int) string {
+	if n == 1 {
+		return "1 token"
+	}
+	return strconv.Itoa(n) + " tokens"
+}

@@ -1,0 +1,71 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package page
+
+import "time"
+
+// Form is the dialog "Create Personal Access Token". The names of its fields in the POST are resource, name, days,
+// date, namespace, audiences and recipients; audiences and recipients are one a line.
+type Form struct {
+	// ResourceName is fixed when the form is rendered, so that a repeated POST makes no second token.
+	ResourceName string
+	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
+	Name, Days, Date, Namespace, Audiences, Recipients string
+	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
+	Namespaces []string
+	// MaxDays is the longest life allowed; 0: not known.
+	MaxDays int
+	// Errors are by the field's name in the POST; "" is the whole form.
+	Errors map[string]string
+	// MoreOpen opens More options.
+	MoreOpen bool
+}
+
+// Open says whether More options is open: asked for, or it holds an error or a field that has to be filled in.
+func (f Form) Open() bool {
+	for _, field := range []string{"date", "namespace", "audiences", "recipients"} {
+		if f.Errors[field] != "" {
+			return true
+		}
+	}
+	return f.MoreOpen || len(f.Namespaces) == 0 && f.Namespace == ""
+}
+
+// Token is a token to be shown, once.
+type Token struct {
+	// Title is what people call the token.
+	Title string
+	// Plaintext is the token itself, or an age file where Encrypted.
+	Plaintext string
+	// Encrypted is true where Plaintext is an armored age file, of many lines, for its recipients.
+	Encrypted bool
+	Expires   time.Time
+	// Active is false where the token does not work yet; Why says why.
+	Active bool
+	Why    string
+	// User is whose authority the token carries.
+	User string
+	// Predecessor says what becomes of the former token, in a rotation.
+	Predecessor string
+	// Secret stands in the place of Plaintext and says where the token lies.
+	Secret string
+	// Back is where Done leads.
+	Back string
+}
+
+// Once says whether this is the only time that the token can be seen.
+func (t Token) Once() bool { return t.Plaintext != "" && !t.Encrypted }
