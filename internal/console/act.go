@@ -96,7 +96,9 @@ func (c *Console) showConfirm(w http.ResponseWriter, r *http.Request, v *visitor
 }
 
 // seen says which resource a page was about, as it was then.
-func seen(pat *v1alpha1.PersonalAccessToken) string { return fmt.Sprintf("%s.%d", pat.UID, pat.Generation) }
+func seen(pat *v1alpha1.PersonalAccessToken) string {
+	return fmt.Sprintf("%s.%d", pat.UID, pat.Generation)
+}
 
 // same returns the resource that a path names if it is still the one that the form was about.
 func same(r *http.Request, v *visitor) (*v1alpha1.PersonalAccessToken, error) {

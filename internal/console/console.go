@@ -184,7 +184,7 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		return asked.status, asked.Problem
 	}
 	p = page.Problem{Detail: holder.Visible(err.Error()), Link: "/", LinkText: "To my tokens"}
-	if answer, ok := errors.AsType[apierrors.APIStatus](err); ok && answer.Status().Code != 0 {
+	if answer := (apierrors.APIStatus)(nil); errors.As(err, &answer) && answer.Status().Code != 0 {
 		status, p.Detail = int(answer.Status().Code), holder.Visible(answer.Status().Message)
 	}
 	switch {

@@ -39,9 +39,8 @@ import (
 )
 
 const (
-	maxDays        = 3660 // as the API has it; --max-lifetime of the operator may be less, and says so
-	maxDisplayName = 128  // characters
-	dateLayout     = "2006-01-02"
+	maxDays    = 3660 // as the API has it; --max-lifetime of the operator may be less, and says so
+	dateLayout = "2006-01-02"
 )
 
 // resourceName is what a form that is rendered calls its resource. It is fixed then, so that a form that is sent twice
@@ -89,8 +88,8 @@ func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken,
 	switch length := utf8.RuneCountInString(f.Name); {
 	case length == 0:
 		f.Errors[fieldName] = "Say what the token is for, so that you know later which one to revoke."
-	case length > maxDisplayName:
-		f.Errors[fieldName] = fmt.Sprintf("This has %d characters: take at most %d.", length, maxDisplayName)
+	case length > holder.MaxDisplayName:
+		f.Errors[fieldName] = fmt.Sprintf("This has %d characters: take at most %d.", length, holder.MaxDisplayName)
 	}
 	if len(validation.IsDNS1123Label(f.Namespace)) > 0 {
 		f.Errors[fieldNamespace], f.MoreOpen = "Name a namespace: at most 63 of a-z, 0-9 and '-'.", true
@@ -143,8 +142,8 @@ func lines(text string) []string {
 // refusedFields puts what the API server says of fields beside those of the form; false: it says nothing that the form
 // could show.
 func refusedFields(f *page.Form, err error) bool {
-	answer, ok := errors.AsType[apierrors.APIStatus](err)
-	if !ok || !(apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)) {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) && !apierrors.IsBadRequest(err) {
 		return false
 	}
 	status := answer.Status()

@@ -18,8 +18,8 @@ limitations under the License.
 // takes what it needs of the process (streams, clock, randomness, the way to the cluster) from its session.
 //
 // What goes to standard output is what was asked for, so that it can be piped: a token, a manifest, a table. Everything
-// else, also what has gone wrong, goes to standard error. What the cluster says is printed by way of
-// holder.Visible, or encoded.
+// else, also what has gone wrong, goes to standard error. What the cluster says is printed by way of holder.Visible,
+// or encoded.
 package app
 
 import (

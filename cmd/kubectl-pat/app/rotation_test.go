@@ -16,7 +16,64 @@ limitations under the License.
 
 package app
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/internal/holder"
+)
+
+// rotationGiven are these flags of rotate.
+func rotationGiven(t *testing.T, args ...string) *rotationFlags {
+	t.Helper()
+	flags := &rotationFlags{}
+	set := pflag.NewFlagSet("rotate", pflag.ContinueOnError)
+	flags.bind(set)
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return flags
+}
+
+func TestWhatNoFlagSaysIsLeftToSpec(t *testing.T) {
+	seconds := func(n int32) *int32 { return &n }
+	retire := func(is bool) *bool { return &is }
+	for name, tc := range map[string]struct {
+		args []string
+		want holder.RotateOptions
+	}{
+		"nothing":          {},
+		"all":              {[]string{"--overlap=24h", "--retire-on-first-use", "--expires-in=36h"}, holder.RotateOptions{Overlap: seconds(86400), RetireOnFirstUse: retire(true), ExpiresIn: 36 * time.Hour}},
+		"none, and it not": {[]string{"--overlap=0", "--retire-on-first-use=false"}, holder.RotateOptions{Overlap: seconds(0), RetireOnFirstUse: retire(false)}},
+	} {
+		if diff := cmp.Diff(tc.want, rotationGiven(t, tc.args...).options()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestWhatHelpsARotationIsSaidInFlags(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		err  error
+		want string
+	}{
+		"first use without an overlap": {[]string{"--retire-on-first-use"}, holder.ErrNoOverlap, "--retire-on-first-use takes an overlap, in which both tokens work: add --overlap 24h"},
+		"no overlap, but first use":    {[]string{"--overlap=0s"}, holder.ErrNoOverlap, "without an overlap the present token ends at once, used or not, and spec.rotation.retireOnFirstUse has nothing to do: add --retire-on-first-use=false, or a longer --overlap"},
+		"an end that is near":          {nil, &holder.EndError{ExpiresAt: *after(2 * day)}, "the new token would end soon, at 2026-11-26T12:00:00Z, which spec.expiresAt names: say how long it lives by --expires-in 90d"},
+		"an end that has passed":       {nil, &holder.EndError{ExpiresAt: metav1.NewTime(start), Passed: true}, "spec.expiresAt, 2026-11-24T12:00:00Z, has passed, so no token would be made: say how long the new one lives by --expires-in 90d"},
+		"rotated by another":           {nil, holder.ErrRotated, "nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it, then run this again"},
+		"anything else":                {nil, errNotConfirmed, errNotConfirmed.Error()},
+	} {
+		if got := rotationGiven(t, tc.args...).inFlags(tc.err); got.Error() != tc.want {
+			t.Errorf("%s: got %v; want %s", name, got, tc.want)
+		}
+	}
+}
 
 func TestOverlap(t *testing.T) {
 	for text, want := range map[string]int32{"0": 0, "0s": 0, "90s": 90, "24h": 86400, "366d": 31622400, "367d": -1, "-1h": -1, "": -1} {
