@@ -63,7 +63,7 @@ func samples(now time.Time) map[string]string {
 	soonOver := now.Add(10 * time.Second).UTC().Format(time.RFC3339)
 	return map[string]string{
 		"alice": fmt.Sprintf(sample, "comparison-list-api", "alice", "PoliteMail Comparison List API", "expiresInDays: 90") +
-			fmt.Sprintf(sample, "monthly-report", "alice", "Monthly report", "expiresInDays: 365, scopes: [{preset: readonly}]") +
+			fmt.Sprintf(sample, "monthly-report", "alice", "Monthly report", "expiresInDays: 365") +
 			fmt.Sprintf(sample, "conference-demo", "alice", "Conference demo", "expiresInDays: 3") +
 			fmt.Sprintf(sample, "newsletter-import", "alice", "Newsletter import", "expiresInDays: 180, suspend: true") +
 			fmt.Sprintf(sample, "trial", "alice", "Trial of the import", fmt.Sprintf("expiresAt: %q", soonOver)),
