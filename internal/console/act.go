@@ -27,7 +27,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -165,11 +164,13 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 			return err
 		}
 		if pat.Spec.Suspend != on {
+			sending, cancel := context.WithTimeout(r.Context(), sentWithin)
+			defer cancel()
 			pat, err = holder.Change{
 				Client: v.client, FieldOwner: userAgent,
 				Edit: func(pat *v1alpha1.PersonalAccessToken) error { pat.Spec.Suspend = on; return nil },
 				Made: func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.Suspend == on },
-			}.To(r.Context(), pat)
+			}.To(sending, pat)
 			if err != nil {
 				return err
 			}
@@ -210,9 +211,11 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 		options.RetireOnFirstUse = ptr.To(false) // it has nothing to do then
 	}
 	rotation := &holder.Rotation{RotateOptions: options, Clock: c.clock, Random: rand.Reader, Was: was}
+	sending, cancel := context.WithTimeout(r.Context(), sentWithin)
+	defer cancel()
 	pat, err := holder.Change{
 		Client: v.client, FieldOwner: userAgent, Edit: rotation.Edit, Made: rotation.Made,
-	}.To(r.Context(), was)
+	}.To(sending, was)
 	if end, ok := errors.AsType[*holder.EndError](err); ok {
 		return &refusal{http.StatusUnprocessableEntity, page.Problem{
 			Title: "It ends too soon for a new token", Detail: sentence(holder.Visible(end.Error())),
@@ -223,7 +226,7 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return err
 	}
 	// From here on a token that was made here is shown, whatever happens.
-	ctx, cancel := context.WithTimeout(r.Context(), activeWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitFor(ctx, v.client, pat, rotation.Over)
 	predecessor := ""
@@ -237,7 +240,7 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 			taken, err = holder.FindDelivery(ctx, v.client, pat)
 		}
 		if err != nil {
-			c.showSecret(w, r, v, pat, err, predecessor)
+			c.showSecret(w, r, v, pat, inactive, err, predecessor)
 			return nil
 		}
 		plaintext = taken.Plaintext
@@ -249,17 +252,14 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-// showSecret says where a new token is that the visitor may not take.
-func (c *Console) showSecret(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, why error, predecessor string) {
+// showSecret says where a new token is that was not taken, and why.
+func (c *Console) showSecret(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, inactive, why error, predecessor string) {
 	t := page.Token{
 		Title: titleOf(pat), Expires: endOf(pat), User: userOf(pat), Predecessor: holder.Visible(predecessor), Back: "/",
-		Active: holder.HasStatus(holder.Condition(pat, v1alpha1.ConditionActive), metav1.ConditionTrue),
+		Active: inactive == nil, Secret: sentence(holder.Visible(why.Error())),
 	}
-	if name := pat.Status.DeliverySecretName; name != "" {
-		t.Secret = fmt.Sprintf("Secret %s in namespace %s, under the key %q", name, pat.Namespace, v1alpha1.SecretKeyToken)
-	}
-	if why != nil {
-		t.Why = sentence(holder.Visible(why.Error()))
+	if inactive != nil {
+		t.Why, t.Secret = t.Secret, "The new token was asked for. Once it is made it is in a Secret that the token's details name."
 	}
 	c.rendered(page.ShowToken(html(w), c.shell(r, v, "Your token"), t))
 }

@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"text/template"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -37,6 +38,8 @@ import (
 const (
 	// requestTimeout bounds what one request may wait for, below the server's own limit for writing an answer.
 	requestTimeout = 12 * time.Second
+	// sentWithin bounds one change. Where its answer is lost, what has become of it is looked up for as long again.
+	sentWithin = 5 * time.Second
 	// fragmentHeader asks for the content of a dialog, without the page around it.
 	fragmentHeader = "X-Pat-Fragment"
 	// didHeader says what was done, where there is nothing to show.
@@ -75,6 +78,8 @@ type Console struct {
 	namespaces []string
 	clock      clock.PassiveClock
 	log        logr.Logger
+	// activeWithin is how long an answer waits until its token works; it is shown all the same.
+	activeWithin time.Duration
 }
 
 // New returns a console, or says what is wrong with the options.
@@ -82,6 +87,7 @@ func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
 		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, clock: o.Clock, log: o.Log,
+		activeWithin: 8 * time.Second,
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)
 	c.anonymous.UserAgent = userAgent
@@ -228,10 +234,12 @@ func (c *Console) problemTo(w http.ResponseWriter, r *http.Request, v *visitor, 
 	c.rendered(page.ShowProblem(w, c.shell(r, v, p.Title), p))
 }
 
-// rendered takes what rendering has returned: the visitor has gone, most likely.
+// rendered takes what rendering has returned.
 func (c *Console) rendered(err error) {
-	if err != nil {
-		c.log.V(1).Info("A page was not delivered", "reason", err.Error())
+	if bug, ok := errors.AsType[template.ExecError](err); ok {
+		c.log.Error(nil, "A page could not be rendered", "template", bug.Name)
+	} else if err != nil {
+		c.log.V(1).Info("A page was not delivered", "reason", err.Error()) // the visitor has gone
 	}
 }
 

@@ -23,7 +23,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,12 +34,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-const (
-	// activeWithin is how long an answer waits until its token works; it is shown all the same.
-	activeWithin = 8 * time.Second
-	// maxOffered is how many namespaces a form asks about and offers.
-	maxOffered = 50
-)
+// maxOffered is how many namespaces a form asks about and offers.
+const maxOffered = 50
 
 // askNew is the dialog in which a token is described.
 func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -79,7 +74,9 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 			return err
 		}
 	}
-	switch err := holder.Submit(r.Context(), v.client, pat); {
+	sending, cancel := context.WithTimeout(r.Context(), sentWithin)
+	defer cancel()
+	switch err := holder.Submit(sending, v.client, pat); {
 	case apierrors.IsAlreadyExists(err):
 		return c.alreadyCreated(r.Context(), v, pat)
 	case err != nil:
@@ -92,7 +89,7 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return err
 	}
 	// From here on the token is shown, whatever happens.
-	ctx, cancel := context.WithTimeout(r.Context(), activeWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitActive(ctx, v.client, pat)
 	c.showToken(w, r, v, pat, plaintext, inactive, "")

@@ -75,7 +75,6 @@ func (c *Console) showTable(w http.ResponseWriter, r *http.Request, v *visitor) 
 	sum := sha256.Sum256(body.Bytes())
 	tag := `W/"` + hex.EncodeToString(sum[:16]) + `"`
 	w.Header().Set("ETag", tag)
-	w.Header().Set("Cache-Control", "private, no-cache") // no-store would forget the tag
 	if r.Header.Get("If-None-Match") == tag {
 		w.WriteHeader(http.StatusNotModified)
 		return nil

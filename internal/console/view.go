@@ -19,6 +19,8 @@ package console
 import (
 	"cmp"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -109,6 +111,9 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 	if pat.Spec.Delivery != nil {
 		d.Recipients = visible(pat.Spec.Delivery.Recipients)
 	}
+	for i := range pat.Spec.Scopes {
+		d.Scopes = append(d.Scopes, scopeText(&pat.Spec.Scopes[i]))
+	}
 	for _, c := range status.Conditions {
 		d.Conditions = append(d.Conditions, page.Condition{
 			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: holder.Visible(c.Message), Since: c.LastTransitionTime.Time,
@@ -124,6 +129,19 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
 	d.MayResume = live && pat.Spec.Suspend && !v.PAT
 	return d
+}
+
+// scopeText is a scope in a line: its preset, or what its rule names.
+func scopeText(scope *v1alpha1.Scope) string {
+	rule := scope.Rule
+	if rule == nil {
+		return string(scope.Preset)
+	}
+	text := strings.Join(rule.Verbs, ", ") + " " + strings.Join(append(slices.Clone(rule.Resources), rule.NonResourceURLs...), ", ")
+	if len(rule.Namespaces) > 0 {
+		text += " in " + strings.Join(rule.Namespaces, ", ")
+	}
+	return holder.Visible(text)
 }
 
 func visible(texts []string) []string {
