@@ -63,6 +63,7 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 	}
 
 	opts.console = true
+	opts.operatorArgs = append([]string{expiryWarnings}, opts.operatorArgs...)
 	return withCluster(ctx, opts, out, func(c *cluster.Cluster, m managers) error {
 		if err := settlePeople(ctx, c); err != nil {
 			return err

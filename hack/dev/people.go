@@ -58,6 +58,9 @@ spec: {displayName: %q, %s}
 ---
 `
 
+// expiryWarnings are the operator's own, and one that has the sample of three days warn of its end at once.
+const expiryWarnings = "--expiry-warnings=168h,71h59m58s,24h"
+
 // samples are tokens in the states that the console tells apart.
 func samples(now time.Time) map[string]string {
 	soonOver := now.Add(10 * time.Second).UTC().Format(time.RFC3339)

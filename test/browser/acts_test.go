@@ -28,7 +28,7 @@ import (
 // made is alice's token, made on the page, which still shows the table.
 func made(b *tab, name string) (plaintext string) {
 	b.Helper()
-	b.press("New token")
+	b.click("a.new")
 	b.fill("#f-name", name)
 	b.press("Save")
 	b.says("#dialog", "Your new token")
@@ -39,6 +39,7 @@ func made(b *tab, name string) (plaintext string) {
 	b.press("Copy")
 	b.says(".said", "Copied")
 	b.press("Done")
+	b.dialogCloses()
 	b.says("#table", name)
 	return plaintext
 }
@@ -60,7 +61,7 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 	b.says("#dialog", "Revoke this token?")
 	b.says("#dialog", "Old importer")
 	b.press("Cancel")
-	b.until("the dialog is closed", `!document.querySelector("#dialog").open`)
+	b.dialogCloses()
 	if whoami(t, plaintext) != "alice" {
 		t.Error("cancelled, the token does not work any more")
 	}
@@ -115,6 +116,7 @@ func TestRotationShowsAnotherTokenAndEndsTheFormer(t *testing.T) {
 	b.press("Copy")
 	b.says(".said", "Copied")
 	b.press("Done")
+	b.dialogCloses()
 	noToken(b, "the page")
 	if pats := tokens(t, namespace); len(pats) != 1 {
 		t.Errorf("there are %d tokens", len(pats))

@@ -17,6 +17,7 @@ limitations under the License.
 package browser
 
 import (
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -28,20 +29,21 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// shown is what the page calls a token by.
-var shown = regexp.MustCompile(token.Prefix + `[0-9A-Za-z_]{20,}`)
+// shown is a token with its secret.
+var shown = regexp.MustCompile(token.Prefix + `[a-z2-7]{16}_[0-9A-Za-z]`)
 
 func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
 	b.signIn("alice", namespace)
-	b.press("New token")
+	b.click("a.new")
 	b.fill("#f-name", "Monthly report")
 	if days := eval[string](b, `document.querySelector("#f-days").value`); days != "90" {
 		t.Errorf("the form offers %s days", days)
@@ -62,7 +64,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 		t.Errorf("the API server takes the token for %q", name)
 	}
 	b.press("Done")
-	b.until("the dialog is closed", `!document.querySelector("#dialog").open`)
+	b.dialogCloses()
 	b.says("#table", "Monthly report")
 	b.says("#table", "Active")
 	noToken(b, "the page after it is closed")
@@ -89,7 +91,7 @@ func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newTab(t)
 			b.signIn("alice", namespace)
-			b.press("New token")
+			b.click("a.new")
 			b.fill("#f-name", name)
 			b.press("Save")
 			b.says("#dialog", "Your new token")
@@ -105,7 +107,7 @@ func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 	namespace := team(t)
 	b := newTab(t)
 	b.signIn("alice", namespace)
-	b.press("New token")
+	b.click("a.new")
 	b.fill("#f-name", "Not copied")
 	b.press("Save")
 	b.says("#dialog", "Your new token")
@@ -115,8 +117,33 @@ func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 		t.Error("the token has gone without a warning")
 	}
 	b.press("Close without copying")
-	b.until("the dialog is closed", `!document.querySelector("#dialog").open`)
+	b.dialogCloses()
 	noToken(b, "the page")
+}
+
+func TestFormSentTwiceMakesOneToken(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Sent twice")
+	statuses := eval[[]int](b, `(async () => {
+		const statuses = [];
+		for (let i = 0; i < 2; i++) {
+			const body = new URLSearchParams(new FormData(document.querySelector("#dialog form")));
+			statuses.push((await fetch("/new", { method: "POST", body })).status);
+		}
+		return statuses;
+	})()`)
+	if diff := cmp.Diff([]int{http.StatusOK, http.StatusConflict}, statuses); diff != "" {
+		t.Errorf("statuses (-want +got):\n%s", diff)
+	}
+	b.press("Save")
+	b.says("#dialog", "Already created")
+	if n := len(tokens(t, namespace)); n != 1 {
+		t.Errorf("there are %d tokens", n)
+	}
 }
 
 func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
@@ -124,7 +151,7 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 	namespace := team(t)
 	b := newTab(t)
 	b.signIn("alice", namespace)
-	b.press("New token")
+	b.click("a.new")
 	b.fill("#f-name", "Too long a life")
 	eval[bool](b, `document.querySelector("#f-days").removeAttribute("max") === undefined`)
 	b.fill("#f-days", "99999")
@@ -145,7 +172,7 @@ func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
 	b.signIn("alice", namespace)
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	b.open("/?ns=" + namespace)
-	b.press("New token")
+	b.click("a.new")
 	b.until("the form is a page", `location.pathname === "/new"`)
 	b.fill("#f-name", "By hand")
 	b.press("Save")

@@ -117,6 +117,9 @@ func run(m *testing.M, code *int) (err error) {
 		if _, race, found := strings.Cut(manager.Log(), "WARNING: DATA RACE"); found {
 			return fmt.Errorf("the %s raced:\n%s", manager.Command, race)
 		}
+		if shown.MatchString(manager.Log()) {
+			return fmt.Errorf("the log of the %s has a token in it", manager.Command)
+		}
 	}
 	return nil
 }
@@ -140,7 +143,7 @@ func startCluster(ctx context.Context, dir string) (managers []*cluster.Manager,
 	}
 	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
 	for _, o := range []cluster.ManagerOptions{
-		{Command: "verifier", Console: true, Args: verbose}, {Command: "operator", Args: verbose},
+		{Command: "verifier", Console: true, Args: verbose}, {Command: "operator", Args: append([]string{warnEarly}, verbose...)},
 	} {
 		manager, err := cl.StartManager(ctx, o)
 		if err != nil {
@@ -150,6 +153,9 @@ func startCluster(ctx context.Context, dir string) (managers []*cluster.Manager,
 	}
 	return managers, nil
 }
+
+// warnEarly has a token of two days warn of its end as soon as it is there: 24h, a warning by default, is a day away.
+const warnEarly = "--expiry-warnings=47h59m58s"
 
 // verbose is a manager's log at its most verbose.
 var verbose = []string{"--zap-log-level=7", "--zap-devel"}

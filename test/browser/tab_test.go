@@ -157,24 +157,33 @@ func (b *tab) signIn(name string, namespaces ...string) {
 	b.open(path)
 }
 
-// click clicks what a CSS selector finds, as soon as it is seen.
+// click clicks the first that a CSS selector finds and that can be seen.
 func (b *tab) click(selector string) {
 	b.Helper()
-	b.until(selector+" is there", visible(selector))
-	b.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	b.clickFirst(selector, fmt.Sprintf(`document.querySelectorAll(%s)`, quote(selector)))
 }
 
-// button is a selector for what says text on it: :has-text is none of CSS, so it gets a mark.
+// press clicks the link or button that has a text on it; in the dialog, where one is open.
 func (b *tab) press(text string) {
 	b.Helper()
-	b.until(fmt.Sprintf("there is a button %q", text), fmt.Sprintf(`(() => {
-		const root = document.querySelector("dialog[open]") ?? document;
-		const all = [...root.querySelectorAll("a, button")].filter((e) => e.innerText.trim() === %s && e.checkVisibility());
-		document.querySelectorAll("[data-test]").forEach((e) => e.removeAttribute("data-test"));
-		all[0]?.setAttribute("data-test", "");
-		return all.length > 0;
-	})()`, quote(text)))
-	b.do(chromedp.Click(chromedp.CSS("[data-test]"), chromedp.NodeVisible))
+	b.clickFirst(fmt.Sprintf("a button %q", text), fmt.Sprintf(
+		`[...(document.querySelector("dialog[open]") ?? document).querySelectorAll("a, button")].filter((e) => e.innerText.trim() === %s)`, quote(text)))
+}
+
+// clickFirst clicks in the middle of an element, once a click there would reach it: what was drawn may be replaced by what
+// is newer at any time.
+func (b *tab) clickFirst(what, elements string) {
+	b.Helper()
+	b.until(what+" can be clicked", fmt.Sprintf(`(() => {
+		const e = [...%s].find((e) => e.checkVisibility());
+		e?.scrollIntoView({ block: "nearest", behavior: "instant" });
+		const box = e?.getClientRects()[0];
+		if (!box) return false;
+		window.clickAt = [box.x + box.width / 2, box.y + box.height / 2];
+		return e.contains(document.elementFromPoint(...window.clickAt));
+	})()`, elements))
+	at := eval[[]float64](b, "window.clickAt")
+	b.do(chromedp.MouseClickXY(at[0], at[1]))
 }
 
 // fill replaces what a field has in it.
@@ -218,6 +227,12 @@ func (b *tab) says(selector, text string) {
 	b.Helper()
 	b.until(fmt.Sprintf("%s says %q", selector, text),
 		fmt.Sprintf(`(document.querySelector(%s)?.innerText ?? "").includes(%s)`, quote(selector), quote(text)))
+}
+
+// dialogCloses waits until it has, and nothing of it is left.
+func (b *tab) dialogCloses() {
+	b.Helper()
+	b.until("the dialog is closed and empty", `(({ open, children }) => !open && children.length === 0)(document.querySelector("#dialog"))`)
 }
 
 // clipboard is what was copied last.
