@@ -99,7 +99,7 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
 func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) page.Details {
 	status := &pat.Status
 	d := page.Details{
-		Row: rowOf(pat, now), ResourceName: pat.Namespace + "/" + pat.Name,
+		Row: rowOf(pat, now), ResourceName: pat.Name,
 		TokenID: holder.Visible(status.TokenID), PreviousTokenID: holder.Visible(status.PreviousTokenID),
 		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt), LastUsed: timeOf(status.LastUsedAt),
 		Audiences: visible(pat.Spec.Audiences), GitOps: holder.GitOps(pat), ReadOnly: readOnly(v),
@@ -125,6 +125,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 		})
 	}
 	live := pat.DeletionTimestamp == nil
+	d.MayRevoke = live
 	d.MayRotate = live && !v.PAT
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
 	d.MayResume = live && pat.Spec.Suspend && !v.PAT

@@ -17,6 +17,7 @@ limitations under the License.
 package browser
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -121,6 +122,28 @@ func TestRotationShowsAnotherTokenAndEndsTheFormer(t *testing.T) {
 	if pats := tokens(t, namespace); len(pats) != 1 {
 		t.Errorf("there are %d tokens", len(pats))
 	}
+}
+
+func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	plaintext := made(b, "Weather station")
+	pat := tokens(t, namespace)[0]
+	b.until("its use is seen", fmt.Sprintf(
+		`fetch(%s).then((r) => r.text()).then((page) => !page.includes("Not seen yet"))`, quote("/tokens/"+namespace+"/"+pat.Name)))
+	b.details()
+	b.click("#dialog summary")
+	for _, want := range []string{
+		"Weather station", "alice", "The Kubernetes API", namespace + "/" + pat.Name, pat.Status.TokenID, "Active", "Revoke", "Rotate", "Suspend",
+	} {
+		b.says("#dialog", want)
+	}
+	if got := b.text("#dialog"); strings.Contains(got, namespace+"/"+namespace) || strings.Contains(got, plaintext) {
+		t.Errorf("the details say %q", got)
+	}
+	b.screenshot("details")
 }
 
 func TestBobSeesAndDoesNothingInAlicesNamespace(t *testing.T) {

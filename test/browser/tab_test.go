@@ -211,7 +211,7 @@ func (b *tab) until(what, condition string) {
 	eventually(b.T, what, func() bool {
 		ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 		defer cancel()
-		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](condition))
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](condition, chromedp.EvalAwaitPromise))
 		return err == nil && ok
 	})
 }
