@@ -26,6 +26,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 tool = $$(hack/tools/bin.sh $(1))
 # The folder of etcd, kube-apiserver, kube-controller-manager and kubectl; filled first where needed.
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS
+# What the console is tested with; empty where it cannot be had, which the scripts say.
+browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
 generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md
 
 ##@ General
@@ -51,11 +53,15 @@ dev: ## The same control plane and operator in the foreground until Ctrl-C; writ
 controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder.
 	@hack/controlplane/assets.sh
 
+.PHONY: chromium
+chromium: ## Find a Chromium for the tests of the console, or install Debian's; print its path.
+	@hack/tools/chromium.sh
+
 ##@ Check
 
 .PHONY: test
-test: ## Run every test with the race detector: units, envtest, end to end. RUN=Case05_ runs what matches.
-	@$(assets); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
+test: ## Run every test with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches.
+	@$(assets); $(browser); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
 
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).

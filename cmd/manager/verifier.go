@@ -49,6 +49,7 @@ type verifierOptions struct {
 	apiAudiences    []string
 	maxStaleness    time.Duration
 	lastUsedRate    int
+	console         consoleOptions
 }
 
 func verifierCommand() *cobra.Command {
@@ -75,10 +76,11 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
 	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "at most so many times a second this replica writes when a token was used; 0 writes nothing, and then no predecessor retires on first use")
 	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
+	o.console.bind(fs)
 }
 
 func (o *verifierOptions) validate() error {
-	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress)}
+	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate()}
 	if o.maxStaleness < verifier.MinMaxStaleness {
 		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it", o.maxStaleness, verifier.MinMaxStaleness))
 	}
@@ -156,5 +158,8 @@ func (o *verifierOptions) setup(_ context.Context, p *process) error {
 	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
 		Log: log, Drain: drain, RequireClientCertificate: o.clientCAFile != "", Used: used,
 	}))
+	if err := o.console.setup(p, c); err != nil {
+		return err
+	}
 	return p.serveTLS("verifier", o.verifierAddress, mux, config, drain)
 }

@@ -62,10 +62,17 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 		return err
 	}
 
+	opts.console = true
+	opts.operatorArgs = append([]string{expiryWarnings}, opts.operatorArgs...)
 	return withCluster(ctx, opts, out, func(c *cluster.Cluster, m managers) error {
+		if err := settlePeople(ctx, c); err != nil {
+			return err
+		}
 		if err := files.write(c, m); err != nil {
 			return err
 		}
+		fmt.Fprintf(out, "\nIn a browser (its certificate is this cluster's own: let the browser go on):\n\n"+
+			"  %s\n  name and password: %s\n", c.ConsoleURL, credentials())
 		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n  kubectl pat --help\n\n"+
 			"Logs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
 			quote(files.path("env")), m.operator.LogFile, m.verifier.LogFile)
@@ -77,7 +84,7 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 func (f devFiles) keepRunning(ctx context.Context, c *cluster.Cluster, m managers, opts options, out io.Writer) error {
 	start := map[**cluster.Manager]func() (*cluster.Manager, error){
 		&m.operator: func() (*cluster.Manager, error) { return c.StartOperator(ctx, opts.operatorArgs...) },
-		&m.verifier: func() (*cluster.Manager, error) { return c.StartVerifier(ctx) },
+		&m.verifier: func() (*cluster.Manager, error) { return opts.startVerifier(ctx, c) },
 	}
 	due := make(chan **cluster.Manager)
 	watch := func(which **cluster.Manager) {
@@ -170,6 +177,7 @@ func (f devFiles) write(c *cluster.Cluster, m managers) error {
 		{"PAT_RECORDS_NAMESPACE", cluster.RecordsNamespace},
 		{"PAT_TOKENREVIEW_URL", c.TokenReviewURL()},
 		{"PAT_CA", f.path("ca.crt")},
+		{"PAT_CONSOLE_URL", c.ConsoleURL},
 		{"PAT_VERIFIER_PID", fmt.Sprint(m.verifier.PID)},
 		{"PAT_OPERATOR_PID", fmt.Sprint(m.operator.PID)},
 		{"PAT_APISERVER_PID", fmt.Sprint(c.APIServerPID())},

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/issuer"
 )
 
 const usage = `usage: dev demo [--manager FILE] [--config DIR] [-- FLAGS OF manager operator]
@@ -94,6 +95,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 type options struct {
 	manager, config, dir string
 	operatorArgs         []string
+	console              bool // and who can sign in to it
+}
+
+func (o options) startVerifier(ctx context.Context, c *cluster.Cluster) (*cluster.Manager, error) {
+	verifier := cluster.ManagerOptions{Command: "verifier"}
+	if o.console {
+		verifier.Console, verifier.Args = true, []string{consoleNamespaces()}
+	}
+	return c.StartManager(ctx, verifier)
 }
 
 // managers are the two processes, as the Deployments of config/default run them.
@@ -117,7 +127,11 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 			return err
 		}
 	}
-	c, err := cluster.Start(ctx, cluster.Options{ManagerBinary: manager, ConfigDir: opts.config, Logf: say})
+	clusterOptions := cluster.Options{ManagerBinary: manager, ConfigDir: opts.config, Logf: say}
+	if opts.console {
+		clusterOptions.Issuer = issuer.People()
+	}
+	c, err := cluster.Start(ctx, clusterOptions)
 	if err != nil {
 		return err
 	}
@@ -127,7 +141,7 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 	}()
 	var m managers
 	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
-	if m.verifier, err = c.StartVerifier(ctx); err != nil {
+	if m.verifier, err = opts.startVerifier(ctx, c); err != nil {
 		return err
 	}
 	if m.operator, err = c.StartOperator(ctx, opts.operatorArgs...); err != nil {

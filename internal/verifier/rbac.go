@@ -34,3 +34,6 @@ package verifier
 // The CA of its certificates.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-verifier-ca,verbs=get;update
+
+// The key of the console's cookies.
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-console,verbs=get;update

@@ -29,6 +29,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,6 +38,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/pat-operator/pat-operator/test/issuer"
 )
 
 // Options of a cluster. The zero value is a control plane with config/default installed.
@@ -53,6 +56,9 @@ type Options struct {
 	Audit bool
 	// APIServerArgs are further flags of kube-apiserver, in the form --name=value.
 	APIServerArgs []string
+	// Issuer gives the cluster an OpenID Connect issuer with these people, whom kube-apiserver knows by their names and
+	// groups, and a console can sign in. None where it is empty.
+	Issuer []issuer.User
 	// Logf is told what is being done, t.Logf for instance. Default: nobody is.
 	Logf func(format string, args ...any)
 }
@@ -78,6 +84,11 @@ type Cluster struct {
 	AuthnKubeconfig, AuthnCAFile string
 	// AuditLog is kube-apiserver's audit log; empty without Options.Audit.
 	AuditLog string
+	// ConsoleURL is where the manager with ManagerOptions.Console serves the console.
+	ConsoleURL string
+	// IssuerURL and Issuer are the OpenID Connect issuer; there with Options.Issuer.
+	IssuerURL string
+	Issuer    *issuer.Issuer
 
 	opts         Options
 	ca           *authority
@@ -88,6 +99,7 @@ type Cluster struct {
 
 	etcd, apiServer, controllerManager *process
 	admission, verifier                *service
+	issuer                             *http.Server
 
 	started  atomic.Int32 // managers so far
 	mu       sync.Mutex
@@ -98,6 +110,7 @@ type Cluster struct {
 type ports struct {
 	etcd, etcdPeer, apiServer, controllerManager int
 	admission, verifier                          int // of the Services
+	issuer, console                              int
 }
 
 // Start brings up the control plane and installs Options.ConfigDir, workloads aside. ctx bounds the starting
@@ -140,7 +153,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 func (c *Cluster) start(ctx context.Context) error {
 	for _, port := range []*int{
 		&c.ports.etcd, &c.ports.etcdPeer, &c.ports.apiServer, &c.ports.controllerManager,
-		&c.ports.admission, &c.ports.verifier,
+		&c.ports.admission, &c.ports.verifier, &c.ports.issuer, &c.ports.console,
 	} {
 		var err error
 		if *port, err = c.reserved.take(); err != nil {
@@ -169,6 +182,7 @@ func (c *Cluster) start(ctx context.Context) error {
 // prepare writes the certificates and kubeconfigs.
 func (c *Cluster) prepare() error {
 	c.Server = fmt.Sprintf("https://127.0.0.1:%d", c.ports.apiServer)
+	c.ConsoleURL = fmt.Sprintf("https://127.0.0.1:%d", c.ports.console)
 	c.CAFile = c.path(caFile)
 	if c.opts.Audit {
 		c.AuditLog = c.path("audit.log")
@@ -184,6 +198,9 @@ func (c *Cluster) prepare() error {
 		return err
 	}
 	if err := c.startServices(); err != nil {
+		return err
+	}
+	if err := c.startIssuer(); err != nil {
 		return err
 	}
 	if _, c.AdminKubeconfig, err = c.User("admin", "system:masters"); err != nil {
@@ -211,6 +228,7 @@ func (c *Cluster) Stop() error {
 	c.egress.stop()
 	c.admission.stop()
 	c.verifier.stop()
+	c.stopIssuer()
 	c.reserved.release()
 	errs = append(errs, os.RemoveAll(c.Dir))
 	return errors.Join(errs...)

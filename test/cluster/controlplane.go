@@ -84,6 +84,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			"--authentication-token-webhook-cache-ttl=10s",
 		)
 	}
+	if c.Issuer != nil {
+		args = append(args, "--authentication-config="+c.path(authenticationConfig))
+	}
 	if c.AuditLog != "" {
 		policy := c.path("audit-policy.yaml")
 		if err := os.WriteFile(policy, auditPolicy, 0o600); err != nil {

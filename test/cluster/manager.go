@@ -60,6 +60,9 @@ type ManagerOptions struct {
 	Server string
 	// Apart keeps it out of the Services: it is asked at its own port only, and may end at any time.
 	Apart bool
+	// Console lets it serve the console at Cluster.ConsoleURL, signing people in at the cluster's issuer where it has one.
+	// There is one such address: only one manager at a time can have it.
+	Console bool
 }
 
 // Manager is a running `manager operator`, `manager verifier` or `manager run`.
@@ -116,6 +119,9 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 			return nil, err
 		}
 		args = append(args, fmt.Sprintf("%s=127.0.0.1:%d", flag, *port))
+	}
+	if o.Console {
+		args = append(args, c.consoleArgs()...)
 	}
 	c.opts.Logf("starting the %s", o.Command)
 	m.LogFile = c.path(fmt.Sprintf("%s-%d.log", o.Command, c.started.Add(1)))

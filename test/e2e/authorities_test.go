@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/internal/console"
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
@@ -35,6 +36,7 @@ const (
 
 	operatorCA = "pat-operator-ca"
 	verifierCA = "pat-operator-verifier-ca"
+	consoleKey = console.KeySecretName
 )
 
 // ofUs is a Secret in the operator's namespace.
@@ -68,12 +70,15 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 			"a delivery Secret under the name of its CA":       ofUs(operatorCA, "pat-operator.io/token"),
 			"a delivery Secret under a name of no token":       ofUs("pat-operator-verifier", "pat-operator.io/token"),
 			"a delivery Secret's name for a token":             ofUs(sometoken, corev1.SecretTypeServiceAccountToken, ofVerifier),
+			"the console's key":                                ofUs(consoleKey, console.KeySecretType),
 		}},
 		{verifierAccount, verifierCA, operatorCA, map[string]*corev1.Secret{
 			"a token of the operator under the name of its CA": ofUs(verifierCA, corev1.SecretTypeServiceAccountToken),
 			"a token of the operator under another name":       ofUs("mine", corev1.SecretTypeServiceAccountToken),
 			"a token of the operator under a generated name":   ofUs(verifierCA+"-", corev1.SecretTypeServiceAccountToken, generated),
 			"a delivery Secret":                                ofUs(sometoken, "pat-operator.io/token"),
+			"a token of the operator as the console's key":     ofUs(consoleKey, corev1.SecretTypeServiceAccountToken),
+			"the console's key under another name":             ofUs("mine", console.KeySecretType),
 		}},
 	} {
 		t.Run(account.name, func(t *testing.T) {
@@ -99,6 +104,11 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the console's key is the verifier's", func(t *testing.T) {
+		if err := as(t, verifierAccount).Create(t.Context(), ofUs(consoleKey, console.KeySecretType), client.DryRunAll); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("delivery here as elsewhere", func(t *testing.T) {
 		c := as(t, operatorAccount)
 		secret := ofUs(sometoken, "pat-operator.io/token")

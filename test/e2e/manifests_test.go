@@ -35,7 +35,9 @@ import (
 )
 
 // forms are the ways to install, and the commands that their Deployments run.
-var forms = map[string][]string{"default": {"operator", "verifier"}, "single": {"run"}}
+var forms = map[string][]string{
+	"default": {"operator", "verifier"}, "single": {"run"}, "samples/console": {"operator", "verifier"},
+}
 
 // rendered is what a kustomization holds of a kind.
 func rendered[T any](t *testing.T, form, kind string) []T {

@@ -18,7 +18,8 @@ limitations under the License.
 // takes what it needs of the process (streams, clock, randomness, the way to the cluster) from its session.
 //
 // What goes to standard output is what was asked for, so that it can be piped: a token, a manifest, a table. Everything
-// else, also what has gone wrong, goes to standard error. What the cluster says is printed by way of safe, or encoded.
+// else, also what has gone wrong, goes to standard error. What the cluster says is printed by way of holder.Visible,
+// or encoded.
 package app
 
 import (
@@ -38,6 +39,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -73,7 +75,7 @@ func Run(ctx context.Context, env Environment, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(env.ErrOut, "error: %s\n", safe(explain(err)))
+	fmt.Fprintf(env.ErrOut, "error: %s\n", holder.Visible(explain(err)))
 	if _, wrong := errors.AsType[usageError](err); wrong {
 		return exitUsage
 	}

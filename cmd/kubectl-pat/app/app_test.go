@@ -35,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -52,10 +53,10 @@ type trial struct {
 func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalAccessToken) *trial {
 	t.Helper()
 	t.Setenv("KUBECONFIG", "/dev/null")
-	builder := fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).
+	builder := fake.NewClientBuilder().WithScheme(holder.Scheme).WithRESTMapper(holder.Mapper).
 		WithStatusSubresource(&v1alpha1.PersonalAccessToken{}).WithInterceptorFuncs(hooks).
 		WithIndex(&v1alpha1.PersonalAccessToken{}, "spec.user.username", func(o client.Object) []string {
-			return []string{username(o.(*v1alpha1.PersonalAccessToken))}
+			return []string{holder.Username(o.(*v1alpha1.PersonalAccessToken))}
 		})
 	for _, pat := range pats {
 		builder.WithObjects(pat)
@@ -128,6 +129,17 @@ var (
 	isIssuing = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonIssuing, Message: "Wait."}
 	isStalled = metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTombstonesFull, Message: "Too many\x1b[31m."}
 )
+
+func withConditions(generation int64, conditions ...metav1.Condition) *v1alpha1.PersonalAccessToken {
+	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "ci", Generation: generation}}
+	for _, c := range conditions {
+		if c.ObservedGeneration == 0 {
+			c.ObservedGeneration = generation
+		}
+		pat.Status.Conditions = append(pat.Status.Conditions, c)
+	}
+	return pat
+}
 
 // Wrong usage does nothing, is exit code 2, and says in one line what is right.
 func TestUsage(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 const (
@@ -48,7 +49,7 @@ func (s *session) completeNames(cmd *cobra.Command, given []string, _ string) ([
 	var names []cobra.Completion
 	for _, pat := range list.Items {
 		if !taken[pat.Name] {
-			names = append(names, cobra.CompletionWithDesc(pat.Name, safe(pat.Spec.DisplayName)))
+			names = append(names, cobra.CompletionWithDesc(pat.Name, holder.Visible(pat.Spec.DisplayName)))
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

@@ -22,6 +22,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 var errNotConfirmed = errors.New("nothing was done, since you did not say yes")
@@ -37,7 +39,7 @@ func (s *session) confirm(ctx context.Context, question, what string) error {
 
 // ask takes nothing but a yes for one.
 func (s *session) ask(ctx context.Context, question string) error {
-	question = safe(question) + " [y/N] "
+	question = holder.Visible(question) + " [y/N] "
 	if terminal := terminalOf(s.In); terminal != nil {
 		s.prompt(terminal, question) // standard error may be a file
 	} else {

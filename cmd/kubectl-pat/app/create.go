@@ -20,16 +20,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
 
-	"filippo.io/age/armor"
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // Values of --dry-run, as kubectl has them.
@@ -154,16 +152,16 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := submit(ctx, c, pat); err != nil {
+	if err := holder.Submit(ctx, c, pat); err != nil {
 		return err
 	}
 	// From here on the token is handed over, whatever happens.
-	o.sayf("%s created in namespace %s, for %s", resourceName(pat.Name), pat.Namespace, userOf(pat))
+	o.sayf("%s created in namespace %s, for %s", holder.ResourceName(pat.Name), pat.Namespace, userOf(pat))
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	pat, inactive := waitActive(waiting, c, pat)
+	pat, inactive := holder.WaitActive(waiting, c, pat)
 	if len(keys) > 0 {
-		if plaintext, err = encrypted(pat); err != nil && inactive == nil {
+		if plaintext, err = holder.Encrypted(pat); err != nil && inactive == nil {
 			return fmt.Errorf("%s/%s: %w", pat.Namespace, pat.Name, err)
 		}
 	}
@@ -184,10 +182,10 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 // fill gives pat a token of our own, or has one made for keys and returns "".
 func (o *createOptions) fill(pat *v1alpha1.PersonalAccessToken, keys []string) (plaintext string, err error) {
 	if len(keys) > 0 {
-		o.deliverTo(pat, o.spec.expiresIn, keys)
+		holder.DeliverTo(pat, keys, o.Clock.Now(), time.Duration(o.spec.expiresIn))
 		return "", nil
 	}
-	return o.makeToken(pat, o.spec.expiresIn)
+	return holder.MakeToken(pat, o.Random, holder.EndAfter(o.Clock.Now(), time.Duration(o.spec.expiresIn)))
 }
 
 // dry shows what would be created. Its token is nobody's.
@@ -203,11 +201,11 @@ func (o *createOptions) dry(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 			return err
 		}
 		if err := c.Create(ctx, pat, client.DryRunAll); err != nil {
-			return refused(err)
+			return holder.Refused(err)
 		}
 	}
 	if o.output == outputToken {
-		_, err := fmt.Fprintf(o.Out, "%s created (%s)\n", resourceName(pat.Name), how)
+		_, err := fmt.Fprintf(o.Out, "%s created (%s)\n", holder.ResourceName(pat.Name), how)
 		return err
 	}
 	if len(keys) == 0 && o.output != outputName {
@@ -223,7 +221,7 @@ func (o *handover) announce(pat *v1alpha1.PersonalAccessToken, to *destination, 
 		state = "It works until " + endOf(pat) + "."
 	}
 	switch {
-	case sealed(pat):
+	case holder.Sealed(pat):
 		o.sayf("This is the token, encrypted: only the recipients can open it (age --decrypt -i KEYFILE). %s", state)
 	case to.place != "":
 		o.sayf("The token is %s, and nowhere else: the cluster has a digest of it. %s", to.place, state)
@@ -242,35 +240,17 @@ func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to
 	}
 	switch o.output {
 	case outputName:
-		_, err := fmt.Fprintln(o.Out, resourceName(pat.Name))
+		_, err := fmt.Fprintln(o.Out, holder.ResourceName(pat.Name))
 		return err
 	case outputJSON, outputYAML:
 		withKind(pat)
 		pat.ManagedFields = nil
-		if sealed(pat) {
+		if holder.Sealed(pat) {
 			plaintext = "" // it is in status
 		}
 		return write(o.Out, o.output, Created{pat, plaintext})
 	}
 	return nil
-}
-
-// sealed tells whether pat's token is encrypted to recipients.
-func sealed(pat *v1alpha1.PersonalAccessToken) bool {
-	return pat.Spec.Delivery != nil && len(pat.Spec.Delivery.Recipients) > 0
-}
-
-// encrypted is the age file in status. Whoever may write a status may put anything there, and it is printed as it is: so
-// it has to be such a file.
-func encrypted(pat *v1alpha1.PersonalAccessToken) (string, error) {
-	file := pat.Status.EncryptedToken
-	if file == "" {
-		return "", errors.New("there is no status.encryptedToken")
-	}
-	if _, err := io.Copy(io.Discard, armor.NewReader(strings.NewReader(file))); err != nil {
-		return "", errors.New("status.encryptedToken is no age file: somebody has changed it")
-	}
-	return strings.TrimSpace(file), nil
 }
 
 func userOf(pat *v1alpha1.PersonalAccessToken) string {

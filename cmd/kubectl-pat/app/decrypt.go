@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 type decryptOptions struct {
@@ -164,7 +165,7 @@ func whyNotEncrypted(pat *v1alpha1.PersonalAccessToken) string {
 	case delivery != nil && len(delivery.Recipients) > 0:
 		why := "the operator has not looked at it; is it running?"
 		if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); c != nil {
-			why = says(c).Error()
+			why = holder.Says(c).Error()
 		}
 		return why
 	case takeCommand(pat) != "":
@@ -184,7 +185,7 @@ func tellOpened(pat *v1alpha1.PersonalAccessToken, id string) string {
 	case id != pat.Status.TokenID:
 		return fmt.Sprintf("Warning: this is token %s, and %s/%s has another (%s): somebody has changed its status.", id, pat.Namespace, pat.Name, pat.Status.TokenID)
 	case active != nil && active.Status != "True":
-		return fmt.Sprintf("Warning: this is token %s, for %s, and it is not active: %s", id, userOf(pat), says(active))
+		return fmt.Sprintf("Warning: this is token %s, for %s, and it is not active: %s", id, userOf(pat), holder.Says(active))
 	}
 	return fmt.Sprintf("This is token %s, for %s. It works until %s.", id, userOf(pat), endOf(pat))
 }

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -280,7 +281,7 @@ func when(t *metav1.Time, now time.Time, never string) string {
 	if t.IsZero() {
 		return never
 	}
-	return stamp(t) + " (" + untilOrAgo(t, now) + ")"
+	return holder.Stamp(t) + " (" + untilOrAgo(t, now) + ")"
 }
 
 // asked is the end that spec asks for, where none is known.

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // maxFindInput is how much text find looks through.
@@ -135,13 +136,13 @@ func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGive
 		return nil, "", err
 	}
 	if !namespaceGiven {
-		pats, err = readAll(ctx, c)
+		pats, err = holder.ReadAll(ctx, c)
 		if err == nil || o.allNamespaces || !apierrors.IsForbidden(err) {
 			return pats, "", err
 		}
 		o.sayf("You may not list tokens in all namespaces: only namespace %s is searched. Somebody who may can find it in others.", namespace)
 	}
-	pats, err = readAll(ctx, c, client.InNamespace(namespace))
+	pats, err = holder.ReadAll(ctx, c, client.InNamespace(namespace))
 	return pats, namespace, err
 }
 
@@ -186,14 +187,14 @@ func (o *findOptions) printNames(findings []Finding) error {
 	for _, f := range findings {
 		name := f.PersonalAccessToken.Name
 		if why := f.notThisOne(); why != "" {
-			o.sayf("Left out: %s, since the %s", resourceName(name), why)
+			o.sayf("Left out: %s, since the %s", holder.ResourceName(name), why)
 			continue
 		}
 		if printed[name] {
 			continue
 		}
 		printed[name] = true
-		if _, err := fmt.Fprintln(o.Out, resourceName(name)); err != nil {
+		if _, err := fmt.Fprintln(o.Out, holder.ResourceName(name)); err != nil {
 			return err
 		}
 	}

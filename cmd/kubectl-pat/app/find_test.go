@@ -244,8 +244,22 @@ func forge(t *testing.T, plaintext string) string {
 }
 
 func TestFindReadsEveryPage(t *testing.T) {
-	tr := newTrial(t, pages(t, false))
+	tr := newTrial(t, interceptor.Funcs{
+		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			var o client.ListOptions
+			o.ApplyOptions(opts)
+			page := list.(*v1alpha1.PersonalAccessTokenList)
+			if o.Continue == "" {
+				page.Continue = "2"
+				return nil
+			}
+			pat := withConditions(1, isReady, isActive)
+			pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
+			page.Items = []v1alpha1.PersonalAccessToken{*pat}
+			return nil
+		},
+	})
 	tr.In = strings.NewReader("PAT=aaaaaaaaaaaaaaaa")
-	tr.run(t.Context(), t, exitError, "find")
-	tr.errs(t, "error: no PersonalAccessToken in any namespace has it: it was deleted, which ends its token, or rotated out long ago, or it is of another cluster; one that was made just now may not be in status yet: try again")
+	tr.run(t.Context(), t, exitOK, "find")
+	tr.errs(t, "To end it: kubectl pat revoke ci -n team-a")
 }

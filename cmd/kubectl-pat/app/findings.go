@@ -27,6 +27,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -153,12 +154,12 @@ func printFindings(w io.Writer, findings []Finding, now time.Time) error {
 			digest = "unknown"
 		}
 		row := []string{
-			f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name, username(f.PersonalAccessToken), f.State,
+			f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name, holder.Username(f.PersonalAccessToken), f.State,
 			untilOrAgo(f.ExpiresAt, now), digest, f.TokenID,
 		}
 		cells := make([]any, 0, len(row))
 		for _, text := range row {
-			cells = append(cells, safe(text))
+			cells = append(cells, holder.Visible(text))
 		}
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
 	}

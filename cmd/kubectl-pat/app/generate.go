@@ -18,10 +18,12 @@ package app
 
 import (
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
@@ -108,7 +110,7 @@ func (o *generateOptions) run(name string) error {
 		manifest, keep = file, file.keep
 	}
 
-	plaintext, err := o.makeToken(pat, o.spec.expiresIn)
+	plaintext, err := holder.MakeToken(pat, o.Random, holder.EndAfter(o.Clock.Now(), time.Duration(o.spec.expiresIn)))
 	if err != nil {
 		return err
 	}

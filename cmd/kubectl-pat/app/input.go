@@ -31,6 +31,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -183,7 +184,7 @@ func (s *session) prompt(terminal *os.File, text string) {
 // askPasted asks for a text of several lines, which is no secret, as far as the line that ends it or the end of input: were
 // only its first line read, the others would go to the shell, as commands.
 func (s *session) askPasted(ctx context.Context, terminal *os.File, prompt, end string, limit int64) ([]byte, error) {
-	s.prompt(terminal, safe(prompt))
+	s.prompt(terminal, holder.Visible(prompt))
 	text, err := interruptible(ctx, func() ([]byte, error) {
 		var text []byte
 		lines := bufio.NewReader(terminal) // a terminal hands over no more than one line at once
@@ -215,7 +216,7 @@ func (s *session) askHidden(ctx context.Context, terminal *os.File, prompt strin
 	if err != nil {
 		return nil, err
 	}
-	s.prompt(terminal, safe(prompt))
+	s.prompt(terminal, holder.Visible(prompt))
 	defer s.prompt(terminal, "\n")
 	line, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
 	if ctx.Err() != nil {

@@ -25,6 +25,7 @@ import (
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // warn says what will keep the holder from using the kubeconfig, or from using it safely.
@@ -45,7 +46,7 @@ func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *cli
 	}
 	switch active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); {
 	case active != nil && active.Status != "True":
-		o.sayf("Warning: the token is not active: %s", says(active))
+		o.sayf("Warning: the token is not active: %s", holder.Says(active))
 	case id != "" && id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:
 		o.sayf("Warning: the token is not active yet: the operator has not looked at it; is it running?")
 	}

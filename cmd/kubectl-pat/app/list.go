@@ -21,19 +21,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
-
-// pageSize is how many resources are read at once, as kubectl does.
-const pageSize = 500
 
 type listOptions struct {
 	*session
@@ -104,37 +99,16 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	if o.user != "" {
 		selected = append(selected, client.MatchingFields{"spec.user.username": o.user})
 	}
-	pats, err := readAll(ctx, c, selected...)
+	pats, err := holder.ReadAll(ctx, c, selected...)
 	if err != nil {
 		return err
 	}
 	now := o.Clock.Now()
 	pats = slices.DeleteFunc(pats, func(pat v1alpha1.PersonalAccessToken) bool { return !o.wants(&pat, words, now) })
 	slices.SortStableFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int {
-		return cmp.Or(order(&a, &b), byName(&a, &b))
+		return cmp.Or(order(&a, &b), holder.ByName(&a, &b))
 	})
 	return o.print(pats, now)
-}
-
-// readAll reads in pages, and all at once where the revision that the first page was of is gone before the last.
-func readAll(ctx context.Context, c client.Client, opts ...client.ListOption) ([]v1alpha1.PersonalAccessToken, error) {
-	var all []v1alpha1.PersonalAccessToken
-	limit, next := int64(pageSize), ""
-	for {
-		page := &v1alpha1.PersonalAccessTokenList{}
-		err := c.List(ctx, page, append(slices.Clone(opts), client.Limit(limit), client.Continue(next))...)
-		if next != "" && apierrors.IsResourceExpired(err) {
-			all, limit, next = nil, 0, ""
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if next = page.Continue; next == "" {
-			return all, nil
-		}
-	}
 }
 
 func (o *listOptions) wants(pat *v1alpha1.PersonalAccessToken, words []string, now time.Time) bool {
@@ -150,10 +124,7 @@ func (o *listOptions) wants(pat *v1alpha1.PersonalAccessToken, words []string, n
 			return false
 		}
 	}
-	text := strings.ToLower(strings.Join(append([]string{
-		pat.Name, pat.Spec.DisplayName, username(pat), pat.Status.TokenID, pat.Status.PreviousTokenID,
-	}, pat.Spec.Audiences...), "\n"))
-	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, strings.ToLower(word)) })
+	return holder.Matches(pat, words)
 }
 
 func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) error {
@@ -174,7 +145,7 @@ func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) 
 	}
 	if o.output == outputName {
 		for _, pat := range pats {
-			if _, err := fmt.Fprintln(o.Out, resourceName(pat.Name)); err != nil {
+			if _, err := fmt.Fprintln(o.Out, holder.ResourceName(pat.Name)); err != nil {
 				return err
 			}
 		}
@@ -204,37 +175,10 @@ const (
 	sortByLastUsed = "last-used"
 )
 
-type order func(a, b *v1alpha1.PersonalAccessToken) int
-
-var orders = map[string]order{
-	sortByName:     byName,
-	sortByCreated:  latestFirst(func(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return &pat.CreationTimestamp }),
-	sortByModified: latestFirst(func(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.ModifiedAt }),
-	sortByLastUsed: latestFirst(func(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.LastUsedAt }),
-	sortByExpires: func(a, b *v1alpha1.PersonalAccessToken) int {
-		return compareTimes(a.Status.ExpiresAt, b.Status.ExpiresAt, time.Time.Compare)
-	},
-}
-
-func byName(a, b *v1alpha1.PersonalAccessToken) int {
-	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-}
-
-func latestFirst(of func(*v1alpha1.PersonalAccessToken) *metav1.Time) order {
-	return func(a, b *v1alpha1.PersonalAccessToken) int {
-		return compareTimes(of(a), of(b), func(x, y time.Time) int { return y.Compare(x) })
-	}
-}
-
-// compareTimes puts what has no time behind all else.
-func compareTimes(a, b *metav1.Time, compare func(x, y time.Time) int) int {
-	switch {
-	case a == nil && b == nil:
-		return 0
-	case a == nil:
-		return 1
-	case b == nil:
-		return -1
-	}
-	return compare(a.Time, b.Time)
+var orders = map[string]holder.Order{
+	sortByName:     holder.ByName,
+	sortByCreated:  holder.LatestFirst(holder.Created),
+	sortByModified: holder.LatestFirst(holder.Modified),
+	sortByLastUsed: holder.LatestFirst(holder.LastUsed),
+	sortByExpires:  holder.EarliestFirst(holder.Expires),
 }

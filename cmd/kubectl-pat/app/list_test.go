@@ -17,16 +17,12 @@ limitations under the License.
 package app
 
 import (
-	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -108,46 +104,6 @@ func TestListSelectsAndSorts(t *testing.T) {
 			}
 			if (got == "") != (tr.errOut.String() == "No tokens found in team-a namespace.\n") {
 				t.Errorf("standard error: %q", tr.errOut)
-			}
-		})
-	}
-}
-
-// pages serves ten pages of one resource each; from the third on the first one's revision is gone, where expires is set.
-func pages(t *testing.T, expires bool) interceptor.Funcs {
-	return interceptor.Funcs{
-		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			var o client.ListOptions
-			o.ApplyOptions(opts)
-			n := 0
-			if _, err := fmt.Sscan(o.Continue, &n); o.Continue != "" && err != nil {
-				t.Errorf("continue %q", o.Continue)
-			}
-			if expires && n == 2 {
-				return apierrors.NewResourceExpired("too old")
-			}
-			page := list.(*v1alpha1.PersonalAccessTokenList)
-			for {
-				page.Items = append(page.Items, v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(n)}})
-				if n++; n == 10 {
-					return nil
-				}
-				if o.Limit > 0 {
-					page.Continue = fmt.Sprint(n)
-					return nil
-				}
-			}
-		},
-	}
-}
-
-func TestListReadsEveryPage(t *testing.T) {
-	for name, expires := range map[string]bool{"as they come": false, "anew where the first one's revision is gone": true} {
-		t.Run(name, func(t *testing.T) {
-			tr := newTrial(t, pages(t, expires))
-			tr.run(t.Context(), t, exitOK, "list", "-o", "name")
-			if got := strings.Count(tr.out.String(), "\n"); got != 10 {
-				t.Errorf("%d tokens:\n%s", got, tr.out)
 			}
 		})
 	}

@@ -25,6 +25,8 @@ import (
 	"unicode/utf16"
 
 	yamlv3 "go.yaml.in/yaml/v3"
+
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // Values of --output.
@@ -35,9 +37,6 @@ const (
 	outputName  = "name"
 	outputWide  = "wide"
 )
-
-// resourceName is what a PersonalAccessToken is called in what people paste into kubectl.
-func resourceName(name string) string { return "personalaccesstoken.pat-operator.io/" + name }
 
 // write encodes v as JSON or YAML. Both are data, so no value is changed; but what may not go to a terminal is written as
 // the escape that these languages have for it.
@@ -114,7 +113,7 @@ func restyle(node *yamlv3.Node) {
 }
 
 // escaped tells of what is in no output as it is. A line feed is what lines end with.
-func escaped(r rune) bool { return r != '\n' && hostile(r) }
+func escaped(r rune) bool { return r != '\n' && holder.Hostile(r) }
 
 func escapeQuoted(text []byte, escape func(*bytes.Buffer, rune)) []byte {
 	if !bytes.ContainsFunc(text, escaped) {

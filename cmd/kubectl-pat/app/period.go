@@ -22,13 +22,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-const (
-	day = 24 * time.Hour
-	// maxPeriod is the longest that the API knows.
-	maxPeriod = 3660 * day
-)
+const day = 24 * time.Hour
 
 // period is a flag's value: a number of days, 90d, or a duration as Go writes it, 12h or 1h30m, or both, 1d12h. It is at
 // least a second, since the API counts in seconds.
@@ -82,7 +80,7 @@ func parsePeriod(s string) (time.Duration, error) {
 	switch {
 	case err != nil, rest < 0:
 		return 0, errPeriod
-	case total > maxPeriod || rest > maxPeriod-total:
+	case total > holder.MaxLife || rest > holder.MaxLife-total:
 		return 0, errTooLong
 	case total+rest < time.Second:
 		return 0, errors.New("a period is a second or longer")
@@ -90,4 +88,4 @@ func parsePeriod(s string) (time.Duration, error) {
 	return total + rest, nil
 }
 
-var errTooLong = fmt.Errorf("a period is at most %dd", maxPeriod/day)
+var errTooLong = fmt.Errorf("a period is at most %dd", holder.MaxLife/day)

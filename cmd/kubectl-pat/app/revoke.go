@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -177,11 +178,11 @@ func (o *revokeOptions) ofUser(ctx context.Context, c client.Client) ([]v1alpha1
 	if o.allNamespaces {
 		namespace, where = "", "any namespace"
 	}
-	pats, err := readAll(ctx, c, client.InNamespace(namespace), client.MatchingFields{"spec.user.username": o.user})
+	pats, err := holder.ReadAll(ctx, c, client.InNamespace(namespace), client.MatchingFields{"spec.user.username": o.user})
 	if err == nil && len(pats) == 0 {
 		o.sayf("%s has no tokens in %s.", o.user, where)
 	}
-	slices.SortFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int { return byName(&a, &b) })
+	slices.SortFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int { return holder.ByName(&a, &b) })
 	return pats, err
 }
 
@@ -196,7 +197,7 @@ func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAcc
 	for i := range pats {
 		pat := &pats[i]
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{
-			safe(pat.Namespace), safe(pat.Name), safe(pat.Spec.DisplayName), safe(username(pat)), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now()),
+			holder.Visible(pat.Namespace), holder.Visible(pat.Name), holder.Visible(pat.Spec.DisplayName), holder.Visible(holder.Username(pat)), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now()),
 		}})
 	}
 	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, o.ErrOut); err != nil {
@@ -226,7 +227,7 @@ func (o *revokeOptions) done(pat *v1alpha1.PersonalAccessToken, revoked string) 
 	if o.dryRun != dryRunNone {
 		how = " (server dry run)"
 	}
-	_, err := fmt.Fprintf(o.Out, "%s %s%s%s\n", resourceName(pat.Name), revoked, where, how)
+	_, err := fmt.Fprintf(o.Out, "%s %s%s%s\n", holder.ResourceName(pat.Name), revoked, where, how)
 	return err
 }
 
@@ -261,7 +262,7 @@ func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alph
 	if err := o.done(pat, revoked); err != nil {
 		return err
 	}
-	if tool := gitOps(pat); tool != "" {
+	if tool := holder.GitOps(pat); tool != "" {
 		then := "a new token will be issued then"
 		if pat.Spec.Token != nil {
 			then = "its token stays revoked then"

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 const (
@@ -82,7 +83,7 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 // the resource, and ends, too, where nobody has said which is to.
 func (o *revokeOptions) waitNoted(ctx context.Context, c client.WithWatch, one kept, entry v1alpha1.RevokedToken) error {
 	for {
-		pat, err := waitFor(ctx, c, one.pat, one.noted)
+		pat, err := holder.WaitFor(ctx, c, one.pat, one.noted)
 		if err != nil || o.tokenID != "" || pat.DeletionTimestamp != nil || pat.Status.TokenID == "" || slices.Contains(one.ids, pat.Status.TokenID) {
 			return err
 		}
@@ -113,16 +114,16 @@ func (o *revokeOptions) revokeAndKeep(ctx context.Context, c client.WithWatch, p
 	if len(unnamed(pat, ids)) == 0 {
 		return kept{pat, ids}, o.done(pat, "already revoked")
 	}
-	pat, err = change{
-		client: c, status: true, dryRun: o.dryRun != dryRunNone,
-		edit: func(pat *v1alpha1.PersonalAccessToken) error {
+	pat, err = holder.Change{
+		Client: c, FieldOwner: fieldOwner, Status: true, DryRun: o.dryRun != dryRunNone,
+		Edit: func(pat *v1alpha1.PersonalAccessToken) error {
 			if ids, err = o.toRevoke(pat); err != nil {
 				return err
 			}
 			return name(pat, unnamed(pat, ids), entry)
 		},
-		made: func(pat *v1alpha1.PersonalAccessToken) bool { return len(unnamed(pat, ids)) == 0 },
-	}.to(ctx, pat)
+		Made: func(pat *v1alpha1.PersonalAccessToken) bool { return len(unnamed(pat, ids)) == 0 },
+	}.To(ctx, pat)
 	if err != nil {
 		return kept{}, err
 	}
@@ -175,8 +176,8 @@ func name(pat *v1alpha1.PersonalAccessToken, ids []string, entry v1alpha1.Revoke
 // noted judges whether the operator has taken note: the token that status names is not honoured, or is another, and no
 // predecessor is any of those that were revoked.
 func (k *kept) noted(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
-	active := condition(pat, v1alpha1.ConditionActive)
-	ended := is(active, metav1.ConditionFalse) && active.Reason != v1alpha1.ReasonSuspended && active.Reason != v1alpha1.ReasonIssuing
+	active := holder.Condition(pat, v1alpha1.ConditionActive)
+	ended := holder.HasStatus(active, metav1.ConditionFalse) && active.Reason != v1alpha1.ReasonSuspended && active.Reason != v1alpha1.ReasonIssuing
 	switch status := &pat.Status; {
 	case pat.DeletionTimestamp != nil:
 		return true, nil // it ends by that, too

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 type rotateOptions struct {
@@ -101,9 +102,9 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	r := &rotation{rotationFlags: o.rotationFlags, session: o.session, was: was}
-	if err := r.edit(was.DeepCopy()); err != nil { // what is refused here, nobody is asked about
-		return err
+	r := &holder.Rotation{RotateOptions: o.options(), Clock: o.Clock, Random: o.Random, Was: was}
+	if err := r.Edit(was.DeepCopy()); err != nil { // what is refused here, nobody is asked about
+		return o.inFlags(err)
 	}
 	if o.dryRun != dryRunNone {
 		return o.dry(ctx, c, r)
@@ -111,10 +112,8 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	if was.Spec.Token != nil && o.output == outputName && !o.to.elsewhere() {
 		return errNowhere
 	}
-	if o.takes(was) {
-		if err := mayRead(ctx, c, was.Namespace); err != nil {
-			return err
-		}
+	if o.takes(was) && !holder.MayReadSecrets(ctx, c, was.Namespace) {
+		return fmt.Errorf("nothing was done: the new token would be delivered in a Secret, and you may not read those of namespace %s; add -o name to rotate it all the same, and leave the token there for somebody who may", was.Namespace)
 	}
 	if err := o.consent(ctx, r); err != nil {
 		return err
@@ -124,17 +123,17 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	defer to.close()
-	pat, err := change{client: c, edit: r.edit, made: r.made}.to(ctx, was)
+	pat, err := holder.Change{Client: c, FieldOwner: fieldOwner, Edit: r.Edit, Made: r.Made}.To(ctx, was)
 	if err != nil {
-		return err
+		return o.inFlags(err)
 	}
 	// From here on a token that was made here is handed over, whatever happens.
-	o.sayf("%s rotated in namespace %s, for %s", resourceName(name), pat.Namespace, userOf(pat))
+	o.sayf("%s rotated in namespace %s, for %s", holder.ResourceName(name), pat.Namespace, userOf(pat))
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	pat, inactive := waitFor(waiting, c, pat, r.over)
+	pat, inactive := holder.WaitFor(waiting, c, pat, r.Over)
 	if inactive == nil && was.Status.TokenID != "" {
-		o.sayf("%s", r.predecessor(pat))
+		o.sayf("%s", r.Predecessor(pat))
 	}
 	if inactive != nil {
 		inactive = fmt.Errorf("the new token is not active: %w; see kubectl describe pat %s -n %s", inactive, pat.Name, pat.Namespace)
@@ -150,26 +149,26 @@ var errNowhere = usagef("-o name prints no token, which could not be had again: 
 
 // takes tells whether the new token is taken from a Secret.
 func (o *rotateOptions) takes(pat *v1alpha1.PersonalAccessToken) bool {
-	return pat.Spec.Token == nil && !sealed(pat) && (o.output != outputName || o.to.elsewhere())
+	return pat.Spec.Token == nil && !holder.Sealed(pat) && (o.output != outputName || o.to.elsewhere())
 }
 
 // hand hands the new token over, from where it is.
-func (o *rotateOptions) hand(ctx context.Context, c client.Client, r *rotation, pat *v1alpha1.PersonalAccessToken, to *destination, active bool) error {
-	plaintext, taken := r.plaintext, (*delivery)(nil)
+func (o *rotateOptions) hand(ctx context.Context, c client.Client, r *holder.Rotation, pat *v1alpha1.PersonalAccessToken, to *destination, active bool) error {
+	plaintext, taken := r.Plaintext(), (*holder.Delivery)(nil)
 	var err error
 	switch {
 	case plaintext != "":
-	case !r.issued(pat):
+	case !r.Issued(pat):
 		return nil // said already
-	case sealed(pat):
-		plaintext, err = encrypted(pat)
+	case holder.Sealed(pat):
+		plaintext, err = holder.Encrypted(pat)
 	case o.takes(pat):
-		if taken, err = find(ctx, c, pat); err == nil {
-			plaintext = taken.plaintext
+		if taken, err = holder.FindDelivery(ctx, c, pat); err == nil {
+			plaintext = taken.Plaintext
 		}
 	default:
 		o.sayf("The token is in Secret %s in namespace %s, under the key %q, until %s.",
-			pat.Status.DeliverySecretName, pat.Namespace, v1alpha1.SecretKeyToken, deliveryEnd(pat))
+			pat.Status.DeliverySecretName, pat.Namespace, v1alpha1.SecretKeyToken, holder.DeliveryEnd(pat))
 	}
 	if err != nil {
 		return err
@@ -180,24 +179,24 @@ func (o *rotateOptions) hand(ctx context.Context, c client.Client, r *rotation, 
 	if err := o.print(pat, plaintext, to); err != nil || taken == nil {
 		return err
 	}
-	if err := taken.remove(ctx, c); err != nil {
+	if err := taken.Remove(ctx, c); err != nil {
 		o.sayf("Warning: the Secret %s, which the token was taken from, could not be deleted: %v; it stays until %s.",
-			taken.secret.Name, err, deliveryEnd(pat))
+			taken.Secret.Name, err, holder.DeliveryEnd(pat))
 	}
 	return nil
 }
 
 // consent warns of a rotation that Git would undo, and asks.
-func (o *rotateOptions) consent(ctx context.Context, r *rotation) error {
-	tool := gitOps(r.was)
+func (o *rotateOptions) consent(ctx context.Context, r *holder.Rotation) error {
+	tool := holder.GitOps(r.Was)
 	if tool == "" {
 		return nil
 	}
-	switch name, namespace := r.was.Name, r.was.Namespace; {
-	case r.was.Spec.Token != nil:
+	switch name, namespace := r.Was.Name, r.Was.Namespace; {
+	case r.Was.Spec.Token != nil:
 		o.sayf("Warning: %s keeps %s as Git has it, and would put the old spec back: the token that it names stays ended then. Better make another by kubectl pat generate %[2]s -n %[3]s, and commit its manifest.",
 			tool, name, namespace)
-	case r.undone():
+	case r.Undone():
 		o.sayf("Warning: %s keeps %s as Git has it, and would put the old spec back, which may end the new token early, or ask for yet another. Better set a new spec.rotation.trigger in Git.",
 			tool, name)
 	default:
@@ -211,13 +210,13 @@ func (o *rotateOptions) consent(ctx context.Context, r *rotation) error {
 }
 
 // dry shows what would be asked for. Its token is nobody's.
-func (o *rotateOptions) dry(ctx context.Context, c client.WithWatch, r *rotation) error {
-	pat, err := change{client: c, dryRun: true, edit: r.edit, made: r.made}.to(ctx, r.was)
+func (o *rotateOptions) dry(ctx context.Context, c client.WithWatch, r *holder.Rotation) error {
+	pat, err := holder.Change{Client: c, FieldOwner: fieldOwner, DryRun: true, Edit: r.Edit, Made: r.Made}.To(ctx, r.Was)
 	if err != nil {
-		return err
+		return o.inFlags(err)
 	}
 	if o.output == outputToken {
-		_, err := fmt.Fprintf(o.Out, "%s rotated (server dry run)\n", resourceName(pat.Name))
+		_, err := fmt.Fprintf(o.Out, "%s rotated (server dry run)\n", holder.ResourceName(pat.Name))
 		return err
 	}
 	return o.print(pat, "", nil)

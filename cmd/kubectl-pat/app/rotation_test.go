@@ -23,217 +23,54 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// rotationAsked is a rotation of was with these flags, at start.
-func rotationAsked(t *testing.T, was *v1alpha1.PersonalAccessToken, args ...string) *rotation {
+// rotationGiven are these flags of rotate.
+func rotationGiven(t *testing.T, args ...string) *rotationFlags {
 	t.Helper()
-	var flags rotationFlags
+	flags := &rotationFlags{}
 	set := pflag.NewFlagSet("rotate", pflag.ContinueOnError)
 	flags.bind(set)
 	if err := set.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	s := &session{Environment: Environment{
-		IOStreams: genericiooptions.NewTestIOStreamsDiscard(), Clock: clocktesting.NewFakePassiveClock(start), Random: zeros{},
-	}}
-	return &rotation{rotationFlags: flags, session: s, was: was}
+	return flags
 }
 
-func days(n int32) *int32 { return &n }
-
-func TestRotationAsksForAnother(t *testing.T) {
-	const now = "2026-11-24T12:00:00Z"
-	type spec = v1alpha1.PersonalAccessTokenSpec
-	issued := v1alpha1.PersonalAccessTokenStatus{TokenID: "a", IssuedAt: after(-10 * day), ExpiresAt: after(20 * day)}
-	vendor := &v1alpha1.Delivery{Recipients: []string{"age1"}}
+func TestWhatNoFlagSaysIsLeftToSpec(t *testing.T) {
+	seconds := func(n int32) *int32 { return &n }
+	retire := func(is bool) *bool { return &is }
 	for name, tc := range map[string]struct {
-		was    spec
-		status v1alpha1.PersonalAccessTokenStatus
-		args   []string
-		want   spec
-		err    string
+		args []string
+		want holder.RotateOptions
 	}{
-		"by a trigger": {
-			want: spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
-		"what spec says of rotation stays": {
-			was:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: "1", OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
-			want: spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
-		},
-		"never by the same trigger": {
-			was:  spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
-			want: spec{Rotation: &v1alpha1.Rotation{Trigger: "2026-11-24T12:00:00.000000001Z"}},
-		},
-		"overlap": {
-			args: []string{"--overlap=24h", "--retire-on-first-use"},
-			want: spec{Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 86400, RetireOnFirstUse: true}},
-		},
-		"no overlap any more": {
-			was:  spec{Rotation: &v1alpha1.Rotation{Trigger: "1", OverlapSeconds: 60, RetireOnFirstUse: true}},
-			args: []string{"--overlap=0", "--retire-on-first-use=false"},
-			want: spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
-		"first use without an overlap": {
-			args: []string{"--retire-on-first-use"},
-			err:  "--retire-on-first-use takes an overlap, in which both tokens work: add --overlap 24h",
-		},
-		"no overlap, but first use": {
-			was:  spec{Rotation: &v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}},
-			args: []string{"--overlap=0s"},
-			err:  "without an overlap the present token ends at once, used or not, and spec.rotation.retireOnFirstUse has nothing to do: add --retire-on-first-use=false, or a longer --overlap",
-		},
-		"a life in days": {
-			args: []string{"--expires-in=30d"},
-			want: spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
-		"a life that is no days": {
-			was:  spec{ExpiresInDays: days(30)},
-			args: []string{"--expires-in=36h"},
-			want: spec{ExpiresAt: after(36 * time.Hour), Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
-		"an end, where spec has one": {
-			was:  spec{ExpiresAt: after(-day)},
-			args: []string{"--expires-in=30d"},
-			want: spec{ExpiresAt: after(30 * day), Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
-		"an end that is far": {
-			was: spec{ExpiresAt: after(20 * day)}, status: issued,
-			want: spec{ExpiresAt: after(20 * day), Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
-		"an end that is near": {
-			was:    spec{ExpiresAt: after(2 * day)},
-			status: v1alpha1.PersonalAccessTokenStatus{IssuedAt: after(-28 * day), ExpiresAt: after(2 * day)},
-			err:    "the new token would end soon, at 2026-11-26T12:00:00Z, which spec.expiresAt names: say how long it lives by --expires-in 90d",
-		},
-		"an end that has passed": {
-			was: spec{ExpiresAt: after(0)},
-			err: "spec.expiresAt, 2026-11-24T12:00:00Z, has passed, so no token would be made: say how long the new one lives by --expires-in 90d",
-		},
-		"recipients stay": {
-			was:  spec{Delivery: vendor},
-			want: spec{Delivery: vendor, Rotation: &v1alpha1.Rotation{Trigger: now}},
-		},
+		"nothing":          {},
+		"all":              {[]string{"--overlap=24h", "--retire-on-first-use", "--expires-in=36h"}, holder.RotateOptions{Overlap: seconds(86400), RetireOnFirstUse: retire(true), ExpiresIn: 36 * time.Hour}},
+		"none, and it not": {[]string{"--overlap=0", "--retire-on-first-use=false"}, holder.RotateOptions{Overlap: seconds(0), RetireOnFirstUse: retire(false)}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			was := withConditions(1)
-			was.Spec, was.Status = tc.was, tc.status
-			r := rotationAsked(t, was, tc.args...)
-			pat := was.DeepCopy()
-			switch err := r.edit(pat); {
-			case tc.err != "" && (err == nil || err.Error() != tc.err):
-				t.Errorf("got %v; want %s", err, tc.err)
-			case tc.err == "" && err != nil:
-				t.Error(err)
-			case tc.err == "":
-				if diff := cmp.Diff(tc.want, pat.Spec); diff != "" {
-					t.Errorf("spec (-want +got):\n%s", diff)
-				}
-				if !r.made(pat) || r.made(was) {
-					t.Error("what was asked for is not told from what was there")
-				}
-			}
-		})
-	}
-}
-
-func TestRotationOfAHoldersOwnMakesAnother(t *testing.T) {
-	was := withConditions(1)
-	was.Spec.Token, was.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: "former", BoundTo: "team-a/ci"}, after(-day)
-	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(-31*day + 3*time.Second), ExpiresAt: after(-day)}
-	r := rotationAsked(t, was)
-	pat := was.DeepCopy()
-	if err := r.edit(pat); err != nil {
-		t.Fatal(err)
-	}
-	if pat.Spec.Token.ID != "aaaaaaaaaaaaaaaa" || pat.Spec.Token.BoundTo != "team-a/ci" || !pat.Spec.ExpiresAt.Equal(after(30*day)) || pat.Spec.Rotation != nil {
-		t.Errorf("spec: %+v, until %v", pat.Spec.Token, pat.Spec.ExpiresAt)
-	}
-	if r.issued(was) {
-		t.Error("the former one is taken for the new one")
-	}
-	pat.Status.TokenID = pat.Spec.Token.ID
-	if !r.issued(pat) {
-		t.Error("the new one is not seen")
-	}
-	other := was.DeepCopy()
-	other.Spec.Token.ID = "another"
-	const want = "nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it, then run this again"
-	if err := r.edit(other); err == nil || err.Error() != want {
-		t.Errorf("rotated by another: %v", err)
-	}
-}
-
-func TestRotationIsOver(t *testing.T) {
-	was := withConditions(1, isReady, isActive)
-	was.Status.TokenID = "former"
-	r := rotationAsked(t, was)
-	asked := was.DeepCopy()
-	if err := r.edit(asked); err != nil {
-		t.Fatal(err)
-	}
-	for name, tc := range map[string]struct {
-		trigger, id string
-		done        bool
-		err         string
-	}{
-		"not yet":         {trigger: asked.Spec.Rotation.Trigger, id: "former"},
-		"issued":          {trigger: asked.Spec.Rotation.Trigger, id: "new", done: true},
-		"another trigger": {trigger: "theirs", id: "theirs", done: true, err: "somebody else has rotated it meanwhile, or Git has put the old spec back"},
-	} {
-		pat := asked.DeepCopy()
-		pat.Spec.Rotation.Trigger, pat.Status.TokenID = tc.trigger, tc.id
-		done, err := r.over(pat)
-		if done != tc.done || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
-			t.Errorf("%s: %v, %v", name, done, err)
-		}
-		if r.issued(pat) != (name == "issued") { // another's token is not ours to take
-			t.Errorf("%s: issued %v", name, r.issued(pat))
+		if diff := cmp.Diff(tc.want, rotationGiven(t, tc.args...).options()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-func TestWhatBecomesOfThePredecessor(t *testing.T) {
-	was := withConditions(1)
-	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", ExpiresAt: after(2 * time.Hour)}
-	r := rotationAsked(t, was)
+func TestWhatHelpsARotationIsSaidInFlags(t *testing.T) {
 	for name, tc := range map[string]struct {
-		previous string
-		rotation v1alpha1.Rotation
-		want     string
+		args []string
+		err  error
+		want string
 	}{
-		"ended":      {"", v1alpha1.Rotation{OverlapSeconds: 60}, "The former token works no longer."},
-		"another":    {"older", v1alpha1.Rotation{OverlapSeconds: 60}, "The former token works no longer."},
-		"overlap":    {"former", v1alpha1.Rotation{OverlapSeconds: 3600}, "The former token works beside the new one until 2026-11-24T13:00:00Z."},
-		"its own":    {"former", v1alpha1.Rotation{OverlapSeconds: 86400}, "The former token works beside the new one until 2026-11-24T14:00:00Z."},
-		"until used": {"former", v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}, "The former token works beside the new one until 2026-11-24T12:01:00Z, or until the new one is first used."},
+		"first use without an overlap": {[]string{"--retire-on-first-use"}, holder.ErrNoOverlap, "--retire-on-first-use takes an overlap, in which both tokens work: add --overlap 24h"},
+		"no overlap, but first use":    {[]string{"--overlap=0s"}, holder.ErrNoOverlap, "without an overlap the present token ends at once, used or not, and spec.rotation.retireOnFirstUse has nothing to do: add --retire-on-first-use=false, or a longer --overlap"},
+		"an end that is near":          {nil, &holder.EndError{ExpiresAt: *after(2 * day)}, "the new token would end soon, at 2026-11-26T12:00:00Z, which spec.expiresAt names: say how long it lives by --expires-in 90d"},
+		"an end that has passed":       {nil, &holder.EndError{ExpiresAt: metav1.NewTime(start), Passed: true}, "spec.expiresAt, 2026-11-24T12:00:00Z, has passed, so no token would be made: say how long the new one lives by --expires-in 90d"},
+		"rotated by another":           {nil, holder.ErrRotated, "nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it, then run this again"},
+		"anything else":                {nil, errNotConfirmed, errNotConfirmed.Error()},
 	} {
-		pat := withConditions(2)
-		pat.Spec.Rotation = &tc.rotation
-		pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "new", PreviousTokenID: tc.previous, IssuedAt: after(0)}
-		if got := r.predecessor(pat); got != tc.want {
-			t.Errorf("%s: %s; want %s", name, got, tc.want)
-		}
-	}
-}
-
-func TestLifeOf(t *testing.T) {
-	for name, tc := range map[string]struct {
-		from, to *metav1.Time
-		want     time.Duration
-	}{
-		"unknown":         {nil, after(day), 90 * day},
-		"adopted later":   {after(2 * time.Second), after(90 * day), 90 * day},
-		"short":           {after(time.Second), after(time.Minute), 59 * time.Second},
-		"backwards":       {after(day), after(0), 90 * day},
-		"longer than any": {&metav1.Time{}, &metav1.Time{Time: start}, maxPeriod},
-	} {
-		if got := time.Duration(lifeOf(&v1alpha1.PersonalAccessTokenStatus{IssuedAt: tc.from, ExpiresAt: tc.to})); got != tc.want {
-			t.Errorf("%s: %v; want %v", name, got, tc.want)
+		if got := rotationGiven(t, tc.args...).inFlags(tc.err); got.Error() != tc.want {
+			t.Errorf("%s: got %v; want %s", name, got, tc.want)
 		}
 	}
 }

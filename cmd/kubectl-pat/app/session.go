@@ -17,22 +17,17 @@ limitations under the License.
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 
 	"github.com/go-logr/logr"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // session is one run of the plugin: what it has of its process, and kubectl's flags, which say which cluster and namespace.
@@ -40,6 +35,9 @@ type session struct {
 	Environment
 	flags *genericclioptions.ConfigFlags
 }
+
+// fieldOwner is whose changes ours are; see holder.Change.
+const fieldOwner = client.FieldOwner("pat-cli")
 
 // kubectlFlags are those that every command of kubectl takes, but for --user, by which people mean whose token it is.
 func kubectlFlags() *genericclioptions.ConfigFlags {
@@ -58,34 +56,23 @@ func (s *session) namespace() (string, error) {
 	return namespace, err
 }
 
+// read reads the resource with this name in the namespace of the session.
+func (s *session) read(ctx context.Context, c client.Client, name string) (*v1alpha1.PersonalAccessToken, error) {
+	namespace, err := s.namespace()
+	if err != nil {
+		return nil, err
+	}
+	pat := &v1alpha1.PersonalAccessToken{}
+	return pat, c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pat)
+}
+
 // sayf tells people something, on standard error. Each argument is made safe for a terminal.
 func (s *session) sayf(format string, args ...any) {
 	for i, arg := range args {
-		args[i] = safe(fmt.Sprint(arg))
+		args[i] = holder.Visible(fmt.Sprint(arg))
 	}
 	fmt.Fprintf(s.ErrOut, format+"\n", args...)
 }
-
-var scheme = func() *runtime.Scheme {
-	scheme := runtime.NewScheme()
-	utilruntime.Must(authenticationv1.AddToScheme(scheme))
-	utilruntime.Must(authorizationv1.AddToScheme(scheme))
-	utilruntime.Must(corev1.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	return scheme
-}()
-
-// mapper knows the few kinds that we use, so that nothing is asked before the one request that does the work.
-var mapper = func() meta.RESTMapper {
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, corev1.SchemeGroupVersion})
-	mapper.Add(v1alpha1.GroupVersion.WithKind("PersonalAccessToken"), meta.RESTScopeNamespace)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
-	mapper.Add(authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"), meta.RESTScopeRoot)
-	mapper.Add(authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview"), meta.RESTScopeRoot)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)
-	return mapper
-}()
 
 // Connect returns a client of the cluster that flags name. The API server's warnings go to warnings.
 func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error) {
@@ -94,11 +81,10 @@ func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (clie
 	if err != nil {
 		return nil, err
 	}
-	// What is written is under the manager that this names. Flux takes back what a manager wrote whose name begins with kubectl.
-	config.UserAgent = "pat-cli"
-	config.QPS = -1 // API Priority and Fairness throttles, not the client
+	config.UserAgent = string(fieldOwner) // what is created is under the manager that this names
+	config.QPS = -1                       // API Priority and Fairness throttles, not the client
 	config.WarningHandler = warningPrinter{warnings}
-	return client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})
+	return client.NewWithWatch(config, client.Options{Scheme: holder.Scheme, Mapper: holder.Mapper})
 }
 
 // warningPrinter prints the warnings that the API server and admission webhooks answer with.
@@ -107,6 +93,6 @@ type warningPrinter struct{ out io.Writer }
 // HandleWarningHeader implements rest.WarningHandler; 299 is the one code that the API server warns with.
 func (p warningPrinter) HandleWarningHeader(code int, _ string, text string) {
 	if code == 299 && text != "" {
-		fmt.Fprintf(p.out, "Warning: %s\n", safe(text))
+		fmt.Fprintf(p.out, "Warning: %s\n", holder.Visible(text))
 	}
 }

@@ -19,6 +19,8 @@ package app
 import (
 	"strings"
 	"text/tabwriter"
+
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // sheet is text in two columns, labels and what they say, as kubectl describe lays it out. What it is given is made safe.
@@ -38,7 +40,7 @@ func (s *sheet) say(label string, values ...string) {
 	if len(values) == 0 {
 		values = []string{"<none>"}
 	}
-	label = safe(label) + ":"
+	label = holder.Visible(label) + ":"
 	for _, value := range values {
 		s.row(label, value)
 		label = ""
@@ -58,7 +60,7 @@ func (s *sheet) row(cells ...string) {
 		if i > 0 {
 			_, _ = s.tabs.Write([]byte("\t"))
 		}
-		_, _ = s.tabs.Write([]byte(safe(cell)))
+		_, _ = s.tabs.Write([]byte(holder.Visible(cell)))
 	}
 	_, _ = s.tabs.Write([]byte("\n"))
 }

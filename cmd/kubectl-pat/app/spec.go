@@ -17,7 +17,6 @@ limitations under the License.
 package app
 
 import (
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
@@ -25,12 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
-	"github.com/pat-operator/pat-operator/internal/token"
-)
-
-const (
-	maxName        = 63  // it becomes a label
-	maxDisplayName = 128 // characters
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // specFlags are what a new token is to be, as create and generate take it.
@@ -58,12 +52,12 @@ func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToke
 	switch {
 	case f.user == "" && (len(f.groups) > 0 || f.uid != ""):
 		return nil, usagef("--group and --uid say more about the user that --for names: add --for USER")
-	case len(name) > maxName || len(validation.IsDNS1123Subdomain(name)) > 0:
-		return nil, usagef("the name %q is none for Kubernetes: take at most %d of a-z, 0-9, '-' and '.', and put what people call the token into --display-name", name, maxName)
+	case len(name) > holder.MaxName || len(validation.IsDNS1123Subdomain(name)) > 0:
+		return nil, usagef("the name %q is none for Kubernetes: take at most %d of a-z, 0-9, '-' and '.', and put what people call the token into --display-name", name, holder.MaxName)
 	case len(validation.IsDNS1123Label(namespace)) > 0:
 		return nil, usagef("%q is no namespace: take at most 63 of a-z, 0-9 and '-'", namespace)
-	case utf8.RuneCountInString(f.displayName) > maxDisplayName:
-		return nil, usagef("--display-name has %d characters: take at most %d", utf8.RuneCountInString(f.displayName), maxDisplayName)
+	case utf8.RuneCountInString(f.displayName) > holder.MaxDisplayName:
+		return nil, usagef("--display-name has %d characters: take at most %d", utf8.RuneCountInString(f.displayName), holder.MaxDisplayName)
 	}
 	pat := &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -79,37 +73,4 @@ func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToke
 // withKind names the kind, which typed clients leave out, so that the resource can be printed.
 func withKind(pat *v1alpha1.PersonalAccessToken) {
 	pat.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessToken"))
-}
-
-// makeToken makes a token for pat on this machine. pat gets its id, its digest and its end; the plaintext is the caller's
-// to hand over once.
-func (s *session) makeToken(pat *v1alpha1.PersonalAccessToken, life period) (plaintext string, err error) {
-	id, plaintext, err := token.New(s.Random)
-	if err != nil {
-		return "", err
-	}
-	pat.Spec.ExpiresAt = s.after(life)
-	pat.Spec.Token = &v1alpha1.HolderToken{
-		ID:      id,
-		SHA256:  token.NewDigest(pat.Namespace, pat.Name, plaintext).Hex(),
-		BoundTo: pat.Namespace + "/" + pat.Name,
-	}
-	return plaintext, nil
-}
-
-// deliverTo has the operator make the token, encrypted to keys. Whole days are counted from its issuing, so that a
-// rotation gives the successor as many.
-func (s *session) deliverTo(pat *v1alpha1.PersonalAccessToken, life period, keys []string) {
-	pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
-	if d := time.Duration(life); d%day == 0 {
-		days := int32(d / day) // #nosec G115 -- at most maxPeriod
-		pat.Spec.ExpiresInDays = &days
-		return
-	}
-	pat.Spec.ExpiresAt = s.after(life)
-}
-
-// after is the second that life ends in, where it begins now.
-func (s *session) after(life period) *metav1.Time {
-	return &metav1.Time{Time: s.Clock.Now().Add(time.Duration(life)).UTC().Truncate(time.Second)}
 }

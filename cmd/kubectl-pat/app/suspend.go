@@ -18,15 +18,14 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // suspendOptions are of suspend and of resume.
@@ -104,19 +103,19 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 		if !o.suspend {
 			state = "not suspended"
 		}
-		_, err := fmt.Fprintf(o.Out, "%s %s\n", resourceName(name), state)
+		_, err := fmt.Fprintf(o.Out, "%s %s\n", holder.ResourceName(name), state)
 		return err
 	}
-	tool := gitOps(pat)
-	pat, err = change{
-		client: c,
-		edit:   func(pat *v1alpha1.PersonalAccessToken) error { pat.Spec.Suspend = o.suspend; return nil },
-		made:   func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.Suspend == o.suspend },
-	}.to(ctx, pat)
+	tool := holder.GitOps(pat)
+	pat, err = holder.Change{
+		Client: c, FieldOwner: fieldOwner,
+		Edit: func(pat *v1alpha1.PersonalAccessToken) error { pat.Spec.Suspend = o.suspend; return nil },
+		Made: func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.Suspend == o.suspend },
+	}.To(ctx, pat)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(o.Out, "%s %s\n", resourceName(name), o.done); err != nil {
+	if _, err := fmt.Fprintf(o.Out, "%s %s\n", holder.ResourceName(name), o.done); err != nil {
 		return err
 	}
 	if tool != "" {
@@ -124,11 +123,11 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 	}
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	over := resumed
+	over := holder.Resumed
 	if o.suspend {
-		over = suspended
+		over = holder.Suspended
 	}
-	switch _, err = waitFor(waiting, c, pat, over); {
+	switch _, err = holder.WaitFor(waiting, c, pat, over); {
 	case err == nil:
 		return nil
 	case !o.suspend:
@@ -137,23 +136,4 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 		return fmt.Errorf("it is suspended, and verifiers refuse its token, which they do without the operator; that has not said so %w", err)
 	}
 	return fmt.Errorf("it was suspended, but %w", err)
-}
-
-// suspended judges whether a token is known not to work. One that has ended does not, either.
-func suspended(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
-	switch {
-	case pat.DeletionTimestamp != nil:
-		return true, errDeleted
-	case !pat.Spec.Suspend:
-		return true, errors.New("it was resumed meanwhile")
-	}
-	return is(condition(pat, v1alpha1.ConditionActive), metav1.ConditionFalse), nil
-}
-
-// resumed judges whether a token is known to work again.
-func resumed(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
-	if pat.Spec.Suspend {
-		return true, errors.New("it was suspended again meanwhile")
-	}
-	return outcome(pat)
 }

@@ -26,6 +26,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 type tableOptions struct{ wide, namespaces, noHeaders bool }
@@ -48,27 +49,20 @@ func printTable(w io.Writer, pats []v1alpha1.PersonalAccessToken, now time.Time,
 			active, reason = string(c.Status), c.Reason
 		}
 		texts := []string{
-			pat.Name, pat.Spec.DisplayName, username(pat), active, untilOrAgo(pat.Status.ExpiresAt, now),
+			pat.Name, pat.Spec.DisplayName, holder.Username(pat), active, untilOrAgo(pat.Status.ExpiresAt, now),
 			agoOrNever(pat.Status.LastUsedAt, now), duration.HumanDuration(now.Sub(pat.CreationTimestamp.Time)),
-			pat.Status.TokenID, stamp(&pat.CreationTimestamp), stamp(pat.Status.ModifiedAt), reason,
+			pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason,
 		}
 		if opts.namespaces {
 			texts = append([]string{pat.Namespace}, texts...)
 		}
 		cells := make([]any, 0, len(texts))
 		for _, text := range texts {
-			cells = append(cells, safe(text))
+			cells = append(cells, holder.Visible(text))
 		}
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
 	}
 	return printers.NewTablePrinter(printers.PrintOptions{Wide: opts.wide, NoHeaders: opts.noHeaders}).PrintObj(table, w)
-}
-
-func username(pat *v1alpha1.PersonalAccessToken) string {
-	if pat.Spec.User == nil {
-		return ""
-	}
-	return pat.Spec.User.Username
 }
 
 // untilOrAgo is how far off a moment is: in 29d, 2d ago.
@@ -87,11 +81,4 @@ func agoOrNever(t *metav1.Time, now time.Time) string {
 		return "never"
 	}
 	return duration.HumanDuration(max(0, now.Sub(t.Time))) + " ago"
-}
-
-func stamp(t *metav1.Time) string {
-	if t.IsZero() {
-		return "unknown"
-	}
-	return t.UTC().Format(time.RFC3339)
 }

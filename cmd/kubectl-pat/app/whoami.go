@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -205,7 +206,7 @@ func (i *Identity) text(s *session, unread error) string {
 	}
 	sheet.say("Personal Access Token", pat.ID)
 	if pat.Name != "" {
-		sheet.say("  Resource", fmt.Sprintf("%s in namespace %s", resourceName(pat.Name), pat.Namespace))
+		sheet.say("  Resource", fmt.Sprintf("%s in namespace %s", holder.ResourceName(pat.Name), pat.Namespace))
 	}
 	if unread != nil {
 		why := unread.Error()

@@ -57,8 +57,10 @@ type SignIn struct {
 	OIDC, Token, Proxy bool
 	// Issuer is what people call the OIDC issuer, such as its host.
 	Issuer string
-	// Error says why the last attempt failed, and Next what to do about it.
-	Error, Next string
+	// Error says why the last attempt failed.
+	Error string
+	// Next is where the sign-in at the issuer begins.
+	Next string
 	// Return is the path to go to afterwards.
 	Return string
 }

@@ -49,7 +49,7 @@ func hostileShell() *Shell {
 func hostileRow() Row {
 	return Row{
 		Namespace: hostile, Name: hostile, Title: hostile, Created: noon, Expires: noon.Add(50 * time.Hour),
-		State: StateExpiringSoon, ShowUser: true, User: hostile, Path: "/tokens/team-a/" + hostile, MayRevoke: true,
+		State: StateExpiringSoon, ShowUser: true, User: hostile, Keywords: []string{hostile}, Path: "/tokens/team-a/" + hostile, MayRevoke: true,
 	}
 }
 
@@ -67,14 +67,14 @@ func hostileForm(namespaces ...string) Form {
 	}
 	return Form{
 		ResourceName: hostile, Name: hostile, Days: hostile, Date: hostile, Namespace: hostile, Audiences: hostile,
-		Recipients: hostile, Namespaces: namespaces, MaxDays: 366, Errors: errs,
+		Recipients: hostile, Namespaces: namespaces, Errors: errs,
 	}
 }
 
 func hostileDetails() Details {
 	h := []string{hostile, hostile}
 	return Details{
-		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile,
+		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile,
 		Audiences: h, Scopes: h, Groups: h, Recipients: h, LastUsed: noon,
 		Conditions: []Condition{{Type: "Active", Status: "False", Reason: hostile, Message: hostile, Since: noon}},
 		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile,
@@ -97,7 +97,7 @@ func renderings() map[string]func(io.Writer) error {
 		},
 		"sign-in": func(w io.Writer) error {
 			return ShowSignIn(w, Shell{}, SignIn{
-				OIDC: true, Token: true, Proxy: true, Issuer: hostile, Error: hostile, Next: hostile, Return: "/?q=" + hostile,
+				OIDC: true, Token: true, Proxy: true, Issuer: hostile, Error: hostile, Next: "/sign-in/oidc?return=" + hostile, Return: "/?q=" + hostile,
 			})
 		},
 		"signed in": func(w io.Writer) error { return SignedIn(w, "/?q="+hostile) },

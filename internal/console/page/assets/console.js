@@ -9,7 +9,7 @@
 
   const toSignIn = () => {
     leaving = true;
-    location.assign("/sign-in?" + new URLSearchParams({ return: location.pathname + location.search }));
+    location.assign("/sign-in?" + new URLSearchParams({ over: "1", return: location.pathname + location.search }));
   };
   // A live region only speaks when its text changes.
   const say = (id, text) => { const e = byId(id); if (e && e.textContent !== text) e.textContent = text; };

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"strings"
@@ -61,17 +61,26 @@ func TestOnlyTheSecretThatDeliversTheTokenIsTaken(t *testing.T) {
 				Data: map[string][]byte{v1alpha1.SecretKeyToken: []byte(plaintext)},
 			}
 			tc.modify(pat, secret)
-			tr := newTrial(t, interceptor.Funcs{})
-			if err := tr.client.Create(t.Context(), secret); err != nil {
+			c := cluster(t, interceptor.Funcs{})
+			if err := c.Create(t.Context(), secret); err != nil {
 				t.Fatal(err)
 			}
-			d, err := find(t.Context(), tr.client, pat)
+			d, err := FindDelivery(t.Context(), c, pat)
 			switch {
-			case tc.err == "" && (err != nil || d.plaintext != plaintext):
+			case tc.err == "" && (err != nil || d.Plaintext != plaintext):
 				t.Errorf("got %v", err)
 			case tc.err != "" && (err == nil || !strings.HasPrefix(err.Error(), tc.err) || strings.Contains(err.Error(), "hunter2")):
 				t.Errorf("got %v; want %s", err, tc.err)
 			}
 		})
+	}
+}
+
+func TestCase39_WhatIsNoAgeFileIsNotPrinted(t *testing.T) {
+	for _, text := range []string{"\x1b[2J", "-----BEGIN AGE ENCRYPTED FILE-----\n\x1b[2J\n-----END AGE ENCRYPTED FILE-----\n"} {
+		pat := &v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{EncryptedToken: text}}
+		if got, err := Encrypted(pat); err == nil || err.Error() != "status.encryptedToken is no age file: somebody has changed it" {
+			t.Errorf("%q: got %q, %v", text, got, err)
+		}
 	}
 }

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"context"
@@ -30,17 +30,6 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
-
-func withConditions(generation int64, conditions ...metav1.Condition) *v1alpha1.PersonalAccessToken {
-	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "ci", Generation: generation}}
-	for _, c := range conditions {
-		if c.ObservedGeneration == 0 {
-			c.ObservedGeneration = generation
-		}
-		pat.Status.Conditions = append(pat.Status.Conditions, c)
-	}
-	return pat
-}
 
 func TestOutcome(t *testing.T) {
 	old := func(c metav1.Condition) metav1.Condition {
@@ -67,7 +56,7 @@ func TestOutcome(t *testing.T) {
 		"deleted":             {pat: deleted, done: true, err: "it was deleted meanwhile"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			done, err := outcome(tc.pat)
+			done, err := Outcome(tc.pat)
 			if done != tc.done || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
 				t.Errorf("got %v, %v; want %v, %s", done, err, tc.done, tc.err)
 			}
@@ -77,7 +66,6 @@ func TestOutcome(t *testing.T) {
 
 // What comes to pass while nobody may watch, between two watches, or after a revision that is gone, is read.
 func TestWaitActiveReadsWhatNoWatchShows(t *testing.T) {
-	resource := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 	ended := func() watch.Interface {
 		w := watch.NewFakeWithOptions(watch.FakeOptions{})
 		w.Stop()
@@ -89,18 +77,18 @@ func TestWaitActiveReadsWhatNoWatchShows(t *testing.T) {
 		return w
 	}
 	for name, start := range map[string]func() (watch.Interface, error){
-		"forbidden":            func() (watch.Interface, error) { return nil, apierrors.NewForbidden(resource, "", nil) },
+		"forbidden":            func() (watch.Interface, error) { return nil, apierrors.NewForbidden(patResource, "", nil) },
 		"ended":                func() (watch.Interface, error) { return ended(), nil },
 		"a revision is gone":   func() (watch.Interface, error) { return gone(), nil },
 		"the server restarted": func() (watch.Interface, error) { return nil, errors.New("connection refused") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr := newTrial(t, interceptor.Funcs{
+			c := cluster(t, interceptor.Funcs{
 				Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
 					return start()
 				},
 			}, withConditions(1, isReady, isActive))
-			if _, err := waitActive(t.Context(), tr.client, withConditions(1)); err != nil {
+			if _, err := WaitActive(t.Context(), c, withConditions(1)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -108,17 +96,16 @@ func TestWaitActiveReadsWhatNoWatchShows(t *testing.T) {
 }
 
 func TestWaitActiveSaysWhatItCouldNotSee(t *testing.T) {
-	resource := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 	for name, tc := range map[string]struct {
 		get  error
 		want string
 	}{
-		"deleted":   {apierrors.NewNotFound(resource, "ci"), "it was deleted meanwhile"},
-		"forbidden": {apierrors.NewForbidden(resource, "ci", errors.New("no")), `whether it is could not be seen: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
+		"deleted":   {apierrors.NewNotFound(patResource, "ci"), "it was deleted meanwhile"},
+		"forbidden": {apierrors.NewForbidden(patResource, "ci", errors.New("no")), `whether it is could not be seen: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
 		"no answer": {errors.New("connection refused"), "when the time was over: the API server did not answer: watch refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr := newTrial(t, interceptor.Funcs{
+			c := cluster(t, interceptor.Funcs{
 				Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 					return tc.get
 				},
@@ -128,7 +115,7 @@ func TestWaitActiveSaysWhatItCouldNotSee(t *testing.T) {
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), lookAgain+lookAgain/2)
 			defer cancel()
-			last, err := waitActive(ctx, tr.client, withConditions(1))
+			last, err := WaitActive(ctx, c, withConditions(1))
 			if err == nil || err.Error() != tc.want || last.Name != "ci" {
 				t.Errorf("got %v, %v; want %s", last, err, tc.want)
 			}
@@ -144,14 +131,14 @@ func TestWaitActiveSeesADeletionAndNobodyElse(t *testing.T) {
 	w := watch.NewFakeWithChanSize(2, false)
 	w.Modify(other)
 	w.Delete(pat)
-	tr := newTrial(t, interceptor.Funcs{
+	c := cluster(t, interceptor.Funcs{
 		Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
 			return w, nil
 		},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := waitActive(ctx, tr.client, pat); !errors.Is(err, errDeleted) {
+	if _, err := WaitActive(ctx, c, pat); !errors.Is(err, ErrDeleted) {
 		t.Errorf("got %v", err)
 	}
 }

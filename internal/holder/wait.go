@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"context"
@@ -34,18 +34,19 @@ import (
 // lookAgain is how long after a watch that has ended, or may not be, the resource is read.
 const lookAgain = 500 * time.Millisecond
 
-// waitActive waits until the operator has done what pat's spec asks and its token is honoured. It returns the resource as
+// WaitActive waits until the operator has done what pat's spec asks and its token is honoured. It returns the resource as
 // last seen, which is pat where nothing else was, and an error that says why the token is not active, for people: nothing
 // but a change helps, it was deleted, or ctx is done.
-func waitActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
-	return waitFor(ctx, c, pat, outcome)
+func WaitActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
+	return WaitFor(ctx, c, pat, Outcome)
 }
 
-// judge tells of a resource whether waiting is over, and why in vain.
-type judge func(pat *v1alpha1.PersonalAccessToken) (done bool, err error)
+// Judge tells of a resource whether waiting is over, and why in vain.
+type Judge func(pat *v1alpha1.PersonalAccessToken) (done bool, err error)
 
-// waitFor waits until judge says that it is over, pat was deleted, or ctx is done. It returns the resource as last seen.
-func waitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over judge) (*v1alpha1.PersonalAccessToken, error) {
+// WaitFor waits until over says that it is over, pat was deleted, or ctx is done. It returns the resource as last seen. Where
+// watching is forbidden it reads.
+func WaitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over Judge) (*v1alpha1.PersonalAccessToken, error) {
 	var trouble error // of the way to the API server, the last there was
 	for {
 		last, done, err := watchFor(ctx, c, pat, over)
@@ -65,21 +66,22 @@ func waitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcce
 		now := &v1alpha1.PersonalAccessToken{}
 		switch err := c.Get(ctx, client.ObjectKeyFromObject(pat), now); {
 		case err == nil && now.UID != pat.UID:
-			return pat, errDeleted
+			return pat, ErrDeleted
 		case err == nil:
 			pat, trouble = now, nil
 		case apierrors.IsNotFound(err):
-			return pat, errDeleted
+			return pat, ErrDeleted
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return pat, fmt.Errorf("whether it is could not be seen: %w", err)
 		}
 	}
 }
 
-var errDeleted = errors.New("it was deleted meanwhile")
+// ErrDeleted is that the resource is gone, and its token with it.
+var ErrDeleted = errors.New("it was deleted meanwhile")
 
-// watchFor follows pat from the revision that it has until judge says that it is over or the watch ends.
-func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over judge) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
+// watchFor follows pat from the revision that it has until over says that it is over or the watch ends.
+func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over Judge) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
 	if done, err := over(pat); done {
 		return pat, true, err
 	}
@@ -108,7 +110,7 @@ func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcc
 		case !ok || now.UID != pat.UID:
 			continue
 		case event.Type == watch.Deleted:
-			return now, true, errDeleted
+			return now, true, ErrDeleted
 		}
 		pat = now
 		if done, err := over(pat); done {
@@ -117,25 +119,44 @@ func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcc
 	}
 }
 
-// outcome tells whether waiting is over, and why in vain.
-func outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
-	stalled := condition(pat, v1alpha1.ConditionStalled)
-	ready, active := condition(pat, v1alpha1.ConditionReady), condition(pat, v1alpha1.ConditionActive)
+// Outcome judges whether the operator has done what spec asks, and in vain where the token is not honoured then.
+func Outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
+	stalled := Condition(pat, v1alpha1.ConditionStalled)
+	ready, active := Condition(pat, v1alpha1.ConditionReady), Condition(pat, v1alpha1.ConditionActive)
 	switch {
 	case pat.DeletionTimestamp != nil:
-		return true, errDeleted
-	case is(stalled, metav1.ConditionTrue):
-		return true, says(stalled)
-	case !is(ready, metav1.ConditionTrue) || active == nil:
+		return true, ErrDeleted
+	case HasStatus(stalled, metav1.ConditionTrue):
+		return true, Says(stalled)
+	case !HasStatus(ready, metav1.ConditionTrue) || active == nil:
 		return false, nil
-	case is(active, metav1.ConditionTrue):
+	case HasStatus(active, metav1.ConditionTrue):
 		return pat.Spec.Token == nil || pat.Status.TokenID == "" || pat.Spec.Token.ID == pat.Status.TokenID, nil
 	}
-	return true, says(active) // suspended, expired or revoked: this is what was asked for
+	return true, Says(active) // suspended, expired or revoked: this is what was asked for
 }
 
-// condition is one that speaks of the spec that is there now.
-func condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition {
+// Suspended judges whether a token is known not to work. One that has ended does not, either.
+func Suspended(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
+	switch {
+	case pat.DeletionTimestamp != nil:
+		return true, ErrDeleted
+	case !pat.Spec.Suspend:
+		return true, errors.New("it was resumed meanwhile")
+	}
+	return HasStatus(Condition(pat, v1alpha1.ConditionActive), metav1.ConditionFalse), nil
+}
+
+// Resumed judges whether a token is known to work again.
+func Resumed(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
+	if pat.Spec.Suspend {
+		return true, errors.New("it was suspended again meanwhile")
+	}
+	return Outcome(pat)
+}
+
+// Condition is one that speaks of the spec that is there now, or nil.
+func Condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition {
 	c := meta.FindStatusCondition(pat.Status.Conditions, kind)
 	if c == nil || c.ObservedGeneration < pat.Generation {
 		return nil
@@ -143,20 +164,22 @@ func condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition
 	return c
 }
 
-func is(c *metav1.Condition, status metav1.ConditionStatus) bool {
+// HasStatus tells whether there is such a condition, and its status is this.
+func HasStatus(c *metav1.Condition, status metav1.ConditionStatus) bool {
 	return c != nil && c.Status == status
 }
 
-func says(c *metav1.Condition) error { return fmt.Errorf("%s (%s)", c.Message, c.Reason) }
+// Says is what a condition says, for people.
+func Says(c *metav1.Condition) error { return fmt.Errorf("%s (%s)", c.Message, c.Reason) }
 
 // pending says what is being waited for.
 func pending(pat *v1alpha1.PersonalAccessToken, trouble error) string {
-	ready := condition(pat, v1alpha1.ConditionReady)
+	ready := Condition(pat, v1alpha1.ConditionReady)
 	switch {
 	case trouble != nil:
 		return "the API server did not answer: " + trouble.Error()
 	case ready != nil:
-		return says(ready).Error()
+		return Says(ready).Error()
 	}
 	return "the operator has not looked at it; is it running?"
 }

@@ -27,27 +27,6 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-func TestCase39_WhatATerminalWouldObeyIsShown(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                        "",
-		`CORP\alice, Ünïcödé 🔑 名`: `CORP\alice, Ünïcödé 🔑 名`,
-		"\x1b[2J\x07\x00\x7f":     `\x1b[2J\x07\x00\x7f`,
-		"a\nb\r\tc":               `a\nb\r\tc`,
-		"\u0085\u009b31m":         `\u0085\u009b31m`,
-		"\u202egpj.exe\u2066":     `\u202egpj.exe\u2066`,
-		"ad\u00admin\u200b\ufeff": `ad\u00admin\u200b\ufeff`,
-		"\u2028\u2029\u3164":      `\u2028\u2029\u3164`,
-		"x\U000e0041\U000e0100":   `x\U000e0041\U000e0100`,
-		"\ue000\u0378":            `\ue000\u0378`,
-		"\xff\xc0":                `\ufffd\ufffd`,
-		"a\u00a0b\u3000c":         "a\u00a0b\u3000c",
-	} {
-		if got := safe(in); got != want {
-			t.Errorf("safe(%q) = %q; want %q", in, got, want)
-		}
-	}
-}
-
 // JSON and YAML say what the value is, and no part of it that a terminal would obey.
 func TestCase39_DataKeepsItsValueAndIsHarmless(t *testing.T) {
 	var all strings.Builder

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"encoding/json"
@@ -34,8 +34,8 @@ const (
 	argoTracking  = "argocd.argoproj.io/tracking-id"
 )
 
-// gitOps says who keeps a resource as Git has it, for people; "" where nobody is known to.
-func gitOps(pat *v1alpha1.PersonalAccessToken) string {
+// GitOps says who keeps a resource as Git has it, for people; "" where nobody is known to.
+func GitOps(pat *v1alpha1.PersonalAccessToken) string {
 	if name := pat.Labels[fluxName]; name != "" {
 		return fmt.Sprintf("Flux (Kustomization %s/%s)", pat.Labels[fluxNamespace], name)
 	}

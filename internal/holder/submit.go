@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"context"
@@ -34,13 +34,13 @@ import (
 // lookTimeout is how long to look for a resource whose creation was not answered.
 const lookTimeout = 5 * time.Second
 
-// submit creates pat. Where the answer was lost it looks for a resource with pat's token, so that no token is lost that may
+// Submit creates pat, which becomes the resource as it is then. Where the answer was lost it looks for a resource with pat's token, so that no token is lost that may
 // be in force.
-func submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
+func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
 	mine := pat.Spec.Token
 	err := c.Create(ctx, pat)
-	if err == nil || mine == nil || isRefusal(err) {
-		return refused(err)
+	if err == nil || mine == nil || IsRefusal(err) {
+		return Refused(err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout) // we may have been interrupted
 	defer cancel()
@@ -52,14 +52,14 @@ func submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessTo
 		return nil
 	case client.IgnoreNotFound(missing) != nil:
 		return fmt.Errorf("%w; it is not known whether %s was created in namespace %s: if it was, nobody has its token: delete it",
-			err, resourceName(pat.Name), pat.Namespace)
+			err, ResourceName(pat.Name), pat.Namespace)
 	}
-	return refused(err)
+	return Refused(err)
 }
 
-// isRefusal tells that nothing was created: the API server has said so, or was not reached. Not so a conflict, which may be
+// IsRefusal tells that nothing was created: the API server has said so, or was not reached. Not so a conflict, which may be
 // with what a lost attempt of ours has created, nor an answer of 429 or 5xx.
-func isRefusal(err error) bool {
+func IsRefusal(err error) bool {
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
 		switch code := status.Status().Code; code {
 		case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
@@ -75,8 +75,8 @@ func isRefusal(err error) bool {
 	return ok && connection.Op == "dial"
 }
 
-// refused adds the way out where the API server does not name it.
-func refused(err error) error {
+// Refused adds the way out where the API server does not name it.
+func Refused(err error) error {
 	if apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("%w; choose another name, or delete that one first, which revokes its token", err)
 	}

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"testing"
@@ -64,7 +64,7 @@ func TestGitOps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pat := &v1alpha1.PersonalAccessToken{ObjectMeta: tc.meta}
-			if got := gitOps(pat); got != tc.want {
+			if got := GitOps(pat); got != tc.want {
 				t.Errorf("got %q; want %q", got, tc.want)
 			}
 			if trigger, expiry := inGit(pat, "rotation", "trigger"), inGit(pat, "expiresAt"); trigger != tc.trigger || expiry != tc.expiry {
@@ -78,21 +78,21 @@ func TestRotationUndoneByGit(t *testing.T) {
 	was := withConditions(1)
 	was.Spec.ExpiresInDays = days(30)
 	was.ManagedFields = []metav1.ManagedFieldsEntry{managed("kustomize-controller", "", `{"f:spec":{"f:expiresInDays":{}}}`)}
-	for _, tc := range []struct {
-		args []string
-		want bool
+	for name, tc := range map[string]struct {
+		options RotateOptions
+		want    bool
 	}{
-		{nil, false},
-		{[]string{"--overlap=1h"}, false},
-		{[]string{"--expires-in=30d"}, false}, // as it is
-		{[]string{"--expires-in=60d"}, true},
+		"nothing":          {RotateOptions{}, false},
+		"an overlap":       {RotateOptions{Overlap: seconds(3600)}, false},
+		"days as they are": {RotateOptions{ExpiresIn: 30 * day}, false},
+		"other days":       {RotateOptions{ExpiresIn: 60 * day}, true},
 	} {
-		r := rotationAsked(t, was, tc.args...)
-		if err := r.edit(was.DeepCopy()); err != nil {
+		r := rotationAsked(was, tc.options)
+		if err := r.Edit(was.DeepCopy()); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.undone(); got != tc.want {
-			t.Errorf("%v: %v", tc.args, got)
+		if got := r.Undone(); got != tc.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

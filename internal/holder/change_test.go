@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package app
+package holder
 
 import (
 	"context"
@@ -29,8 +29,6 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
-
-var patResource = v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 
 // A change is made to what is there, once, or not at all.
 func TestChange(t *testing.T) {
@@ -96,21 +94,21 @@ func TestChange(t *testing.T) {
 				}
 				return apierrors.NewConflict(patResource, "ci", nil)
 			},
-			edits: 1, err: errDeleted,
+			edits: 1, err: ErrDeleted,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr := newTrial(t, interceptor.Funcs{Patch: tc.patch}, withConditions(1))
+			c := cluster(t, interceptor.Funcs{Patch: tc.patch}, withConditions(1))
 			pat := &v1alpha1.PersonalAccessToken{}
-			if err := tr.client.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "ci"}, pat); err != nil {
+			if err := c.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "ci"}, pat); err != nil {
 				t.Fatal(err)
 			}
 			edits := 0
-			pat, err := change{
-				client: tr.client,
-				edit:   func(pat *v1alpha1.PersonalAccessToken) error { edits++; pat.Spec.Suspend = true; return nil },
-				made:   func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.Suspend },
-			}.to(t.Context(), pat)
+			pat, err := Change{
+				Client: c, FieldOwner: "a-test",
+				Edit: func(pat *v1alpha1.PersonalAccessToken) error { edits++; pat.Spec.Suspend = true; return nil },
+				Made: func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.Suspend },
+			}.To(t.Context(), pat)
 			if edits != tc.edits || (err == nil) != (tc.err == nil) || err != nil && err.Error() != tc.err.Error() {
 				t.Errorf("edited %d times: %v", edits, err)
 			}

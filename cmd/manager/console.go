@@ -1,0 +1,145 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/console"
+)
+
+// off is the address of what is not served.
+const off = "0"
+
+// consoleOptions are the flags of the web page.
+type consoleOptions struct {
+	address          string
+	url              string
+	issuer, clientID string
+	secretFile       string
+	caFile           string
+	scopes           []string
+	byProxy          bool
+	namespaces       []string
+}
+
+func (o *consoleOptions) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 serves none")
+	fs.StringVar(&o.url, "console-url", "", "where browsers reach the console: https://HOST[:PORT]; what another origin sends is refused")
+	fs.StringVar(&o.issuer, "console-oidc-issuer-url", "", "the OpenID Connect issuer at which people sign in to the console; the API server has to trust it")
+	fs.StringVar(&o.clientID, "console-oidc-client-id", "", "the console's client at the issuer; the API server has to take ID tokens for it")
+	fs.StringVar(&o.secretFile, "console-oidc-client-secret-file", "", "file with the client's secret; empty for a public client")
+	fs.StringVar(&o.caFile, "console-oidc-ca-file", "", "file with the CAs that verify the issuer; the system's when empty")
+	fs.StringSliceVar(&o.scopes, "console-oidc-scopes", []string{"profile", "email", "groups"}, "scopes that the console asks for beside openid")
+	fs.BoolVar(&o.byProxy, "console-proxy-authorization", false, "a proxy in front of the console signs people in and sends their credential as Authorization: Bearer")
+	fs.StringSliceVar(&o.namespaces, "console-namespaces", nil, "namespaces whose tokens the console looks for where its visitor may not list them everywhere")
+}
+
+// validate returns every flag that cannot be, with the way out.
+func (o *consoleOptions) validate() error {
+	var errs []error
+	if o.address == off {
+		return nil
+	}
+	if err := validateAddress("--console-bind-address", o.address); err != nil {
+		errs = append(errs, err)
+	}
+	if u, err := url.Parse(o.url); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		errs = append(errs, fmt.Errorf("--console-url %q is not https://HOST[:PORT], as browsers reach the console", o.url))
+	}
+	switch issuer, err := url.Parse(o.issuer); {
+	case (o.issuer == "") != (o.clientID == ""):
+		errs = append(errs, errors.New("--console-oidc-issuer-url and --console-oidc-client-id go together: set both, or neither"))
+	case o.issuer == "" && (o.secretFile != "" || o.caFile != ""):
+		errs = append(errs, errors.New("--console-oidc-client-secret-file and --console-oidc-ca-file say more about an issuer: set --console-oidc-issuer-url as well"))
+	case o.issuer != "" && o.byProxy:
+		errs = append(errs, errors.New("--console-oidc-issuer-url and --console-proxy-authorization are two ways to sign in: set one"))
+	case o.issuer != "" && (err != nil || issuer.Scheme != "https" || issuer.Host == ""):
+		errs = append(errs, fmt.Errorf("--console-oidc-issuer-url %q is not an https URL, which the API server needs as well", o.issuer))
+	}
+	for _, namespace := range o.namespaces {
+		if msgs := validation.IsDNS1123Label(namespace); len(msgs) > 0 {
+			errs = append(errs, fmt.Errorf("--console-namespaces %q is not a namespace: %s", namespace, msgs[0]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// setup serves the console, if it is on.
+func (o *consoleOptions) setup(p *process, c client.Client) error {
+	if o.address == off {
+		return nil
+	}
+	log := p.GetLogger().WithName("console")
+	at, err := url.Parse(o.url)
+	if err != nil {
+		return fmt.Errorf("--console-url: %w", err)
+	}
+	at.Host = strings.ToLower(at.Host)
+	keys := console.NewKeys(c, p.operatorNamespace, clock.RealClock{}, log)
+	if err := p.Add(keys); err != nil {
+		return err
+	}
+	oidc, err := o.oidc()
+	if err != nil {
+		return err
+	}
+	page, err := console.New(console.Options{
+		URL: at, Config: p.GetConfig(), Keys: keys, OIDC: oidc, ProxyAuthorization: o.byProxy, Namespaces: o.namespaces,
+		Clock: clock.RealClock{}, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	return p.serveTLS("console", o.address, page, p.authority.TLSConfig(), nil)
+}
+
+// oidc reads what the flags of the issuer name.
+func (o *consoleOptions) oidc() (*console.OIDCOptions, error) {
+	if o.issuer == "" {
+		return nil, nil
+	}
+	options := &console.OIDCOptions{Issuer: o.issuer, ClientID: o.clientID, Scopes: o.scopes}
+	if o.secretFile != "" {
+		secret, err := os.ReadFile(o.secretFile)
+		if err != nil {
+			return nil, fmt.Errorf("--console-oidc-client-secret-file: %w", err)
+		}
+		options.ClientSecret = strings.TrimSpace(string(secret))
+	}
+	if o.caFile != "" {
+		pem, err := os.ReadFile(o.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("--console-oidc-ca-file: %w", err)
+		}
+		options.CA = x509.NewCertPool()
+		if !options.CA.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--console-oidc-ca-file: there is no certificate in %s", o.caFile)
+		}
+	}
+	return options, nil
+}

@@ -1,0 +1,273 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/klauspost/compress/gzhttp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
+)
+
+const (
+	// requestTimeout bounds what one request may wait for, below the server's own limit for writing an answer.
+	requestTimeout = 12 * time.Second
+	// sentWithin bounds one change. Where its answer is lost, what has become of it is looked up for as long again.
+	sentWithin = 5 * time.Second
+	// fragmentHeader asks for the content of a dialog, without the page around it.
+	fragmentHeader = "X-Pat-Fragment"
+	// didHeader says what was done, where there is nothing to show.
+	didHeader = "X-Pat-Did"
+	userAgent = "pat-console"
+)
+
+// Options of a console.
+type Options struct {
+	// URL is where browsers reach it: https, a host and perhaps a port, no path.
+	URL *url.URL
+	// Config is how to reach the API server. What it holds to authenticate with is not used.
+	Config *rest.Config
+	// Keys seal what cookies carry. They are to be started beside the console.
+	Keys *Keys
+	// OIDC is how people sign in; nil: not by OpenID Connect.
+	OIDC *OIDCOptions
+	// ProxyAuthorization: a proxy in front signs people in and sends their credential as "Authorization: Bearer …". With
+	// neither, people paste a bearer token.
+	ProxyAuthorization bool
+	// Namespaces are looked at for those who may not list tokens everywhere, and have chosen none.
+	Namespaces []string
+	Clock      clock.PassiveClock
+	Log        logr.Logger
+}
+
+// Console is the page's server.
+type Console struct {
+	http.Handler
+
+	origin     string
+	anonymous  *rest.Config
+	keys       *Keys
+	oidc       *provider // nil without OIDC
+	byProxy    bool
+	namespaces []string
+	clock      clock.PassiveClock
+	log        logr.Logger
+	// activeWithin is how long an answer waits until its token works; it is shown all the same.
+	activeWithin time.Duration
+}
+
+// New returns a console, or says what is wrong with the options.
+func New(o Options) (*Console, error) {
+	c := &Console{
+		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, clock: o.Clock, log: o.Log,
+		activeWithin: 8 * time.Second,
+	}
+	c.anonymous = rest.AnonymousClientConfig(o.Config)
+	c.anonymous.UserAgent = userAgent
+	c.anonymous.QPS = -1
+	c.anonymous.DisableCompression = true // a cluster's own network is faster than gzip
+	c.anonymous.WarningHandler = rest.NoWarnings{}
+	if o.OIDC != nil {
+		var err error
+		if c.oidc, err = newProvider(*o.OIDC, c.origin+"/callback"); err != nil {
+			return nil, err
+		}
+	}
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.EnableZstd(false),
+		gzhttp.ContentTypes([]string{"text/html", "text/css", "text/javascript", "image/svg+xml"}))
+	if err != nil {
+		return nil, err
+	}
+
+	mux := http.NewServeMux()
+	// What answers a POST is not compressed: it may hold a token beside what somebody else chose (BREACH).
+	get := func(path string, h http.Handler) { mux.Handle("GET "+path, compress(h)) }
+	get("/assets/", page.Assets())
+	get("/{$}", c.as(c.showTokens))
+	get("/table", c.as(c.showTable))
+	get("/new", c.as(c.askNew))
+	mux.Handle("POST /new", c.as(c.create))
+	const resource = "/tokens/{namespace}/{name}"
+	get(resource, c.as(c.showDetails))
+	for _, what := range []string{actRevoke, actRotate, actSuspend, actResume} {
+		get(resource+"/"+what, c.as(c.ask(what)))
+	}
+	mux.Handle("POST "+resource+"/"+actRevoke, c.as(c.revoke))
+	mux.Handle("POST "+resource+"/"+actRotate, c.as(c.rotate))
+	mux.Handle("POST "+resource+"/"+actSuspend, c.as(c.suspend(true)))
+	mux.Handle("POST "+resource+"/"+actResume, c.as(c.suspend(false)))
+	get("/sign-in", http.HandlerFunc(c.showSignIn))
+	mux.Handle("POST /sign-in", http.HandlerFunc(c.signInByToken))
+	mux.Handle("GET /sign-in/oidc", http.HandlerFunc(c.signInByOIDC))
+	mux.Handle("GET /callback", http.HandlerFunc(c.callback))
+	mux.Handle("POST /sign-out", http.HandlerFunc(c.signOut))
+	mux.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/", LinkText: "To my tokens"})
+	}))
+	c.Handler = c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		mux.ServeHTTP(w, r.WithContext(ctx))
+	}))
+	return c, nil
+}
+
+// as serves those who are signed in. What a handler returns as an error is shown, and nothing may have been written then.
+func (c *Console) as(serve func(http.ResponseWriter, *http.Request, *visitor) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := c.visitor(r)
+		if err == nil {
+			err = serve(w, r, v)
+		}
+		if err != nil {
+			c.fail(w, r, v, err)
+		}
+	})
+}
+
+// fail shows an error.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err error) {
+	over := errors.Is(err, errSessionOver) || apierrors.IsUnauthorized(err)
+	switch {
+	case over && c.byProxy, errors.Is(err, errNoSession) && c.byProxy:
+		c.problem(w, r, http.StatusUnauthorized, page.Problem{
+			Title: "You are not signed in", Detail: "The proxy in front of this page has sent no credential that the API server takes.",
+			Next: "Sign in at the proxy, and load this page again.",
+		})
+	case over, errors.Is(err, errNoSession):
+		c.forget(w, r, 0)
+		to := url.Values{}
+		if over {
+			to.Set("over", "1")
+		}
+		if r.Method == http.MethodGet && r.URL.Path != "/" {
+			to.Set("return", r.URL.RequestURI())
+		}
+		target := "/sign-in"
+		if len(to) > 0 {
+			target += "?" + to.Encode()
+		}
+		if fragment(r) || r.URL.Path == "/table" {
+			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+			return
+		}
+		http.Redirect(w, r, target, http.StatusSeeOther)
+	default:
+		status, p := c.explain(err)
+		c.problemTo(w, r, v, status, p)
+	}
+}
+
+// explain says an error of the API server, or of the way there, to people.
+func (c *Console) explain(err error) (status int, p page.Problem) {
+	if asked, ok := errors.AsType[*refusal](err); ok {
+		return asked.status, asked.Problem
+	}
+	p = page.Problem{Detail: holder.Visible(err.Error()), Link: "/", LinkText: "To my tokens"}
+	if answer := (apierrors.APIStatus)(nil); errors.As(err, &answer) && answer.Status().Code != 0 {
+		status, p.Detail = int(answer.Status().Code), holder.Visible(answer.Status().Message)
+	}
+	switch {
+	case apierrors.IsForbidden(err):
+		p.Title, p.Next = "You may not do this", "Ask those who run the cluster for the right that is named here."
+	case apierrors.IsNotFound(err):
+		p.Title, p.Next = "There is no such token any more", "Somebody has revoked it, or it never was."
+	case apierrors.IsConflict(err):
+		p.Title, p.Next = "Somebody else was faster", "Look at the token again, then decide."
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		p.Title, p.Next = "This cannot be", "Change what is named here, and try again."
+	case apierrors.IsTooManyRequests(err):
+		p.Title, p.Next = "The API server is busy", "Try again in a moment."
+	case status >= 400 && status < 500:
+		p.Title = "The API server refuses"
+	default:
+		c.log.Error(err, "A request of the console failed")
+		status = http.StatusBadGateway
+		p.Title, p.Next = "The API server does not answer", "Nothing is known to have been done. Try again in a moment."
+	}
+	return status, p
+}
+
+// refusal is an error of our own, in the words that people read.
+type refusal struct {
+	status int
+	page.Problem
+}
+
+func (r *refusal) Error() string { return r.Title + ": " + r.Detail }
+
+func fragment(r *http.Request) bool { return r.Header.Get(fragmentHeader) != "" }
+
+func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, p page.Problem) {
+	c.problemTo(w, r, nil, status, p)
+}
+
+func (c *Console) problemTo(w http.ResponseWriter, r *http.Request, v *visitor, status int, p page.Problem) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	c.rendered(page.ShowProblem(w, c.shell(r, v, p.Title), p))
+}
+
+// rendered takes what rendering has returned.
+func (c *Console) rendered(err error) {
+	if bug, ok := errors.AsType[template.ExecError](err); ok {
+		c.log.Error(nil, "A page could not be rendered", "template", bug.Name)
+	} else if err != nil {
+		c.log.V(1).Info("A page was not delivered", "reason", err.Error()) // the visitor has gone
+	}
+}
+
+// shell is what is around a content; nil for a fragment.
+func (c *Console) shell(r *http.Request, v *visitor, title string) *page.Shell {
+	if fragment(r) {
+		return nil
+	}
+	s := &page.Shell{Title: title}
+	if v != nil {
+		s.User, s.SignOut = holder.Visible(v.User), !c.byProxy
+	}
+	return s
+}
+
+// html begins an answer that is a page.
+func html(w http.ResponseWriter) http.ResponseWriter {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	return w
+}
+
+// localPath returns a path of ours, which a link of somebody else's may name, or "/".
+func localPath(path string) string {
+	u, err := url.Parse(path)
+	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || !strings.HasPrefix(path, "/") ||
+		strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n\t") {
+		return "/"
+	}
+	return u.RequestURI()
+}

@@ -1,0 +1,179 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+var (
+	hiddenName = regexp.MustCompile(`name="resource"[^>]*value="(token-[a-z2-7]{12})"|value="(token-[a-z2-7]{12})"[^>]*name="resource"`)
+	plaintext  = regexp.MustCompile(`kubepat_[0-9A-Za-z_]{66}`)
+)
+
+// form asks for the dialog, and returns what it has in its hidden fields.
+func (b *browser) form() url.Values {
+	b.t.Helper()
+	a := b.get("/new")
+	found := hiddenName.FindStringSubmatch(a.body)
+	if a.StatusCode != http.StatusOK || found == nil {
+		b.t.Fatalf("the dialog: %s\n%s", a.Status, a.body)
+	}
+	return url.Values{"resource": {found[1] + found[2]}, "days": {"90"}, "namespace": {team}}
+}
+
+// A token is made, shown once, and only its digest goes to the API server; the form sent again makes no second one.
+func TestATokenIsShownOnce(t *testing.T) {
+	s := open(t)
+	operate(t)
+	b := s.signedIn(t, aliceBearer)
+	form := b.form()
+	form.Set("name", "Comparison List API")
+	form.Set("days", "30")
+	before := time.Now()
+	a := b.post("/new", form)
+	shown := plaintext.FindAllString(a.body, -1)
+	if a.StatusCode != http.StatusOK || len(shown) == 0 {
+		t.Fatalf("%s\n%s", a.Status, a.body)
+	}
+	if got := a.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control: %q", got)
+	}
+	if got := a.Header.Get("Content-Encoding"); got != "" {
+		t.Errorf("an answer with a token is compressed: %q", got)
+	}
+	id, err := token.Parse(shown[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: form.Get("resource")}, pat); err != nil {
+		t.Fatal(err)
+	}
+	digest := token.NewDigest(team, pat.Name, shown[0]).Hex()
+	if pat.Spec.Token == nil || pat.Spec.Token.ID != id || pat.Spec.Token.SHA256 != digest || pat.Spec.Token.BoundTo != team+"/"+pat.Name {
+		t.Errorf("spec.token is %+v", pat.Spec.Token)
+	}
+	if pat.Spec.DisplayName != "Comparison List API" {
+		t.Errorf("displayName is %q", pat.Spec.DisplayName)
+	}
+	if life := pat.Spec.ExpiresAt.Sub(before); life < 30*24*time.Hour-time.Minute || life > 30*24*time.Hour+time.Minute {
+		t.Errorf("it lives %v", life)
+	}
+	if !slices.ContainsFunc(pat.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == userAgent && e.Subresource == "" }) {
+		t.Errorf("it was written by %+v", pat.ManagedFields)
+	}
+
+	again := b.post("/new", form)
+	if again.StatusCode != http.StatusConflict || !strings.Contains(again.body, "Already created") || plaintext.MatchString(again.body) {
+		t.Errorf("sent again: %s\n%s", again.Status, again.body)
+	}
+	if a := b.get("/?all=1"); !strings.Contains(a.body, "Comparison List API") || plaintext.MatchString(a.body) {
+		t.Errorf("the table:\n%s", a.body)
+	}
+}
+
+// A token whose operator does not answer is shown all the same, and marked.
+func TestATokenThatIsNotActiveYetIsShown(t *testing.T) {
+	s := open(t)
+	s.activeWithin = 50 * time.Millisecond
+	b := s.signedIn(t, aliceBearer)
+	form := b.form()
+	form.Set("name", "nobody is there")
+	a := b.post("/new", form)
+	if a.StatusCode != http.StatusOK || !plaintext.MatchString(a.body) || !strings.Contains(strings.ToLower(a.body), "not active yet") ||
+		!strings.Contains(a.body, "is it running?") {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+}
+
+// What cannot be is said beside its field, with the way out, and what was typed is still there.
+func TestTheFormSaysWhatIsWrong(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	for _, test := range []struct{ name, field, value, want string }{
+		{"no name", "name", "  ", "Say what the token is for"},
+		{"a long name", "name", strings.Repeat("n", 129), "This has 129 characters: take at most 128."},
+		{"no number", "days", "soon", "Write a number of days from 1 to 3660."},
+		{"no life", "days", "0", "Write a number of days from 1 to 3660."},
+		{"too long a life", "days", "3661", "Write a number of days from 1 to 3660."},
+		{"no date", "date", "tomorrow", "Write the date as YYYY-MM-DD."},
+		{"a day that has passed", "date", "2020-02-03", "This day has passed."},
+		{"no namespace", "namespace", "Team A", "Name a namespace"},
+		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
+		{"no key", "recipients", "ssh-nonsense AAAA", "recipient"},
+		{"an audience that is too long", "audiences", strings.Repeat("a", 257), "256"},
+		{"a name that the page did not make", "resource", "kube-root-ca", "The form was not made by this page."},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			form := b.form()
+			form.Set("name", "kept as typed")
+			form.Set(test.field, test.value)
+			a := b.post("/new", form)
+			if a.StatusCode < 400 || a.StatusCode >= 500 || !strings.Contains(a.body, test.want) {
+				t.Errorf("%s, want %q in\n%s", a.Status, test.want, a.body)
+			}
+			if test.field != "name" && !strings.Contains(a.body, "kept as typed") {
+				t.Errorf("what was typed is gone:\n%s", a.body)
+			}
+			if plaintext.MatchString(a.body) {
+				t.Error("there is a token in it")
+			}
+		})
+	}
+}
+
+// More options: a date, audiences and recipients.
+func TestMoreOptions(t *testing.T) {
+	s := open(t)
+	s.activeWithin = 50 * time.Millisecond
+	b := s.signedIn(t, aliceBearer)
+	form := b.form()
+	last := time.Now().AddDate(0, 0, 10).UTC().Format(dateLayout)
+	form.Set("name", "for the vendor")
+	form.Set("date", last)
+	form.Set("audiences", "https://api.example.com\n\n https://other.example.com ")
+	form.Set("recipients", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")
+	if a := b.post("/new", form); a.StatusCode != http.StatusOK {
+		t.Fatalf("%s\n%s", a.Status, a.body)
+	}
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: form.Get("resource")}, pat); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(pat.Spec.Audiences, " "); got != "https://api.example.com https://other.example.com" {
+		t.Errorf("audiences: %q", got)
+	}
+	if pat.Spec.ExpiresAt == nil || pat.Spec.ExpiresAt.UTC().Format(time.RFC3339) != last+"T23:59:59Z" {
+		t.Errorf("expiresAt: %v", pat.Spec.ExpiresAt)
+	}
+	if pat.Spec.Token != nil || pat.Spec.Delivery == nil || len(pat.Spec.Delivery.Recipients) != 1 {
+		t.Errorf("delivery: %+v, token: %+v", pat.Spec.Delivery, pat.Spec.Token)
+	}
+}

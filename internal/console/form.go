@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/recipients"
+)
+
+const (
+	maxDays    = 3660 // as the API has it; --max-lifetime of the operator may be less, and says so
+	dateLayout = "2006-01-02"
+)
+
+// resourceName is what a form that is rendered calls its resource. It is fixed then, so that a form that is sent twice
+// makes one token.
+var resourceName = regexp.MustCompile(`^token-[a-z2-7]{12}$`)
+
+func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:12]) }
+
+// Fields of the form.
+const (
+	fieldName, fieldDays, fieldDate, fieldNamespace = "name", "days", "date", "namespace"
+	fieldAudiences, fieldRecipients                 = "audiences", "recipients"
+	fieldForm                                       = "" // of the form as a whole
+)
+
+// fieldOfPath is which field of the form sets a field of the resource.
+var fieldOfPath = []struct{ path, field string }{
+	{"spec.displayName", fieldName},
+	{"spec.expiresInDays", fieldDays},
+	{"spec.expiresAt", fieldDays},
+	{"spec.audiences", fieldAudiences},
+	{"spec.delivery", fieldRecipients},
+	{"metadata.namespace", fieldNamespace},
+}
+
+// formOf is what was sent.
+func formOf(r *http.Request) page.Form {
+	value := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
+	f := page.Form{
+		ResourceName: r.PostFormValue("resource"),
+		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), Namespace: value(fieldNamespace),
+		Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
+		Errors: map[string]string{},
+	}
+	f.MoreOpen = f.Date != "" || f.Audiences != "" || f.Recipients != ""
+	return f
+}
+
+// resourceOf is what a form asks for, without a token yet. What is wrong with it is in f.Errors.
+func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken, life time.Duration, expires *metav1.Time) {
+	if !resourceName.MatchString(f.ResourceName) {
+		f.ResourceName = newResourceName()
+		f.Errors[fieldForm] = "The form was not made by this page. Look it through and save it again."
+	}
+	switch length := utf8.RuneCountInString(f.Name); {
+	case length == 0:
+		f.Errors[fieldName] = "Say what the token is for, so that you know later which one to revoke."
+	case length > holder.MaxDisplayName:
+		f.Errors[fieldName] = fmt.Sprintf("This has %d characters: take at most %d.", length, holder.MaxDisplayName)
+	}
+	if len(validation.IsDNS1123Label(f.Namespace)) > 0 {
+		f.Errors[fieldNamespace], f.MoreOpen = "Name a namespace: at most 63 of a-z, 0-9 and '-'.", true
+	}
+	if f.Date != "" {
+		day, err := time.Parse(dateLayout, f.Date)
+		end := day.Add(24*time.Hour - time.Second) // the day belongs to it
+		switch {
+		case err != nil:
+			f.Errors[fieldDate] = "Write the date as YYYY-MM-DD."
+		case !end.After(now):
+			f.Errors[fieldDate] = "This day has passed. Choose a later one, or leave it empty."
+		}
+		expires, life = &metav1.Time{Time: end}, end.Sub(now)
+	} else {
+		days, err := strconv.Atoi(f.Days)
+		if err != nil || days < 1 || days > maxDays {
+			f.Errors[fieldDays] = fmt.Sprintf("Write a number of days from 1 to %d.", maxDays)
+		}
+		life = time.Duration(days) * 24 * time.Hour
+		expires = &metav1.Time{Time: now.Add(life).Truncate(time.Second)}
+	}
+	pat = &v1alpha1.PersonalAccessToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: f.ResourceName},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name, Audiences: lines(f.Audiences)},
+	}
+	if keys := lines(f.Recipients); len(keys) > 0 {
+		if errs := recipients.Check(nil, keys); len(errs) > 0 {
+			f.Errors[fieldRecipients] = sentence(errs[0].Detail)
+		}
+		pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
+	}
+	if f.Errors[fieldDate]+f.Errors[fieldRecipients] != "" {
+		f.MoreOpen = true
+	}
+	return pat, life, expires
+}
+
+// lines are what is written, one on each line.
+func lines(text string) []string {
+	var all []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(all, line) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// refusedFields puts what the API server says of fields beside those of the form; false: it says nothing that the form
+// could show.
+func refusedFields(f *page.Form, err error) bool {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) && !apierrors.IsBadRequest(err) {
+		return false
+	}
+	status := answer.Status()
+	if details := status.Details; apierrors.IsInvalid(err) && details != nil {
+		for _, cause := range details.Causes {
+			name := fieldForm
+			for _, known := range fieldOfPath {
+				if strings.HasPrefix(cause.Field, known.path) {
+					name = known.field
+				}
+			}
+			if name == fieldDays && f.Date != "" {
+				name = fieldDate
+			}
+			f.Errors[name] = strings.TrimSpace(f.Errors[name] + " " + sentence(holder.Visible(cause.Message)))
+		}
+	}
+	if len(f.Errors) == 0 {
+		f.Errors[fieldForm] = sentence(holder.Visible(status.Message))
+	}
+	f.MoreOpen = f.MoreOpen || f.Errors[fieldDate]+f.Errors[fieldNamespace]+f.Errors[fieldAudiences]+f.Errors[fieldRecipients] != ""
+	return true
+}
+
+// sentence makes a clause one.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	first, size := utf8.DecodeRuneInString(text)
+	text = strings.ToUpper(string(first)) + text[size:]
+	if !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return text
+}

@@ -1,0 +1,66 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"net/http"
+
+	"github.com/pat-operator/pat-operator/internal/console/page"
+)
+
+// policy lets the page load what is embedded here, and nothing else from anywhere.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// maxForm is in bytes: recipients are the longest, 16 of 4096.
+const maxForm = 128 << 10
+
+// guard says to browsers what they may do with our answers, and refuses what another origin makes them send.
+func (c *Console) guard(next http.Handler) http.Handler {
+	crossOrigin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		// Not no-referrer: browsers would send the Origin "null" with our own forms.
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "clipboard-write=(self), camera=(), geolocation=(), microphone=()")
+		h.Set("Cache-Control", "no-store")
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+		case http.MethodPost:
+			// CrossOriginProtection lets a POST through that has neither Origin nor Sec-Fetch-Site. Every browser sends
+			// Origin with a form, and whoever is no browser has kubectl.
+			if origins := r.Header.Values("Origin"); len(origins) != 1 || origins[0] != c.origin || crossOrigin.Check(r) != nil {
+				c.problem(w, r, http.StatusForbidden, page.Problem{
+					Title:  "This did not come from the page",
+					Detail: "The browser says that another site sent this, or does not say who did. Nothing was done.",
+					Next:   "Open " + c.origin + " and do it there.", Link: "/", LinkText: "To my tokens",
+				})
+				return
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		default:
+			h.Set("Allow", "GET, HEAD, POST")
+			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

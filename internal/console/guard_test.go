@@ -1,0 +1,128 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// Whatever a POST asks for, it is done only where the browser says that our own page asked.
+func TestAPostThatOurPageDidNotMakeIsRefused(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "guarded")
+	resource := pathOf(pat)
+	for _, origin := range []struct {
+		name    string
+		headers http.Header
+	}{
+		{"without an origin", http.Header{}},
+		{"without an origin, said to be typed", http.Header{"Sec-Fetch-Site": {"none"}}},
+		{"without an origin, said to be ours", http.Header{"Sec-Fetch-Site": {"same-origin"}}},
+		{"from null", http.Header{"Origin": {"null"}}},
+		{"from elsewhere", http.Header{"Origin": {"https://evil.example"}}},
+		{"from our host without TLS", http.Header{"Origin": {strings.Replace(s.origin, "https:", "http:", 1)}}},
+		{"from another port", http.Header{"Origin": {s.origin + "1"}}},
+		{"from two", http.Header{"Origin": {s.origin, "https://evil.example"}}},
+		{"from ours, but across sites", http.Header{"Origin": {s.origin}, "Sec-Fetch-Site": {"cross-site"}}},
+	} {
+		t.Run(origin.name, func(t *testing.T) {
+			for _, path := range []string{
+				"/sign-in", "/sign-out", "/new", resource + "/revoke", resource + "/rotate", resource + "/suspend", resource + "/resume",
+			} {
+				r := b.request(http.MethodPost, path, url.Values{"uid": {seen(pat)}, "token": {bobBearer}, "name": {"forged"}})
+				r.Header.Del("Origin")
+				for name, values := range origin.headers {
+					r.Header[name] = values
+				}
+				a := b.do(r)
+				if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "another site sent this") || !strings.Contains(a.body, "Open "+s.origin) {
+					t.Errorf("POST %s: %s\n%s", path, a.Status, a.body)
+				}
+				if len(a.Cookies()) > 0 {
+					t.Errorf("POST %s sets cookies: %v", path, a.Cookies())
+				}
+			}
+		})
+	}
+	now := &v1alpha1.PersonalAccessToken{}
+	if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(pat), now); err != nil || now.ResourceVersion != pat.ResourceVersion {
+		t.Errorf("something was done to the token all the same: %v", err)
+	}
+	err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: "forged"}, now)
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("a token was made: %v", err)
+	}
+}
+
+// No answer may be framed, kept, or load anything from elsewhere; and nothing but GET, HEAD and POST is known.
+func TestEveryAnswerSaysWhatABrowserMayDo(t *testing.T) {
+	s := open(t)
+	for _, b := range []*browser{s.browser(t), s.signedIn(t, aliceBearer)} {
+		for _, path := range []string{"/", "/table", "/new", "/sign-in", "/nowhere", "/callback", "/tokens/team-a/nothing"} {
+			a := b.get(path)
+			for name, want := range map[string]string{
+				"Content-Security-Policy":      policy,
+				"X-Content-Type-Options":       "nosniff",
+				"Referrer-Policy":              "same-origin",
+				"Cross-Origin-Opener-Policy":   "same-origin",
+				"Cross-Origin-Resource-Policy": "same-origin",
+			} {
+				if got := a.Header.Get(name); got != want {
+					t.Errorf("GET %s: %s is %q", path, name, got)
+				}
+			}
+			if got := a.Header.Get("Cache-Control"); got != "no-store" {
+				t.Errorf("GET %s: Cache-Control is %q", path, got)
+			}
+		}
+	}
+	a := s.browser(t).do(s.browser(t).request(http.MethodDelete, "/", nil))
+	if a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "GET, HEAD, POST" {
+		t.Errorf("DELETE: %s, Allow %q", a.Status, a.Header.Get("Allow"))
+	}
+}
+
+func TestLocalPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/":                       "/",
+		"/tokens/a/b?x=1":         "/tokens/a/b?x=1",
+		"":                        "/",
+		"https://evil.example":    "/",
+		"//evil.example/x":        "/",
+		`/\evil.example`:          "/",
+		"/\t/evil.example":        "/",
+		"javascript:alert(1)":     "/",
+		"evil.example":            "/",
+		"https:/evil.example":     "/",
+		"/%5cevil.example":        "/%5cevil.example",
+		"/x\r\nSet-Cookie: a=b":   "/",
+		"/tokens/a/b#https://x/y": "/tokens/a/b",
+	} {
+		if got := localPath(path); got != want {
+			t.Errorf("%q becomes %q, want %q", path, got, want)
+		}
+	}
+}

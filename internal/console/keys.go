@@ -1,0 +1,231 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+)
+
+const (
+	// KeySecretName is the Secret that holds the keys of cookies. Whoever deletes it signs everybody out.
+	KeySecretName = "pat-operator-console"
+	// KeySecretType is its type, by which policy tells it from what else a Secret could be good for.
+	KeySecretType = corev1.SecretType("pat-operator.io/console")
+
+	keyCurrent, keyPrevious, keySince = "current", "previous", "since"
+	keySize                           = 32 // bytes: AES-256
+	// keyLife is how long a key seals; as long again it opens. It is longer than any session.
+	keyLife = 24 * time.Hour
+	// keyInterval is how often the Secret is looked at, and keyRetry how soon again: where that failed, or a cookie names
+	// a key that another replica may have made.
+	keyInterval, keyRetry = time.Hour, 2 * time.Second
+	keyTimeout            = 10 * time.Second
+)
+
+// errNotOpened is all that there is to say of something that was sealed elsewhere, for something else, or changed.
+var errNotOpened = errors.New("it was not sealed here")
+
+// Keys seal what cookies carry, by AES-256-GCM in JWE (RFC 7516), and open it again: in every replica, since they share the
+// keys in a Secret.
+type Keys struct {
+	client    client.Client
+	namespace string
+	clock     clock.PassiveClock
+	log       logr.Logger
+
+	mu    sync.Mutex
+	keys  []jose.JSONWebKey // the current one first
+	err   error             // why there are none
+	asked time.Time         // when the Secret was last read
+}
+
+var _ manager.LeaderElectionRunnable = (*Keys)(nil)
+
+// NewKeys returns Keys that work once they are started. c must read from the API server itself and needs secrets: create
+// in the namespace, and get and update of KeySecretName.
+func NewKeys(c client.Client, namespace string, clock clock.PassiveClock, log logr.Logger) *Keys {
+	return &Keys{client: c, namespace: namespace, clock: clock, log: log, err: errors.New("the key of sessions has not been read yet")}
+}
+
+// Start keeps the keys up to date until ctx ends.
+func (k *Keys) Start(ctx context.Context) error {
+	for {
+		delay := keyInterval
+		if err := k.sync(ctx); err != nil && ctx.Err() == nil {
+			k.log.Error(err, "Nobody can sign in to the console: its key is not to be had; trying again", "secret", k.namespace+"/"+KeySecretName)
+			delay = keyRetry
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+	}
+}
+
+// NeedLeaderElection is false: every replica serves.
+func (*Keys) NeedLeaderElection() bool { return false }
+
+// sync reads the Secret, and makes it or a new key where that is due.
+func (k *Keys) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	var err error
+	for range 3 { // another replica may be as fast
+		var keys []jose.JSONWebKey
+		if keys, err = k.load(ctx); err == nil {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.keys, k.err, k.asked = keys, nil, k.clock.Now()
+			return nil
+		}
+		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+			break
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err, k.asked = err, k.clock.Now()
+	return err
+}
+
+func (k *Keys) load(ctx context.Context) ([]jose.JSONWebKey, error) {
+	secret := &corev1.Secret{}
+	err := k.client.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: KeySecretName}, secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		secret = &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: k.namespace, Name: KeySecretName},
+			Type:       KeySecretType,
+			Data:       map[string][]byte{keyCurrent: newKey(), keySince: k.now()},
+		}
+		if err := k.client.Create(ctx, secret); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	}
+	if len(secret.Data[keyCurrent]) != keySize || secret.Type != KeySecretType {
+		return nil, fmt.Errorf("there is no key of %d bytes under %q in Secret %s/%s of type %s: delete it, and another is made", keySize, keyCurrent, k.namespace, KeySecretName, KeySecretType)
+	}
+	since, err := time.Parse(time.RFC3339, string(secret.Data[keySince]))
+	if err != nil || k.clock.Since(since) >= keyLife {
+		secret.Data[keyPrevious], secret.Data[keyCurrent], secret.Data[keySince] = secret.Data[keyCurrent], newKey(), k.now()
+		if err := k.client.Update(ctx, secret); err != nil {
+			return nil, err
+		}
+	}
+	var keys []jose.JSONWebKey
+	for _, name := range []string{keyCurrent, keyPrevious} {
+		if key := secret.Data[name]; len(key) == keySize {
+			id := sha256.Sum256(key)
+			keys = append(keys, jose.JSONWebKey{Key: bytes.Clone(key), KeyID: hex.EncodeToString(id[:8])})
+		}
+	}
+	return keys, nil
+}
+
+func newKey() []byte {
+	key := make([]byte, keySize)
+	_, _ = rand.Read(key) // never fails
+	return key
+}
+
+func (k *Keys) now() []byte { return []byte(k.clock.Now().UTC().Format(time.RFC3339)) }
+
+// seal returns value, sealed for a purpose: what was sealed for another is not opened for this one.
+func (k *Keys) seal(purpose string, value any) (string, error) {
+	k.mu.Lock()
+	keys, err := k.keys, k.err
+	k.mu.Unlock()
+	if len(keys) == 0 {
+		return "", err
+	}
+	plain, err := json.Marshal(value)
+	if err != nil {
+		return "", err
+	}
+	encrypter, err := jose.NewEncrypter(jose.A256GCM, jose.Recipient{Algorithm: jose.DIRECT, Key: keys[0]},
+		(&jose.EncrypterOptions{}).WithType(jose.ContentType(purpose)))
+	if err != nil {
+		return "", err
+	}
+	sealed, err := encrypter.Encrypt(plain)
+	if err != nil {
+		return "", err
+	}
+	return sealed.CompactSerialize()
+}
+
+// open is the reverse of seal. Its one error for what was not sealed here is errNotOpened.
+func (k *Keys) open(ctx context.Context, purpose, sealed string, value any) error {
+	parsed, err := jose.ParseEncryptedCompact(sealed, []jose.KeyAlgorithm{jose.DIRECT}, []jose.ContentEncryption{jose.A256GCM})
+	if err != nil || parsed.Header.ExtraHeaders[jose.HeaderType] != purpose {
+		return errNotOpened
+	}
+	key, err := k.find(ctx, parsed.Header.KeyID)
+	if err != nil {
+		return err
+	}
+	plain, err := parsed.Decrypt(key)
+	if err != nil || json.Unmarshal(plain, value) != nil {
+		return errNotOpened
+	}
+	return nil
+}
+
+// find returns the key with an id, of which another replica may have told in the Secret by now.
+func (k *Keys) find(ctx context.Context, id string) (*jose.JSONWebKey, error) {
+	for again := true; ; again = false {
+		k.mu.Lock()
+		keys, err, stale := k.keys, k.err, k.clock.Since(k.asked) >= keyRetry
+		if stale {
+			k.asked = k.clock.Now() // one of those that ask now asks for all
+		}
+		k.mu.Unlock()
+		for i := range keys {
+			if keys[i].KeyID == id {
+				return &keys[i], nil
+			}
+		}
+		switch {
+		case again && stale && k.sync(ctx) == nil:
+		case len(keys) == 0:
+			return nil, err
+		default:
+			return nil, errNotOpened
+		}
+	}
+}

@@ -1,0 +1,219 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
+)
+
+const (
+	loginCookie  = "__Host-pat-login"
+	purposeLogin = "pat-login"
+	loginLife    = 10 * time.Minute
+	issuerWithin = 8 * time.Second
+)
+
+// OIDCOptions are how people sign in by OpenID Connect: the authorization code flow with PKCE (RFC 7636). The API server
+// has to take this issuer's ID tokens for this client.
+type OIDCOptions struct {
+	Issuer, ClientID, ClientSecret string
+	// Scopes beside openid.
+	Scopes []string
+	// CA verifies the issuer; nil: the system's.
+	CA *x509.CertPool
+}
+
+// provider is the issuer. It is asked what it can do when first needed, and again until it has said so.
+type provider struct {
+	OIDCOptions
+	redirect string
+	client   *http.Client
+
+	mu    sync.Mutex
+	found *oidc.Provider
+}
+
+func newProvider(o OIDCOptions, redirect string) (*provider, error) {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("http.DefaultTransport is not one of net/http")
+	}
+	transport = transport.Clone()
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CA}
+	return &provider{OIDCOptions: o, redirect: redirect, client: &http.Client{Transport: transport, Timeout: issuerWithin}}, nil
+}
+
+func (p *provider) discover(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found == nil {
+		// Not the request's context: the provider fetches keys by it, as long as it is there.
+		found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.Issuer)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.found = found
+	}
+	return p.found, &oauth2.Config{
+		ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: p.found.Endpoint(), RedirectURL: p.redirect,
+		Scopes: append([]string{oidc.ScopeOpenID}, p.Scopes...),
+	}, nil
+}
+
+// login is what a browser keeps while its user is at the issuer.
+type login struct {
+	State    string `json:"state"`
+	Nonce    string `json:"nonce"`
+	Verifier string `json:"verifier"`
+	Return   string `json:"return"`
+	// Expires bounds how long a stolen cookie could be of use.
+	Expires time.Time `json:"expires"`
+}
+
+// signInByOIDC sends a browser to the issuer.
+func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
+	if c.oidc == nil {
+		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/sign-in", LinkText: "Sign in"})
+		return
+	}
+	_, config, err := c.oidc.discover(r.Context())
+	if err != nil {
+		c.noIssuer(w, r, err)
+		return
+	}
+	l := login{
+		State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(),
+		Return: localPath(r.URL.Query().Get("return")), Expires: c.clock.Now().Add(loginLife),
+	}
+	sealed, err := c.keys.seal(purposeLogin, l)
+	if err != nil {
+		c.noKey(w, r, err)
+		return
+	}
+	// Lax: it has to come back with the redirect that the issuer makes.
+	setCookie(w, loginCookie, sealed, http.SameSiteLaxMode, loginLife)
+	http.Redirect(w, r, config.AuthCodeURL(l.State, oidc.Nonce(l.Nonce), oauth2.S256ChallengeOption(l.Verifier)), http.StatusSeeOther)
+}
+
+// callback is where the issuer sends a browser back.
+func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
+	if c.oidc == nil {
+		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/sign-in", LinkText: "Sign in"})
+		return
+	}
+	l := &login{}
+	cookie, err := r.Cookie(loginCookie)
+	if err == nil {
+		err = c.keys.open(r.Context(), purposeLogin, cookie.Value, l)
+	}
+	setCookie(w, loginCookie, "", http.SameSiteLaxMode, -1)
+	query := r.URL.Query()
+	if err != nil || !c.clock.Now().Before(l.Expires) || subtle.ConstantTimeCompare([]byte(l.State), []byte(query.Get("state"))) != 1 {
+		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in was not begun in this browser, or more than ten minutes ago.")
+		return
+	}
+	if said := query.Get("error"); said != "" {
+		if more := query.Get("error_description"); more != "" {
+			said += ": " + more
+		}
+		c.notSignedIn(w, r, http.StatusForbidden, "The issuer says: "+holder.Visible(said))
+		return
+	}
+	bearer, expires, err := c.oidc.redeem(r.Context(), query.Get("code"), l)
+	if err != nil {
+		c.noIssuer(w, r, err)
+		return
+	}
+	v, err := c.introduce(r.Context(), bearer)
+	switch {
+	case apierrors.IsUnauthorized(err):
+		c.log.Info("The API server does not take ID tokens of the console's issuer", "issuer", c.oidc.Issuer, "clientID", c.oidc.ClientID)
+		c.notSignedIn(w, r, http.StatusForbidden, fmt.Sprintf(
+			"The issuer knows you, but the API server does not take its ID token. Those who run the cluster have to make it trust %s for the client %q.", c.oidc.Issuer, c.oidc.ClientID))
+		return
+	case err != nil:
+		c.fail(w, r, nil, err)
+		return
+	}
+	if expires.Before(v.Expires) {
+		v.Expires = expires
+	}
+	if err := c.save(w, r, &v.session); err != nil {
+		c.noKey(w, r, err)
+		return
+	}
+	c.rendered(page.SignedIn(html(w), l.Return))
+}
+
+// redeem exchanges a code for an ID token, which is returned with its end.
+func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer string, expires time.Time, err error) {
+	issuer, config, err := p.discover(ctx)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	ctx = oidc.ClientContext(ctx, p.client)
+	answer, err := config.Exchange(ctx, code, oauth2.VerifierOption(l.Verifier))
+	if err != nil {
+		if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text quotes the whole answer
+			return "", time.Time{}, fmt.Errorf("the issuer takes no code: HTTP %d %s", said.Response.StatusCode, holder.Visible(said.ErrorCode))
+		}
+		return "", time.Time{}, err
+	}
+	raw, ok := answer.Extra("id_token").(string)
+	if !ok {
+		return "", time.Time{}, errors.New("the issuer's answer has no ID token")
+	}
+	verified, err := issuer.VerifierContext(ctx, &oidc.Config{ClientID: p.ClientID}).Verify(ctx, raw)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	if subtle.ConstantTimeCompare([]byte(verified.Nonce), []byte(l.Nonce)) != 1 {
+		return "", time.Time{}, errors.New("the ID token is for another sign-in")
+	}
+	return raw, verified.Expiry, nil
+}
+
+func (c *Console) notSignedIn(w http.ResponseWriter, r *http.Request, status int, why string) {
+	c.problem(w, r, status, page.Problem{
+		Title: "You are not signed in", Detail: why, Next: "Begin again.", Link: "/sign-in", LinkText: "Sign in",
+	})
+}
+
+// noIssuer is shown where the issuer cannot be asked, or says what cannot be.
+func (c *Console) noIssuer(w http.ResponseWriter, r *http.Request, err error) {
+	c.log.Error(err, "The console's issuer does not sign people in", "issuer", c.oidc.Issuer)
+	c.problem(w, r, http.StatusBadGateway, page.Problem{
+		Title: "The issuer cannot be asked", Detail: c.oidc.Issuer + " does not answer as it should. The log of the verifier says why.",
+		Next: "Try again in a moment.", Link: "/sign-in", LinkText: "Sign in",
+	})
+}

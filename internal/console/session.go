@@ -1,0 +1,118 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	sessionCookie = "__Host-pat-session-" // and the number of its part
+	// A cookie may have 4096 bytes with its name and attributes; a header of more than maxParts of them is refused by
+	// proxies, and our server.
+	partSize, maxParts = 3800, 8
+
+	purposeSession = "pat-session"
+)
+
+// session is what a visitor's cookies hold.
+type session struct {
+	// Bearer is the credential that the API server takes.
+	Bearer string `json:"bearer"`
+	// User is who that says it is, for display and to find what is theirs.
+	User string `json:"user"`
+	// PAT tells that the credential is a personal access token.
+	PAT     bool      `json:"pat,omitempty"`
+	Expires time.Time `json:"expires"`
+}
+
+var (
+	errNoSession   = errors.New("nobody is signed in")
+	errSessionOver = errors.New("the session is over")
+)
+
+// save puts a session into cookies.
+func (c *Console) save(w http.ResponseWriter, r *http.Request, s *session) error {
+	sealed, err := c.keys.seal(purposeSession, s)
+	if err != nil {
+		return err
+	}
+	if len(sealed) > partSize*maxParts {
+		return fmt.Errorf("the credential is too long for cookies (%d bytes are, %d may be): have the issuer put fewer groups into it", len(sealed), partSize*maxParts)
+	}
+	part := 0
+	for ; sealed != ""; part++ {
+		n := min(partSize, len(sealed))
+		setCookie(w, fmt.Sprint(sessionCookie, part), sealed[:n], http.SameSiteStrictMode, s.Expires.Sub(c.clock.Now()))
+		sealed = sealed[n:]
+	}
+	c.forget(w, r, part)
+	return nil
+}
+
+// forget removes the parts of a session from a number on.
+func (c *Console) forget(w http.ResponseWriter, r *http.Request, from int) {
+	for part := from; part < maxParts; part++ {
+		if _, err := r.Cookie(fmt.Sprint(sessionCookie, part)); err == nil {
+			setCookie(w, fmt.Sprint(sessionCookie, part), "", http.SameSiteStrictMode, -1)
+		}
+	}
+}
+
+// load returns the session in a request's cookies; errNoSession, errSessionOver, or why it cannot be told.
+func (c *Console) load(ctx context.Context, r *http.Request) (*session, error) {
+	var sealed strings.Builder
+	for part := range maxParts {
+		cookie, err := r.Cookie(fmt.Sprint(sessionCookie, part))
+		if err != nil {
+			break
+		}
+		sealed.WriteString(cookie.Value)
+		if len(cookie.Value) < partSize {
+			break
+		}
+	}
+	if sealed.Len() == 0 {
+		return nil, errNoSession
+	}
+	s := &session{}
+	switch err := c.keys.open(ctx, purposeSession, sealed.String(), s); {
+	case errors.Is(err, errNotOpened):
+		return nil, errSessionOver // its key is too old, at best
+	case err != nil:
+		return nil, err
+	case !c.clock.Now().Before(s.Expires):
+		return nil, errSessionOver
+	}
+	return s, nil
+}
+
+// setCookie sets one that no script sees, and no other host, path or scheme. Without a life it is removed.
+func setCookie(w http.ResponseWriter, name, value string, sameSite http.SameSite, life time.Duration) {
+	seconds := int(life / time.Second)
+	if seconds <= 0 {
+		seconds = -1
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: seconds, Secure: true, HttpOnly: true, SameSite: sameSite,
+	})
+}

@@ -1,0 +1,106 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/pat-operator/pat-operator/internal/console/page"
+)
+
+// showSignIn offers the one way to sign in that there is.
+func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
+	view := c.signInView(r.URL.Query().Get("return"))
+	if r.URL.Query().Has("over") {
+		view.Error = "Your session is over. Sign in again to go on."
+	}
+	c.rendered(page.ShowSignIn(html(w), page.Shell{Title: "Sign in", Notice: did(r)}, view))
+}
+
+func (c *Console) signInView(back string) page.SignIn {
+	view := page.SignIn{OIDC: c.oidc != nil, Proxy: c.byProxy, Token: c.oidc == nil && !c.byProxy, Return: localPath(back)}
+	if c.oidc != nil {
+		view.Issuer = c.oidc.Issuer
+		view.Next = "/sign-in/oidc?" + url.Values{"return": {view.Return}}.Encode()
+	}
+	return view
+}
+
+// signInByToken takes a bearer token that the API server takes.
+func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
+	view := c.signInView(r.PostFormValue("return"))
+	if !view.Token {
+		c.problem(w, r, http.StatusNotFound, page.Problem{
+			Title: "Tokens are not taken here", Next: "Sign in as this page says.", Link: "/sign-in", LinkText: "Sign in",
+		})
+		return
+	}
+	refuse := func(status int, why string) {
+		html(w).WriteHeader(status)
+		view.Error = why
+		c.rendered(page.ShowSignIn(w, page.Shell{Title: "Sign in"}, view))
+	}
+	bearer := strings.TrimSpace(r.PostFormValue("token"))
+	if bearer == "" || strings.ContainsFunc(bearer, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		refuse(http.StatusBadRequest, "Paste a bearer token: one line without white space.")
+		return
+	}
+	v, err := c.introduce(r.Context(), bearer)
+	switch {
+	case apierrors.IsUnauthorized(err):
+		refuse(http.StatusUnauthorized, "The API server does not take this token: it has ended, or is none.")
+		return
+	case err != nil:
+		c.fail(w, r, nil, err)
+		return
+	}
+	if err := c.save(w, r, &v.session); err != nil {
+		c.noKey(w, r, err)
+		return
+	}
+	http.Redirect(w, r, view.Return, http.StatusSeeOther)
+}
+
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
+	c.forget(w, r, 0)
+	http.Redirect(w, r, "/sign-in?did=signed-out", http.StatusSeeOther)
+}
+
+// noKey is shown where a session cannot be kept.
+func (c *Console) noKey(w http.ResponseWriter, r *http.Request, err error) {
+	c.log.Error(err, "A session could not be kept")
+	c.problem(w, r, http.StatusServiceUnavailable, page.Problem{
+		Title: "You cannot be signed in now", Detail: err.Error(), Next: "Try again in a moment.", Link: "/sign-in", LinkText: "Sign in",
+	})
+}
+
+// did is what was done before a page was loaded. Only these texts are ever said: anybody can make a link.
+func did(r *http.Request) string {
+	return map[string]string{
+		"revoked": textRevoked, "suspended": textSuspended, "resumed": textResumed, "signed-out": "You are signed out.",
+	}[r.URL.Query().Get("did")]
+}
+
+const (
+	textRevoked   = "The token is revoked."
+	textSuspended = "The token is suspended: it does not work until it is resumed."
+	textResumed   = "The token works again."
+)

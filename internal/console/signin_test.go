@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestSigningInByAPastedToken(t *testing.T) {
+	s := open(t)
+	b := s.browser(t)
+	if a := b.get("/?q=x"); a.StatusCode != http.StatusSeeOther || !strings.HasPrefix(a.Header.Get("Location"), "/sign-in") {
+		t.Fatalf("nobody: %s to %q", a.Status, a.Header.Get("Location"))
+	}
+	for pasted, want := range map[string]string{
+		"":              "Paste a bearer token: one line without white space.",
+		"two words":     "Paste a bearer token: one line without white space.",
+		"nobody-s-good": "The API server does not take this token",
+	} {
+		a := b.post("/sign-in", url.Values{"token": {pasted}})
+		if a.StatusCode < 400 || !strings.Contains(a.body, want) || len(a.Cookies()) > 0 {
+			t.Errorf("%q: %s\n%s", pasted, a.Status, a.body)
+		}
+		if pasted != "" && strings.Contains(a.body, pasted) {
+			t.Errorf("the page says what was pasted: %q", pasted)
+		}
+	}
+	a := b.post("/sign-in", url.Values{"token": {" " + aliceBearer + "\n"}, "return": {"//evil.example"}})
+	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/" {
+		t.Fatalf("%s to %q\n%s", a.Status, a.Header.Get("Location"), a.body)
+	}
+	for _, cookie := range a.Cookies() {
+		if strings.Contains(cookie.Value, aliceBearer) {
+			t.Error("the credential is in a cookie as it is")
+		}
+	}
+	if a := b.get("/"); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "alice") {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+	if a := b.get("/sign-in/oidc"); a.StatusCode != http.StatusNotFound {
+		t.Errorf("OpenID Connect, which is not set up: %s", a.Status)
+	}
+	if a := b.post("/sign-out", nil); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/sign-in?did=signed-out" {
+		t.Errorf("%s to %q", a.Status, a.Header.Get("Location"))
+	}
+	if a := b.get("/"); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("after signing out: %s", a.Status)
+	}
+	if a := b.get("/sign-in?did=signed-out"); !strings.Contains(a.body, "You are signed out.") {
+		t.Errorf("it does not say so:\n%s", a.body)
+	}
+}
+
+// Behind a proxy its Authorization counts, each time, and nothing else does.
+func TestBehindAProxyItsAuthorizationCounts(t *testing.T) {
+	s := open(t, func(o *Options) { o.ProxyAuthorization = true })
+	b := s.browser(t)
+	ask := func(headers ...string) answer {
+		r := b.request(http.MethodGet, "/", nil)
+		r.Header["Authorization"] = headers
+		return b.do(r)
+	}
+	if a := ask("Bearer " + aliceBearer); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "alice") || strings.Contains(a.body, "/sign-out") || len(a.Cookies()) > 0 {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+	for _, headers := range [][]string{
+		nil, {"Bearer"}, {"Bearer "}, {"Basic YWxpY2U6YWxpY2U="}, {"Bearer nobody"}, {"Bearer " + aliceBearer, "Bearer " + bobBearer},
+	} {
+		if a := ask(headers...); a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.body, "Sign in at the proxy") {
+			t.Errorf("%q: %s\n%s", headers, a.Status, a.body)
+		}
+	}
+	if a := b.post("/sign-in", url.Values{"token": {aliceBearer}}); a.StatusCode != http.StatusNotFound || len(a.Cookies()) > 0 {
+		t.Errorf("a pasted token: %s", a.Status)
+	}
+}

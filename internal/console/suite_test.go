@@ -1,0 +1,278 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	testingclock "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/authn"
+)
+
+// Bearer tokens that the API server of these tests takes; the users of the first two may do in team-a what developers do.
+const (
+	aliceBearer, bobBearer, carolBearer = "alice-0123456789", "bob-0123456789", "carol-0123456789"
+	team, operatorNamespace             = "team-a", "default"
+)
+
+const users = aliceBearer + `,alice,u-alice,"team-devs"
+` + bobBearer + `,bob,u-bob,"team-devs"
+` + carolBearer + `,carol,u-carol,"others"
+`
+
+var api struct {
+	sync.Once
+	admin  client.WithWatch
+	config *rest.Config
+	env    *envtest.Environment
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	code := m.Run()
+	if api.env != nil {
+		_ = api.env.Stop()
+	}
+	os.Exit(code)
+}
+
+// apiServer starts a real API server for the first test that asks.
+func apiServer(t *testing.T) {
+	t.Helper()
+	api.Do(func() { api.err = startAPIServer(t.TempDir()) })
+	if api.err != nil {
+		t.Fatal(api.err)
+	}
+}
+
+func startAPIServer(dir string) error {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	known := filepath.Join(dir, "users.csv")
+	if err := os.WriteFile(known, []byte(users), 0o600); err != nil {
+		return err
+	}
+	api.env = &envtest.Environment{
+		CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
+	}
+	api.env.ControlPlane.GetAPIServer().Configure().Append("token-auth-file", known)
+	var err error
+	if api.config, err = api.env.Start(); err != nil {
+		return err
+	}
+	api.config.QPS = -1
+	if api.admin, err = client.NewWithWatch(api.config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	for _, o := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team}},
+		&rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}}},
+		},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-devs"}},
+		},
+	} {
+		if err := api.admin.Create(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// site is a console that is served, and whose clock stands where a test puts it.
+type site struct {
+	*Console
+	clock  *testingclock.FakePassiveClock
+	server *httptest.Server
+}
+
+// open serves a console, with what a test changes.
+func open(t *testing.T, change ...func(*Options)) *site {
+	t.Helper()
+	apiServer(t)
+	s := &site{clock: testingclock.NewFakePassiveClock(time.Now())}
+	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(w, r) }))
+	// The server that `manager verifier` serves it by, whose limits are part of what a browser meets.
+	s.server.Config = authn.NewServer(s.server.Config.Handler, nil, logr.Discard())
+	s.server.EnableHTTP2 = true
+	s.server.StartTLS()
+	t.Cleanup(s.server.Close)
+	at, err := url.Parse(s.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := NewKeys(api.admin, operatorNamespace, s.clock, logr.Discard())
+	if err := keys.sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	options := Options{URL: at, Config: api.config, Keys: keys, Namespaces: []string{team}, Clock: s.clock, Log: logr.Discard()}
+	for _, change := range change {
+		change(&options)
+	}
+	if s.Console, err = New(options); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// browser is one that keeps cookies, and says where a form came from.
+type browser struct {
+	t      *testing.T
+	site   *site
+	client *http.Client
+}
+
+// answer is what a browser got.
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (s *site) browser(t *testing.T) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t, s, &http.Client{
+		Transport: s.server.Client().Transport, Jar: jar,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// signedIn is a browser with the session of a credential.
+func (s *site) signedIn(t *testing.T, bearer string) *browser {
+	t.Helper()
+	b := s.browser(t)
+	if a := b.post("/sign-in", url.Values{"token": {bearer}}); a.StatusCode != http.StatusSeeOther {
+		t.Fatalf("signing in: %s\n%s", a.Status, a.body)
+	}
+	return b
+}
+
+func (b *browser) do(r *http.Request) answer {
+	b.t.Helper()
+	resp, err := b.client.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer{resp, string(body)}
+}
+
+func (b *browser) request(method, path string, form url.Values) *http.Request {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), method, b.site.server.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", b.site.server.URL)
+	}
+	return r
+}
+
+func (b *browser) get(path string) answer {
+	b.t.Helper()
+	return b.do(b.request(http.MethodGet, path, nil))
+}
+
+func (b *browser) post(path string, form url.Values) answer {
+	b.t.Helper()
+	return b.do(b.request(http.MethodPost, path, form))
+}
+
+// operate does for the tokens of a test what an operator would: it says that they are active.
+func operate(t *testing.T) {
+	t.Helper()
+	w, err := api.admin.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Stop)
+	go func() {
+		for event := range w.ResultChan() {
+			pat, ok := event.Object.(*v1alpha1.PersonalAccessToken)
+			if !ok || event.Type == watch.Deleted || pat.Status.ObservedGeneration == pat.Generation {
+				continue
+			}
+			says(context.Background(), pat, metav1.ConditionTrue, v1alpha1.ReasonActive)
+		}
+	}()
+}
+
+// says writes a status as the operator would.
+func says(ctx context.Context, pat *v1alpha1.PersonalAccessToken, active metav1.ConditionStatus, reason string) {
+	status := &pat.Status
+	status.ObservedGeneration = pat.Generation
+	status.ExpiresAt = pat.Spec.ExpiresAt
+	now := metav1.Now()
+	status.IssuedAt = &now
+	if pat.Spec.Token != nil {
+		status.TokenID = pat.Spec.Token.ID
+	}
+	status.Conditions = nil
+	for _, c := range []metav1.Condition{
+		{Type: v1alpha1.ConditionActive, Status: active, Reason: reason},
+		{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReconciled},
+	} {
+		c.ObservedGeneration, c.LastTransitionTime, c.Message = pat.Generation, metav1.Now(), "for a test"
+		status.Conditions = append(status.Conditions, c)
+	}
+	_ = api.admin.Status().Update(ctx, pat)
+}

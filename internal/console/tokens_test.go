@@ -1,0 +1,273 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/console/page"
+)
+
+// made makes a resource of alice's, as it is after admission.
+func made(t *testing.T, name string, change ...func(*v1alpha1.PersonalAccessToken)) *v1alpha1.PersonalAccessToken {
+	t.Helper()
+	pat := &v1alpha1.PersonalAccessToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: "Display " + name, User: &v1alpha1.UserInfo{Username: "alice"}},
+	}
+	for _, change := range change {
+		change(pat)
+	}
+	if err := api.admin.Create(t.Context(), pat); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), pat) })
+	return pat
+}
+
+// Mine are shown first, everybody's on demand; a search takes words of name, display name and id.
+func TestTheTableShowsMineAndSearches(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	made(t, "table-mail")
+	made(t, "table-calendar")
+	made(t, "table-of-bob", func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.User.Username = "bob" })
+	for _, test := range []struct {
+		query    string
+		want     []string
+		wantNone []string
+	}{
+		{"", []string{"Display table-mail", "Display table-calendar"}, []string{"table-of-bob"}},
+		{"?all=1", []string{"Display table-mail", "Display table-calendar", "table-of-bob"}, nil},
+		{"?q=MAIL+table", []string{"Display table-mail"}, []string{"Display table-calendar"}},
+		{"?q=nothing-has-this", nil, []string{"Display table-mail", "Display table-calendar"}},
+	} {
+		a := b.get("/" + test.query)
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("%q: %s", test.query, a.Status)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(a.body, want) {
+				t.Errorf("%q lacks %q", test.query, want)
+			}
+		}
+		for _, none := range test.wantNone {
+			if strings.Contains(a.body, none) {
+				t.Errorf("%q shows %q", test.query, none)
+			}
+		}
+	}
+}
+
+func TestTheTableIsSorted(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	for name, days := range map[string]int{"sorted-c": 1, "sorted-a": 2, "sorted-b": 3} {
+		made(t, name, func(pat *v1alpha1.PersonalAccessToken) {
+			end := metav1.NewTime(time.Now().AddDate(0, 0, days))
+			pat.Spec.ExpiresAt = &end
+		})
+	}
+	shown := regexp.MustCompile(`Display (sorted-[abc])</bdi>`)
+	for sort, want := range map[string]string{
+		"name": "sorted-a sorted-b sorted-c", "-name": "sorted-c sorted-b sorted-a",
+		"expires": "sorted-c sorted-a sorted-b", "-expires": "sorted-b sorted-a sorted-c",
+	} {
+		var got []string
+		for _, found := range shown.FindAllStringSubmatch(b.get("/table?q=sorted-&sort="+sort).body, -1) {
+			if len(got) == 0 || got[len(got)-1] != found[1] {
+				got = append(got, found[1])
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("by %s: %v, want %s", sort, got, want)
+		}
+	}
+}
+
+// Who has the table is told whether it has changed.
+func TestTheTableTellsWhetherItHasChanged(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	tag := b.get("/table").Header.Get("ETag")
+	ask := func() answer {
+		r := b.request(http.MethodGet, "/table", nil)
+		r.Header.Set("If-None-Match", tag)
+		return b.do(r)
+	}
+	if a := ask(); a.StatusCode != http.StatusNotModified || a.body != "" {
+		t.Errorf("unchanged: %s\n%s", a.Status, a.body)
+	}
+	made(t, "made-meanwhile")
+	if a := ask(); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "made-meanwhile") {
+		t.Errorf("changed: %s\n%s", a.Status, a.body)
+	}
+}
+
+// Who may not list everywhere sees the namespaces that the console knows, chooses others, and is told where they may not look.
+func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
+	s := open(t)
+	made(t, "in-team-a")
+	b := s.signedIn(t, aliceBearer)
+	if a := b.get("/"); !strings.Contains(a.body, "in-team-a") {
+		t.Errorf("--console-namespaces is not looked at:\n%s", a.body)
+	}
+	if a := b.get("/?ns=kube-system"); !strings.Contains(a.body, "You may not list tokens in kube-system") || strings.Contains(a.body, "in-team-a") {
+		t.Errorf("a namespace that is not theirs:\n%s", a.body)
+	}
+	// It was remembered.
+	if a := b.get("/"); !strings.Contains(a.body, "You may not list tokens in kube-system") {
+		t.Errorf("the choice is forgotten:\n%s", a.body)
+	}
+	if a := b.get("/?ns="); !strings.Contains(a.body, "in-team-a") {
+		t.Errorf("the choice cannot be taken back:\n%s", a.body)
+	}
+	if a := s.signedIn(t, carolBearer).get("/"); !strings.Contains(a.body, "You may not list tokens in "+team) {
+		t.Errorf("who may list nowhere:\n%s", a.body)
+	}
+
+	without := open(t, func(o *Options) { o.Namespaces = nil })
+	if a := without.signedIn(t, aliceBearer).get("/"); !strings.Contains(a.body, "Which namespaces?") {
+		t.Errorf("with none known:\n%s", a.body)
+	}
+
+	everywhere := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "bob-looks-everywhere"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "bob"}},
+	}
+	if err := api.admin.Create(t.Context(), everywhere); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), everywhere) })
+	bob := without.signedIn(t, bobBearer)
+	for end := time.Now().Add(10 * time.Second); ; { // until the authorizer knows
+		a := bob.get("/?all=1")
+		if strings.Contains(a.body, "in-team-a") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("who may list everywhere:\n%s", a.body)
+		}
+	}
+}
+
+func TestStateOf(t *testing.T) {
+	now := time.Now()
+	ago, ahead := metav1.NewTime(now.Add(-time.Hour)), metav1.NewTime(now.Add(time.Hour))
+	condition := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason}
+	}
+	yes, no := metav1.ConditionTrue, metav1.ConditionFalse
+	active := condition(v1alpha1.ConditionActive, yes, v1alpha1.ReasonActive)
+	for _, test := range []struct {
+		name string
+		pat  v1alpha1.PersonalAccessToken
+		want page.State
+	}{
+		{"nobody has looked at it", v1alpha1.PersonalAccessToken{}, page.StateIssuing},
+		{"active", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateActive},
+		{"ends soon", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ahead, Conditions: []metav1.Condition{active, condition(v1alpha1.ConditionExpiringSoon, yes, v1alpha1.ReasonExpiringSoon)}}}, page.StateExpiringSoon},
+		{"over, which status does not know yet", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ago, Conditions: []metav1.Condition{active}}}, page.StateExpired},
+		{"shortened in spec, and over", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{ExpiresAt: &ago},
+			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateExpired},
+		{"suspended, which status does not know yet", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
+			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateSuspended},
+		{"revoked and kept", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonRevoked)}}}, page.StateRevoked},
+		{"being deleted", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
+			Status: v1alpha1.PersonalAccessTokenStatus{Conditions: []metav1.Condition{active}}}, page.StateRevoked},
+		{"stalled", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonOwnerGone), condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
+	} {
+		if got := stateOf(&test.pat, now); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+// Names that would do something to a page, or to who reads it, are shown as what they are.
+func TestCase39_HostileNamesOnThePage(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "hostile", func(pat *v1alpha1.PersonalAccessToken) {
+		pat.Spec.DisplayName = `<script>alert(1)</script>" onmouseover="x` + "\u202etxt.exe\u200b\x1b[31m"
+		pat.Spec.Audiences = []string{"<img src=x onerror=alert(1)>"}
+		pat.Spec.User.Groups = []string{"<b>group</b>\u202e"}
+	})
+	pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: strings.Repeat("a", 16), By: "<i>by</i>\u202e", Reason: "\x1b]0;x\x07<u>"}}
+	pat.Status.Conditions = []metav1.Condition{{
+		Type: "Active", Status: metav1.ConditionFalse, Reason: "Issuing", Message: "<a href=//evil>\u202e", LastTransitionTime: metav1.Now(),
+	}}
+	if err := api.admin.Status().Update(t.Context(), pat); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/?all=1&q=%3Cscript%3E", "/table", pathOf(pat), pathOf(pat) + "/revoke", pathOf(pat) + "/rotate", "/tokens/team-a/%3Cscript%3E%E2%80%AE"} {
+		a := b.get(path)
+		for _, bad := range []string{"<script>alert", `" onmouseover`, "<img src=x", "<b>group", "<i>by", "<u>", "<a href=//evil", "\u202e", "\u200b", "\x1b", "\x07"} {
+			if strings.Contains(a.body, bad) {
+				t.Errorf("GET %s holds %q", path, bad)
+			}
+		}
+	}
+	if a := b.get("/table"); !strings.Contains(a.body, `\u202etxt.exe\u200b\x1b[31m`) {
+		t.Errorf("what cannot be seen is not shown:\n%s", a.body)
+	}
+}
+
+// A page of tokens takes few bytes on the wire.
+func TestThePageIsLight(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	for i := range 20 {
+		made(t, fmt.Sprintf("light-%d", i))
+	}
+	get := func(path string) (body string, transferred int) {
+		r := b.request(http.MethodGet, path, nil)
+		r.Header.Set("Accept-Encoding", "gzip") // so that the client leaves it packed
+		a := b.do(r)
+		if a.StatusCode != http.StatusOK || a.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("%s: %s, packed as %q", path, a.Status, a.Header.Get("Content-Encoding"))
+		}
+		return b.get(path).body, len(a.body)
+	}
+	body, total := get("/")
+	seen := map[string]bool{}
+	for _, asset := range regexp.MustCompile(`/assets/[^"#]+`).FindAllString(body, -1) {
+		if !seen[asset] {
+			seen[asset] = true
+			_, n := get(asset)
+			total += n
+		}
+	}
+	if len(seen) < 2 || total > 60<<10 {
+		t.Errorf("%d assets, %d bytes with the page", len(seen), total)
+	}
+	t.Logf("the page with 20 tokens and %d assets: %d bytes", len(seen), total)
+}

@@ -1,0 +1,155 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"cmp"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
+)
+
+// titleOf is what people call a token.
+func titleOf(pat *v1alpha1.PersonalAccessToken) string {
+	return holder.Visible(cmp.Or(pat.Spec.DisplayName, pat.Name))
+}
+
+func userOf(pat *v1alpha1.PersonalAccessToken) string {
+	if pat.Spec.User == nil {
+		return ""
+	}
+	return holder.Visible(pat.Spec.User.Username)
+}
+
+func pathOf(pat *v1alpha1.PersonalAccessToken) string {
+	return "/tokens/" + url.PathEscape(pat.Namespace) + "/" + url.PathEscape(pat.Name)
+}
+
+func rowOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.Row {
+	return page.Row{
+		Namespace: pat.Namespace, Name: pat.Name, Title: titleOf(pat),
+		Created: pat.CreationTimestamp.Time, Modified: timeOf(cmp.Or(pat.Status.ModifiedAt, &pat.CreationTimestamp)), Expires: endOf(pat),
+		State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: pat.DeletionTimestamp == nil,
+		Keywords: visible(append([]string{pat.Status.TokenID, pat.Status.PreviousTokenID}, pat.Spec.Audiences...)),
+	}
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// endOf is when a token ends, as far as it is known: the earlier of what was issued and what is asked for since.
+func endOf(pat *v1alpha1.PersonalAccessToken) time.Time {
+	issued, asked := timeOf(pat.Status.ExpiresAt), timeOf(pat.Spec.ExpiresAt)
+	if issued.IsZero() || !asked.IsZero() && asked.Before(issued) {
+		return asked
+	}
+	return issued
+}
+
+// stateOf is what the Active column says. It is for people: nothing is allowed by it.
+func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
+	is := func(kind string) bool { return meta.IsStatusConditionTrue(pat.Status.Conditions, kind) }
+	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
+	end := endOf(pat)
+	switch {
+	case pat.DeletionTimestamp != nil:
+		return page.StateRevoked
+	case active != nil && active.Reason == v1alpha1.ReasonRevoked:
+		return page.StateRevoked
+	case !end.IsZero() && !now.Before(end):
+		return page.StateExpired
+	case is(v1alpha1.ConditionStalled):
+		return page.StateFailed
+	case pat.Spec.Suspend:
+		return page.StateSuspended
+	case active == nil || active.Status != metav1.ConditionTrue:
+		return page.StateIssuing
+	case is(v1alpha1.ConditionExpiringSoon):
+		return page.StateExpiringSoon
+	}
+	return page.StateActive
+}
+
+// detailsOf is everything that there is to know of a token.
+func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) page.Details {
+	status := &pat.Status
+	d := page.Details{
+		Row: rowOf(pat, now), ResourceName: pat.Name,
+		TokenID: holder.Visible(status.TokenID), PreviousTokenID: holder.Visible(status.PreviousTokenID),
+		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt), LastUsed: timeOf(status.LastUsedAt),
+		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.GitOps(pat), ReadOnly: readOnly(v),
+	}
+	d.User = userOf(pat)
+	if pat.Spec.User != nil {
+		d.Groups = visible(pat.Spec.User.Groups)
+	}
+	if pat.Spec.Delivery != nil {
+		d.Recipients = visible(pat.Spec.Delivery.Recipients)
+	}
+	for i := range pat.Spec.Scopes {
+		d.Scopes = append(d.Scopes, scopeText(&pat.Spec.Scopes[i]))
+	}
+	for _, c := range status.Conditions {
+		d.Conditions = append(d.Conditions, page.Condition{
+			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: holder.Visible(c.Message), Since: c.LastTransitionTime.Time,
+		})
+	}
+	for _, r := range status.Revoked {
+		d.Revoked = append(d.Revoked, page.RevokedEntry{
+			TokenID: holder.Visible(r.TokenID), By: holder.Visible(r.By), Reason: holder.Visible(r.Reason), At: timeOf(r.At),
+		})
+	}
+	live := pat.DeletionTimestamp == nil
+	d.MayRevoke = live
+	d.MayRotate = live && !v.PAT
+	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
+	d.MayResume = live && pat.Spec.Suspend && !v.PAT
+	return d
+}
+
+// scopeText is a scope in a line: its preset, or what its rule names.
+func scopeText(scope *v1alpha1.Scope) string {
+	rule := scope.Rule
+	if rule == nil {
+		return string(scope.Preset)
+	}
+	text := strings.Join(rule.Verbs, ", ") + " " + strings.Join(append(slices.Clone(rule.Resources), rule.NonResourceURLs...), ", ")
+	if len(rule.Namespaces) > 0 {
+		text += " in " + strings.Join(rule.Namespaces, ", ")
+	}
+	return holder.Visible(text)
+}
+
+func visible(texts []string) []string {
+	out := make([]string, 0, len(texts))
+	for _, text := range texts {
+		out = append(out, holder.Visible(text))
+	}
+	return out
+}

@@ -1,0 +1,112 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package holder
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// pageSize is how many resources are read at once, as kubectl does.
+const pageSize = 500
+
+// ReadAll reads in pages, and all at once where the revision that the first page was of is gone before the last.
+func ReadAll(ctx context.Context, c client.Client, opts ...client.ListOption) ([]v1alpha1.PersonalAccessToken, error) {
+	var all []v1alpha1.PersonalAccessToken
+	limit, next := int64(pageSize), ""
+	for {
+		page := &v1alpha1.PersonalAccessTokenList{}
+		err := c.List(ctx, page, append(slices.Clone(opts), client.Limit(limit), client.Continue(next))...)
+		if next != "" && apierrors.IsResourceExpired(err) {
+			all, limit, next = nil, 0, ""
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if next = page.Continue; next == "" {
+			return all, nil
+		}
+	}
+}
+
+// Matches tells whether each of words is part of a token's name, display name, user, id (or its predecessor's) or audiences;
+// upper and lower case are the same.
+func Matches(pat *v1alpha1.PersonalAccessToken, words []string) bool {
+	text := strings.ToLower(strings.Join(append([]string{
+		pat.Name, pat.Spec.DisplayName, Username(pat), pat.Status.TokenID, pat.Status.PreviousTokenID,
+	}, pat.Spec.Audiences...), "\n"))
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, strings.ToLower(word)) })
+}
+
+// Order compares two resources, as slices.SortFunc takes it.
+type Order func(a, b *v1alpha1.PersonalAccessToken) int
+
+// ByName orders by namespace and name.
+func ByName(a, b *v1alpha1.PersonalAccessToken) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}
+
+// Moment is one in the life of a token: Created, Modified, Expires or LastUsed. It is nil where there was none.
+type Moment func(pat *v1alpha1.PersonalAccessToken) *metav1.Time
+
+// Created is when the resource was.
+func Created(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return &pat.CreationTimestamp }
+
+// Modified is when spec last changed.
+func Modified(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.ModifiedAt }
+
+// Expires is when the token ends.
+func Expires(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.ExpiresAt }
+
+// LastUsed is when the token was last used.
+func LastUsed(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.LastUsedAt }
+
+// EarliestFirst orders by a moment. What has none comes last.
+func EarliestFirst(of Moment) Order {
+	return func(a, b *v1alpha1.PersonalAccessToken) int { return compareTimes(of(a), of(b), time.Time.Compare) }
+}
+
+// LatestFirst orders by a moment, the other way round. What has none comes last here, too.
+func LatestFirst(of Moment) Order {
+	return func(a, b *v1alpha1.PersonalAccessToken) int {
+		return compareTimes(of(a), of(b), func(x, y time.Time) int { return y.Compare(x) })
+	}
+}
+
+// compareTimes puts what has no time behind all else.
+func compareTimes(a, b *metav1.Time, compare func(x, y time.Time) int) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return compare(a.Time, b.Time)
+}

@@ -1,0 +1,229 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package holder
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// rotationAsked is a rotation of was, at start.
+func rotationAsked(was *v1alpha1.PersonalAccessToken, options RotateOptions) *Rotation {
+	return &Rotation{RotateOptions: options, Clock: clocktesting.NewFakePassiveClock(start), Random: zeros{}, Was: was}
+}
+
+func seconds(n int32) *int32 { return &n }
+
+func yes(is bool) *bool { return &is }
+
+func TestRotationAsksForAnother(t *testing.T) {
+	const now = "2026-11-24T12:00:00Z"
+	type spec = v1alpha1.PersonalAccessTokenSpec
+	issued := v1alpha1.PersonalAccessTokenStatus{TokenID: "a", IssuedAt: after(-10 * day), ExpiresAt: after(20 * day)}
+	vendor := &v1alpha1.Delivery{Recipients: []string{"age1"}}
+	for name, tc := range map[string]struct {
+		was    spec
+		status v1alpha1.PersonalAccessTokenStatus
+		asked  RotateOptions
+		want   spec
+		err    string
+	}{
+		"by a trigger": {
+			want: spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"what spec says of rotation stays": {
+			was:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: "1", OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
+			want: spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
+		},
+		"never by the same trigger": {
+			was:  spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
+			want: spec{Rotation: &v1alpha1.Rotation{Trigger: "2026-11-24T12:00:00.000000001Z"}},
+		},
+		"overlap": {
+			asked: RotateOptions{Overlap: seconds(86400), RetireOnFirstUse: yes(true)},
+			want:  spec{Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 86400, RetireOnFirstUse: true}},
+		},
+		"no overlap any more": {
+			was:   spec{Rotation: &v1alpha1.Rotation{Trigger: "1", OverlapSeconds: 60, RetireOnFirstUse: true}},
+			asked: RotateOptions{Overlap: seconds(0), RetireOnFirstUse: yes(false)},
+			want:  spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"first use without an overlap": {
+			asked: RotateOptions{RetireOnFirstUse: yes(true)},
+			err:   ErrNoOverlap.Error(),
+		},
+		"no overlap, but first use": {
+			was:   spec{Rotation: &v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}},
+			asked: RotateOptions{Overlap: seconds(0)},
+			err:   ErrNoOverlap.Error(),
+		},
+		"a life in days": {
+			asked: RotateOptions{ExpiresIn: 30 * day},
+			want:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"a life that is no days": {
+			was:   spec{ExpiresInDays: days(30)},
+			asked: RotateOptions{ExpiresIn: 36 * time.Hour},
+			want:  spec{ExpiresAt: after(36 * time.Hour), Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"an end, where spec has one": {
+			was:   spec{ExpiresAt: after(-day)},
+			asked: RotateOptions{ExpiresIn: 30 * day},
+			want:  spec{ExpiresAt: after(30 * day), Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"an end that is far": {
+			was: spec{ExpiresAt: after(20 * day)}, status: issued,
+			want: spec{ExpiresAt: after(20 * day), Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"an end that is near": {
+			was:    spec{ExpiresAt: after(2 * day)},
+			status: v1alpha1.PersonalAccessTokenStatus{IssuedAt: after(-28 * day), ExpiresAt: after(2 * day)},
+			err:    "the new token would end soon, at 2026-11-26T12:00:00Z, which spec.expiresAt names: say how long it lives",
+		},
+		"an end that has passed": {
+			was: spec{ExpiresAt: after(0)},
+			err: "spec.expiresAt, 2026-11-24T12:00:00Z, has passed, so no token would be made: say how long the new one lives",
+		},
+		"recipients stay": {
+			was:  spec{Delivery: vendor},
+			want: spec{Delivery: vendor, Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			was := withConditions(1)
+			was.Spec, was.Status = tc.was, tc.status
+			r := rotationAsked(was, tc.asked)
+			pat := was.DeepCopy()
+			switch err := r.Edit(pat); {
+			case tc.err != "" && (err == nil || err.Error() != tc.err):
+				t.Errorf("got %v; want %s", err, tc.err)
+			case tc.err == "" && err != nil:
+				t.Error(err)
+			case tc.err == "":
+				if diff := cmp.Diff(tc.want, pat.Spec); diff != "" {
+					t.Errorf("spec (-want +got):\n%s", diff)
+				}
+				if !r.Made(pat) || r.Made(was) {
+					t.Error("what was asked for is not told from what was there")
+				}
+			}
+		})
+	}
+}
+
+func TestRotationOfAHoldersOwnMakesAnother(t *testing.T) {
+	was := withConditions(1)
+	was.Spec.Token, was.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: "former", BoundTo: "team-a/ci"}, after(-day)
+	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(-31*day + 3*time.Second), ExpiresAt: after(-day)}
+	r := rotationAsked(was, RotateOptions{})
+	pat := was.DeepCopy()
+	if err := r.Edit(pat); err != nil {
+		t.Fatal(err)
+	}
+	if pat.Spec.Token.ID != "aaaaaaaaaaaaaaaa" || pat.Spec.Token.BoundTo != "team-a/ci" || !pat.Spec.ExpiresAt.Equal(after(30*day)) || pat.Spec.Rotation != nil {
+		t.Errorf("spec: %+v, until %v", pat.Spec.Token, pat.Spec.ExpiresAt)
+	}
+	if r.Issued(was) {
+		t.Error("the former one is taken for the new one")
+	}
+	pat.Status.TokenID = pat.Spec.Token.ID
+	if !r.Issued(pat) {
+		t.Error("the new one is not seen")
+	}
+	other := was.DeepCopy()
+	other.Spec.Token.ID = "another"
+	const want = "nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it"
+	if err := r.Edit(other); err == nil || err.Error() != want {
+		t.Errorf("rotated by another: %v", err)
+	}
+}
+
+func TestRotationIsOver(t *testing.T) {
+	was := withConditions(1, isReady, isActive)
+	was.Status.TokenID = "former"
+	r := rotationAsked(was, RotateOptions{})
+	asked := was.DeepCopy()
+	if err := r.Edit(asked); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		trigger, id string
+		done        bool
+		err         string
+	}{
+		"not yet":         {trigger: asked.Spec.Rotation.Trigger, id: "former"},
+		"issued":          {trigger: asked.Spec.Rotation.Trigger, id: "new", done: true},
+		"another trigger": {trigger: "theirs", id: "theirs", done: true, err: "somebody else has rotated it meanwhile, or Git has put the old spec back"},
+	} {
+		pat := asked.DeepCopy()
+		pat.Spec.Rotation.Trigger, pat.Status.TokenID = tc.trigger, tc.id
+		done, err := r.Over(pat)
+		if done != tc.done || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
+			t.Errorf("%s: %v, %v", name, done, err)
+		}
+		if r.Issued(pat) != (name == "issued") { // another's token is not ours to take
+			t.Errorf("%s: issued %v", name, r.Issued(pat))
+		}
+	}
+}
+
+func TestWhatBecomesOfThePredecessor(t *testing.T) {
+	was := withConditions(1)
+	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", ExpiresAt: after(2 * time.Hour)}
+	r := rotationAsked(was, RotateOptions{})
+	for name, tc := range map[string]struct {
+		previous string
+		rotation v1alpha1.Rotation
+		want     string
+	}{
+		"ended":      {"", v1alpha1.Rotation{OverlapSeconds: 60}, "The former token works no longer."},
+		"another":    {"older", v1alpha1.Rotation{OverlapSeconds: 60}, "The former token works no longer."},
+		"overlap":    {"former", v1alpha1.Rotation{OverlapSeconds: 3600}, "The former token works beside the new one until 2026-11-24T13:00:00Z."},
+		"its own":    {"former", v1alpha1.Rotation{OverlapSeconds: 86400}, "The former token works beside the new one until 2026-11-24T14:00:00Z."},
+		"until used": {"former", v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}, "The former token works beside the new one until 2026-11-24T12:01:00Z, or until the new one is first used."},
+	} {
+		pat := withConditions(2)
+		pat.Spec.Rotation = &tc.rotation
+		pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "new", PreviousTokenID: tc.previous, IssuedAt: after(0)}
+		if got := r.Predecessor(pat); got != tc.want {
+			t.Errorf("%s: %s; want %s", name, got, tc.want)
+		}
+	}
+}
+
+func TestLifeOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		from, to *metav1.Time
+		want     time.Duration
+	}{
+		"unknown":         {nil, after(day), 90 * day},
+		"adopted later":   {after(2 * time.Second), after(90 * day), 90 * day},
+		"short":           {after(time.Second), after(time.Minute), 59 * time.Second},
+		"backwards":       {after(day), after(0), 90 * day},
+		"longer than any": {&metav1.Time{}, &metav1.Time{Time: start}, MaxLife},
+	} {
+		if got := LifeOf(&v1alpha1.PersonalAccessTokenStatus{IssuedAt: tc.from, ExpiresAt: tc.to}); got != tc.want {
+			t.Errorf("%s: %v; want %v", name, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package holder
+
+import (
+	"io"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// What the API takes.
+const (
+	// MaxName is how many characters a resource's name has at most: it becomes a label.
+	MaxName = 63
+	// MaxDisplayName is in characters, too, of any language.
+	MaxDisplayName = 128
+	// MaxLife is the longest that a token may live.
+	MaxLife = 3660 * day
+
+	day = 24 * time.Hour
+)
+
+// MakeToken makes a token for pat on this machine, which ends at expiresAt. pat, whose namespace and name are set, gets its
+// id, its digest and its end; the plaintext is the caller's to hand over once.
+func MakeToken(pat *v1alpha1.PersonalAccessToken, random io.Reader, expiresAt metav1.Time) (plaintext string, err error) {
+	id, plaintext, err := token.New(random)
+	if err != nil {
+		return "", err
+	}
+	pat.Spec.ExpiresAt = &expiresAt
+	pat.Spec.Token = &v1alpha1.HolderToken{
+		ID:      id,
+		SHA256:  token.NewDigest(pat.Namespace, pat.Name, plaintext).Hex(),
+		BoundTo: pat.Namespace + "/" + pat.Name,
+	}
+	return plaintext, nil
+}
+
+// DeliverTo has the operator make the token, encrypted to these public keys. Whole days of life are counted from its
+// issuing, so that a rotation gives the successor as many; else it ends so long after now.
+func DeliverTo(pat *v1alpha1.PersonalAccessToken, keys []string, now time.Time, life time.Duration) {
+	pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
+	if life%day == 0 {
+		days := int32(life / day) // #nosec G115 -- at most MaxLife
+		pat.Spec.ExpiresInDays = &days
+		return
+	}
+	end := EndAfter(now, life)
+	pat.Spec.ExpiresAt = &end
+}
+
+// EndAfter is the second that life ends in, where it begins now.
+func EndAfter(now time.Time, life time.Duration) metav1.Time {
+	return metav1.Time{Time: now.Add(life).UTC().Truncate(time.Second)}
+}

@@ -1,0 +1,238 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package browser
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/token"
+)
+
+// shown is a token with its secret.
+var shown = regexp.MustCompile(token.Prefix + `[a-z2-7]{16}_[0-9A-Za-z]`)
+
+func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Monthly report")
+	if days := eval[string](b, `document.querySelector("#f-days").value`); days != "90" {
+		t.Errorf("the form offers %s days", days)
+	}
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.screenshot("created")
+	plaintext := b.text("[data-token]")
+	if !shown.MatchString(plaintext) {
+		t.Fatal("the dialog shows no token")
+	}
+	b.press("Copy")
+	b.says(".said", "Copied")
+	if b.clipboard() != plaintext {
+		t.Error("the clipboard has something else than the token")
+	}
+	if name := whoami(t, plaintext); name != "alice" {
+		t.Errorf("the API server takes the token for %q", name)
+	}
+	b.press("Done")
+	b.dialogCloses()
+	b.says("#table", "Monthly report")
+	b.says("#table", "Active")
+	noToken(b, "the page after it is closed")
+	b.open("/?ns=" + namespace)
+	noToken(b, "the page loaded anew")
+	b.do(chromedp.NavigateBack())
+	b.until("the page is loaded", `document.readyState === "complete"`)
+	noToken(b, "the page before")
+	if pats := tokens(t, namespace); len(pats) != 1 || pats[0].Spec.DisplayName != "Monthly report" || pats[0].Spec.User.Username != "alice" {
+		t.Errorf("the namespace has %d tokens", len(pats))
+	}
+}
+
+func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	for name, leave := range map[string]func(b *tab){
+		"reload": func(b *tab) { b.do(chromedp.Reload()) },
+		"away and back": func(b *tab) {
+			b.open("/sign-in")
+			b.do(chromedp.NavigateBack())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTab(t)
+			b.signIn("alice", namespace)
+			b.click("a.new")
+			b.fill("#f-name", name)
+			b.press("Save")
+			b.says("#dialog", "Your new token")
+			leave(b)
+			b.until("the table is there", `document.readyState === "complete" && document.querySelector("#table") !== null`)
+			noToken(b, "the page")
+		})
+	}
+}
+
+func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Not copied")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.press("Done")
+	b.says("#uncopied", "You have not copied the token")
+	if !shown.MatchString(b.text("[data-token]")) {
+		t.Error("the token has gone without a warning")
+	}
+	b.press("Close without copying")
+	b.dialogCloses()
+	noToken(b, "the page")
+}
+
+func TestFormSentTwiceMakesOneToken(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Sent twice")
+	statuses := eval[[]int](b, `(async () => {
+		const statuses = [];
+		for (let i = 0; i < 2; i++) {
+			const body = new URLSearchParams(new FormData(document.querySelector("#dialog form")));
+			statuses.push((await fetch("/new", { method: "POST", body })).status);
+		}
+		return statuses;
+	})()`)
+	if diff := cmp.Diff([]int{http.StatusOK, http.StatusConflict}, statuses); diff != "" {
+		t.Errorf("statuses (-want +got):\n%s", diff)
+	}
+	b.press("Save")
+	b.says("#dialog", "Already created")
+	if n := len(tokens(t, namespace)); n != 1 {
+		t.Errorf("there are %d tokens", n)
+	}
+}
+
+func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Too long a life")
+	eval[bool](b, `document.querySelector("#f-days").removeAttribute("max") === undefined`)
+	b.fill("#f-days", "99999")
+	b.press("Save")
+	b.says("#err-days", "3660")
+	if kept := eval[string](b, `document.querySelector("#f-name").value`); kept != "Too long a life" {
+		t.Errorf("the name is %q now", kept)
+	}
+	if len(tokens(t, namespace)) != 0 {
+		t.Error("a token was made")
+	}
+}
+
+func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.open("/?ns=" + namespace)
+	b.click("a.new")
+	b.until("the form is a page", `location.pathname === "/new"`)
+	b.fill("#f-name", "By hand")
+	b.press("Save")
+	b.says("main", "Your new token")
+	plaintext := b.text("[data-token]")
+	if !shown.MatchString(plaintext) {
+		t.Fatal("the page shows no token")
+	}
+	b.press("Done")
+	b.says("#table", "By hand")
+	noToken(b, "the table")
+	b.click(`#table a[href$="/revoke"]`)
+	b.says("main", "Revoke this token?")
+	b.says("main", "By hand")
+	b.press("Revoke")
+	b.says("#status", "The token is revoked")
+	if pats := tokens(t, namespace); len(pats) != 0 {
+		t.Errorf("%d tokens are left", len(pats))
+	}
+	refused(t, plaintext)
+}
+
+// noToken looks for a token in all that a page consists of.
+func noToken(b *tab, where string) {
+	b.Helper()
+	if shown.MatchString(b.html()) {
+		b.Errorf("%s has the token in it", where)
+	}
+	if at := eval[string](b, "location.href + JSON.stringify(history.state)"); strings.Contains(at, token.Prefix) {
+		b.Errorf("%s has the token in its address or history", where)
+	}
+}
+
+func tokens(t *testing.T, namespace string) []v1alpha1.PersonalAccessToken {
+	t.Helper()
+	list := &v1alpha1.PersonalAccessTokenList{}
+	if err := admin.List(t.Context(), list, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// whoami is whom the API server takes a token for; nobody where it refuses it.
+func whoami(t *testing.T, plaintext string) string {
+	t.Helper()
+	config := rest.CopyConfig(cl.Anonymous())
+	config.BearerToken = plaintext
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := c.Create(t.Context(), review); err != nil && !apierrors.IsUnauthorized(err) {
+		t.Fatal(err)
+	}
+	return review.Status.UserInfo.Username
+}
+
+// refused waits until the API server refuses a token: it may remember a yes for 10 seconds.
+func refused(t *testing.T, plaintext string) {
+	t.Helper()
+	eventually(t, "the API server refuses the token", func() bool { return whoami(t, plaintext) == "" })
+}

@@ -1,0 +1,260 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package browser tests the console as people use it: in Chromium, signed in at a real issuer, on a real control plane.
+package browser
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/issuer"
+)
+
+const (
+	// patience is how long anything may take on a busy machine.
+	patience = 30 * time.Second
+	// requireBrowser makes a machine without a browser fail, where the tests are skipped otherwise.
+	requireBrowser = "PAT_REQUIRE_BROWSER"
+)
+
+var (
+	cl     *cluster.Cluster
+	scheme = runtime.NewScheme()
+	admin  client.Client
+	// chromium is the context of the browser that every test opens a tab in; nil where there is none, and then missing says
+	// what is.
+	chromium context.Context
+	missing  string
+	// managers are the verifier, with the console, and the operator.
+	managers []*cluster.Manager
+	// axeScript is axe-core, or empty.
+	axeScript string
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// They wait for the operator and the browser much longer than they compute.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	code := 1
+	if err := run(m, &code); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M, code *int) (err error) {
+	ctrl.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	path := os.Getenv("PAT_CHROMIUM")
+	if path == "" {
+		missing = "PAT_CHROMIUM names no browser: run make test, or set it to what hack/tools/chromium.sh prints"
+		if os.Getenv(requireBrowser) != "" {
+			return fmt.Errorf("%s is set and %s", requireBrowser, missing)
+		}
+		*code = m.Run()
+		return nil
+	}
+	if err := readAxe(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "pat-browser-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	end, err := startChromium(path, dir)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := startCluster(ctx, dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cl.Stop()) }()
+	*code = m.Run()
+	for _, manager := range managers {
+		if _, race, found := strings.Cut(manager.Log(), "WARNING: DATA RACE"); found {
+			return fmt.Errorf("the %s raced:\n%s", manager.Command, race)
+		}
+		if shown.MatchString(manager.Log()) {
+			return fmt.Errorf("the log of the %s has a token in it", manager.Command)
+		}
+	}
+	return nil
+}
+
+// startCluster starts one with an issuer, an operator, and a verifier that serves the console.
+func startCluster(ctx context.Context, dir string) (err error) {
+	binary, err := cluster.BuildManager(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary, Issuer: issuer.People()}); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, cl.Stop())
+		}
+	}()
+	if admin, err = client.New(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
+	for _, o := range []cluster.ManagerOptions{
+		{Command: "verifier", Console: true, Args: verbose}, {Command: "operator", Args: append([]string{warnEarly}, verbose...)},
+	} {
+		manager, err := cl.StartManager(ctx, o)
+		if err != nil {
+			return err
+		}
+		managers = append(managers, manager)
+	}
+	return nil
+}
+
+// warnEarly has a token of two days warn of its end as soon as it is there: 24h, a warning by default, is a day away.
+const warnEarly = "--expiry-warnings=47h59m58s"
+
+// verbose is a manager's log at its most verbose.
+var verbose = []string{"--zap-log-level=7", "--zap-devel"}
+
+// startChromium starts the browser, with a profile of its own.
+func startChromium(path, dir string) (end func(), err error) {
+	allocator, end := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(filepath.Join(dir, "profile")),
+		chromedp.Flag("headless", "new"),
+		chromedp.Flag("no-sandbox", os.Getuid() == 0), // it refuses to run as root with one
+		chromedp.Flag("disable-gpu", true),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("ignore-certificate-errors", true), // those of the cluster are its own
+		chromedp.Flag("lang", "en-GB"),
+	)...)
+	chromium, _ = chromedp.NewContext(allocator)
+	if err := chromedp.Do(chromium); err != nil {
+		end()
+		return nil, fmt.Errorf("start %s: %w", path, err)
+	}
+	return end, nil
+}
+
+// readAxe reads the script that looks for what keeps people out.
+func readAxe() error {
+	path := os.Getenv("PAT_AXE")
+	if path == "" {
+		if os.Getenv(requireBrowser) != "" {
+			return fmt.Errorf("%s is set and PAT_AXE names no axe-core: run make test, or set it to what hack/tools/axe.sh prints", requireBrowser)
+		}
+		return nil
+	}
+	script, err := os.ReadFile(path)
+	axeScript = string(script)
+	return err
+}
+
+// team makes a namespace where alice may do what developers do, and returns its name.
+func team(t *testing.T) string {
+	t.Helper()
+	needBrowser(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
+	create(t, ns)
+	create(t, &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "dev"},
+		Rules: []rbacv1.PolicyRule{
+			{
+				APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"},
+				Verbs: []string{"create", "get", "list", "watch", "update", "patch", "delete"},
+			},
+			{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens/status"}, Verbs: []string{"get", "patch"}},
+		},
+	})
+	create(t, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "dev"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "alice"}},
+	})
+	config, _, err := cl.User("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new role takes effect", func() bool {
+		return alice.List(t.Context(), &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(ns.Name)) == nil
+	})
+	return ns.Name
+}
+
+func needBrowser(t *testing.T) {
+	t.Helper()
+	if chromium == nil {
+		t.Skip(missing)
+	}
+}
+
+func create(t *testing.T, o client.Object) {
+	t.Helper()
+	if err := admin.Create(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+		<-tick.C
+	}
+}

@@ -1,0 +1,304 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// tab is a page of somebody who shares no cookies with other tests.
+type tab struct {
+	*testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	wrong    []string // what the page or the browser complains about
+	requests []string // their origins, in order
+	received float64  // bytes
+}
+
+// newTab opens an empty one. The test fails where the page breaks its own policy, throws, or asks anybody for anything but
+// the console and the issuer.
+func newTab(t *testing.T) *tab {
+	t.Helper()
+	needBrowser(t)
+	b := &tab{T: t}
+	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.listen))
+	b.ctx = ctx
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.screenshot(strings.NewReplacer("/", "-", " ", "_").Replace(t.Name()) + "-failed")
+		}
+		cancel()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, text := range b.wrong {
+			t.Errorf("the browser complains: %s", text)
+		}
+		for _, origin := range b.requests {
+			if origin != cl.ConsoleURL && origin != cl.IssuerURL {
+				t.Errorf("the page asked %s for something", origin)
+			}
+		}
+	})
+	b.do(chromedp.EmulateViewport(1280, 800))
+	call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	id := chromedp.FromContext(ctx).BrowserContextID
+	for _, permission := range []string{"clipboard-read", "clipboard-write"} {
+		if _, err := chromedp.CallBrowser(ctx, browser.SetPermission, browser.SetPermissionParams{
+			Permission: &browser.PermissionDescriptor{Name: permission}, Setting: browser.PermissionSettingGranted,
+			Origin: cl.ConsoleURL, BrowserContextID: id,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// listen runs where the tab's messages are read: it only writes down.
+func (b *tab) listen(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		b.wrong = append(b.wrong, e.ExceptionDetails.Text)
+	case *log.EventEntryAdded:
+		// An answer like 403 is one, too, and is often wanted.
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+			b.wrong = append(b.wrong, e.Entry.Text)
+		}
+	case *network.EventRequestWillBeSent:
+		if scheme, rest, ok := strings.Cut(e.Request.URL, "://"); ok {
+			host, _, _ := strings.Cut(rest, "/")
+			b.requests = append(b.requests, scheme+"://"+host)
+		}
+	case *network.EventLoadingFinished:
+		b.received += e.EncodedDataLength
+	case *page.EventJavascriptDialogOpening:
+		// Whether to leave a page: leave it.
+		go func() {
+			_, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true})
+		}()
+	}
+}
+
+// do runs actions, and ends the test where they take too long.
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	if chromedp.FromContext(b.ctx).Target == nil {
+		if err := chromedp.Do(b.ctx); err != nil { // its context is the tab's life
+			b.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// open goes to a page of the console and returns its HTTP status.
+func (b *tab) open(path string) int64 {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	response, err := chromedp.RunResponse(ctx, chromedp.Navigate(cl.ConsoleURL+path))
+	if err != nil {
+		b.Fatalf("open %s: %v", path, err)
+	}
+	return response.Status
+}
+
+// signIn signs somebody in and shows the tokens of the namespaces.
+func (b *tab) signIn(name string, namespaces ...string) {
+	b.Helper()
+	path := "/"
+	for i, namespace := range namespaces {
+		path += map[bool]string{true: "?ns=", false: "&ns="}[i == 0] + namespace
+	}
+	b.open("/sign-in")
+	b.click(`a[href^="/sign-in/oidc"]`)
+	b.fill("#username", name)
+	b.fill("#password", name)
+	b.click(`button[type="submit"]`)
+	b.until("the table of "+name+" is shown", `document.querySelector("#table") !== null`)
+	b.open(path)
+}
+
+// click clicks the first that a CSS selector finds and that can be seen.
+func (b *tab) click(selector string) {
+	b.Helper()
+	b.clickFirst(selector, fmt.Sprintf(`document.querySelectorAll(%s)`, quote(selector)))
+}
+
+// press clicks the link or button that has a text on it; in the dialog, where one is open.
+func (b *tab) press(text string) {
+	b.Helper()
+	b.clickFirst(fmt.Sprintf("a button %q", text), fmt.Sprintf(
+		`[...(document.querySelector("dialog[open]") ?? document).querySelectorAll("a, button")].filter((e) => e.innerText.trim() === %s)`, quote(text)))
+}
+
+// clickFirst clicks in the middle of an element, once a click there would reach it: what was drawn may be replaced by what
+// is newer at any time.
+func (b *tab) clickFirst(what, elements string) {
+	b.Helper()
+	b.until(what+" can be clicked", fmt.Sprintf(`(() => {
+		const e = [...%s].find((e) => e.checkVisibility());
+		e?.scrollIntoView({ block: "nearest", behavior: "instant" });
+		const box = e?.getClientRects()[0];
+		if (!box) return false;
+		window.clickAt = [box.x + box.width / 2, box.y + box.height / 2];
+		return e.contains(document.elementFromPoint(...window.clickAt));
+	})()`, elements))
+	at := eval[[]float64](b, "window.clickAt")
+	b.do(chromedp.MouseClickXY(at[0], at[1]))
+}
+
+// fill replaces what a field has in it.
+func (b *tab) fill(selector, text string) {
+	b.Helper()
+	b.until(selector+" is there", visible(selector))
+	b.do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](fmt.Sprintf(
+			`(() => { const e = document.querySelector(%s); e.focus(); e.select(); return true; })()`, quote(selector)))); err != nil {
+			return err
+		}
+		_, err := chromedp.Call(ctx, input.InsertText, input.InsertTextParams{Text: text})
+		return err
+	}))
+}
+
+// visible is a condition in JavaScript.
+func visible(selector string) string {
+	return fmt.Sprintf(`document.querySelector(%s)?.checkVisibility() === true`, quote(selector))
+}
+
+// until polls a condition in JavaScript. A page that is just going away is no reason to end.
+func (b *tab) until(what, condition string) {
+	b.Helper()
+	eventually(b.T, what, func() bool {
+		ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+		defer cancel()
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](condition, chromedp.EvalAwaitPromise))
+		return err == nil && ok
+	})
+}
+
+// text is what people see of what a selector finds; empty where it finds nothing.
+func (b *tab) text(selector string) string {
+	b.Helper()
+	return eval[string](b, fmt.Sprintf(`document.querySelector(%s)?.innerText ?? ""`, quote(selector)))
+}
+
+// says waits until what a selector finds has a text in it.
+func (b *tab) says(selector, text string) {
+	b.Helper()
+	b.until(fmt.Sprintf("%s says %q", selector, text),
+		fmt.Sprintf(`(document.querySelector(%s)?.innerText ?? "").includes(%s)`, quote(selector), quote(text)))
+}
+
+// dialogCloses waits until it has, and nothing of it is left.
+func (b *tab) dialogCloses() {
+	b.Helper()
+	b.until("the dialog is closed and empty", `(({ open, children }) => !open && children.length === 0)(document.querySelector("#dialog"))`)
+}
+
+// clipboard is what was copied last.
+func (b *tab) clipboard() string {
+	b.Helper()
+	return eval[string](b, `navigator.clipboard.readText()`)
+}
+
+// html is everything that the page consists of, frames and what is typed in aside.
+func (b *tab) html() string {
+	b.Helper()
+	return eval[string](b, `document.documentElement.outerHTML`)
+}
+
+// scheme makes the page light or dark.
+func (b *tab) scheme(scheme string) {
+	b.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+}
+
+// screenshot writes what the tab shows into the ignored folder screenshots.
+func (b *tab) screenshot(name string) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		if err = os.MkdirAll("screenshots", 0o755); err == nil {
+			err = os.WriteFile(filepath.Join("screenshots", name+".png"), png, 0o600)
+		}
+	}
+	if err != nil {
+		b.Logf("screenshot %s: %v", name, err)
+	}
+}
+
+// eval evaluates JavaScript, outside the page's Content-Security-Policy.
+func eval[T any](b *tab, expression string) T {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return value
+}
+
+func quote(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		panic(err) // a string
+	}
+	return string(quoted)
+}
+
+// call sends the tab a command of the DevTools protocol.
+func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	result, err := chromedp.Call(ctx, command, params)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return result
+}

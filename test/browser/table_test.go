@@ -1,0 +1,208 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package browser
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+)
+
+// hers makes a token of alice's that nobody has the plaintext of.
+func hers(t *testing.T, namespace, displayName string, with ...func(*v1alpha1.PersonalAccessTokenSpec)) *v1alpha1.PersonalAccessToken {
+	t.Helper()
+	pat := &v1alpha1.PersonalAccessToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "token-"},
+		Spec: v1alpha1.PersonalAccessTokenSpec{
+			DisplayName: displayName, User: &v1alpha1.UserInfo{Username: "alice"}, ExpiresInDays: ptr.To[int32](90),
+		},
+	}
+	for _, f := range with {
+		f(&pat.Spec)
+	}
+	create(t, pat)
+	return pat
+}
+
+func suspend(s *v1alpha1.PersonalAccessTokenSpec)    { s.Suspend = true }
+func nearlyOver(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](2) }
+
+// rows are the names in the table, as they are seen, from the top.
+func (b *tab) rows() []string {
+	b.Helper()
+	return eval[[]string](b, `[...document.querySelectorAll("#table tbody tr")]
+		.filter((r) => r.checkVisibility()).map((r) => r.querySelector(".title").innerText)`)
+}
+
+// rowsAre waits until the table shows these.
+func (b *tab) rowsAre(want ...string) {
+	b.Helper()
+	var got []string
+	defer func() {
+		if b.Failed() {
+			b.Logf("rows (-want +got):\n%s", cmp.Diff(want, got))
+		}
+	}()
+	eventually(b.T, "the table shows what it should", func() bool {
+		got = b.rows()
+		return cmp.Equal(want, got)
+	})
+}
+
+func TestSearchNarrowsTheTableAsItIsTyped(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	for _, name := range []string{"Monthly report", "Monthly import", "Build agent"} {
+		hers(t, namespace, name)
+	}
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	sorted := func(order string) {
+		b.press("Name")
+		b.until("the table is sorted", fmt.Sprintf(`document.querySelector("th.name").ariaSort === %q`, order))
+	}
+	sorted("ascending")
+	b.rowsAre("Build agent", "Monthly import", "Monthly report")
+	sorted("descending")
+	b.rowsAre("Monthly report", "Monthly import", "Build agent")
+	b.fill("#q", "MONTH rep")
+	b.rowsAre("Monthly report")
+	b.says("#count", "1 of 3")
+	b.until("the search is in the address", `location.search.includes("q=")`)
+	b.do(chromedp.Reload())
+	b.rowsAre("Monthly report")
+	b.fill("#q", "nothing like it")
+	b.says("main", "No token matches")
+	b.press("Clear the search")
+	b.rowsAre("Monthly report", "Monthly import", "Build agent")
+}
+
+func TestTableTellsStatesApartAndKeepsUpToDate(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "In use")
+	hers(t, namespace, "Nearly over", nearlyOver)
+	hers(t, namespace, "Put aside", suspend)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	hers(t, namespace, "Short", func(s *v1alpha1.PersonalAccessTokenSpec) {
+		s.ExpiresInDays, s.ExpiresAt = nil, &metav1.Time{Time: time.Now().Add(4 * time.Second)}
+	})
+	for name, state := range map[string]string{
+		"In use": "Active", "Nearly over": "Expiring soon", "Put aside": "Suspended", "Short": "Expired",
+	} {
+		b.until(fmt.Sprintf("%s is %s", name, state), fmt.Sprintf(`[...document.querySelectorAll("#table tbody tr")].some((r) =>
+			r.querySelector(".title").innerText === %s && r.querySelector(".badge").innerText === %s)`, quote(name), quote(state)))
+	}
+	b.screenshot("table-light")
+	b.scheme("dark")
+	b.screenshot("table-dark")
+}
+
+func TestHostileNamesStayText(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	const script = `<script>window.hostile=1</script><img src=x onerror="window.hostile=1">`
+	names := map[string]string{
+		script:                       script,
+		`"><svg onload="hostile=1">`: `"><svg onload="hostile=1">`,
+		"invoice\u202efdp.exe":       `invoice\u202efdp.exe`,
+		strings.Repeat("W", 128):     strings.Repeat("W", 128),
+		"{{.Data}} ${1+1} </bdi>":    "{{.Data}} ${1+1} </bdi>",
+	}
+	for name := range names {
+		hers(t, namespace, name)
+	}
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	got := map[string]bool{}
+	for _, name := range b.rows() {
+		got[name] = true
+	}
+	for _, want := range names {
+		if !got[want] {
+			t.Errorf("no row shows %q; there are %q", want, b.rows())
+		}
+	}
+	b.screenshot("hostile")
+	b.fill("#q", script)
+	b.rowsAre(script)
+	b.click(`#table tr:not([hidden]) a[href$="/revoke"]`)
+	b.says("#dialog", script)
+	b.press("Cancel")
+	b.click("a.new")
+	b.fill("#f-name", script)
+	b.press("Save")
+	b.says("#dialog", script)
+	b.press("Copy")
+	b.press("Done")
+	b.open("/?q=" + `%3Cscript%3Ewindow.hostile%3D1%3C/script%3Enone`)
+	b.says("#no-match", "<script>window.hostile=1</script>none")
+	if eval[bool](b, `"hostile" in window`) {
+		t.Error("a name was run as a script")
+	}
+	b.open("/")
+	b.fits(1280, 800)
+	b.fits(320, 640)
+}
+
+// fits resizes the window, in which nothing may be wider than it.
+func (b *tab) fits(width, height int64) {
+	b.Helper()
+	b.do(chromedp.EmulateViewport(width, height))
+	if wide := eval[int64](b, `document.scrollingElement.scrollWidth`); wide > width {
+		b.Errorf("the page is %d px wide in a window of %d px", wide, width)
+		b.screenshot(fmt.Sprintf("too-wide-%d", width))
+	}
+}
+
+func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "PoliteMail Comparison List API")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	sizes := func() {
+		b.fits(320, 640)
+		b.fits(1440, 900)
+	}
+	sizes()
+	b.click("a.new")
+	b.says("#dialog", "Expires in (days)")
+	sizes()
+	b.press("Cancel")
+	b.details()
+	sizes()
+	b.press("Close")
+
+	fresh := newTab(t)
+	fresh.signIn("alice", namespace)
+	fresh.mu.Lock()
+	defer fresh.mu.Unlock()
+	if fresh.received > 60<<10 {
+		t.Errorf("signing in and the page took %.0f bytes", fresh.received)
+	}
+	t.Logf("signing in and the page took %.0f bytes", fresh.received)
+}
