@@ -43,7 +43,7 @@ func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return &refusal{http.StatusForbidden, page.Problem{Title: "You may make no token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 	}
 	f := page.Form{
-		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays), MaxDays: maxDays,
+		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays),
 		Namespace: r.URL.Query().Get("namespace"), Errors: map[string]string{},
 	}
 	c.offer(r, v, &f)

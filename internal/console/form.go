@@ -73,7 +73,7 @@ func formOf(r *http.Request) page.Form {
 		ResourceName: r.PostFormValue("resource"),
 		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), Namespace: value(fieldNamespace),
 		Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
-		MaxDays: maxDays, Errors: map[string]string{},
+		Errors: map[string]string{},
 	}
 	f.MoreOpen = f.Date != "" || f.Audiences != "" || f.Recipients != ""
 	return f

@@ -106,14 +106,13 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	}
 	t.Total = len(pats)
 	namespaces := map[string]bool{}
-	words := strings.Fields(t.Query)
 	for i := range pats {
 		namespaces[pats[i].Namespace] = true
-		if holder.Matches(&pats[i], words) {
-			row := rowOf(&pats[i], t.Now)
-			if t.All {
-				row.ShowUser, row.User = true, userOf(&pats[i])
-			}
+		row := rowOf(&pats[i], t.Now)
+		if t.All {
+			row.ShowUser, row.User = true, userOf(&pats[i])
+		}
+		if row.Matches(t.Query) {
 			t.Rows = append(t.Rows, row)
 		}
 	}

@@ -52,6 +52,7 @@ func rowOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.Row {
 		Namespace: pat.Namespace, Name: pat.Name, Title: titleOf(pat),
 		Created: pat.CreationTimestamp.Time, Modified: timeOf(cmp.Or(pat.Status.ModifiedAt, &pat.CreationTimestamp)), Expires: endOf(pat),
 		State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: pat.DeletionTimestamp == nil,
+		Keywords: visible(append([]string{pat.Status.TokenID, pat.Status.PreviousTokenID}, pat.Spec.Audiences...)),
 	}
 }
 
@@ -102,7 +103,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 		Row: rowOf(pat, now), ResourceName: pat.Name,
 		TokenID: holder.Visible(status.TokenID), PreviousTokenID: holder.Visible(status.PreviousTokenID),
 		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt), LastUsed: timeOf(status.LastUsedAt),
-		Audiences: visible(pat.Spec.Audiences), GitOps: holder.GitOps(pat), ReadOnly: readOnly(v),
+		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.GitOps(pat), ReadOnly: readOnly(v),
 	}
 	d.User = userOf(pat)
 	if pat.Spec.User != nil {

@@ -60,6 +60,8 @@ var (
 	// what is.
 	chromium context.Context
 	missing  string
+	// managers are the verifier, with the console, and the operator.
+	managers []*cluster.Manager
 	// axeScript is axe-core, or empty.
 	axeScript string
 )
@@ -107,8 +109,7 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	defer end()
-	managers, err := startCluster(ctx, dir)
-	if err != nil {
+	if err := startCluster(ctx, dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cl.Stop()) }()
@@ -125,13 +126,13 @@ func run(m *testing.M, code *int) (err error) {
 }
 
 // startCluster starts one with an issuer, an operator, and a verifier that serves the console.
-func startCluster(ctx context.Context, dir string) (managers []*cluster.Manager, err error) {
+func startCluster(ctx context.Context, dir string) (err error) {
 	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary, Issuer: issuer.People()}); err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -139,7 +140,7 @@ func startCluster(ctx context.Context, dir string) (managers []*cluster.Manager,
 		}
 	}()
 	if admin, err = client.New(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
-		return nil, err
+		return err
 	}
 	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
 	for _, o := range []cluster.ManagerOptions{
@@ -147,11 +148,11 @@ func startCluster(ctx context.Context, dir string) (managers []*cluster.Manager,
 	} {
 		manager, err := cl.StartManager(ctx, o)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		managers = append(managers, manager)
 	}
-	return managers, nil
+	return nil
 }
 
 // warnEarly has a token of two days warn of its end as soon as it is there: 24h, a warning by default, is a day away.

@@ -27,6 +27,8 @@ type Details struct {
 	TokenID, PreviousTokenID string
 	// ResourceName is the name of the PersonalAccessToken.
 	ResourceName string
+	// DeliverySecret is the Secret that the token lies in until it is taken; "": none.
+	DeliverySecret string
 	// Audiences, none: the API server's own. Scopes, none: the user's full authority. Recipients, none: not encrypted.
 	Audiences, Scopes, Groups, Recipients []string
 	// LastUsed, FirstUsed and Issued are zero where they are not known, or never were.

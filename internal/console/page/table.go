@@ -67,6 +67,8 @@ type Row struct {
 	ShowUser bool
 	// User is whose authority the token carries.
 	User string
+	// Keywords are found by a search, and not shown.
+	Keywords []string
 	// Path is the token's own, "/tokens/<namespace>/<name>".
 	Path string
 	// MayRevoke offers Revoke.
@@ -75,7 +77,7 @@ type Row struct {
 
 // Words are what a search looks through, as the script does too.
 func (r Row) Words() string {
-	words := []string{r.Title, r.Name, r.Namespace, r.State.Word()}
+	words := append([]string{r.Title, r.Name, r.Namespace, r.State.Word()}, r.Keywords...)
 	if r.ShowUser {
 		words = append(words, r.User)
 	}
@@ -167,6 +169,9 @@ func (t Table) HrefWithout(namespace string) string {
 			if n != namespace {
 				v.Add("ns", n)
 			}
+		}
+		if !v.Has("ns") {
+			v.Set("ns", "") // none, and not those of the last time
 		}
 	})
 }

@@ -27,8 +27,6 @@ type Form struct {
 	Name, Days, Date, Namespace, Audiences, Recipients string
 	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
 	Namespaces []string
-	// MaxDays is the longest life allowed; 0: not known.
-	MaxDays int
 	// Errors are by the field's name in the POST; "" is the whole form.
 	Errors map[string]string
 	// MoreOpen opens More options.

@@ -1,0 +1,253 @@
+"use strict";
+// What the console does beyond plain pages: dialogs, search and sorting in place, live update, Copy, local dates.
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const dialog = byId("dialog"), region = byId("table"), query = byId("q");
+  const fragment = { "X-Pat-Fragment": "1" };
+  const pollEvery = 5000, pollAtMost = 60000;
+  let leaving = false;
+
+  const toSignIn = () => {
+    leaving = true;
+    location.assign("/sign-in?" + new URLSearchParams({ return: location.pathname + location.search }));
+  };
+  // A live region only speaks when its text changes.
+  const say = (id, text) => { const e = byId(id); if (e && e.textContent !== text) e.textContent = text; };
+
+  // --- dates, in the visitor's words
+  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+  const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+  const localise = (root) => {
+    for (const t of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(t.dateTime);
+      if (isNaN(at)) continue;
+      t.textContent = ("minute" in t.dataset ? minute : day).format(at);
+      t.title = exact.format(at);
+    }
+  };
+
+  // --- the token: in the DOM until it is closed or the page is left, and nowhere else
+  const wipe = () => document.querySelectorAll("[data-token]").forEach((e) => e.remove());
+  const uncopied = () => document.querySelector("[data-once]:not([data-copied]) [data-token]");
+  const copy = async (button) => {
+    const shown = button.closest(".shown"), token = shown.querySelector("[data-token]"), said = shown.querySelector(".said");
+    try {
+      await navigator.clipboard.writeText(token.textContent);
+      shown.dataset.copied = "";
+      const warning = byId("uncopied"), done = shown.querySelector("[data-close]");
+      if (warning) warning.hidden = true;
+      if (done.dataset.was) done.textContent = done.dataset.was;
+      said.textContent = "";
+      requestAnimationFrame(() => { said.textContent = "Copied."; });
+    } catch {
+      getSelection().selectAllChildren(token);
+      token.focus();
+      said.textContent = "This browser does not let the page copy. The token is selected: press Ctrl+C, or ⌘C.";
+    }
+  };
+  document.addEventListener("copy", () => {
+    const token = uncopied();
+    if (token && getSelection().toString().trim() === token.textContent.trim()) token.closest(".shown").dataset.copied = "";
+  });
+  /** mayClose says whether the token may go, and warns the first time that it was not copied. */
+  const mayClose = (root) => {
+    const warning = root.querySelector("#uncopied"), done = root.querySelector("[data-confirm]");
+    if (!uncopied() || !warning || !warning.hidden) return true;
+    warning.hidden = false;
+    done.dataset.was = done.textContent;
+    done.textContent = done.dataset.confirm;
+    root.querySelector("[data-copy]").focus();
+    return false;
+  };
+  addEventListener("beforeunload", (e) => { if (uncopied() && !leaving) e.preventDefault(); });
+  addEventListener("pagehide", wipe);
+  addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+
+  // --- dialogs
+  let opener = null;
+  const prepare = (root) => {
+    localise(root);
+    root.querySelectorAll("[data-copy]").forEach((b) => { b.hidden = false; });
+  };
+  /** show puts a fragment into the dialog; hostile text is the server's to escape, and it does. */
+  const show = (html) => {
+    wipe();
+    dialog.innerHTML = html;
+    prepare(dialog);
+    if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0;
+    const wrong = dialog.querySelector("[aria-invalid]");
+    (wrong || dialog.querySelector("[autofocus], [data-copy]") || byId("dialog-title"))?.focus();
+  };
+  const close = () => { if (mayClose(dialog)) dialog.close(); };
+  const closed = () => {
+    const changed = dialog.querySelector("[data-changed]");
+    wipe();
+    dialog.replaceChildren();
+    if (changed) refresh();
+    focusAgain(opener);
+    opener = null;
+  };
+  /** ask fetches a fragment for the dialog and shows what came back. */
+  const ask = async (url, options, control) => {
+    control?.setAttribute("aria-busy", "true");
+    say("trouble", "");
+    try {
+      const r = await fetch(url, { ...options, headers: fragment, redirect: "manual", cache: "no-store" });
+      if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
+      if (r.status === 204) {
+        dialog.close();
+        await refresh();
+        say("status", r.headers.get("X-Pat-Did") || "Done.");
+        return;
+      }
+      if (!(r.headers.get("Content-Type") || "").startsWith("text/html")) throw new Error(String(r.status));
+      show(await r.text());
+    } catch {
+      const text = "The console does not answer. Try again in a moment.";
+      if (!dialog.open) return say("trouble", text);
+      let e = dialog.querySelector(".lost");
+      if (!e) {
+        e = document.createElement("p");
+        e.className = "lost err";
+        e.setAttribute("role", "alert");
+        dialog.querySelector(".buttons")?.before(e);
+      }
+      e.textContent = text;
+    } finally {
+      control?.removeAttribute("aria-busy");
+    }
+  };
+
+  // --- the table
+  const keyOf = (e) => e && (e.dataset.sort || e.getAttribute("href"));
+  /** focusAgain finds a control that may have been replaced meanwhile by the one that took its place. */
+  const focusAgain = (e) => {
+    if (!e) return;
+    const key = keyOf(e);
+    const same = e.isConnected ? e : [...document.querySelectorAll("main a")].find((a) => key && keyOf(a) === key);
+    (same || region || byId("main")).focus();
+  };
+  const words = () => query.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const filter = () => {
+    const rows = region.querySelectorAll("tbody tr"), table = region.querySelector("table"), none = byId("no-match");
+    if (!table) return say("count", "");
+    const wanted = words();
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = !wanted.every((w) => row.dataset.words.includes(w));
+      if (!row.hidden) shown++;
+    }
+    table.hidden = shown === 0;
+    none.hidden = shown > 0;
+    byId("no-match-words").textContent = query.value.trim();
+    const all = rows.length + (rows.length === 1 ? " token" : " tokens");
+    say("count", shown < rows.length ? shown + " of " + all : all);
+  };
+  /** remember puts the search and the sort order into the address, without a new entry in the history. */
+  const remember = () => {
+    const q = query.value.trim();
+    const withSearch = (url) => { if (q) url.searchParams.set("q", q); else url.searchParams.delete("q"); return url; };
+    history.replaceState(null, "", withSearch(new URL(location.href)));
+    for (const a of document.querySelectorAll("[data-keep-search]")) a.href = withSearch(new URL(a.href));
+  };
+  let etag = "", asked = 0, wait = pollEvery;
+  const refresh = async () => {
+    if (!region) return;
+    const mine = ++asked, busy = setTimeout(() => region.setAttribute("aria-busy", "true"), 300);
+    try {
+      const headers = etag ? { ...fragment, "If-None-Match": etag } : fragment;
+      const r = await fetch(region.dataset.src, { headers, redirect: "manual", cache: "no-store" });
+      if (mine !== asked) return;
+      if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
+      if (r.status !== 304) {
+        if (!r.ok) throw new Error(String(r.status));
+        const html = await r.text();
+        if (mine !== asked) return;
+        const focused = region.contains(document.activeElement) ? document.activeElement : null;
+        region.innerHTML = html;
+        etag = r.headers.get("ETag") || "";
+        prepare(region);
+        filter();
+        focusAgain(focused);
+      }
+      wait = pollEvery;
+      say("trouble", "");
+    } catch {
+      if (mine !== asked) return;
+      wait = Math.min(wait * 2, pollAtMost);
+      say("trouble", "Not up to date: the console does not answer. Trying again.");
+    } finally {
+      clearTimeout(busy);
+      if (mine === asked) region.removeAttribute("aria-busy");
+    }
+  };
+  const poll = async () => {
+    if (!document.hidden && !dialog.open) await refresh();
+    setTimeout(poll, wait);
+  };
+  const sortBy = (link) => {
+    const url = new URL(link.href), src = new URL(region.dataset.src, location.href);
+    src.searchParams.set("sort", url.searchParams.get("sort"));
+    region.dataset.src = src.pathname + src.search;
+    etag = "";
+    history.replaceState(null, "", url);
+    remember();
+    refresh();
+  };
+
+  // --- what the visitor does
+  document.addEventListener("click", (e) => {
+    const a = e.target.closest("a, button");
+    if (!a || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
+    if ("copy" in a.dataset) return void copy(a);
+    if ("close" in a.dataset) {
+      if (dialog.contains(a)) { e.preventDefault(); close(); }
+      else if (mayClose(document)) leaving = true;
+      else e.preventDefault();
+    } else if ("dialog" in a.dataset && region) {
+      e.preventDefault();
+      if (a.getAttribute("aria-busy")) return;
+      if (!dialog.contains(a)) opener = a;
+      ask(a.href, {}, a);
+    } else if ("sort" in a.dataset) {
+      e.preventDefault();
+      sortBy(a);
+    } else if ("clear" in a.dataset) {
+      e.preventDefault();
+      query.value = "";
+      filter();
+      remember();
+      query.focus();
+    }
+  });
+  document.addEventListener("submit", (e) => {
+    const form = e.target, button = e.submitter || form.querySelector("button");
+    if (form.getAttribute("role") === "search") { e.preventDefault(); filter(); remember(); return; }
+    if (button?.getAttribute("aria-busy")) return e.preventDefault();
+    if (!dialog.contains(form)) {
+      if (form.method === "post") button?.setAttribute("aria-busy", "true");
+      return;
+    }
+    e.preventDefault();
+    ask(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }, button);
+  });
+  dialog.addEventListener("cancel", (e) => { e.preventDefault(); close(); });
+  // A second Escape in a row would close the dialog without asking.
+  dialog.addEventListener("keydown", (e) => { if (e.key === "Escape") { e.preventDefault(); close(); } });
+  dialog.addEventListener("close", closed);
+
+  prepare(document);
+  if (!region) return;
+  let typing = 0;
+  query.addEventListener("input", () => {
+    filter();
+    clearTimeout(typing);
+    typing = setTimeout(remember, 300);
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
+  // The server has left out what does not match; the rest is needed for the next search.
+  if ("searched" in region.dataset) refresh();
+  setTimeout(poll, pollEvery);
+})();
