@@ -41,6 +41,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	_ "github.com/pat-operator/pat-operator/internal/console" // in the manager that is built: go test has to know
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/issuer"
 )
@@ -48,6 +49,8 @@ import (
 const (
 	// patience is how long anything may take on a busy machine.
 	patience = 30 * time.Second
+	// chromiumPath and axePath name the browser, and axe-core's script.
+	chromiumPath, axePath = "PAT_CHROMIUM", "PAT_AXE"
 	// requireBrowser makes a machine without a browser fail, where the tests are skipped otherwise.
 	requireBrowser = "PAT_REQUIRE_BROWSER"
 )
@@ -87,7 +90,7 @@ func run(m *testing.M, code *int) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	path := os.Getenv("PAT_CHROMIUM")
+	path := os.Getenv(chromiumPath)
 	if path == "" {
 		missing = "PAT_CHROMIUM names no browser: run make test, or set it to what hack/tools/chromium.sh prints"
 		if os.Getenv(requireBrowser) != "" {
@@ -184,7 +187,7 @@ func startChromium(path, dir string) (end func(), err error) {
 
 // readAxe reads the script that looks for what keeps people out.
 func readAxe() error {
-	path := os.Getenv("PAT_AXE")
+	path := os.Getenv(axePath)
 	if path == "" {
 		if os.Getenv(requireBrowser) != "" {
 			return fmt.Errorf("%s is set and PAT_AXE names no axe-core: run make test, or set it to what hack/tools/axe.sh prints", requireBrowser)
@@ -231,8 +234,13 @@ func team(t *testing.T) string {
 	return ns.Name
 }
 
+// needBrowser skips a test where there is none.
 func needBrowser(t *testing.T) {
 	t.Helper()
+	// go test keeps a result for as long as the variables are the same that a test, and not TestMain, has asked for.
+	for _, name := range []string{chromiumPath, axePath, requireBrowser} {
+		_ = os.Getenv(name)
+	}
 	if chromium == nil {
 		t.Skip(missing)
 	}

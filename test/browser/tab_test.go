@@ -247,11 +247,13 @@ func (b *tab) html() string {
 	return eval[string](b, `document.documentElement.outerHTML`)
 }
 
-// scheme makes the page light or dark.
+// scheme makes the page light or dark, at once: colours on their way to the other scheme are nobody's choice.
 func (b *tab) scheme(scheme string) {
 	b.Helper()
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		},
 	})
 }
 
