@@ -31,6 +31,8 @@ type Details struct {
 	DeliverySecret string
 	// Audiences, none: the API server's own. Scopes, none: the user's full authority. Recipients, none: not encrypted.
 	Audiences, Scopes, Groups, Recipients []string
+	// EncryptedToken is the armored age file that the recipients open; "": not made, or not for any.
+	EncryptedToken string
 	// LastUsed, FirstUsed and Issued are zero where they are not known, or never were.
 	LastUsed, FirstUsed, Issued time.Time
 	Conditions                  []Condition

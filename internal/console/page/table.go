@@ -108,16 +108,30 @@ type Table struct {
 	All, MayShowAll bool
 	// ShowNamespace names the namespace in each row; a sole one goes without saying.
 	ShowNamespace bool
-	// Namespaces are the chosen ones; none: all that there are.
+	// Namespaces are those that the rows are from; none: all that there are.
 	Namespaces []string
+	// Fallback is true where Namespaces are the console's own, and not chosen: no link and no form repeats them.
+	Fallback bool
 	// ChooseNamespaces offers a form of namespaces, since the visitor may not list everywhere.
 	ChooseNamespaces bool
 	// ReadOnly says why no token can be made; "": it can.
 	ReadOnly string
+	// Truncated is true where there are more tokens than were read.
+	Truncated bool
+	// Notice is shown above the rows.
+	Notice string
 	// Problem stands in the place of the rows.
 	Problem *Problem
 	// Now is the time that "in 5 days" counts from.
 	Now time.Time
+}
+
+// Chosen are the namespaces that the visitor chose.
+func (t Table) Chosen() []string {
+	if t.Fallback {
+		return nil
+	}
+	return t.Namespaces
 }
 
 // Column is a column that the table can be sorted by.
@@ -165,7 +179,8 @@ func (t Table) HrefTable() string { return t.href("/table", func(v url.Values) {
 func (t Table) HrefWithout(namespace string) string {
 	return t.href("/", func(v url.Values) {
 		v.Del("ns")
-		for _, n := range t.Namespaces {
+		v.Set("remember", "1")
+		for _, n := range t.Chosen() {
 			if n != namespace {
 				v.Add("ns", n)
 			}
@@ -187,7 +202,7 @@ func (t Table) href(path string, change func(url.Values)) string {
 	if t.All {
 		v.Set("all", "1")
 	}
-	for _, n := range t.Namespaces {
+	for _, n := range t.Chosen() {
 		v.Add("ns", n)
 	}
 	change(v)

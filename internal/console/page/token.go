@@ -27,6 +27,8 @@ type Form struct {
 	Name, Days, Date, Namespace, Audiences, Recipients string
 	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
 	Namespaces []string
+	// MoreNamespaces says that there may be others than Namespaces: they are offered, and another can be typed.
+	MoreNamespaces bool
 	// Errors are by the field's name in the POST; "" is the whole form.
 	Errors map[string]string
 	// MoreOpen opens More options.
@@ -59,11 +61,17 @@ type Token struct {
 	User string
 	// Predecessor says what becomes of the former token, in a rotation.
 	Predecessor string
-	// Secret stands in the place of Plaintext and says where the token lies.
+	// Secret stands in the place of Plaintext and says where the token lies. Where both are empty, the token is encrypted
+	// and not there yet.
 	Secret string
+	// Path is the token's own, where its details are; "": there is nothing to lead to.
+	Path string
 	// Back is where Done leads.
 	Back string
 }
+
+// Waiting says whether there is nothing to show yet.
+func (t Token) Waiting() bool { return t.Plaintext == "" && t.Secret == "" }
 
 // Once says whether this is the only time that the token can be seen.
 func (t Token) Once() bool { return t.Plaintext != "" && !t.Encrypted }
