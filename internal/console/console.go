@@ -203,9 +203,9 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		status, p.Title, p.Next = http.StatusConflict, "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsForbidden(err):
 		p.Title, p.Next = "You may not do this", "Ask those who run the cluster for the right that is named here."
-	case isMissing(err, "namespaces"):
+	case isMissing(err, "namespaces", true):
 		p.Title, p.Next = "There is no such namespace", "Choose another one."
-	case apierrors.IsNotFound(err) && !isMissing(err, "personalaccesstokens"):
+	case isMissing(err, "personalaccesstokens", false):
 		p.Title, p.Next = "This cluster has no personal access tokens", "Ask those who run it to install pat-operator."
 	case apierrors.IsNotFound(err):
 		p.Title, p.Next = "There is no such token any more", "Somebody has revoked it, or it never was."
@@ -228,10 +228,14 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 	return status, p
 }
 
-// isMissing tells that there is no such object of a kind, as the API server's answer names it.
-func isMissing(err error, resource string) bool {
+// isMissing tells that an object of a resource is not there, or the resource itself.
+func isMissing(err error, resource string, named bool) bool {
 	var answer apierrors.APIStatus
-	return apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Kind == resource
+	if !apierrors.IsNotFound(err) || !errors.As(err, &answer) || answer.Status().Details == nil {
+		return false
+	}
+	details := answer.Status().Details
+	return details.Kind == resource && (details.Name != "") == named
 }
 
 // refusal is an error of our own, in the words that people read.

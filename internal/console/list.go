@@ -77,7 +77,7 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	}
 	found := &rows{Table: t}
 	if len(t.Namespaces) == 0 {
-		err := c.read(ctx, v, found)
+		err := c.readInto(ctx, v, found)
 		if !apierrors.IsForbidden(err) {
 			return found.all, err
 		}
@@ -97,7 +97,7 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	refused := make([]error, len(t.Namespaces))
 	for i, namespace := range t.Namespaces {
 		reading.Go(func() error {
-			err := c.read(ctx, v, found, client.InNamespace(namespace))
+			err := c.readInto(ctx, v, found, client.InNamespace(namespace))
 			if apierrors.IsForbidden(err) {
 				refused[i], err = err, nil
 			}
@@ -111,8 +111,8 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	return found.all, nil
 }
 
-// read adds the tokens that a list finds.
-func (c *Console) read(ctx context.Context, v *visitor, found *rows, opts ...client.ListOption) error {
+// readInto adds the tokens that a list finds.
+func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ...client.ListOption) error {
 	if !found.All {
 		opts = append(opts, client.MatchingFields{byUser: v.User})
 	}
