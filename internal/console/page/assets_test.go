@@ -94,7 +94,7 @@ func TestLinksKeepTheView(t *testing.T) {
 	}
 	want := map[string]string{
 		"mine": "/?ns=x&ns=y&q=a+b&sort=name", "clear": "/?all=1&ns=x&ns=y&sort=name", "table": "/table?all=1&ns=x&ns=y&sort=name",
-		"without": "/?all=1&ns=y&q=a+b&sort=name", "sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
+		"without": "/?all=1&ns=y&q=a+b&remember=1&sort=name", "sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
 		"other": "/?all=1&ns=x&ns=y&q=a+b&sort=expires", "bare": "/",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -214,13 +214,18 @@ func (t Table) href(path string, change func(url.Values)) string {
 
 // Count says how many tokens are shown, as the script does while one types.
 func (t Table) Count() string {
+	shown, all := strconv.Itoa(len(t.Rows)), tokens(t.Total)
 	switch {
 	case t.Problem != nil || t.Total == 0:
 		return ""
+	case len(t.Rows) < t.Total && t.Truncated:
+		return shown + " of the first " + all
 	case len(t.Rows) < t.Total:
-		return strconv.Itoa(len(t.Rows)) + " of " + tokens(t.Total)
+		return shown + " of " + all
+	case t.Truncated:
+		return "The first " + all
 	}
-	return tokens(t.Total)
+	return all
 }
 
 func tokens(n int) string {
