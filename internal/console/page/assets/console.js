@@ -86,7 +86,7 @@
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     const wrong = dialog.querySelector("[aria-invalid]");
-    (wrong || dialog.querySelector("[autofocus], [data-copy]") || byId("dialog-title"))?.focus();
+    (wrong || dialog.querySelector("[autofocus], [data-changed] [data-copy]") || byId("dialog-title"))?.focus();
   };
   /** tell says something inside the dialog, where one is open. */
   const tell = (text, kind) => {
