@@ -82,6 +82,15 @@ bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and v
 bench-cluster: ## Measure a verifier with 10,000 tokens made through a real API server.
 	@$(assets); go run ./hack/bench --cluster 10000 $(BENCHFLAGS)
 
+.PHONY: bench-console
+bench-console: ## Measure the console's table of 500 tokens beside the API server's own list, and the page's weight.
+	@$(assets); go run ./hack/bench --console 500 $(BENCHFLAGS)
+
+.PHONY: screenshots
+screenshots: ## Make the pictures of the console in docs/images, in Chromium against a real control plane.
+	@mkdir -p docs/images; $(assets); $(browser); PAT_REQUIRE_BROWSER=1 \
+		go test ./test/browser -count=1 -v -run '^TestScreenshots$$' -screenshots='$(CURDIR)/docs/images'
+
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too.
 	go vet ./...

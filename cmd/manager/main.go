@@ -24,6 +24,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CAs, and an issuer's may be a public one
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 

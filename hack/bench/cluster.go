@@ -60,32 +60,12 @@ func benchCluster(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary, err := cluster.BuildManager(ctx, dir)
-	if err != nil {
-		return err
-	}
-	c, err := cluster.Start(ctx, cluster.Options{ManagerBinary: binary})
+	c, first, admin, err := startCluster(ctx, dir, cluster.ManagerOptions{Command: "verifier"})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
-	// The first one restarts kube-apiserver, which an operator's lease might not survive; what is measured comes after.
-	first, err := c.StartVerifier(ctx)
-	if err != nil {
-		return err
-	}
 	if err := first.Stop(); err != nil {
-		return err
-	}
-	if _, err := c.StartOperator(ctx); err != nil {
-		return err
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	admin, err := client.New(c.Admin(), client.Options{Scheme: scheme})
-	if err != nil {
 		return err
 	}
 	bearers, _, err := createTokens(ctx, admin, 0, 1)
@@ -116,6 +96,35 @@ func benchCluster(ctx context.Context, o options, out io.Writer) (err error) {
 		row(out, name, round(l.Quantile(.5)), round(l.Quantile(.99)), base50, base99)
 	}
 	return nil
+}
+
+// startCluster starts one with a verifier and an operator, and returns it with the verifier and an administrator's client.
+func startCluster(ctx context.Context, dir string, o cluster.ManagerOptions) (c *cluster.Cluster, verifier *cluster.Manager, admin client.Client, err error) {
+	binary, err := cluster.BuildManager(ctx, dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if c, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary}); err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Stop())
+		}
+	}()
+	// In this order: for the first verifier kube-apiserver restarts, which an operator's lease might not survive.
+	if verifier, err = c.StartManager(ctx, o); err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err = c.StartOperator(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	scheme := runtime.NewScheme()
+	if err = errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, nil, nil, err
+	}
+	admin, err = client.New(c.Admin(), client.Options{Scheme: scheme})
+	return c, verifier, admin, err
 }
 
 func mib(bytes int) float64 { return float64(bytes) / (1 << 20) }

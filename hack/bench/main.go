@@ -37,6 +37,7 @@ type options struct {
 	duration time.Duration
 	only     string
 	cluster  int
+	console  int
 }
 
 func main() {
@@ -55,6 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.tokens, "tokens", 100_000, "how many tokens a large index holds")
 	flags.StringVar(&o.only, "only", "", "nothing but the attack of this name")
 	flags.IntVar(&o.cluster, "cluster", 0, "nothing but so many tokens through a real API server")
+	flags.IntVar(&o.console, "console", 0, "nothing but the console, with so many tokens in a namespace of a real API server")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long each thing is measured")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -65,6 +67,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintf(out, "%s, %s/%s, %d processors, %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load())
 	if o.cluster > 0 {
 		return benchCluster(ctx, o, out)
+	}
+	if o.console > 0 {
+		return benchConsole(ctx, o, out)
 	}
 	if o.only != "" {
 		return benchAbuse(ctx, o, out)

@@ -18,16 +18,17 @@ package console
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,10 +43,25 @@ const actRevoke, actRotate, actSuspend, actResume = "revoke", "rotate", "suspend
 // seenWithin is how long an answer waits until the operator has seen a change, which counts without that.
 const seenWithin = 3 * time.Second
 
+// named returns the namespace and the name in a path, if there can be such a resource.
+func named(r *http.Request) (client.ObjectKey, error) {
+	key := client.ObjectKey{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+	if len(validation.IsDNS1123Label(key.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(key.Name)) > 0 {
+		return key, &refusal{http.StatusNotFound, page.Problem{
+			Title: "There is no such token", Detail: "No token can be named like this.", Link: "/", LinkText: "To my tokens",
+		}}
+	}
+	return key, nil
+}
+
 // read returns the resource that a path names.
 func read(r *http.Request, v *visitor) (*v1alpha1.PersonalAccessToken, error) {
+	key, err := named(r)
+	if err != nil {
+		return nil, err
+	}
 	pat := &v1alpha1.PersonalAccessToken{}
-	return pat, v.client.Get(r.Context(), client.ObjectKey{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}, pat)
+	return pat, v.client.Get(r.Context(), key, pat)
 }
 
 func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -53,8 +69,9 @@ func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	c.rendered(page.ShowDetails(html(w), c.shell(r, v, titleOf(pat)), detailsOf(pat, v, c.clock.Now())))
-	return nil
+	return c.show(w, http.StatusOK, func(w io.Writer) error {
+		return page.ShowDetails(w, c.shell(r, v, titleOf(pat)), detailsOf(pat, v, c.clock.Now()))
+	})
 }
 
 // ask is the dialog that shows which token it is about, before anything is done.
@@ -67,31 +84,67 @@ func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *vis
 		if why := readOnly(v); why != "" && (what == actRotate || what == actResume) {
 			return &refusal{http.StatusForbidden, page.Problem{Title: "You may not do this here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 		}
-		c.showConfirm(w, r, v, http.StatusOK, c.confirm(what, pat))
+		if what == actRotate {
+			if err := mayTake(r, v, pat); err != nil {
+				return err
+			}
+		}
+		return c.showConfirm(w, r, v, http.StatusOK, c.confirm(what, pat))
+	}
+}
+
+// mayTake refuses a rotation whose token would be put where its visitor may not read it.
+func mayTake(r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken) error {
+	if pat.Spec.Token != nil || holder.Sealed(pat) || holder.MayReadSecrets(r.Context(), v.client, pat.Namespace) {
 		return nil
 	}
+	return &refusal{http.StatusForbidden, page.Problem{
+		Title: "You could not take the new token",
+		Detail: fmt.Sprintf("The operator makes this token, and puts it into a Secret. You may not read Secrets in namespace %s, and rotating ends the token that there is. Nothing was done.",
+			pat.Namespace),
+		Next: "Create another token, which is shown here, or ask those who run the cluster to rotate this one.", Link: "/new", LinkText: "Create a token",
+	}}
 }
 
 func (c *Console) confirm(what string, pat *v1alpha1.PersonalAccessToken) page.Confirm {
-	confirm := page.Confirm{
-		Kind: what, Row: rowOf(pat, c.clock.Now()), UID: seen(pat), OverlapHours: "0", Errors: map[string]string{},
+	return page.Confirm{
+		Kind: what, Row: rowOf(pat, c.clock.Now()), UID: seen(pat), OverlapHours: overlapHours(pat), Warning: c.warning(what, pat),
+		Errors: map[string]string{},
 	}
-	if rotation := pat.Spec.Rotation; rotation != nil {
-		confirm.OverlapHours = strconv.FormatFloat(float64(rotation.OverlapSeconds)/3600, 'f', -1, 64)
-	}
-	if tool := holder.GitOps(pat); tool != "" {
-		tool = holder.Visible(tool)
-		confirm.Warning = fmt.Sprintf("%s keeps this token as Git has it, and may undo what is done here. Do it in Git as well.", tool)
-		if what == actRevoke && pat.Spec.Token == nil {
-			confirm.Warning = fmt.Sprintf("%s keeps this token as Git has it: unless it is removed there too, another token is made under this name.", tool)
-		}
-	}
-	return confirm
 }
 
-func (c *Console) showConfirm(w http.ResponseWriter, r *http.Request, v *visitor, status int, confirm page.Confirm) {
-	html(w).WriteHeader(status)
-	c.rendered(page.AskConfirm(w, c.shell(r, v, confirm.Title), confirm))
+// overlapHours is what spec says of it.
+func overlapHours(pat *v1alpha1.PersonalAccessToken) string {
+	if pat.Spec.Rotation == nil {
+		return "0"
+	}
+	return strconv.FormatFloat(float64(pat.Spec.Rotation.OverlapSeconds)/3600, 'f', -1, 64)
+}
+
+// warning says what Git makes of it, where a tool keeps the resource as Git has it.
+func (c *Console) warning(what string, pat *v1alpha1.PersonalAccessToken) string {
+	tool := holder.Visible(holder.GitOps(pat))
+	switch {
+	case tool == "":
+		return ""
+	case what == actRevoke && pat.Spec.Token == nil:
+		return tool + " keeps this token as Git has it: unless it is removed there too, another token is made under this name."
+	case what == actRotate && pat.Spec.Token != nil:
+		return tool + " keeps this token as Git has it, and would put the old one back, which stays ended: then neither works. " +
+			"Better make another by kubectl pat generate, and commit its manifest."
+	case what == actRotate:
+		rotation := c.rotation(pat, holder.RotateOptions{})
+		if rotation.Edit(pat.DeepCopy()) == nil && !rotation.Undone() {
+			return ""
+		}
+		return tool + " keeps this token as Git has it, and would put the old rotation back, which may end the new token early, or ask for yet another. " +
+			"Better set a new spec.rotation.trigger in Git."
+	}
+	return tool + " keeps this token as Git has it, and may undo what is done here. Do it in Git as well."
+}
+
+func (c *Console) showConfirm(w http.ResponseWriter, r *http.Request, v *visitor, status int, confirm page.Confirm) error {
+	return c.show(w, status, func(w io.Writer) error { return page.AskConfirm(w, c.shell(r, v, confirm.Title), confirm) })
 }
 
 // seen says which resource a page was about, as it was then.
@@ -128,15 +181,18 @@ func done(w http.ResponseWriter, r *http.Request, code, text string) {
 // revoke deletes the resource, which ends its token for good. A change since the page was loaded is no reason against it;
 // that it is another resource is.
 func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	pat := &v1alpha1.PersonalAccessToken{}
-	pat.Namespace, pat.Name = r.PathValue("namespace"), r.PathValue("name")
+	key, err := named(r)
+	if err != nil {
+		return err
+	}
+	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	uid, _, _ := strings.Cut(r.PostFormValue("uid"), ".")
 	if uid == "" {
 		return &refusal{http.StatusBadRequest, page.Problem{
 			Title: "Which token?", Detail: "The form does not say which token it was about. Nothing was done.", Link: pathOf(pat) + "/" + actRevoke, LinkText: "Ask again",
 		}}
 	}
-	err := v.client.Delete(r.Context(), pat, client.Preconditions{UID: ptr.To(types.UID(uid))})
+	err = v.client.Delete(r.Context(), pat, client.Preconditions{UID: ptr.To(types.UID(uid))})
 	switch {
 	case apierrors.IsConflict(err):
 		return &refusal{http.StatusConflict, page.Problem{
@@ -164,7 +220,10 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 			return err
 		}
 		if pat.Spec.Suspend != on {
-			sending, cancel := context.WithTimeout(r.Context(), sentWithin)
+			sending, cancel, err := sending(r)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			pat, err = holder.Change{
 				Client: v.client, FieldOwner: userAgent,
@@ -189,80 +248,3 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 		return nil
 	}
 }
-
-// rotate makes a new token in the place of the present one.
-func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	was, err := same(r, v)
-	if err != nil {
-		return err
-	}
-	confirm := c.confirm(actRotate, was)
-	if typed := strings.TrimSpace(r.PostFormValue("overlap")); typed != "" {
-		confirm.OverlapHours = typed
-	}
-	hours, err := strconv.ParseFloat(confirm.OverlapHours, 64)
-	if err != nil || hours < 0 || hours > maxOverlapHours {
-		confirm.Errors["overlap"] = fmt.Sprintf("Write a number of hours from 0 to %d.", maxOverlapHours)
-		c.showConfirm(w, r, v, http.StatusUnprocessableEntity, confirm)
-		return nil
-	}
-	options := holder.RotateOptions{Overlap: ptr.To(int32(hours * 3600))} // #nosec G115 -- at most maxOverlapHours
-	if *options.Overlap == 0 {
-		options.RetireOnFirstUse = ptr.To(false) // it has nothing to do then
-	}
-	rotation := &holder.Rotation{RotateOptions: options, Clock: c.clock, Random: rand.Reader, Was: was}
-	sending, cancel := context.WithTimeout(r.Context(), sentWithin)
-	defer cancel()
-	pat, err := holder.Change{
-		Client: v.client, FieldOwner: userAgent, Edit: rotation.Edit, Made: rotation.Made,
-	}.To(sending, was)
-	if end, ok := errors.AsType[*holder.EndError](err); ok {
-		return &refusal{http.StatusUnprocessableEntity, page.Problem{
-			Title: "It ends too soon for a new token", Detail: sentence(holder.Visible(end.Error())),
-			Next: "Create another token instead.", Link: "/new", LinkText: "Create a token",
-		}}
-	}
-	if err != nil {
-		return err
-	}
-	// From here on a token that was made here is shown, whatever happens.
-	ctx, cancel := context.WithTimeout(r.Context(), c.activeWithin)
-	defer cancel()
-	pat, inactive := holder.WaitFor(ctx, v.client, pat, rotation.Over)
-	predecessor := ""
-	if inactive == nil && was.Status.TokenID != "" {
-		predecessor = rotation.Predecessor(pat)
-	}
-	plaintext := rotation.Plaintext()
-	if plaintext == "" && !holder.Sealed(pat) { // it is in a Secret
-		taken, err := (*holder.Delivery)(nil), inactive
-		if err == nil {
-			taken, err = holder.FindDelivery(ctx, v.client, pat)
-		}
-		if err != nil {
-			c.showSecret(w, r, v, pat, inactive, err, predecessor)
-			return nil
-		}
-		plaintext = taken.Plaintext
-		if err := taken.Remove(ctx, v.client); err != nil {
-			c.log.V(1).Info("A delivery Secret that a token was taken from is left until its time is over", "namespace", pat.Namespace, "name", pat.Name)
-		}
-	}
-	c.showToken(w, r, v, pat, plaintext, inactive, predecessor)
-	return nil
-}
-
-// showSecret says where a new token is that was not taken, and why.
-func (c *Console) showSecret(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, inactive, why error, predecessor string) {
-	t := page.Token{
-		Title: titleOf(pat), Expires: endOf(pat), User: userOf(pat), Predecessor: holder.Visible(predecessor), Back: "/",
-		Active: inactive == nil, Secret: sentence(holder.Visible(why.Error())),
-	}
-	if inactive != nil {
-		t.Why, t.Secret = t.Secret, "The new token was asked for. Once it is made it is in a Secret that the token's details name."
-	}
-	c.rendered(page.ShowToken(html(w), c.shell(r, v, "Your token"), t))
-}
-
-// maxOverlapHours is as the API has it: 366 days.
-const maxOverlapHours = 366 * 24

@@ -17,8 +17,12 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -31,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -151,15 +156,19 @@ func TestRotating(t *testing.T) {
 	}
 }
 
-// A token that the operator makes is taken from its Secret where the visitor may; else the page says where it is.
+// A token that the operator makes is taken from its Secret by who may read it; who may not does not rotate it.
 func TestRotatingWhatTheOperatorMakes(t *testing.T) {
 	s := open(t)
 	deliver(t)
 	b := s.signedIn(t, aliceBearer)
 	pat := made(t, "rotated-by-operator")
-	a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})
-	if a.StatusCode != http.StatusOK || plaintext.MatchString(a.body) || !strings.Contains(a.body, "could not be taken") || !strings.Contains(a.body, now(t, pat).Status.DeliverySecretName) {
-		t.Errorf("who may not read Secrets: %s\n%s", a.Status, a.body)
+	for _, a := range []answer{b.get(pathOf(pat) + "/rotate"), b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})} {
+		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "You may not read Secrets in namespace "+team) || !strings.Contains(a.body, "Create another token") {
+			t.Errorf("who may not read Secrets: %s\n%s", a.Status, a.body)
+		}
+	}
+	if is := now(t, pat); is.Generation != pat.Generation {
+		t.Error("it was rotated all the same")
 	}
 	allow := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "alice-reads-secrets"},
@@ -172,7 +181,7 @@ func TestRotatingWhatTheOperatorMakes(t *testing.T) {
 	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), allow) })
 	for end := time.Now().Add(10 * time.Second); ; { // until the authorizer knows
 		pat = now(t, pat)
-		a = b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})
+		a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})
 		if plaintext.MatchString(a.body) {
 			break
 		}
@@ -238,4 +247,106 @@ func deliver(t *testing.T) {
 			says(t.Context(), pat, metav1.ConditionTrue, v1alpha1.ReasonActive)
 		}
 	}()
+}
+
+// A rotation in the time of which no new token is seen shows no old one as new.
+func TestRotatingWhatIsEncryptedShowsNoFormerFile(t *testing.T) {
+	s := open(t)
+	s.activeWithin = 50 * time.Millisecond
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "encrypted", func(pat *v1alpha1.PersonalAccessToken) {
+		pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}}
+	})
+	const former = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdlLWVuY3J5cHRpb24ub3JnL3YxCg==\n-----END AGE ENCRYPTED FILE-----\n"
+	pat.Status.TokenID, pat.Status.EncryptedToken = strings.Repeat("a", 16), former
+	says(t.Context(), pat, metav1.ConditionTrue, v1alpha1.ReasonActive)
+	pat = now(t, pat)
+	if a := b.get(pathOf(pat)); !strings.Contains(a.body, "YWdlLWVuY3J5cHRpb24ub3JnL3YxCg==") {
+		t.Errorf("the details lack the file:\n%s", a.body)
+	}
+	a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})
+	if a.StatusCode != http.StatusOK || strings.Contains(a.body, "YWdlLWVuY3J5cHRpb24ub3JnL3YxCg==") || !strings.Contains(a.body, "not there yet") {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+}
+
+func TestRotateOptions(t *testing.T) {
+	half := &v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Rotation: &v1alpha1.Rotation{OverlapSeconds: 1801, RetireOnFirstUse: true}}}
+	for _, test := range []struct {
+		typed   string
+		was     *v1alpha1.PersonalAccessToken
+		overlap string
+		wrong   bool
+	}{
+		{"", half, "", false},
+		{overlapHours(half), half, "", false},
+		{"2", half, "7200", false},
+		{"0.5", half, "1800", false},
+		{"0", half, "0", false},
+		{"0", &v1alpha1.PersonalAccessToken{}, "", false},
+		{"8784", half, "31622400", false},
+		{"8784.1", half, "", true},
+		{"-1", half, "", true},
+		{"NaN", half, "", true},
+		{"Inf", half, "", true},
+		{"1e9", half, "", true},
+		{"soon", half, "", true},
+	} {
+		options, wrong := rotateOptions(test.was, test.typed)
+		got := ""
+		if options.Overlap != nil {
+			got = fmt.Sprint(*options.Overlap)
+		}
+		if got != test.overlap || (wrong != "") != test.wrong {
+			t.Errorf("%q: %q, %q", test.typed, got, wrong)
+		}
+		if retire := options.RetireOnFirstUse; (got == "0" || got == "" && test.was != half && !test.wrong) != (retire != nil && !*retire) {
+			t.Errorf("%q: retireOnFirstUse %v", test.typed, retire)
+		}
+	}
+}
+
+// Each error is said for what it is: whose it is, and what to do.
+func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
+	s := open(t)
+	group := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
+	for _, test := range []struct {
+		err    error
+		status int
+		title  string
+	}{
+		{holder.ErrRotated, 409, "Somebody else was faster"},
+		{holder.ErrDeleted, 409, "Somebody else was faster"},
+		{apierrors.NewConflict(group, "x", errors.New("changed")), 409, "Somebody else was faster"},
+		{apierrors.NewForbidden(group, "x", errors.New("no")), 403, "You may not do this"},
+		{apierrors.NewNotFound(group, "x"), 404, "There is no such token any more"},
+		{apierrors.NewNotFound(corev1.Resource("namespaces"), "x"), 404, "There is no such namespace"},
+		{apierrors.NewGenericServerResponse(404, "list", group, "", "", 0, true), 404, "This cluster has no personal access tokens"},
+		{apierrors.NewTooManyRequests("later", 1), 429, "The API server is busy"},
+		{apierrors.NewBadRequest("no"), 400, "This cannot be"},
+		{apierrors.NewInternalError(errors.New("a webhook failed")), 502, "The API server could not do it"},
+		{apierrors.NewMethodNotSupported(group, "create"), 405, "The API server refuses"},
+		{errors.New("dial tcp 10.0.0.1:6443: refused"), 502, "The API server does not answer"},
+	} {
+		status, p := s.explain(test.err)
+		if status != test.status || p.Title != test.title || strings.Contains(p.Detail, "10.0.0.1") {
+			t.Errorf("%v: %d, %+v", test.err, status, p)
+		}
+	}
+	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)
+	defer cancel()
+	if _, _, err := sending(httptest.NewRequestWithContext(late, http.MethodPost, "/", nil)); err == nil {
+		t.Error("a change is begun whose answer would come too late")
+	} else if status, p := s.explain(err); status != 503 || p.Title != "That took too long" {
+		t.Errorf("%d, %+v", status, p)
+	}
+	b := s.signedIn(t, aliceBearer)
+	for _, path := range []string{"/tokens/..%2f..%2fkube-system/x", "/tokens/%2e%2e/x", "/tokens/a%2fb/x", "/tokens/team-a/x%2fstatus", "/tokens/TEAM/x"} {
+		if a := b.get(path); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "There is no such") {
+			t.Errorf("GET %s: %s\n%s", path, a.Status, a.body)
+		}
+		if a := b.post(path+"/revoke", url.Values{"uid": {"u.1"}}); a.StatusCode != http.StatusNotFound {
+			t.Errorf("POST %s/revoke: %s", path, a.Status)
+		}
+	}
 }

@@ -17,12 +17,13 @@ limitations under the License.
 package console
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,8 +39,9 @@ import (
 const (
 	// requestTimeout bounds what one request may wait for, below the server's own limit for writing an answer.
 	requestTimeout = 12 * time.Second
-	// sentWithin bounds one change. Where its answer is lost, what has become of it is looked up for as long again.
-	sentWithin = 5 * time.Second
+	// startWithin is how late a change may begin, and sentWithin bounds it. Where its answer is lost, what has become of it is
+	// looked up for five seconds more; the server gives up an answer after 15.
+	startWithin, sentWithin = 3 * time.Second, 5 * time.Second
 	// fragmentHeader asks for the content of a dialog, without the page around it.
 	fragmentHeader = "X-Pat-Fragment"
 	// didHeader says what was done, where there is nothing to show.
@@ -78,6 +80,7 @@ type Console struct {
 	namespaces []string
 	clock      clock.PassiveClock
 	log        logr.Logger
+	lists      chan struct{} // takes what there may be at once
 	// activeWithin is how long an answer waits until its token works; it is shown all the same.
 	activeWithin time.Duration
 }
@@ -87,7 +90,7 @@ func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
 		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, clock: o.Clock, log: o.Log,
-		activeWithin: 8 * time.Second,
+		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)
 	c.anonymous.UserAgent = userAgent
@@ -179,13 +182,14 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err e
 			return
 		}
 		http.Redirect(w, r, target, http.StatusSeeOther)
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the visitor has gone
 	default:
 		status, p := c.explain(err)
 		c.problemTo(w, r, v, status, p)
 	}
 }
 
-// explain says an error of the API server, or of the way there, to people.
+// explain says an error of the API server, of the way there, or of our own to people.
 func (c *Console) explain(err error) (status int, p page.Problem) {
 	if asked, ok := errors.AsType[*refusal](err); ok {
 		return asked.status, asked.Problem
@@ -195,24 +199,43 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		status, p.Detail = int(answer.Status().Code), holder.Visible(answer.Status().Message)
 	}
 	switch {
+	case errors.Is(err, holder.ErrRotated), errors.Is(err, holder.ErrDeleted), apierrors.IsConflict(err):
+		status, p.Title, p.Next = http.StatusConflict, "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsForbidden(err):
 		p.Title, p.Next = "You may not do this", "Ask those who run the cluster for the right that is named here."
+	case isMissing(err, "namespaces", true):
+		p.Title, p.Next = "There is no such namespace", "Choose another one."
+	case isMissing(err, "personalaccesstokens", false):
+		p.Title, p.Next = "This cluster has no personal access tokens", "Ask those who run it to install pat-operator."
 	case apierrors.IsNotFound(err):
 		p.Title, p.Next = "There is no such token any more", "Somebody has revoked it, or it never was."
-	case apierrors.IsConflict(err):
-		p.Title, p.Next = "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		p.Title, p.Next = "This cannot be", "Change what is named here, and try again."
 	case apierrors.IsTooManyRequests(err):
 		p.Title, p.Next = "The API server is busy", "Try again in a moment."
 	case status >= 400 && status < 500:
 		p.Title = "The API server refuses"
+	case status >= 500:
+		status, p.Title, p.Next = http.StatusBadGateway, "The API server could not do it", "Try again in a moment, then ask those who run the cluster."
 	default:
 		c.log.Error(err, "A request of the console failed")
-		status = http.StatusBadGateway
-		p.Title, p.Next = "The API server does not answer", "Nothing is known to have been done. Try again in a moment."
+		status, p.Title = http.StatusBadGateway, "The API server does not answer"
+		p.Detail, p.Next = "Whether anything was done is not known.", "Look at your tokens in a moment, then try again."
+		if errors.Is(err, holder.ErrUnknown) { // it says what may be there, and how to end it
+			p.Detail = holder.Visible(err.Error())
+		}
 	}
 	return status, p
+}
+
+// isMissing tells that an object of a resource is not there, or the resource itself.
+func isMissing(err error, resource string, named bool) bool {
+	var answer apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &answer) || answer.Status().Details == nil {
+		return false
+	}
+	details := answer.Status().Details
+	return details.Kind == resource && (details.Name != "") == named
 }
 
 // refusal is an error of our own, in the words that people read.
@@ -223,6 +246,19 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Title + ": " + r.Detail }
 
+// sending bounds a change, and refuses to begin one whose answer might come too late to be sent.
+func sending(r *http.Request) (context.Context, context.CancelFunc, error) {
+	ctx := r.Context()
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < requestTimeout-startWithin {
+		return nil, nil, &refusal{http.StatusServiceUnavailable, page.Problem{
+			Title: "That took too long", Detail: "The API server was slow to say what is there. Nothing was done.", Next: "Try again in a moment.",
+			Link: "/", LinkText: "To my tokens",
+		}}
+	}
+	ctx, cancel := context.WithTimeout(ctx, sentWithin)
+	return ctx, cancel, nil
+}
+
 func fragment(r *http.Request) bool { return r.Header.Get(fragmentHeader) != "" }
 
 func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, p page.Problem) {
@@ -230,18 +266,21 @@ func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, p 
 }
 
 func (c *Console) problemTo(w http.ResponseWriter, r *http.Request, v *visitor, status int, p page.Problem) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	c.rendered(page.ShowProblem(w, c.shell(r, v, p.Title), p))
+	_ = c.show(w, status, func(w io.Writer) error { return page.ShowProblem(w, c.shell(r, v, p.Title), p) })
 }
 
-// rendered takes what rendering has returned.
-func (c *Console) rendered(err error) {
-	if bug, ok := errors.AsType[template.ExecError](err); ok {
-		c.log.Error(nil, "A page could not be rendered", "template", bug.Name)
-	} else if err != nil {
-		c.log.V(1).Info("A page was not delivered", "reason", err.Error()) // the visitor has gone
+// show renders a page and sends it; what cannot be rendered is an error of ours, and nothing of it is sent.
+func (c *Console) show(w http.ResponseWriter, status int, render func(io.Writer) error) error {
+	var body bytes.Buffer
+	if err := render(&body); err != nil {
+		c.log.Error(err, "A page could not be rendered")
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return nil
 	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = body.WriteTo(w) // a visitor who has gone gets none
+	return nil
 }
 
 // shell is what is around a content; nil for a fragment.
@@ -254,12 +293,6 @@ func (c *Console) shell(r *http.Request, v *visitor, title string) *page.Shell {
 		s.User, s.SignOut = holder.Visible(v.User), !c.byProxy
 	}
 	return s
-}
-
-// html begins an answer that is a page.
-func html(w http.ResponseWriter) http.ResponseWriter {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	return w
 }
 
 // localPath returns a path of ours, which a link of somebody else's may name, or "/".

@@ -19,11 +19,12 @@ package console
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 
+	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,18 +43,16 @@ func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if why := readOnly(v); why != "" {
 		return &refusal{http.StatusForbidden, page.Problem{Title: "You may make no token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 	}
-	f := page.Form{
-		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays),
-		Namespace: r.URL.Query().Get("namespace"), Errors: map[string]string{},
-	}
-	c.offer(r, v, &f)
-	c.showForm(w, r, v, http.StatusOK, f)
-	return nil
+	return c.showForm(w, r, v, http.StatusOK, page.Form{
+		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays), Errors: map[string]string{},
+	})
 }
 
-func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) {
-	html(w).WriteHeader(status)
-	c.rendered(page.Create(w, c.shell(r, v, "Create Personal Access Token"), f))
+func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) error {
+	c.offer(r, v, &f)
+	return c.show(w, status, func(w io.Writer) error {
+		return page.Create(w, c.shell(r, v, "Create Personal Access Token"), f)
+	})
 }
 
 // create makes a token in memory, for this one answer.
@@ -61,102 +60,125 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	f := formOf(r)
 	pat, life, expires := resourceOf(&f, c.clock.Now())
 	if len(f.Errors) > 0 {
-		c.offer(r, v, &f)
-		c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
-		return nil
+		return c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
 	}
-	plaintext := ""
-	if pat.Spec.Delivery != nil {
-		holder.DeliverTo(pat, pat.Spec.Delivery.Recipients, c.clock.Now(), life)
-	} else {
-		var err error
-		if plaintext, err = holder.MakeToken(pat, rand.Reader, *expires); err != nil {
-			return err
-		}
+	ctx, cancel, err := sending(r)
+	if err != nil {
+		return err
 	}
-	sending, cancel := context.WithTimeout(r.Context(), sentWithin)
 	defer cancel()
-	switch err := holder.Submit(sending, v.client, pat); {
+	plaintext := ""
+	if holder.Sealed(pat) {
+		holder.DeliverTo(pat, pat.Spec.Delivery.Recipients, c.clock.Now(), life)
+	} else if plaintext, err = holder.MakeToken(pat, rand.Reader, *expires); err != nil {
+		return err
+	}
+	switch err := holder.Submit(ctx, v.client, pat); {
 	case apierrors.IsAlreadyExists(err):
-		return c.alreadyCreated(r.Context(), v, pat)
+		return alreadyCreated(pat)
+	case refusedFields(&f, err):
+		status, _ := c.explain(err)
+		return c.showForm(w, r, v, status, f)
 	case err != nil:
-		if refusedFields(&f, err) {
-			status, _ := c.explain(err)
-			c.offer(r, v, &f)
-			c.showForm(w, r, v, status, f)
-			return nil
-		}
 		return err
 	}
 	// From here on the token is shown, whatever happens.
-	ctx, cancel := context.WithTimeout(r.Context(), c.activeWithin)
+	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
-	pat, inactive := holder.WaitActive(ctx, v.client, pat)
-	c.showToken(w, r, v, pat, plaintext, inactive, "")
-	return nil
+	pat, inactive := holder.WaitActive(waiting, v.client, pat)
+	return c.showToken(w, r, v, pat, shown{plaintext: plaintext, issued: pat.Status.TokenID != "", inactive: inactive})
 }
 
 // alreadyCreated answers a form that was sent before.
-func (c *Console) alreadyCreated(ctx context.Context, v *visitor, pat *v1alpha1.PersonalAccessToken) error {
+func alreadyCreated(pat *v1alpha1.PersonalAccessToken) error {
 	p := page.Problem{
 		Title:  "Already created",
-		Detail: "This form was sent before, and made a token then. It was shown that once, and cannot be shown again; no second one was made.",
-		Next:   "If you did not copy it, rotate it: that makes another token in its place.",
+		Detail: "This form was sent before, and made a token then. It was shown in the answer to that, and cannot be shown again; no second one was made.",
+		Next:   "If you did not copy it, or the answer did not reach you, rotate it: that makes another token in its place.",
 		Link:   pathOf(pat), LinkText: "To its details",
 	}
-	there := &v1alpha1.PersonalAccessToken{}
-	if err := v.client.Get(ctx, client.ObjectKeyFromObject(pat), there); err != nil {
-		p.Link, p.LinkText = "/", "To my tokens"
+	if holder.Sealed(pat) {
+		p.Detail = "This form was sent before, and had a token made then; no second one was made."
+		p.Next = "The encrypted token is in its details."
 	}
 	return &refusal{http.StatusConflict, p}
 }
 
-// showToken is the one page that a token is on. Where it is encrypted the age file is shown instead.
-func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, plaintext string, inactive error, predecessor string) {
-	t := page.Token{
-		Title: titleOf(pat), Plaintext: plaintext, Expires: endOf(pat), Active: inactive == nil,
-		User: userOf(pat), Predecessor: holder.Visible(predecessor), Back: "/",
-	}
-	if inactive != nil {
-		t.Why = sentence(holder.Visible(inactive.Error()))
-	}
-	if t.Plaintext == "" {
-		file, err := holder.Encrypted(pat)
-		if err != nil && inactive == nil {
-			t.Active, t.Why = false, sentence(holder.Visible(err.Error()))
-		}
-		t.Plaintext, t.Encrypted = file, true
-	}
-	c.rendered(page.ShowToken(html(w), c.shell(r, v, "Your token"), t))
+// shown is how a token is shown.
+type shown struct {
+	// plaintext is the token; empty where it is encrypted.
+	plaintext string
+	// issued tells that status speaks of this token, and not of one before.
+	issued bool
+	// inactive is why it does not work yet.
+	inactive error
+	// predecessor is what becomes of the one before.
+	predecessor string
 }
 
-// offer fills in the namespaces in which a visitor may make a token, as far as they can be known.
+// showToken is the one page that a token is on. Where it is encrypted the age file is shown instead.
+func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) error {
+	t := page.Token{
+		Title: titleOf(pat), Plaintext: s.plaintext, Expires: endOf(pat), Active: s.inactive == nil,
+		User: userOf(pat), Predecessor: holder.Visible(s.predecessor), Back: "/", Path: pathOf(pat),
+	}
+	if s.inactive != nil {
+		t.Why = sentence(holder.Visible(s.inactive.Error()))
+	}
+	if holder.Sealed(pat) {
+		t.Encrypted = true
+		if s.issued {
+			file, err := holder.Encrypted(pat)
+			if err != nil && s.inactive == nil {
+				t.Active, t.Why = false, sentence(holder.Visible(err.Error()))
+			}
+			t.Plaintext = file
+		}
+	}
+	return c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
+}
+
+// offer fills in the namespaces in which a visitor may make a token, as far as they can be known: what was typed or chosen
+// first, then those that the console was started with, then what the cluster has.
 func (c *Console) offer(r *http.Request, v *visitor, f *page.Form) {
-	candidates := slices.Clone(c.chosen(r))
-	candidates = append(candidates, c.namespaces...)
+	var candidates []string
+	add := func(names ...string) {
+		for _, name := range names {
+			if name != "" && !slices.Contains(candidates, name) {
+				candidates = append(candidates, name)
+			}
+		}
+	}
+	add(f.Namespace)
+	add(chosen(r)...)
+	add(c.namespaces...)
 	all := &corev1.NamespaceList{}
 	switch err := v.client.List(r.Context(), all, client.Limit(maxOffered)); {
 	case err == nil:
 		for i := range all.Items {
-			candidates = append(candidates, all.Items[i].Name)
+			add(all.Items[i].Name)
 		}
-	case len(candidates) == 0:
-		// Where there are tokens already.
-		if pats, err := holder.ReadAll(r.Context(), v.client, client.MatchingFields{byUser: v.User}); err == nil {
-			for i := range pats {
-				candidates = append(candidates, pats[i].Namespace)
+		f.MoreNamespaces = all.Continue != ""
+	case len(candidates) == 0: // where there are tokens already
+		for pats, err := range holder.Pages(r.Context(), v.client, maxOffered, client.MatchingFields{byUser: v.User}) {
+			if err == nil {
+				for i := range pats {
+					add(pats[i].Namespace)
+				}
 			}
+			break
 		}
 	}
-	slices.Sort(candidates)
-	candidates = slices.Compact(candidates)
-	candidates = candidates[:min(len(candidates), maxOffered)]
 	may := make([]bool, len(candidates))
-	var asking sync.WaitGroup
+	var asking errgroup.Group
+	asking.SetLimit(namespacesAtOnce)
 	for i, namespace := range candidates {
-		asking.Go(func() { may[i] = mayCreate(r.Context(), v, namespace) })
+		asking.Go(func() error {
+			may[i] = namespace == f.Namespace || mayCreate(r.Context(), v, namespace)
+			return nil
+		})
 	}
-	asking.Wait()
+	_ = asking.Wait()
 	for i, namespace := range candidates {
 		if may[i] {
 			f.Namespaces = append(f.Namespaces, namespace)

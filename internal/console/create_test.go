@@ -126,6 +126,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 		{"no date", "date", "tomorrow", "Write the date as YYYY-MM-DD."},
 		{"a day that has passed", "date", "2020-02-03", "This day has passed."},
 		{"no namespace", "namespace", "Team A", "Name a namespace"},
+		{"a namespace that there is not", "namespace", "team-z", "team-z"},
 		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
 		{"no key", "recipients", "ssh-nonsense AAAA", "recipient"},
 		{"an audience that is too long", "audiences", strings.Repeat("a", 257), "256"},
@@ -175,5 +176,30 @@ func TestMoreOptions(t *testing.T) {
 	}
 	if pat.Spec.Token != nil || pat.Spec.Delivery == nil || len(pat.Spec.Delivery.Recipients) != 1 {
 		t.Errorf("delivery: %+v, token: %+v", pat.Spec.Delivery, pat.Spec.Token)
+	}
+}
+
+// More than a form may have is refused for its length.
+func TestALongFormIsRefused(t *testing.T) {
+	s := open(t)
+	form := url.Values{"name": {"x"}, "recipients": {strings.Repeat("x", maxForm)}}
+	a := s.signedIn(t, aliceBearer).post("/new", form)
+	if a.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(a.body, "The form is longer than 128 KiB") {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+}
+
+// What was typed or chosen is offered first, and stays.
+func TestTheFormOffersNamespaces(t *testing.T) {
+	s := open(t, func(o *Options) { o.Namespaces = []string{"kube-public", team} })
+	b := s.signedIn(t, aliceBearer)
+	if a := b.get("/new"); !strings.Contains(a.body, `name="namespace" value="`+team+`"`) || strings.Contains(a.body, "kube-public") {
+		t.Errorf("the one where alice may make tokens:\n%s", a.body)
+	}
+	form := b.form()
+	form.Set("namespace", "kube-system")
+	form.Set("name", "")
+	if a := b.post("/new", form); !strings.Contains(a.body, `<option value="kube-system" selected>`) {
+		t.Errorf("what was typed is not chosen any more:\n%s", a.body)
 	}
 }

@@ -142,6 +142,10 @@ func lines(text string) []string {
 // refusedFields puts what the API server says of fields beside those of the form; false: it says nothing that the form
 // could show.
 func refusedFields(f *page.Form, err error) bool {
+	if isMissing(err, "namespaces", true) {
+		f.Errors[fieldNamespace], f.MoreOpen = fmt.Sprintf("There is no namespace %s.", f.Namespace), true
+		return true
+	}
 	var answer apierrors.APIStatus
 	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) && !apierrors.IsBadRequest(err) {
 		return false

@@ -17,6 +17,8 @@ limitations under the License.
 package console
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/pat-operator/pat-operator/internal/console/page"
@@ -56,6 +58,15 @@ func (c *Console) guard(next http.Handler) http.Handler {
 				return
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			if err := r.ParseForm(); err != nil {
+				status, p := http.StatusBadRequest, page.Problem{Title: "The form could not be read", Next: "Go back, and send it again.", Link: "/", LinkText: "To my tokens"}
+				if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+					status, p.Title = http.StatusRequestEntityTooLarge, fmt.Sprintf("The form is longer than %d KiB", maxForm>>10)
+					p.Next = "Go back, and take fewer or shorter recipients."
+				}
+				c.problem(w, r, status, p)
+				return
+			}
 		default:
 			h.Set("Allow", "GET, HEAD, POST")
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)

@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -138,12 +139,28 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 	if a := b.get("/?ns=kube-system"); !strings.Contains(a.body, "You may not list tokens in kube-system") || strings.Contains(a.body, "in-team-a") {
 		t.Errorf("a namespace that is not theirs:\n%s", a.body)
 	}
-	// It was remembered.
+	if a := b.get("/?ns=kube-system&ns=team-a"); !strings.Contains(a.body, "You may not list tokens in kube-system") || !strings.Contains(a.body, "in-team-a") {
+		t.Errorf("one that is theirs, and one that is not:\n%s", a.body)
+	}
+	if a := b.get("/"); strings.Contains(a.body, "kube-system") {
+		t.Errorf("what a link named is remembered:\n%s", a.body)
+	}
+	b.get("/?ns=kube-system&remember=1")
 	if a := b.get("/"); !strings.Contains(a.body, "You may not list tokens in kube-system") {
 		t.Errorf("the choice is forgotten:\n%s", a.body)
 	}
-	if a := b.get("/?ns="); !strings.Contains(a.body, "in-team-a") {
+	b.get("/?ns=&remember=1")
+	if a := b.get("/"); !strings.Contains(a.body, "in-team-a") {
 		t.Errorf("the choice cannot be taken back:\n%s", a.body)
+	}
+	elsewhere := b.request(http.MethodGet, "/?ns=kube-system&remember=1", nil)
+	elsewhere.Header.Set("Sec-Fetch-Site", "cross-site")
+	if a := b.do(elsewhere); len(a.Cookies()) > 0 {
+		t.Errorf("another site's link is remembered: %v", a.Cookies())
+	}
+	several := open(t, func(o *Options) { o.Namespaces = []string{"kube-public", team, "kube-system"} })
+	if a := several.signedIn(t, aliceBearer).get("/"); !strings.Contains(a.body, "in-team-a") || strings.Contains(a.body, "You may not list tokens in kube") {
+		t.Errorf("with namespaces of others in --console-namespaces:\n%s", a.body)
 	}
 	if a := s.signedIn(t, carolBearer).get("/"); !strings.Contains(a.body, "You may not list tokens in "+team) {
 		t.Errorf("who may list nowhere:\n%s", a.body)
@@ -270,4 +287,38 @@ func TestThePageIsLight(t *testing.T) {
 		t.Errorf("%d assets, %d bytes with the page", len(seen), total)
 	}
 	t.Logf("the page with 20 tokens and %d assets: %d bytes", len(seen), total)
+}
+
+// Of more tokens than a table takes the first are shown, and the page says so.
+func TestATableHasAnEnd(t *testing.T) {
+	found := &rows{Table: &page.Table{}}
+	for range 3 {
+		if more := found.add(make([]page.Row, maxRows/2)); more == (len(found.all) == maxRows && found.Truncated) {
+			t.Errorf("with %d rows there is more to read: %v", len(found.all), more)
+		}
+	}
+	if len(found.all) != maxRows || !found.Truncated {
+		t.Errorf("%d rows, truncated: %v", len(found.all), found.Truncated)
+	}
+}
+
+// Where more lists are asked for than fit, who waits too long is told to try again.
+func TestListsWaitForEachOther(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	for range maxLists {
+		s.lists <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.list(ctx, &visitor{}, &page.Table{})
+	if status, p := s.explain(err); status != http.StatusServiceUnavailable || p.Title != "The console is busy" {
+		t.Errorf("%d, %+v", status, p)
+	}
+	for range maxLists {
+		<-s.lists
+	}
+	if a := b.get("/"); a.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: %s", a.Status)
+	}
 }

@@ -115,6 +115,9 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 	for i := range pat.Spec.Scopes {
 		d.Scopes = append(d.Scopes, scopeText(&pat.Spec.Scopes[i]))
 	}
+	if holder.Sealed(pat) {
+		d.EncryptedToken, _ = holder.Encrypted(pat) // somebody has changed what is none
+	}
 	for _, c := range status.Conditions {
 		d.Conditions = append(d.Conditions, page.Condition{
 			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: holder.Visible(c.Message), Since: c.LastTransitionTime.Time,

@@ -19,6 +19,7 @@ package holder
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -33,25 +34,35 @@ import (
 // pageSize is how many resources are read at once, as kubectl does.
 const pageSize = 500
 
+// Pages reads so many resources at a time, until there are no more or the loop ends.
+func Pages(ctx context.Context, c client.Client, size int64, opts ...client.ListOption) iter.Seq2[[]v1alpha1.PersonalAccessToken, error] {
+	return func(yield func([]v1alpha1.PersonalAccessToken, error) bool) {
+		for next, more := "", true; more; more = next != "" {
+			page := &v1alpha1.PersonalAccessTokenList{}
+			err := c.List(ctx, page, append(slices.Clone(opts), client.Limit(size), client.Continue(next))...)
+			if !yield(page.Items, err) || err != nil {
+				return
+			}
+			next = page.Continue
+		}
+	}
+}
+
 // ReadAll reads in pages, and all at once where the revision that the first page was of is gone before the last.
 func ReadAll(ctx context.Context, c client.Client, opts ...client.ListOption) ([]v1alpha1.PersonalAccessToken, error) {
 	var all []v1alpha1.PersonalAccessToken
-	limit, next := int64(pageSize), ""
-	for {
-		page := &v1alpha1.PersonalAccessTokenList{}
-		err := c.List(ctx, page, append(slices.Clone(opts), client.Limit(limit), client.Continue(next))...)
-		if next != "" && apierrors.IsResourceExpired(err) {
-			all, limit, next = nil, 0, ""
-			continue
-		}
-		if err != nil {
+	for page, err := range Pages(ctx, c, pageSize, opts...) {
+		switch {
+		case err != nil && len(all) > 0 && apierrors.IsResourceExpired(err):
+			whole := &v1alpha1.PersonalAccessTokenList{}
+			err := c.List(ctx, whole, opts...)
+			return whole.Items, err
+		case err != nil:
 			return nil, err
 		}
-		all = append(all, page.Items...)
-		if next = page.Continue; next == "" {
-			return all, nil
-		}
+		all = append(all, page...)
 	}
+	return all, nil
 }
 
 // Matches tells whether each of words is part of a token's name, display name, user, id (or its predecessor's) or audiences;

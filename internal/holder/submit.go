@@ -34,6 +34,9 @@ import (
 // lookTimeout is how long to look for a resource whose creation was not answered.
 const lookTimeout = 5 * time.Second
 
+// ErrUnknown is in the error of what may have been created, or not.
+var ErrUnknown = errors.New("it is not known whether")
+
 // Submit creates pat, which becomes the resource as it is then. Where the answer was lost it looks for a resource with pat's token, so that no token is lost that may
 // be in force.
 func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
@@ -51,8 +54,8 @@ func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessTo
 		*pat = *there
 		return nil
 	case client.IgnoreNotFound(missing) != nil:
-		return fmt.Errorf("%w; it is not known whether %s was created in namespace %s: if it was, nobody has its token: delete it",
-			err, ResourceName(pat.Name), pat.Namespace)
+		return fmt.Errorf("%w; %w %s was created in namespace %s: if it was, nobody has its token: delete it",
+			err, ErrUnknown, ResourceName(pat.Name), pat.Namespace)
 	}
 	return Refused(err)
 }

@@ -1,0 +1,197 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
+)
+
+const (
+	// byUser is the selectable field of whose token it is.
+	byUser = "spec.user.username"
+	// maxNamespaces is how many namespaces may be chosen: each is a request.
+	maxNamespaces = 20
+
+	// What is listed shares its memory with what verifies tokens: so many lists at once, in pages of so many resources, and
+	// a table of so many rows.
+	maxLists, listPage, maxRows = 4, 250, 2000
+	// namespacesAtOnce is how many namespaces one list reads at a time.
+	namespacesAtOnce = 4
+)
+
+// rows are those of a table, as they are found.
+type rows struct {
+	*page.Table
+	mu  sync.Mutex
+	all []page.Row
+}
+
+// add takes a page of resources in; false: that is enough.
+func (rs *rows) add(found []page.Row) bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.all = append(rs.all, found...)
+	if len(rs.all) > maxRows {
+		rs.all, rs.Truncated = rs.all[:maxRows], true
+	}
+	return !rs.Truncated
+}
+
+// list reads everywhere, or in the namespaces that were chosen, or that the console was started with.
+func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.Row, error) {
+	select {
+	case c.lists <- struct{}{}:
+		defer func() { <-c.lists }()
+	case <-ctx.Done():
+		return nil, &refusal{http.StatusServiceUnavailable, page.Problem{
+			Title: "The console is busy", Detail: "Many lists are asked for at once.", Next: "Load the page again in a moment.", Link: "/", LinkText: "Load it again",
+		}}
+	}
+	found := &rows{Table: t}
+	if len(t.Namespaces) == 0 {
+		err := c.readInto(ctx, v, found)
+		if !apierrors.IsForbidden(err) {
+			return found.all, err
+		}
+		t.Namespaces, t.Fallback = c.namespaces, true
+	}
+	t.ChooseNamespaces = true
+	if len(t.Namespaces) == 0 {
+		t.Problem = &page.Problem{
+			Title:  "Which namespaces?",
+			Detail: "You may not list tokens in all namespaces of this cluster.",
+			Next:   "Name those that you work in. Whoever gave you access to the cluster knows them.",
+		}
+		return nil, nil
+	}
+	var reading errgroup.Group
+	reading.SetLimit(namespacesAtOnce)
+	refused := make([]error, len(t.Namespaces))
+	for i, namespace := range t.Namespaces {
+		reading.Go(func() error {
+			err := c.readInto(ctx, v, found, client.InNamespace(namespace))
+			if apierrors.IsForbidden(err) {
+				refused[i], err = err, nil
+			}
+			return err
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		return nil, err
+	}
+	sayRefused(t, refused)
+	return found.all, nil
+}
+
+// readInto adds the tokens that a list finds.
+func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ...client.ListOption) error {
+	if !found.All {
+		opts = append(opts, client.MatchingFields{byUser: v.User})
+	}
+	for pats, err := range holder.Pages(ctx, v.client, listPage, opts...) {
+		if err != nil {
+			return err
+		}
+		rows := make([]page.Row, 0, len(pats))
+		for i := range pats {
+			row := rowOf(&pats[i], found.Now)
+			if found.All {
+				row.ShowUser, row.User = true, userOf(&pats[i])
+			}
+			rows = append(rows, row)
+		}
+		if !found.add(rows) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// sayRefused tells of the namespaces that a visitor may not look into. Of those that the console was started with nobody
+// may be meant to see all.
+func sayRefused(t *page.Table, errs []error) {
+	var names, reasons []string
+	for i, err := range errs {
+		if err != nil {
+			names = append(names, t.Namespaces[i])
+			reasons = append(reasons, holder.Visible(err.Error()))
+		}
+	}
+	switch next := "Choose other namespaces, or ask those who run the cluster for the role view or edit there."; {
+	case len(names) == len(t.Namespaces):
+		t.Problem = &page.Problem{
+			Title: "You may not list tokens in " + strings.Join(names, ", "), Detail: strings.Join(reasons, " "), Next: next,
+		}
+	case len(names) > 0 && !t.Fallback:
+		t.Notice = fmt.Sprintf("You may not list tokens in %s. %s", strings.Join(names, ", "), next)
+	}
+	if t.Fallback && len(names) < len(t.Namespaces) {
+		t.Namespaces = slices.DeleteFunc(slices.Clone(t.Namespaces), func(name string) bool { return slices.Contains(names, name) })
+	}
+}
+
+const (
+	namespacesCookie = "__Host-pat-namespaces"
+	namespacesLife   = 365 * 24 * time.Hour
+)
+
+// chosen are the namespaces that the request names, or that its sender has chosen before.
+func chosen(r *http.Request) []string {
+	names, given := r.URL.Query()["ns"]
+	if !given {
+		if cookie, err := r.Cookie(namespacesCookie); err == nil {
+			names = strings.Split(cookie.Value, ".") // no namespace has one
+		}
+	}
+	var chosen []string
+	for _, name := range names {
+		for _, name := range strings.FieldsFunc(name, func(r rune) bool { return r == ',' || r == ' ' }) {
+			if len(validation.IsDNS1123Label(name)) == 0 && !slices.Contains(chosen, name) && len(chosen) < maxNamespaces {
+				chosen = append(chosen, name)
+			}
+		}
+	}
+	return chosen
+}
+
+// remember keeps the namespaces that were chosen on our own page, and forgets them where none was. What a link of somebody
+// else's names counts for the page that it leads to.
+func (c *Console) remember(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("remember") != "1" || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		return
+	}
+	life := namespacesLife
+	names := chosen(r)
+	if len(names) == 0 {
+		life = -1
+	}
+	setCookie(w, namespacesCookie, strings.Join(names, "."), http.SameSiteLaxMode, life)
+}
