@@ -175,6 +175,14 @@ func (t Table) HrefClear() string { return t.href("/", func(v url.Values) { v.De
 // HrefTable is the fragment's address. It has no search: the script searches the rows that it has.
 func (t Table) HrefTable() string { return t.href("/table", func(v url.Values) { v.Del("q") }) }
 
+// HrefNew is the form of a new token, which offers the chosen namespaces.
+func (t Table) HrefNew() string {
+	if chosen := t.Chosen(); len(chosen) > 0 {
+		return "/new?" + url.Values{"ns": chosen}.Encode()
+	}
+	return "/new"
+}
+
 // HrefWithout leaves out one of the chosen namespaces.
 func (t Table) HrefWithout(namespace string) string {
 	return t.href("/", func(v url.Values) {
