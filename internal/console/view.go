@@ -140,7 +140,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 func scopeText(scope *v1alpha1.Scope) string {
 	rule := scope.Rule
 	if rule == nil {
-		return string(scope.Preset)
+		return scope.Preset
 	}
 	text := strings.Join(rule.Verbs, ", ") + " " + strings.Join(append(slices.Clone(rule.Resources), rule.NonResourceURLs...), ", ")
 	if len(rule.Namespaces) > 0 {
