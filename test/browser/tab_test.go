@@ -30,6 +30,7 @@ import (
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -47,6 +48,7 @@ type tab struct {
 	wrong    []string // what the page or the browser complains about
 	requests []string // their origins, in order
 	received float64  // bytes
+	held     int      // answers
 }
 
 // newTab opens an empty one. The test fails where the page breaks its own policy, throws, or asks anybody for anything but
@@ -106,6 +108,8 @@ func (b *tab) listen(event any) {
 		}
 	case *network.EventLoadingFinished:
 		b.received += e.EncodedDataLength
+	case *fetch.EventRequestPaused:
+		b.held++
 	case *page.EventJavascriptDialogOpening:
 		// Whether to leave a page: leave it.
 		go func() {
@@ -144,9 +148,9 @@ func (b *tab) open(path string) int64 {
 // signIn signs somebody in and shows the tokens of the namespaces.
 func (b *tab) signIn(name string, namespaces ...string) {
 	b.Helper()
-	path := "/"
-	for i, namespace := range namespaces {
-		path += map[bool]string{true: "?ns=", false: "&ns="}[i == 0] + namespace
+	path := "/?remember=1"
+	for _, namespace := range namespaces {
+		path += "&ns=" + namespace
 	}
 	b.open("/sign-in")
 	b.click(`a[href^="/sign-in/oidc"]`)

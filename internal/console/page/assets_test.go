@@ -91,11 +91,13 @@ func TestLinksKeepTheView(t *testing.T) {
 	got := map[string]string{
 		"mine": table.HrefMine(), "clear": table.HrefClear(), "table": table.HrefTable(), "without": table.HrefWithout("x"),
 		"sorted": table.Columns()[0].Href, "other": table.Columns()[3].Href, "bare": Table{}.HrefMine(),
+		"new": table.HrefNew(), "bare new": Table{}.HrefNew(), "new, none chosen": Table{Namespaces: []string{"x"}, Fallback: true}.HrefNew(),
 	}
 	want := map[string]string{
 		"mine": "/?ns=x&ns=y&q=a+b&sort=name", "clear": "/?all=1&ns=x&ns=y&sort=name", "table": "/table?all=1&ns=x&ns=y&sort=name",
-		"without": "/?all=1&ns=y&q=a+b&sort=name", "sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
+		"without": "/?all=1&ns=y&q=a+b&remember=1&sort=name", "sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
 		"other": "/?all=1&ns=x&ns=y&q=a+b&sort=expires", "bare": "/",
+		"new": "/new?ns=x&ns=y", "bare new": "/new", "new, none chosen": "/new",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -56,6 +56,7 @@ func hostileRow() Row {
 func hostileTable() Table {
 	return Table{
 		Rows: []Row{hostileRow(), {Title: "plain", Path: "/tokens/team-a/plain"}}, Total: 3, Query: hostile, Sort: "-name",
+		Notice: hostile, Truncated: true,
 		All: true, MayShowAll: true, ShowNamespace: true, Namespaces: []string{hostile, "b"}, ChooseNamespaces: true, Now: noon,
 	}
 }
@@ -74,7 +75,7 @@ func hostileForm(namespaces ...string) Form {
 func hostileDetails() Details {
 	h := []string{hostile, hostile}
 	return Details{
-		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile,
+		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile, EncryptedToken: hostile,
 		Audiences: h, Scopes: h, Groups: h, Recipients: h, LastUsed: noon,
 		Conditions: []Condition{{Type: "Active", Status: "False", Reason: hostile, Message: hostile, Since: noon}},
 		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile,
@@ -88,6 +89,11 @@ func renderings() map[string]func(io.Writer) error {
 		"tokens": func(w io.Writer) error { return Tokens(w, *hostileShell(), hostileTable()) },
 		"tokens read-only": func(w io.Writer) error {
 			return Tokens(w, *hostileShell(), Table{ReadOnly: hostile})
+		},
+		"tokens of the console's own namespaces": func(w io.Writer) error {
+			t := hostileTable()
+			t.Fallback, t.Problem = true, hostileShell().Problem
+			return Tokens(w, *hostileShell(), t)
 		},
 		"tokens none":   func(w io.Writer) error { return Tokens(w, Shell{}, Table{}) },
 		"table":         func(w io.Writer) error { return TableOnly(w, hostileTable()) },
@@ -105,6 +111,11 @@ func renderings() map[string]func(io.Writer) error {
 	for suffix, s := range map[string]*Shell{"": nil, ", a page": hostileShell()} {
 		all["create"+suffix] = func(w io.Writer) error { return Create(w, s, hostileForm()) }
 		all["create in one"+suffix] = func(w io.Writer) error { return Create(w, s, hostileForm(hostile)) }
+		all["create in others, too"+suffix] = func(w io.Writer) error {
+			f := hostileForm(hostile, "b")
+			f.MoreNamespaces = true
+			return Create(w, s, f)
+		}
 		all["create in one of two"+suffix] = func(w io.Writer) error { return Create(w, s, hostileForm(hostile, "b")) }
 		all["details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, hostileDetails()) }
 		all["no details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, Details{}) }
@@ -117,6 +128,9 @@ func renderings() map[string]func(io.Writer) error {
 		}
 		all["token in a Secret"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Secret: hostile, Active: true, Back: "/"})
+		}
+		all["no token yet"+suffix] = func(w io.Writer) error {
+			return ShowToken(w, s, Token{Title: hostile, Encrypted: true, Why: hostile, Path: "/tokens/team-a/" + hostile})
 		}
 		for _, kind := range []string{"revoke", "rotate", "suspend", "resume"} {
 			all[kind+suffix] = func(w io.Writer) error {

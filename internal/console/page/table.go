@@ -175,6 +175,14 @@ func (t Table) HrefClear() string { return t.href("/", func(v url.Values) { v.De
 // HrefTable is the fragment's address. It has no search: the script searches the rows that it has.
 func (t Table) HrefTable() string { return t.href("/table", func(v url.Values) { v.Del("q") }) }
 
+// HrefNew is the form of a new token, which offers the chosen namespaces.
+func (t Table) HrefNew() string {
+	if chosen := t.Chosen(); len(chosen) > 0 {
+		return "/new?" + url.Values{"ns": chosen}.Encode()
+	}
+	return "/new"
+}
+
 // HrefWithout leaves out one of the chosen namespaces.
 func (t Table) HrefWithout(namespace string) string {
 	return t.href("/", func(v url.Values) {
@@ -214,13 +222,18 @@ func (t Table) href(path string, change func(url.Values)) string {
 
 // Count says how many tokens are shown, as the script does while one types.
 func (t Table) Count() string {
+	shown, all := strconv.Itoa(len(t.Rows)), tokens(t.Total)
 	switch {
 	case t.Problem != nil || t.Total == 0:
 		return ""
+	case len(t.Rows) < t.Total && t.Truncated:
+		return shown + " of the first " + all
 	case len(t.Rows) < t.Total:
-		return strconv.Itoa(len(t.Rows)) + " of " + tokens(t.Total)
+		return shown + " of " + all
+	case t.Truncated:
+		return "The first " + all
 	}
-	return tokens(t.Total)
+	return all
 }
 
 func tokens(n int) string {

@@ -5,6 +5,7 @@
   const dialog = byId("dialog"), region = byId("table"), query = byId("q");
   const fragment = { "X-Pat-Fragment": "1" };
   const pollEvery = 5000, pollAtMost = 60000;
+  const answerWithin = 60000;
   let leaving = false;
 
   const toSignIn = () => {
@@ -37,7 +38,7 @@
       shown.dataset.copied = "";
       const warning = byId("uncopied"), done = shown.querySelector("[data-close]");
       if (warning) warning.hidden = true;
-      if (done.dataset.was) done.textContent = done.dataset.was;
+      if (done?.dataset.was) done.textContent = done.dataset.was;
       said.textContent = "";
       requestAnimationFrame(() => { said.textContent = "Copied."; });
     } catch {
@@ -60,12 +61,18 @@
     root.querySelector("[data-copy]").focus();
     return false;
   };
-  addEventListener("beforeunload", (e) => { if (uncopied() && !leaving) e.preventDefault(); });
+  // The form that was sent, and has no answer yet. Its answer may be a token, which no other answer has.
+  let sent = null, sentNow = false;
+  addEventListener("beforeunload", (e) => {
+    const byForm = sentNow; // a form that is no dialog's leaves the page itself
+    sentNow = false;
+    if (!leaving && !byForm && (uncopied() || sent && "makes" in sent.dataset)) e.preventDefault();
+  });
   addEventListener("pagehide", wipe);
   addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
   // --- dialogs
-  let opener = null;
+  let opener = null, changed = false, asking = null;
   const prepare = (root) => {
     localise(root);
     root.querySelectorAll("[data-copy]").forEach((b) => { b.hidden = false; });
@@ -75,49 +82,80 @@
     wipe();
     dialog.innerHTML = html;
     prepare(dialog);
+    if (dialog.querySelector("[data-changed]")) changed = true;
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     const wrong = dialog.querySelector("[aria-invalid]");
-    (wrong || dialog.querySelector("[autofocus], [data-copy]") || byId("dialog-title"))?.focus();
+    (wrong || dialog.querySelector("[autofocus], [data-changed] [data-copy]") || byId("dialog-title"))?.focus();
   };
-  const close = () => { if (mayClose(dialog)) dialog.close(); };
+  /** tell says something inside the dialog, where one is open. */
+  const tell = (text, kind) => {
+    if (!dialog.open) return say("trouble", text);
+    let e = dialog.querySelector(".told");
+    if (!e) {
+      e = document.createElement("p");
+      e.setAttribute("role", "alert");
+      dialog.querySelector(".buttons")?.before(e);
+    }
+    e.className = "told " + kind;
+    e.textContent = text;
+  };
+  const close = () => {
+    if (sent) tell("Wait a moment: the answer is on its way.", "hint");
+    else if (mayClose(dialog)) dialog.close();
+  };
   const closed = () => {
-    const changed = dialog.querySelector("[data-changed]");
+    // A browser may close a dialog without asking, as for a second Back gesture.
+    if (!mayClose(dialog)) return dialog.showModal();
+    if (!sent) { asking?.abort(); asking = null; }
     wipe();
     dialog.replaceChildren();
     if (changed) refresh();
+    changed = false;
     focusAgain(opener);
     opener = null;
   };
-  /** ask fetches a fragment for the dialog and shows what came back. */
-  const ask = async (url, options, control) => {
+  /** hold keeps the dialog open until a form that was sent has its answer; null ends it. */
+  const hold = (form) => {
+    sent = form;
+    dialog.querySelector("[data-close]")?.setAttribute("aria-disabled", String(form !== null));
+  };
+  /**
+   * ask fetches a fragment for the dialog, by sending a form or else by a link, and shows what came back. A newer
+   * question ends an older one, except that a form is waited for. Nothing takes the place of a token that was not copied.
+   */
+  const ask = async (url, form, control) => {
+    if (sent || uncopied()) return;
+    asking?.abort();
+    const mine = asking = new AbortController(), late = setTimeout(() => mine.abort(), answerWithin);
+    const how = form ? { method: "POST", body: new URLSearchParams(new FormData(form)) } : {};
+    let did = "";
+    if (form) hold(form);
     control?.setAttribute("aria-busy", "true");
     say("trouble", "");
     try {
-      const r = await fetch(url, { ...options, headers: fragment, redirect: "manual", cache: "no-store" });
+      const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
       if (r.status === 204) {
-        dialog.close();
-        await refresh();
-        say("status", r.headers.get("X-Pat-Did") || "Done.");
-        return;
+        did = r.headers.get("X-Pat-Did") || "Done.";
+      } else {
+        if (!(r.headers.get("Content-Type") || "").startsWith("text/html")) throw new Error(String(r.status));
+        const html = await r.text();
+        mine.signal.throwIfAborted();
+        show(html);
       }
-      if (!(r.headers.get("Content-Type") || "").startsWith("text/html")) throw new Error(String(r.status));
-      show(await r.text());
     } catch {
-      const text = "The console does not answer. Try again in a moment.";
-      if (!dialog.open) return say("trouble", text);
-      let e = dialog.querySelector(".lost");
-      if (!e) {
-        e = document.createElement("p");
-        e.className = "lost err";
-        e.setAttribute("role", "alert");
-        dialog.querySelector(".buttons")?.before(e);
-      }
-      e.textContent = text;
+      if (mine === asking) tell("The console does not answer. Try again in a moment.", "err");
     } finally {
+      clearTimeout(late);
+      if (mine === asking) asking = null;
+      if (form) hold(null);
       control?.removeAttribute("aria-busy");
     }
+    if (!did) return;
+    dialog.close();
+    await refresh();
+    say("status", did);
   };
 
   // --- the table
@@ -142,14 +180,16 @@
     table.hidden = shown === 0;
     none.hidden = shown > 0;
     byId("no-match-words").textContent = query.value.trim();
-    const all = rows.length + (rows.length === 1 ? " token" : " tokens");
-    say("count", shown < rows.length ? shown + " of " + all : all);
+    const all = rows.length + (rows.length === 1 ? " token" : " tokens"), first = "truncated" in table.dataset;
+    say("count", shown < rows.length ? shown + (first ? " of the first " : " of ") + all : (first ? "The first " : "") + all);
   };
   /** remember puts the search and the sort order into the address, without a new entry in the history. */
   const remember = () => {
     const q = query.value.trim();
     const withSearch = (url) => { if (q) url.searchParams.set("q", q); else url.searchParams.delete("q"); return url; };
-    history.replaceState(null, "", withSearch(new URL(location.href)));
+    const here = withSearch(new URL(location.href));
+    here.searchParams.delete("remember"); // done once, and not by whoever is sent the address
+    history.replaceState(null, "", here);
     for (const a of document.querySelectorAll("[data-keep-search]")) a.href = withSearch(new URL(a.href));
   };
   let etag = "", asked = 0, wait = pollEvery;
@@ -160,7 +200,8 @@
       const headers = etag ? { ...fragment, "If-None-Match": etag } : fragment;
       const r = await fetch(region.dataset.src, { headers, redirect: "manual", cache: "no-store" });
       if (mine !== asked) return;
-      if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
+      // While a dialog is open it may hold a token; its end is soon enough.
+      if (r.status === 401 || r.type === "opaqueredirect") return dialog.open ? undefined : toSignIn();
       if (r.status !== 304) {
         if (!r.ok) throw new Error(String(r.status));
         const html = await r.text();
@@ -204,13 +245,14 @@
     if ("copy" in a.dataset) return void copy(a);
     if ("close" in a.dataset) {
       if (dialog.contains(a)) { e.preventDefault(); close(); }
+      else if (sent) return;
       else if (mayClose(document)) leaving = true;
       else e.preventDefault();
     } else if ("dialog" in a.dataset && region) {
       e.preventDefault();
-      if (a.getAttribute("aria-busy")) return;
+      if (a.getAttribute("aria-busy") || sent) return;
       if (!dialog.contains(a)) opener = a;
-      ask(a.href, {}, a);
+      ask(a.href, null, a);
     } else if ("sort" in a.dataset) {
       e.preventDefault();
       sortBy(a);
@@ -227,11 +269,13 @@
     if (form.getAttribute("role") === "search") { e.preventDefault(); filter(); remember(); return; }
     if (button?.getAttribute("aria-busy")) return e.preventDefault();
     if (!dialog.contains(form)) {
-      if (form.method === "post") button?.setAttribute("aria-busy", "true");
+      if (form.method !== "post") return;
+      button?.setAttribute("aria-busy", "true");
+      if ("makes" in form.dataset) { sent = form; sentNow = true; }
       return;
     }
     e.preventDefault();
-    ask(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }, button);
+    ask(form.action, form, button);
   });
   dialog.addEventListener("cancel", (e) => { e.preventDefault(); close(); });
   // A second Escape in a row would close the dialog without asking.
@@ -249,5 +293,6 @@
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
   // The server has left out what does not match; the rest is needed for the next search.
   if ("searched" in region.dataset) refresh();
+  if (location.search.includes("remember=")) remember();
   setTimeout(poll, pollEvery);
 })();

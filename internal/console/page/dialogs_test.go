@@ -1,0 +1,139 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package page
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+)
+
+// has says whether there is an element with an attribute of a value.
+func has(nodes []*html.Node, element, key, value string) bool {
+	for _, n := range nodes {
+		if got, ok := attr(n, key); ok && n.Data == element && got == value {
+			return true
+		}
+	}
+	return false
+}
+
+func TestEncryptedTokenThatIsNotThereIsNotShown(t *testing.T) {
+	for name, path := range map[string]string{"with details": "/tokens/team-a/x", "without": ""} {
+		nodes := parsed(t, func(w io.Writer) error { return ShowToken(w, nil, Token{Title: "t", Encrypted: true, Path: path}) })
+		text := textOf(nodes)
+		if !strings.Contains(text, "The encrypted token is not there yet. Its details show it once it is made.") || strings.Contains(text, "Send this text") {
+			t.Errorf("%s: it says %q", name, text)
+		}
+		if has(nodes, "pre", "id", "token") || has(nodes, "button", "data-copy", "") || has(nodes, "div", "data-single", "") {
+			t.Errorf("%s: there is something to copy", name)
+		}
+		if has(nodes, "a", "href", path) != (path != "") {
+			t.Errorf("%s: the details are linked to, or nothing is", name)
+		}
+	}
+}
+
+func TestEncryptedTokenIsInItsDetails(t *testing.T) {
+	tests := map[string]struct {
+		details       Details
+		want, visible bool
+	}{
+		"none":               {Details{Recipients: []string{"age1x"}}, false, false},
+		"for recipients":     {Details{Recipients: []string{"age1x"}, EncryptedToken: "-----BEGIN AGE"}, true, true},
+		"recipients removed": {Details{EncryptedToken: "-----BEGIN AGE"}, true, false},
+	}
+	for name, tt := range tests {
+		shown, visible, copies := false, true, false
+		for _, n := range parsed(t, func(w io.Writer) error { return ShowDetails(w, nil, tt.details) }) {
+			if _, ok := attr(n, "data-token"); ok {
+				shown = true
+				for up := n.Parent; up != nil; up = up.Parent {
+					visible = visible && up.Data != "details"
+				}
+			}
+			if _, ok := attr(n, "data-copy"); ok {
+				copies = true
+			}
+		}
+		if shown != tt.want || copies != tt.want || shown && visible != tt.visible {
+			t.Errorf("%s: shown %v, visible %v, to be copied %v", name, shown, visible, copies)
+		}
+	}
+}
+
+func TestNamespaceIsChosenOrTyped(t *testing.T) {
+	tests := map[string]struct {
+		form Form
+		// element and its attribute are how the namespace is sent.
+		element, key, value string
+	}{
+		"a sole one":          {Form{Namespaces: []string{"a"}}, "input", "type", "hidden"},
+		"one of two":          {Form{Namespaces: []string{"a", "b"}}, "select", "id", "f-namespace"},
+		"none is known":       {Form{}, "input", "id", "f-namespace"},
+		"one and others":      {Form{Namespaces: []string{"a"}, MoreNamespaces: true}, "input", "list", "namespaces"},
+		"two and others":      {Form{Namespaces: []string{"a", "b"}, MoreNamespaces: true}, "input", "list", "namespaces"},
+		"others, none listed": {Form{MoreNamespaces: true}, "input", "id", "f-namespace"},
+	}
+	for name, tt := range tests {
+		nodes := parsed(t, func(w io.Writer) error { return Create(w, nil, tt.form) })
+		fields := 0
+		for _, n := range nodes {
+			if field, _ := attr(n, "name"); field != "namespace" {
+				continue
+			}
+			fields++
+			if got, _ := attr(n, tt.key); n.Data != tt.element || got != tt.value {
+				t.Errorf("%s: it is a <%s> with %s=%q", name, n.Data, tt.key, got)
+			}
+		}
+		if fields != 1 {
+			t.Errorf("%s: %d fields send the namespace", name, fields)
+		}
+		if has(nodes, "datalist", "id", "namespaces") != (tt.key == "list") {
+			t.Errorf("%s: there is a list without its field, or the other way round", name)
+		}
+	}
+}
+
+func TestHoursOfOverlapNeedNotBeWhole(t *testing.T) {
+	nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: "rotate", OverlapHours: "0.5"}) })
+	for _, n := range nodes {
+		if field, _ := attr(n, "name"); field != "overlap" {
+			continue
+		}
+		value, _ := attr(n, "value")
+		if step, _ := attr(n, "step"); value != "0.5" || step != "any" {
+			t.Errorf("the field has %q, in steps of %q", value, step)
+		}
+	}
+}
+
+// The script asks before the page is left while one of these is under way.
+func TestFormsThatMakeATokenSaySo(t *testing.T) {
+	for kind, want := range map[string]bool{"revoke": false, "rotate": true, "suspend": false, "resume": false} {
+		nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: kind}) })
+		if got := has(nodes, "form", "data-makes", ""); got != want {
+			t.Errorf("%s: %v", kind, got)
+		}
+	}
+	if !has(parsed(t, func(w io.Writer) error { return Create(w, nil, Form{}) }), "form", "data-makes", "") {
+		t.Error("the form of a new token does not")
+	}
+}

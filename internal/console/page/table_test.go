@@ -1,0 +1,131 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package page
+
+import (
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestCountSaysWhatIsShown(t *testing.T) {
+	two := []Row{{Title: "a"}, {Title: "b"}}
+	for want, table := range map[string]Table{
+		"":                        {},
+		"2 tokens":                {Rows: two, Total: 2},
+		"1 token":                 {Rows: two[:1], Total: 1},
+		"2 of 9 tokens":           {Rows: two, Total: 9},
+		"The first 2 tokens":      {Rows: two, Total: 2, Truncated: true},
+		"2 of the first 9 tokens": {Rows: two, Total: 9, Truncated: true},
+	} {
+		if got := table.Count(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
+	for _, fallback := range []bool{false, true} {
+		var sent, links []string
+		nodes := parsed(t, func(w io.Writer) error {
+			return Tokens(w, Shell{}, Table{
+				Rows: []Row{{Title: "a"}}, Total: 1, Query: "x", MayShowAll: true, ChooseNamespaces: true,
+				Namespaces: []string{"alpha", "beta"}, Fallback: fallback,
+			})
+		})
+		for _, n := range nodes {
+			name, _ := attr(n, "name")
+			value, typed := attr(n, "value")
+			if name == "ns" && typed {
+				sent = append(sent, value)
+			}
+			for _, key := range []string{"href", "data-src"} {
+				if link, _ := attr(n, key); strings.Contains(link, "ns=") {
+					links = append(links, link)
+				}
+			}
+		}
+		// In the form of the search, and in that of the namespaces.
+		want := []string{"alpha", "beta", "alpha", "beta"}
+		if fallback {
+			want = nil
+		}
+		if diff := cmp.Diff(want, sent); diff != "" {
+			t.Errorf("fallback %v: sent (-want +got):\n%s", fallback, diff)
+		}
+		if (len(links) == 0) != fallback {
+			t.Errorf("fallback %v: links with namespaces are %q", fallback, links)
+		}
+		if text := textOf(nodes); !strings.Contains(text, "alpha") || !strings.Contains(text, "beta") {
+			t.Errorf("fallback %v: the namespaces are not named", fallback)
+		}
+	}
+}
+
+func TestChoosingNamespacesIsRemembered(t *testing.T) {
+	nodes := parsed(t, func(w io.Writer) error {
+		return Tokens(w, Shell{}, Table{ChooseNamespaces: true, Namespaces: []string{"a"}})
+	})
+	remembered := 0
+	for _, n := range nodes {
+		if name, _ := attr(n, "name"); name == "remember" {
+			remembered++
+		}
+		link, _ := attr(n, "href")
+		u, err := url.Parse(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if title, _ := attr(n, "title"); (title == "Leave out a") != (u.Query().Get("remember") == "1") {
+			t.Errorf("%q leads to %s", title, link)
+		}
+	}
+	if remembered != 1 {
+		t.Errorf("%d forms ask to be remembered", remembered)
+	}
+}
+
+func TestNoticeAndTruncationStandBesideRows(t *testing.T) {
+	table := Table{Rows: []Row{{Title: "a row"}}, Total: 1, Truncated: true, Notice: "Not in team-b."}
+	nodes := parsed(t, func(w io.Writer) error { return TableOnly(w, table) })
+	text := textOf(nodes)
+	notice, row, cut := strings.Index(text, table.Notice), strings.Index(text, "a row"), strings.Index(text, "These are the first 1.")
+	if notice < 0 || row < notice || cut < row {
+		t.Errorf("the notice, the row and that there are more are at %d, %d and %d", notice, row, cut)
+	}
+	table.Problem = &Problem{Title: "It went wrong"}
+	text = textOf(parsed(t, func(w io.Writer) error { return TableOnly(w, table) }))
+	if !strings.Contains(text, "It went wrong") || strings.Contains(text, "a row") {
+		t.Errorf("with a problem it says %q", text)
+	}
+}
+
+// textOf is all text of a document, in order.
+func textOf(nodes []*html.Node) string {
+	texts := slices.DeleteFunc(slices.Clone(nodes), func(n *html.Node) bool { return n.Type != html.TextNode })
+	var all strings.Builder
+	for _, n := range texts {
+		all.WriteString(n.Data)
+	}
+	return all.String()
+}

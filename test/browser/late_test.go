@@ -1,0 +1,163 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package browser
+
+import (
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// hold keeps back the answers to requests with a URL, in which a * stands for anything.
+func (b *tab) hold(url string) {
+	b.Helper()
+	call(b, fetch.Enable, fetch.EnableParams{
+		Patterns: []*fetch.RequestPattern{{URLPattern: url, RequestStage: fetch.RequestStageResponse}},
+	})
+}
+
+// holds waits until an answer is there and kept back.
+func (b *tab) holds() {
+	b.Helper()
+	eventually(b.T, "an answer is held", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.held > 0
+	})
+}
+
+// release lets the answers come, late. Who has given one up does not get it.
+func (b *tab) release() {
+	b.Helper()
+	call(b, fetch.Disable, cdp.Empty{})
+}
+
+// asks says whether the page would ask before it is left.
+func (b *tab) asks() bool {
+	b.Helper()
+	return eval[bool](b, `!dispatchEvent(new Event("beforeunload", { cancelable: true }))`)
+}
+
+func TestDialogStaysOpenUntilTheTokenIsThere(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Slow")
+	if b.asks() {
+		t.Error("nothing was sent, and the page asks before it is left")
+	}
+	b.hold("*/new")
+	b.press("Save")
+	b.holds()
+	b.keys(kb.Escape, kb.Escape)
+	b.says("#dialog", "the answer is on its way")
+	b.press("Cancel")
+	if !b.asks() {
+		t.Error("the page can be left before the token that it makes is there")
+	}
+	b.release()
+	b.says("#dialog", "Your new token")
+	if !b.asks() {
+		t.Error("the page can be left before the token is copied")
+	}
+	b.press("Copy")
+	b.says(".said", "Copied")
+	b.press("Done")
+	b.dialogCloses()
+	if n := len(tokens(t, namespace)); n != 1 {
+		t.Errorf("there are %d tokens", n)
+	}
+}
+
+func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Asked for before")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.hold("*/tokens/*")
+	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.holds()
+	b.click("a.new")
+	b.fill("#f-name", "Made meanwhile")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.release()
+	// Whatever else comes for the dialog is not shown.
+	eval[bool](b, `document.querySelector('#table a[href$="/revoke"]').click() === undefined`)
+	eval[string](b, `fetch(document.querySelector("#table").dataset.src).then((r) => r.text())`) // as long as an answer takes
+	if !shown.MatchString(b.text("[data-token]")) {
+		t.Errorf("the token has gone; the dialog says %q", b.text("#dialog"))
+	}
+	b.press("Copy")
+	b.says(".said", "Copied")
+	b.press("Done")
+	b.dialogCloses()
+	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.says("#dialog", "For administrators")
+}
+
+func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Seasonal job")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.details()
+	b.press("Suspend")
+	b.says("#dialog", "Suspend this token?")
+	b.hold("*/suspend")
+	b.press("Suspend")
+	b.holds()
+	b.keys(kb.Escape)
+	b.says("#dialog", "the answer is on its way")
+	eval[bool](b, `document.querySelector("a.new").click() === undefined`)
+	b.says("#dialog", "Suspend this token?")
+	if b.asks() {
+		t.Error("the page asks before it is left, with no token in it")
+	}
+	b.release()
+	b.says("#status", "suspended")
+	b.dialogCloses()
+	b.click("a.new")
+	b.says("#dialog", "Expires in (days)")
+}
+
+// A page that is no dialog is sent by the browser itself.
+func TestPageAsksBeforeItIsLeftWhileItMakesAToken(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.open("/new?namespace=" + namespace)
+	b.fill("#f-name", "As a page")
+	b.hold("*/new")
+	b.press("Save")
+	b.holds()
+	if !b.asks() {
+		t.Error("the page can be left before the token that it makes is there")
+	}
+	b.release()
+	b.says("main", "Your new token")
+	if !b.asks() {
+		t.Error("the page can be left before the token is copied")
+	}
+}
