@@ -69,9 +69,10 @@ func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	return c.show(w, http.StatusOK, func(w io.Writer) error {
+	c.show(w, http.StatusOK, func(w io.Writer) error {
 		return page.ShowDetails(w, c.shell(r, v, titleOf(pat)), detailsOf(pat, v, c.clock.Now()))
 	})
+	return nil
 }
 
 // ask is the dialog that shows which token it is about, before anything is done.
@@ -89,7 +90,8 @@ func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *vis
 				return err
 			}
 		}
-		return c.showConfirm(w, r, v, http.StatusOK, c.confirm(what, pat))
+		c.showConfirm(w, r, v, http.StatusOK, c.confirm(what, pat))
+		return nil
 	}
 }
 
@@ -143,8 +145,8 @@ func (c *Console) warning(what string, pat *v1alpha1.PersonalAccessToken) string
 	return tool + " keeps this token as Git has it, and may undo what is done here. Do it in Git as well."
 }
 
-func (c *Console) showConfirm(w http.ResponseWriter, r *http.Request, v *visitor, status int, confirm page.Confirm) error {
-	return c.show(w, status, func(w io.Writer) error { return page.AskConfirm(w, c.shell(r, v, confirm.Title), confirm) })
+func (c *Console) showConfirm(w http.ResponseWriter, r *http.Request, v *visitor, status int, confirm page.Confirm) {
+	c.show(w, status, func(w io.Writer) error { return page.AskConfirm(w, c.shell(r, v, confirm.Title), confirm) })
 }
 
 // seen says which resource a page was about, as it was then.

@@ -271,21 +271,20 @@ func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, p 
 }
 
 func (c *Console) problemTo(w http.ResponseWriter, r *http.Request, v *visitor, status int, p page.Problem) {
-	_ = c.show(w, status, func(w io.Writer) error { return page.ShowProblem(w, c.shell(r, v, p.Title), p) })
+	c.show(w, status, func(w io.Writer) error { return page.ShowProblem(w, c.shell(r, v, p.Title), p) })
 }
 
-// show renders a page and sends it; what cannot be rendered is an error of ours, and nothing of it is sent.
-func (c *Console) show(w http.ResponseWriter, status int, render func(io.Writer) error) error {
+// show renders a page and sends it. What cannot be rendered is a fault of ours, and nothing of it is sent.
+func (c *Console) show(w http.ResponseWriter, status int, render func(io.Writer) error) {
 	var body bytes.Buffer
 	if err := render(&body); err != nil {
 		c.log.Error(err, "A page could not be rendered")
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return nil
+		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = body.WriteTo(w) // a visitor who has gone gets none
-	return nil
 }
 
 // shell is what is around a content; nil for a fragment.

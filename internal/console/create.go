@@ -43,14 +43,15 @@ func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if why := readOnly(v); why != "" {
 		return &refusal{http.StatusForbidden, page.Problem{Title: "You may make no token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 	}
-	return c.showForm(w, r, v, http.StatusOK, page.Form{
+	c.showForm(w, r, v, http.StatusOK, page.Form{
 		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays), Errors: map[string]string{},
 	})
+	return nil
 }
 
-func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) error {
+func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) {
 	c.offer(r, v, &f)
-	return c.show(w, status, func(w io.Writer) error {
+	c.show(w, status, func(w io.Writer) error {
 		return page.Create(w, c.shell(r, v, "Create Personal Access Token"), f)
 	})
 }
@@ -60,7 +61,8 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	f := formOf(r)
 	pat, life, expires := resourceOf(&f, c.clock.Now())
 	if len(f.Errors) > 0 {
-		return c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
+		c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
+		return nil
 	}
 	ctx, cancel, err := sending(r)
 	if err != nil {
@@ -78,7 +80,8 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return alreadyCreated(pat)
 	case refusedFields(&f, err):
 		status, _ := c.explain(err)
-		return c.showForm(w, r, v, status, f)
+		c.showForm(w, r, v, status, f)
+		return nil
 	case err != nil:
 		return err
 	}
@@ -86,7 +89,8 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitActive(waiting, v.client, pat)
-	return c.showToken(w, r, v, pat, shown{plaintext: plaintext, issued: pat.Status.TokenID != "", inactive: inactive})
+	c.showToken(w, r, v, pat, shown{plaintext: plaintext, issued: pat.Status.TokenID != "", inactive: inactive})
+	return nil
 }
 
 // alreadyCreated answers a form that was sent before.
@@ -117,7 +121,7 @@ type shown struct {
 }
 
 // showToken is the one page that a token is on. Where it is encrypted the age file is shown instead.
-func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) error {
+func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
 	t := page.Token{
 		Title: titleOf(pat), Plaintext: s.plaintext, Expires: endOf(pat), Active: s.inactive == nil,
 		User: userOf(pat), Predecessor: holder.Visible(s.predecessor), Back: "/", Path: pathOf(pat),
@@ -135,7 +139,7 @@ func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, 
 			t.Plaintext = file
 		}
 	}
-	return c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
 }
 
 // offer fills in the namespaces in which a visitor may make a token, as far as they can be known: what was typed or chosen

@@ -24,6 +24,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -213,7 +214,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, nil, err)
 		return
 	}
-	c.rendered(page.SignedIn(html(w), l.Return))
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.SignedIn(w, l.Return) })
 }
 
 // redeem exchanges a code for an ID token, which is returned with its end.

@@ -54,7 +54,8 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 	options, wrong := rotateOptions(was, strings.TrimSpace(r.PostFormValue("overlap")))
 	if wrong != "" {
 		confirm.OverlapHours, confirm.Errors["overlap"] = r.PostFormValue("overlap"), wrong
-		return c.showConfirm(w, r, v, http.StatusUnprocessableEntity, confirm)
+		c.showConfirm(w, r, v, http.StatusUnprocessableEntity, confirm)
+		return nil
 	}
 	ctx, cancel, err := sending(r)
 	if err != nil {
@@ -81,9 +82,11 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 		s.predecessor = rotation.Predecessor(pat)
 	}
 	if s.plaintext != "" || holder.Sealed(pat) {
-		return c.showToken(w, r, v, pat, s)
+		c.showToken(w, r, v, pat, s)
+	} else {
+		c.showDelivered(w, r, v, pat, s)
 	}
-	return c.showDelivered(w, r, v, pat, s)
+	return nil
 }
 
 // rotateOptions are what was typed of the overlap, in hours, or what is wrong with it. What spec has already is left to it.
@@ -107,7 +110,7 @@ func rotateOptions(was *v1alpha1.PersonalAccessToken, typed string) (options hol
 
 // showDelivered takes a token that the operator made from its Secret, which goes once the token is on its way; or says
 // where it is, and why it was not taken.
-func (c *Console) showDelivered(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) error {
+func (c *Console) showDelivered(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
 	t := page.Token{
 		Title: titleOf(pat), Expires: endOf(pat), User: userOf(pat), Predecessor: holder.Visible(s.predecessor), Back: "/",
 		Path: pathOf(pat), Active: s.inactive == nil,
@@ -119,18 +122,16 @@ func (c *Console) showDelivered(w http.ResponseWriter, r *http.Request, v *visit
 		t.Secret = sentence(holder.Visible(err.Error()))
 	} else {
 		s.plaintext = taken.Plaintext
-		if err := c.showToken(w, r, v, pat, s); err != nil {
-			return err
-		}
+		c.showToken(w, r, v, pat, s)
 		if http.NewResponseController(w).Flush() != nil {
-			return nil // the visitor has gone; the Secret has its own end
+			return // the visitor has gone; the Secret has its own end
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), seenWithin)
 		defer cancel()
 		if err := taken.Remove(ctx, v.client); err != nil {
 			c.log.V(1).Info("A delivery Secret that a token was taken from is left until its time is over", "namespace", pat.Namespace, "name", pat.Name)
 		}
-		return nil
+		return
 	}
-	return c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
 }

@@ -18,6 +18,7 @@ package console
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,7 +34,9 @@ func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("over") {
 		view.Error = "Your session is over. Sign in again to go on."
 	}
-	c.rendered(page.ShowSignIn(html(w), page.Shell{Title: "Sign in", Notice: did(r)}, view))
+	c.show(w, http.StatusOK, func(w io.Writer) error {
+		return page.ShowSignIn(w, page.Shell{Title: "Sign in", Notice: did(r)}, view)
+	})
 }
 
 func (c *Console) signInView(back string) page.SignIn {
@@ -55,9 +58,8 @@ func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	refuse := func(status int, why string) {
-		html(w).WriteHeader(status)
 		view.Error = why
-		c.rendered(page.ShowSignIn(w, page.Shell{Title: "Sign in"}, view))
+		c.show(w, status, func(w io.Writer) error { return page.ShowSignIn(w, page.Shell{Title: "Sign in"}, view) })
 	}
 	bearer := strings.TrimSpace(r.PostFormValue("token"))
 	if bearer == "" || strings.ContainsFunc(bearer, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -92,7 +94,7 @@ func (c *Console) bounced(w http.ResponseWriter, r *http.Request, err error) boo
 		r.Header.Get("Sec-Fetch-Site") != "cross-site" || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
 		return false
 	}
-	c.rendered(page.SignedIn(html(w), localPath(r.URL.RequestURI())))
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.SignedIn(w, localPath(r.URL.RequestURI())) })
 	return true
 }
 

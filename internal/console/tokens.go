@@ -43,7 +43,8 @@ func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor)
 		shell = &page.Shell{}
 	}
 	shell.Notice = did(r)
-	return c.show(w, http.StatusOK, func(w io.Writer) error { return page.Tokens(w, *shell, table) })
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.Tokens(w, *shell, table) })
+	return nil
 }
 
 // showTable is the table alone, for who has the page and wants to know what has changed.
@@ -63,10 +64,11 @@ func (c *Console) showTable(w http.ResponseWriter, r *http.Request, v *visitor) 
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	return c.show(w, http.StatusOK, func(w io.Writer) error {
+	c.show(w, http.StatusOK, func(w io.Writer) error {
 		_, err := body.WriteTo(w)
 		return err
 	})
+	return nil
 }
 
 // table reads what a request asks for.
