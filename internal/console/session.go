@@ -128,7 +128,7 @@ func setCookie(w http.ResponseWriter, name, value string, sameSite http.SameSite
 	if seconds <= 0 {
 		seconds = -1
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // G124 does not follow sameSite, which is Strict or Lax
 		Name: name, Value: value, Path: "/", MaxAge: seconds, Secure: true, HttpOnly: true, SameSite: sameSite,
 	})
 }
