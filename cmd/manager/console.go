@@ -20,8 +20,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -68,8 +71,8 @@ func (o *consoleOptions) validate() error {
 	if err := validateAddress("--console-bind-address", o.address); err != nil {
 		errs = append(errs, err)
 	}
-	if u, err := url.Parse(o.url); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		errs = append(errs, fmt.Errorf("--console-url %q is not https://HOST[:PORT], as browsers reach the console", o.url))
+	if _, err := o.origin(); err != nil {
+		errs = append(errs, err)
 	}
 	switch issuer, err := url.Parse(o.issuer); {
 	case (o.issuer == "") != (o.clientID == ""):
@@ -89,17 +92,42 @@ func (o *consoleOptions) validate() error {
 	return errors.Join(errs...)
 }
 
+// origin is --console-url as browsers write it in the header Origin: in lower case, and without the default port.
+func (o *consoleOptions) origin() (*url.URL, error) {
+	wrong := fmt.Errorf("--console-url %q is not https://HOST[:PORT], as browsers reach the console", o.url)
+	u, err := url.Parse(o.url)
+	if err != nil || u.Scheme != "https" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, wrong
+	}
+	host := strings.ToLower(u.Hostname())
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" {
+		host = ip.String()
+	} else if len(validation.IsDNS1123Subdomain(host)) > 0 {
+		return nil, wrong
+	}
+	port := uint64(443)
+	if u.Port() != "" {
+		if port, err = strconv.ParseUint(u.Port(), 10, 16); err != nil || port == 0 {
+			return nil, wrong
+		}
+	}
+	at := &url.URL{Scheme: u.Scheme, Host: net.JoinHostPort(host, strconv.FormatUint(port, 10))}
+	if port == 443 {
+		at.Host = strings.TrimSuffix(at.Host, ":443")
+	}
+	return at, nil
+}
+
 // setup serves the console, if it is on.
 func (o *consoleOptions) setup(p *process, c client.Client) error {
 	if o.address == off {
 		return nil
 	}
 	log := p.GetLogger().WithName("console")
-	at, err := url.Parse(o.url)
+	at, err := o.origin()
 	if err != nil {
-		return fmt.Errorf("--console-url: %w", err)
+		return err
 	}
-	at.Host = strings.ToLower(at.Host)
 	keys := console.NewKeys(c, p.operatorNamespace, clock.RealClock{}, log)
 	if err := p.Add(keys); err != nil {
 		return err

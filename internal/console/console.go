@@ -157,6 +157,9 @@ func (c *Console) as(serve func(http.ResponseWriter, *http.Request, *visitor) er
 
 // fail shows an error.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err error) {
+	if c.bounced(w, r, err) {
+		return
+	}
 	over := errors.Is(err, errSessionOver) || apierrors.IsUnauthorized(err)
 	switch {
 	case over && c.byProxy, errors.Is(err, errNoSession) && c.byProxy:
@@ -165,7 +168,9 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err e
 			Next: "Sign in at the proxy, and load this page again.",
 		})
 	case over, errors.Is(err, errNoSession):
-		c.forget(w, r, 0)
+		if r.Method == http.MethodGet && !fragment(r) && r.URL.Path != "/table" { // others may come late, after another sign-in
+			c.forget(w, r, 0)
+		}
 		to := url.Values{}
 		if over {
 			to.Set("over", "1")

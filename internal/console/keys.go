@@ -30,6 +30,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +40,8 @@ import (
 )
 
 const (
-	// KeySecretName is the Secret that holds the keys of cookies. Whoever deletes it signs everybody out.
+	// KeySecretName is the Secret that holds the keys of cookies. Whoever deletes it signs everybody out: within keyInterval
+	// in every replica.
 	KeySecretName = "pat-operator-console"
 	// KeySecretType is its type, by which policy tells it from what else a Secret could be good for.
 	KeySecretType = corev1.SecretType("pat-operator.io/console")
@@ -50,7 +52,7 @@ const (
 	keyLife = 24 * time.Hour
 	// keyInterval is how often the Secret is looked at, and keyRetry how soon again: where that failed, or a cookie names
 	// a key that another replica may have made.
-	keyInterval, keyRetry = time.Hour, 2 * time.Second
+	keyInterval, keyRetry = time.Minute, 2 * time.Second
 	keyTimeout            = 10 * time.Second
 )
 
@@ -67,8 +69,10 @@ type Keys struct {
 
 	mu    sync.Mutex
 	keys  []jose.JSONWebKey // the current one first
-	err   error             // why there are none
-	asked time.Time         // when the Secret was last read
+	err   error             // why the last reading of the Secret has failed
+	asked time.Time         // when that was
+
+	reading singleflight.Group
 }
 
 var _ manager.LeaderElectionRunnable = (*Keys)(nil)
@@ -84,7 +88,7 @@ func (k *Keys) Start(ctx context.Context) error {
 	for {
 		delay := keyInterval
 		if err := k.sync(ctx); err != nil && ctx.Err() == nil {
-			k.log.Error(err, "Nobody can sign in to the console: its key is not to be had; trying again", "secret", k.namespace+"/"+KeySecretName)
+			k.log.Error(err, "The key of the console's sessions cannot be read; trying again", "secret", k.namespace+"/"+KeySecretName)
 			delay = keyRetry
 		}
 		select {
@@ -189,15 +193,20 @@ func (k *Keys) seal(purpose string, value any) (string, error) {
 	return sealed.CompactSerialize()
 }
 
-// open is the reverse of seal. Its one error for what was not sealed here is errNotOpened.
+// open is the reverse of seal. It returns errNotOpened for what was not sealed here; any other error is about the keys.
 func (k *Keys) open(ctx context.Context, purpose, sealed string, value any) error {
 	parsed, err := jose.ParseEncryptedCompact(sealed, []jose.KeyAlgorithm{jose.DIRECT}, []jose.ContentEncryption{jose.A256GCM})
 	if err != nil || parsed.Header.ExtraHeaders[jose.HeaderType] != purpose {
 		return errNotOpened
 	}
-	key, err := k.find(ctx, parsed.Header.KeyID)
-	if err != nil {
-		return err
+	key := k.known(parsed.Header.KeyID)
+	if key == nil {
+		if err := k.refresh(ctx); err != nil {
+			return err
+		}
+		if key = k.known(parsed.Header.KeyID); key == nil {
+			return errNotOpened
+		}
 	}
 	plain, err := parsed.Decrypt(key)
 	if err != nil || json.Unmarshal(plain, value) != nil {
@@ -206,26 +215,32 @@ func (k *Keys) open(ctx context.Context, purpose, sealed string, value any) erro
 	return nil
 }
 
-// find returns the key with an id, of which another replica may have told in the Secret by now.
-func (k *Keys) find(ctx context.Context, id string) (*jose.JSONWebKey, error) {
-	for again := true; ; again = false {
-		k.mu.Lock()
-		keys, err, stale := k.keys, k.err, k.clock.Since(k.asked) >= keyRetry
-		if stale {
-			k.asked = k.clock.Now() // one of those that ask now asks for all
+// known returns the key with an id, or nil.
+func (k *Keys) known(id string) *jose.JSONWebKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.keys {
+		if k.keys[i].KeyID == id {
+			return &k.keys[i]
 		}
-		k.mu.Unlock()
-		for i := range keys {
-			if keys[i].KeyID == id {
-				return &keys[i], nil
-			}
-		}
-		switch {
-		case again && stale && k.sync(ctx) == nil:
-		case len(keys) == 0:
-			return nil, err
-		default:
-			return nil, errNotOpened
-		}
+	}
+	return nil
+}
+
+// refresh has the Secret read, in which another replica may have put a new key by now, unless that was done a moment ago.
+// Without an error it is fresh. Those who ask at once wait for one reading, which goes on where the first of them leaves.
+func (k *Keys) refresh(ctx context.Context) error {
+	k.mu.Lock()
+	err, stale := k.err, k.clock.Since(k.asked) >= keyRetry
+	k.mu.Unlock()
+	if !stale {
+		return err
+	}
+	read := k.reading.DoChan("", func() (any, error) { return nil, k.sync(context.WithoutCancel(ctx)) })
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case result := <-read:
+		return result.Err
 	}
 }

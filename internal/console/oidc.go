@@ -25,12 +25,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
 
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
@@ -41,6 +42,8 @@ const (
 	purposeLogin = "pat-login"
 	loginLife    = 10 * time.Minute
 	issuerWithin = 8 * time.Second
+	// issuerRetry is how long an issuer that did not answer is left alone.
+	issuerRetry = 5 * time.Second
 )
 
 // OIDCOptions are how people sign in by OpenID Connect: the authorization code flow with PKCE (RFC 7636). The API server
@@ -53,14 +56,17 @@ type OIDCOptions struct {
 	CA *x509.CertPool
 }
 
-// provider is the issuer. It is asked what it can do when first needed, and again until it has said so.
+// provider is the issuer. It is asked what it can do when first needed, and from time to time again until it has said so.
 type provider struct {
 	OIDCOptions
 	redirect string
 	client   *http.Client
+	clock    clock.PassiveClock
 
-	mu    sync.Mutex
-	found *oidc.Provider
+	asking singleflight.Group // guards the rest
+	found  *oidc.Provider     // once there, it stays
+	err    error              // why the last asking has failed
+	asked  time.Time          // when that was
 }
 
 func newProvider(o OIDCOptions, redirect string) (*provider, error) {
@@ -70,24 +76,38 @@ func newProvider(o OIDCOptions, redirect string) (*provider, error) {
 	}
 	transport = transport.Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CA}
-	return &provider{OIDCOptions: o, redirect: redirect, client: &http.Client{Transport: transport, Timeout: issuerWithin}}, nil
+	return &provider{
+		OIDCOptions: o, redirect: redirect, client: &http.Client{Transport: transport, Timeout: issuerWithin}, clock: clock.RealClock{},
+	}, nil
 }
 
+// discover returns what the issuer can do, and the flow with it. Those who need it at once wait for one answer, each as long
+// as it cares to.
 func (p *provider) discover(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found == nil {
-		// Not the request's context: the provider fetches keys by it, as long as it is there.
-		found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.Issuer)
-		if err != nil {
-			return nil, nil, err
+	asking := p.asking.DoChan("", func() (any, error) { return nil, p.ask() })
+	select {
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	case answer := <-asking:
+		if answer.Err != nil {
+			return nil, nil, answer.Err
 		}
-		p.found = found
 	}
 	return p.found, &oauth2.Config{
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: p.found.Endpoint(), RedirectURL: p.redirect,
 		Scopes: append([]string{oidc.ScopeOpenID}, p.Scopes...),
 	}, nil
+}
+
+// ask asks the issuer what it can do, unless that is known, or has failed a moment ago.
+func (p *provider) ask() error {
+	if p.found != nil || p.err != nil && p.clock.Since(p.asked) < issuerRetry {
+		return p.err
+	}
+	// Not a request's context: the provider keeps it.
+	p.found, p.err = oidc.NewProvider(oidc.ClientContext(context.Background(), p.client), p.Issuer)
+	p.asked = p.clock.Now()
+	return p.err
 }
 
 // login is what a browser keeps while its user is at the issuer.
@@ -100,10 +120,24 @@ type login struct {
 	Expires time.Time `json:"expires"`
 }
 
+// byOIDC lets a browser's GET through to the steps of a login, which each use something up: what scans links sends a HEAD,
+// which the patterns of http.ServeMux take for a GET.
+func (c *Console) byOIDC(w http.ResponseWriter, r *http.Request) bool {
+	switch {
+	case c.oidc == nil:
+		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/sign-in", LinkText: "Sign in"})
+	case r.Method == http.MethodHead:
+		w.Header().Set("Allow", http.MethodGet)
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+	default:
+		return true
+	}
+	return false
+}
+
 // signInByOIDC sends a browser to the issuer.
 func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
-	if c.oidc == nil {
-		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/sign-in", LinkText: "Sign in"})
+	if !c.byOIDC(w, r) {
 		return
 	}
 	_, config, err := c.oidc.discover(r.Context())
@@ -116,8 +150,12 @@ func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
 		Return: localPath(r.URL.Query().Get("return")), Expires: c.clock.Now().Add(loginLife),
 	}
 	sealed, err := c.keys.seal(purposeLogin, l)
+	if err == nil && len(sealed) > partSize { // browsers drop such a cookie; better the way in than the way back
+		l.Return = "/"
+		sealed, err = c.keys.seal(purposeLogin, l)
+	}
 	if err != nil {
-		c.noKey(w, r, err)
+		c.fail(w, r, nil, c.noKey(err))
 		return
 	}
 	// Lax: it has to come back with the redirect that the issuer makes.
@@ -127,14 +165,17 @@ func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
 
 // callback is where the issuer sends a browser back.
 func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
-	if c.oidc == nil {
-		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/sign-in", LinkText: "Sign in"})
+	if !c.byOIDC(w, r) {
 		return
 	}
 	l := &login{}
 	cookie, err := r.Cookie(loginCookie)
 	if err == nil {
 		err = c.keys.open(r.Context(), purposeLogin, cookie.Value, l)
+		if err != nil && !errors.Is(err, errNotOpened) {
+			c.fail(w, r, nil, c.noKey(err)) // loading the page again goes on from here
+			return
+		}
 	}
 	setCookie(w, loginCookie, "", http.SameSiteLaxMode, -1)
 	query := r.URL.Query()
@@ -169,7 +210,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		v.Expires = expires
 	}
 	if err := c.save(w, r, &v.session); err != nil {
-		c.noKey(w, r, err)
+		c.fail(w, r, nil, err)
 		return
 	}
 	c.rendered(page.SignedIn(html(w), l.Return))

@@ -23,6 +23,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/pat-operator/pat-operator/internal/console/page"
 )
 
 const (
@@ -50,14 +52,18 @@ var (
 	errSessionOver = errors.New("the session is over")
 )
 
-// save puts a session into cookies.
+// save puts a session into cookies. Its errors are for the visitor.
 func (c *Console) save(w http.ResponseWriter, r *http.Request, s *session) error {
 	sealed, err := c.keys.seal(purposeSession, s)
 	if err != nil {
-		return err
+		return c.noKey(err)
 	}
 	if len(sealed) > partSize*maxParts {
-		return fmt.Errorf("the credential is too long for cookies (%d bytes are, %d may be): have the issuer put fewer groups into it", len(sealed), partSize*maxParts)
+		return &refusal{http.StatusBadRequest, page.Problem{
+			Title:  "You cannot be signed in",
+			Detail: fmt.Sprintf("Your credential is too long for cookies: sealed, it has %d bytes, and may have %d.", len(sealed), partSize*maxParts),
+			Next:   "Have the issuer put fewer groups into it.", Link: "/sign-in", LinkText: "Sign in",
+		}}
 	}
 	part := 0
 	for ; sealed != ""; part++ {
@@ -78,7 +84,7 @@ func (c *Console) forget(w http.ResponseWriter, r *http.Request, from int) {
 	}
 }
 
-// load returns the session in a request's cookies; errNoSession, errSessionOver, or why it cannot be told.
+// load returns the session in a request's cookies; errNoSession, errSessionOver, or a refusal where it cannot be told.
 func (c *Console) load(ctx context.Context, r *http.Request) (*session, error) {
 	var sealed strings.Builder
 	for part := range maxParts {
@@ -99,11 +105,21 @@ func (c *Console) load(ctx context.Context, r *http.Request) (*session, error) {
 	case errors.Is(err, errNotOpened):
 		return nil, errSessionOver // its key is too old, at best
 	case err != nil:
-		return nil, err
+		return nil, c.noKey(err)
 	case !c.clock.Now().Before(s.Expires):
 		return nil, errSessionOver
 	}
 	return s, nil
+}
+
+// noKey logs why the keys of sessions are not to be had, and says no more of it than that: it is the verifier's own trouble
+// with the API server, and neither its words nor its status are about what a visitor may do.
+func (c *Console) noKey(err error) error {
+	c.log.Error(err, "A session can be neither opened nor kept", "secret", c.keys.namespace+"/"+KeySecretName)
+	return &refusal{http.StatusServiceUnavailable, page.Problem{
+		Title: "You cannot be signed in now", Detail: "The console cannot read the key of its sessions. The log of the verifier says why.",
+		Next: "Try again in a moment.", Link: "/", LinkText: "To my tokens",
+	}}
 }
 
 // setCookie sets one that no script sees, and no other host, path or scheme. Without a life it is removed.

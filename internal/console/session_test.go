@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -55,7 +56,7 @@ func TestASessionIsInAsManyCookiesAsItTakes(t *testing.T) {
 	}
 	err := s.save(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil),
 		&session{Bearer: strings.Repeat("x", 40_000), Expires: s.clock.Now().Add(time.Hour)})
-	if err == nil || !strings.Contains(err.Error(), "too long for cookies") || !strings.Contains(err.Error(), "fewer groups") {
+	if told, ok := errors.AsType[*refusal](err); !ok || told.status != http.StatusBadRequest || !strings.Contains(told.Detail, "too long for cookies") || !strings.Contains(told.Next, "fewer groups") {
 		t.Errorf("a credential that is too long: %v", err)
 	}
 }
@@ -103,6 +104,28 @@ func TestASessionEnds(t *testing.T) {
 		if a := b.do(r); a.StatusCode != http.StatusUnauthorized {
 			t.Errorf("a script that asks for %s gets %s", path, a.Status)
 		}
+	}
+}
+
+// The late answer to what an old session has asked for leaves the cookies of a new one alone: only a page that is loaded
+// removes them.
+func TestOnlyAPageRemovesTheCookiesOfASessionThatIsOver(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	s.clock.SetTime(s.clock.Now().Add(sessionLife))
+	script := b.request(http.MethodGet, "/new", nil)
+	script.Header.Set(fragmentHeader, "1")
+	for what, r := range map[string]*http.Request{
+		"the table's poll": b.request(http.MethodGet, "/table", nil), "a dialog": script, "a HEAD": b.request(http.MethodHead, "/", nil),
+		"a form": b.request(http.MethodPost, "/new", nil),
+	} {
+		if a := b.do(r); len(a.Cookies()) > 0 {
+			t.Errorf("%s: %s, cookies %v", what, a.Status, a.Cookies())
+		}
+	}
+	a := b.get("/new")
+	if cookies := a.Cookies(); len(cookies) != 1 || cookies[0].MaxAge >= 0 {
+		t.Errorf("a page: %s, cookies %v", a.Status, a.Cookies())
 	}
 }
 

@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -73,7 +74,7 @@ func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := c.save(w, r, &v.session); err != nil {
-		c.noKey(w, r, err)
+		c.fail(w, r, nil, err)
 		return
 	}
 	http.Redirect(w, r, view.Return, http.StatusSeeOther)
@@ -84,12 +85,15 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/sign-in?did=signed-out", http.StatusSeeOther)
 }
 
-// noKey is shown where a session cannot be kept.
-func (c *Console) noKey(w http.ResponseWriter, r *http.Request, err error) {
-	c.log.Error(err, "A session could not be kept")
-	c.problem(w, r, http.StatusServiceUnavailable, page.Problem{
-		Title: "You cannot be signed in now", Detail: err.Error(), Next: "Try again in a moment.", Link: "/sign-in", LinkText: "Sign in",
-	})
+// bounced answers who came by a link of another site, such as a mail's, with a page that asks again: Strict cookies have not
+// come along, and somebody without any may well be signed in. That page's own request is not cross-site.
+func (c *Console) bounced(w http.ResponseWriter, r *http.Request, err error) bool {
+	if !errors.Is(err, errNoSession) || c.byProxy || r.Method != http.MethodGet || fragment(r) ||
+		r.Header.Get("Sec-Fetch-Site") != "cross-site" || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		return false
+	}
+	c.rendered(page.SignedIn(html(w), localPath(r.URL.RequestURI())))
+	return true
 }
 
 // did is what was done before a page was loaded. Only these texts are ever said: anybody can make a link.

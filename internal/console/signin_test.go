@@ -91,3 +91,47 @@ func TestBehindAProxyItsAuthorizationCounts(t *testing.T) {
 		t.Errorf("a pasted token: %s", a.Status)
 	}
 }
+
+// Strict cookies do not come along with a link of another site. So who comes by one is let ask again from a page of ours, once:
+// that is not cross-site any more.
+func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
+	const path = "/tokens/team-a/nothing?x=1&y=2"
+	from := func(site, mode string) http.Header {
+		return http.Header{"Sec-Fetch-Site": {site}, "Sec-Fetch-Mode": {mode}}
+	}
+	s := open(t)
+	alice := s.signedIn(t, aliceBearer)
+	for name, tc := range map[string]struct {
+		browser *browser
+		method  string
+		headers http.Header
+		want    int
+	}{
+		"a link":                         {s.browser(t), http.MethodGet, from("cross-site", "navigate"), http.StatusOK},
+		"the page that asks again":       {s.browser(t), http.MethodGet, from("same-origin", "navigate"), http.StatusSeeOther},
+		"a link of our own site":         {s.browser(t), http.MethodGet, from("same-site", "navigate"), http.StatusSeeOther},
+		"typed":                          {s.browser(t), http.MethodGet, from("none", "navigate"), http.StatusSeeOther},
+		"a browser that does not say":    {s.browser(t), http.MethodGet, http.Header{}, http.StatusSeeOther},
+		"a picture":                      {s.browser(t), http.MethodGet, from("cross-site", "no-cors"), http.StatusSeeOther},
+		"HEAD":                           {s.browser(t), http.MethodHead, from("cross-site", "navigate"), http.StatusSeeOther},
+		"a link, and cookies came along": {alice, http.MethodGet, from("cross-site", "navigate"), http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := tc.browser.request(tc.method, path, nil)
+			for header, values := range tc.headers {
+				r.Header[header] = values
+			}
+			a := tc.browser.do(r)
+			if again := strings.Contains(a.body, `content="0;url=/tokens/team-a/nothing?x=1&amp;y=2"`); a.StatusCode != tc.want || again != (tc.want == http.StatusOK) {
+				t.Errorf("%s, asks again: %v\n%s", a.Status, again, a.body)
+			}
+		})
+	}
+	proxied := open(t, func(o *Options) { o.ProxyAuthorization = true }).browser(t)
+	r := proxied.request(http.MethodGet, path, nil)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	if a := proxied.do(r); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("behind a proxy: %s\n%s", a.Status, a.body)
+	}
+}

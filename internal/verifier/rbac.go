@@ -35,5 +35,6 @@ package verifier
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-verifier-ca,verbs=get;update
 
-// The key of the console's cookies.
+// The key of the console's cookies. It is granted without a console, too: controller-gen makes one Role of these lines, and one
+// Secret by name, which only the console writes, is not worth a Role of its own.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-console,verbs=get;update

@@ -36,7 +36,10 @@ import (
 
 // forms are the ways to install, and the commands that their Deployments run.
 var forms = map[string][]string{
-	"default": {"operator", "verifier"}, "single": {"run"}, "samples/console": {"operator", "verifier"},
+	"config/default":                   {"operator", "verifier"},
+	"config/single":                    {"run"},
+	"config/samples/console":           {"operator", "verifier"},
+	"test/e2e/testdata/console-single": {"run"},
 }
 
 // rendered is what a kustomization holds of a kind.
@@ -47,7 +50,7 @@ func rendered[T any](t *testing.T, form, kind string) []T {
 		t.Fatal(err)
 	}
 	var out []T
-	for doc := range strings.SplitSeq(kubectl(t, cl.AdminKubeconfig, "", "kustomize", filepath.Join(root, "config", form)), "\n---\n") {
+	for doc := range strings.SplitSeq(kubectl(t, cl.AdminKubeconfig, "", "kustomize", filepath.Join(root, form)), "\n---\n") {
 		var object struct {
 			metav1.TypeMeta `json:",inline"`
 			whole           T
@@ -143,6 +146,34 @@ func TestManifestsFitTogether(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The console is served by the one Deployment that verifies, under the name that its Service has, and only where it was asked for.
+func TestTheConsoleIsServedWhereItIsAskedFor(t *testing.T) {
+	for form := range forms {
+		want := map[string]int{"--console-bind-address=:9445": 0, "--serving-host=pat-operator-console.pat-operator-system.svc": 0}
+		if strings.Contains(form, "console") {
+			for arg := range want {
+				want[arg] = 1
+			}
+		}
+		for arg, times := range want {
+			got := 0
+			for _, d := range rendered[appsv1.Deployment](t, form, "Deployment") {
+				args := d.Spec.Template.Spec.Containers[0].Args
+				if slices.Contains(args, arg) && slices.Contains([]string{"verifier", "run"}, args[0]) {
+					got++
+				}
+			}
+			if got != times {
+				t.Errorf("%s: %d Deployments have %s; want %d", form, got, arg, times)
+			}
+		}
+		services := rendered[corev1.Service](t, form, "Service")
+		if there := slices.ContainsFunc(services, func(s corev1.Service) bool { return s.Name == "pat-operator-console" }); there != strings.Contains(form, "console") {
+			t.Errorf("%s: a Service of the console: %v", form, there)
 		}
 	}
 }
