@@ -217,12 +217,12 @@ func TestCase07_APATMakesNoPATThroughThePage(t *testing.T) {
 	v.refusedAs("the dialog", status, body, why)
 	status, body = v.post("/new", form(namespace, "token-bbbbbbbbbbbb"))
 	v.refusedAs("creating by hand", status, body, "personal access token")
-	other := hers(t, namespace, "Another")
-	path, fields := of(other)
+	path, fields := of(&tokens(t, namespace)[0])
 	status, body = v.get(path + "/rotate")
 	v.refusedAs("the dialog to rotate", status, body, why)
 	status, body = v.post(path+"/rotate", fields)
 	v.refusedAs("rotating by hand", status, body, "personal access token")
+	path, fields = of(hers(t, namespace, "Another"))
 	if status, body := v.post(path+"/revoke", fields); status != http.StatusSeeOther {
 		t.Errorf("revoking: HTTP %d\n%s", status, body)
 	}
