@@ -9,7 +9,7 @@ if ! command -v "$(go env CC)" >/dev/null; then
   flags=("${flags[@]:1}")
 fi
 
-# Those that take longest come first, and more at a time than there may be cores: they wait more than they compute.
+# Those that take longest come first, and three at once, so that no core is idle while one of them waits.
 if [ -z "${RUN:-}" ]; then
   exec go test -p 3 "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./...
 fi

@@ -95,7 +95,6 @@ func New(o Options) (*Console, error) {
 	c.anonymous = rest.AnonymousClientConfig(o.Config)
 	c.anonymous.UserAgent = userAgent
 	c.anonymous.QPS = -1
-	c.anonymous.DisableCompression = true // a cluster's own network is faster than gzip
 	c.anonymous.WarningHandler = rest.NoWarnings{}
 	if o.OIDC != nil {
 		var err error
