@@ -72,15 +72,22 @@ func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 	for i := range all {
 		names = append(names, fmt.Sprint(i))
 	}
-	// Apart: they are killed at the end, beside tests in which kube-apiserver asks the Service.
-	replicas, err := startReplicas(t.Context(), true, names...)
+	replicas, err := startReplicas(t.Context(), names...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	// They are endpoints of the Service, like others: killed, they would take with them what tests beside this one ask.
 	t.Cleanup(func() {
+		var ending sync.WaitGroup
 		for _, r := range replicas {
-			r.end()
+			ending.Go(func() {
+				if err := r.Stop(); err != nil {
+					t.Error(err)
+				}
+				r.proxy.Close()
+			})
 		}
+		ending.Wait()
 	})
 	end := time.Now().Add(share(50, 0))
 	for round := 0; round == 0 || time.Now().Before(end); round++ {

@@ -35,20 +35,19 @@ const maxStaleness = 20 * time.Second
 type replica struct {
 	*cluster.Manager
 	name  string
-	apart bool // from the Service
 	proxy *proxy.Proxy
 	face  *face
 }
 
 // startReplica starts a verifier that reaches the API server through a new proxy, and waits until it is ready.
-func startReplica(ctx context.Context, name string, apart bool) (*replica, error) {
+func startReplica(ctx context.Context, name string) (*replica, error) {
 	certificate, err := cl.ServingCertificate("127.0.0.1")
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cl.Anonymous().CAData)
-	r := &replica{name: name, apart: apart}
+	r := &replica{name: name}
 	if r.proxy, err = proxy.New(proxy.Options{Upstream: cl.Server, RootCAs: roots, Certificate: certificate}); err != nil {
 		return nil, err
 	}
@@ -63,7 +62,6 @@ func startReplica(ctx context.Context, name string, apart bool) (*replica, error
 func (r *replica) start(ctx context.Context) (err error) {
 	if r.Manager, err = cl.StartManager(ctx, cluster.ManagerOptions{
 		Command: "verifier", Server: r.proxy.URL, Args: []string{"--max-staleness=" + maxStaleness.String()},
-		Apart: r.apart,
 	}); err != nil {
 		return fmt.Errorf("replica %s: %w", r.name, err)
 	}
@@ -77,11 +75,11 @@ func (r *replica) end() {
 }
 
 // startReplicas starts several at once.
-func startReplicas(ctx context.Context, apart bool, names ...string) ([]*replica, error) {
+func startReplicas(ctx context.Context, names ...string) ([]*replica, error) {
 	started, errs := make([]*replica, len(names)), make([]error, len(names))
 	var starting sync.WaitGroup
 	for i, name := range names {
-		starting.Go(func() { started[i], errs[i] = startReplica(ctx, name, apart) })
+		starting.Go(func() { started[i], errs[i] = startReplica(ctx, name) })
 	}
 	starting.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -101,14 +101,14 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	// The first verifier alone, and before the operator: kube-apiserver is restarted for it, which a lease might not survive.
-	first, err := startReplica(ctx, "first", false)
+	first, err := startReplica(ctx, "first")
 	if err != nil {
 		return err
 	}
 	if err := startOperator(ctx); err != nil {
 		return err
 	}
-	others, err := startReplicas(ctx, false, "second", "third", "quiet")
+	others, err := startReplicas(ctx, "second", "third", "quiet")
 	if err != nil {
 		return err
 	}
