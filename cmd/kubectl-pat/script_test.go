@@ -22,18 +22,14 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
@@ -41,7 +37,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
@@ -72,24 +67,9 @@ func TestMain(m *testing.M) {
 }
 
 // Run runs the tests with the cluster.
-func (s *suite) Run() int {
-	ctrl.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	code := 1
-	if err := s.run(ctx, &code); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func (s *suite) Run() int { return cluster.RunTests(s.M, 8, s.run) }
 
-func (s *suite) run(ctx context.Context, code *int) (err error) {
-	dir, err := os.MkdirTemp("", "kubectl-pat-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
 	manager, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
@@ -118,12 +98,7 @@ func (s *suite) run(ctx context.Context, code *int) (err error) {
 			return err
 		}
 	}
-	// The scripts wait much longer than they compute.
-	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		return err
-	}
-	*code = s.M.Run()
+	tests()
 	return nil
 }
 

@@ -9,9 +9,9 @@ if ! command -v "$(go env CC)" >/dev/null; then
   flags=("${flags[@]:1}")
 fi
 
-# Those that take longest come first, and three at once, so that no core is idle while one of them waits.
+# Those that take longest come first, so that none of them is left alone at the end.
 if [ -z "${RUN:-}" ]; then
-  exec go test -p 3 "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./...
+  exec go test "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./...
 fi
 
 # Only the packages that have such a test are built and run: a package's TestMain may start a control plane.

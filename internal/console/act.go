@@ -161,13 +161,18 @@ func same(r *http.Request, v *visitor) (*v1alpha1.PersonalAccessToken, error) {
 		return nil, err
 	}
 	if seen(pat) != r.PostFormValue("uid") {
-		return nil, &refusal{http.StatusConflict, page.Problem{
-			Title:  "It was changed meanwhile",
-			Detail: "The token is not as it was when this page was loaded: somebody, or this form before, has changed it. Nothing was done now.",
-			Next:   "Look at it, then decide.", Link: pathOf(pat), LinkText: "To its details",
-		}}
+		return nil, changed(pat)
 	}
 	return pat, nil
+}
+
+// changed refuses what a form asks for about a resource that is not the one it was about.
+func changed(pat *v1alpha1.PersonalAccessToken) error {
+	return &refusal{http.StatusConflict, page.Problem{
+		Title:  "It was changed meanwhile",
+		Detail: "The token is not as it was when this page was loaded: somebody, or this form before, has changed it. Nothing was done now.",
+		Next:   "Look at it, then decide.", Link: pathOf(pat), LinkText: "To its details",
+	}}
 }
 
 // done answers where something was done that needs no page.
@@ -218,8 +223,7 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 		}
 		uid, _, _ := strings.Cut(r.PostFormValue("uid"), ".")
 		if string(pat.UID) != uid {
-			_, err := same(r, v)
-			return err
+			return changed(pat)
 		}
 		if pat.Spec.Suspend != on {
 			sending, cancel, err := sending(r)

@@ -103,7 +103,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 		Row: rowOf(pat, now), ResourceName: pat.Name,
 		TokenID: holder.Visible(status.TokenID), PreviousTokenID: holder.Visible(status.PreviousTokenID),
 		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt), LastUsed: timeOf(status.LastUsedAt),
-		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.GitOps(pat), ReadOnly: readOnly(v),
+		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.Visible(holder.GitOps(pat)), ReadOnly: readOnly(v),
 	}
 	d.User = userOf(pat)
 	if pat.Spec.User != nil {
@@ -140,7 +140,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 func scopeText(scope *v1alpha1.Scope) string {
 	rule := scope.Rule
 	if rule == nil {
-		return scope.Preset
+		return holder.Visible(scope.Preset)
 	}
 	text := strings.Join(rule.Verbs, ", ") + " " + strings.Join(append(slices.Clone(rule.Resources), rule.NonResourceURLs...), ", ")
 	if len(rule.Namespaces) > 0 {

@@ -49,8 +49,8 @@ type Change struct {
 }
 
 // To makes the change to a resource that was just read: a merge patch under its revision, so that nothing that was written
-// meanwhile is undone. It returns the resource as it is then, or as it was last
-// seen and why it was not changed: ErrDeleted, what Edit refuses with, or the API server's error.
+// meanwhile is undone. It returns the resource as it is then, or as it was last seen and why it was not changed: ErrDeleted,
+// what Edit refuses with, or the API server's error.
 func (ch Change) To(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
 	err := retry.RetryOnConflict(whileBusy, func() error {
 		edited := pat.DeepCopy()

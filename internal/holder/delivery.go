@@ -52,8 +52,8 @@ func MayReadSecrets(ctx context.Context, c client.Client, namespace string) bool
 	return err != nil || review.Status.Allowed
 }
 
-// FindDelivery reads the Secret that status names. Whoever may write a status may name any Secret there, which is not to be printed
-// and deleted: it has to be the one that delivers the token with this id.
+// FindDelivery reads the Secret that status names. Whoever may write a status may name any Secret there, which is not to be
+// shown and deleted: it has to be the one that delivers the token with this id.
 func FindDelivery(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) (*Delivery, error) {
 	id, name := pat.Status.TokenID, pat.Status.DeliverySecretName
 	if name == "" {

@@ -37,8 +37,8 @@ const lookTimeout = 5 * time.Second
 // ErrUnknown is in the error of what may have been created, or not.
 var ErrUnknown = errors.New("it is not known whether")
 
-// Submit creates pat, which becomes the resource as it is then. Where the answer was lost it looks for a resource with pat's token, so that no token is lost that may
-// be in force.
+// Submit creates pat, which becomes the resource as it is then. Where the answer was lost it looks for a resource with pat's
+// token, so that no token is lost that may be in force.
 func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
 	mine := pat.Spec.Token
 	err := c.Create(ctx, pat)

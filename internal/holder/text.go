@@ -29,9 +29,9 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
-// Visible makes a text of the cluster's fit to be shown, on a terminal or a page: what would move the cursor, change colours, reverse the direction
-// of reading or not be seen at all becomes a visible escape (\x1b, \u202e). A backslash stays as it is, since it is in the
-// names of many users: what comes out is for reading, not for reading back.
+// Visible makes a text of the cluster's fit to be shown, on a terminal or a page: what would move the cursor, change colours,
+// reverse the direction of reading or not be seen at all becomes a visible escape (\x1b, \u202e). A backslash stays as it
+// is, since it is in the names of many users: what comes out is for reading, not for reading back.
 func Visible(s string) string {
 	if !strings.ContainsFunc(s, Hostile) {
 		return s

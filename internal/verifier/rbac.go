@@ -22,10 +22,10 @@ package verifier
 // The feeds.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=list;watch
 // +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=list;watch
 
 // When a token was used.
 // +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=list;watch
 
 // The API server's audiences, from a review of the verifier's own token; who may read the metrics.
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create

@@ -20,24 +20,19 @@ package browser
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -69,24 +64,9 @@ var (
 	axeScript string
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// They wait for the operator and the browser much longer than they compute.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
-	code := 1
-	if err := run(m, &code); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 4, run)) }
 
-func run(m *testing.M, code *int) (err error) {
-	ctrl.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func run(ctx context.Context, dir string, tests func()) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
@@ -96,17 +76,12 @@ func run(m *testing.M, code *int) (err error) {
 		if os.Getenv(requireBrowser) != "" {
 			return fmt.Errorf("%s is set and %s", requireBrowser, missing)
 		}
-		*code = m.Run()
+		tests()
 		return nil
 	}
 	if err := readAxe(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pat-browser-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	end, err := startChromium(path, dir)
 	if err != nil {
 		return err
@@ -116,7 +91,7 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cl.Stop()) }()
-	*code = m.Run()
+	tests()
 	for _, manager := range managers {
 		if _, race, found := strings.Cut(manager.Log(), "WARNING: DATA RACE"); found {
 			return fmt.Errorf("the %s raced:\n%s", manager.Command, race)

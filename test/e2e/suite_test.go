@@ -24,14 +24,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,7 +39,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -78,32 +74,12 @@ type user struct {
 	client.WithWatch
 }
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// What runs beside others waits much longer than it computes.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
-	code := 1
-	if err := run(m, &code); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 4, run)) }
 
-func run(m *testing.M, code *int) (err error) {
-	ctrl.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func run(ctx context.Context, dir string, tests func()) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pat-e2e-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if binary, err = cluster.BuildManager(ctx, dir); err != nil {
 		return err
 	}
@@ -126,7 +102,7 @@ func run(m *testing.M, code *int) (err error) {
 			return err
 		}
 	}
-	*code = m.Run()
+	tests()
 	logs, err := managerLogs(cl)
 	if _, race, found := strings.Cut(logs, "WARNING: DATA RACE"); found {
 		return fmt.Errorf("a manager raced:\n%s", race)

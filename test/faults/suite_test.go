@@ -22,21 +22,17 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -60,32 +56,13 @@ var (
 	untouched *quiet
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// These tests wait much longer than they compute, and say what they break: see beside.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	code := 1
-	if err := run(m, &code); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+// TestMain runs many beside one another: they say what they break, see beside.
+func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 8, run)) }
 
-func run(m *testing.M, code *int) (err error) {
-	ctrl.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func run(ctx context.Context, dir string, tests func()) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pat-faults-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
@@ -132,7 +109,7 @@ func run(m *testing.M, code *int) (err error) {
 		return err
 	}
 	untouched = watchQuiet(ctx, others[2])
-	*code = m.Run()
+	tests()
 	err = errors.Join(untouched.stop(), races())
 	report.Print(os.Stdout)
 	return err

@@ -27,18 +27,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"flag"
-	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +42,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -70,35 +64,15 @@ var (
 	verifier http.Client // trusts the verifier's own address
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// The stories wait for the operator much longer than they compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	code := 1
-	if err := run(m, &code); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 8, run)) }
 
-func run(m *testing.M, code *int) (err error) {
-	ctrl.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func run(ctx context.Context, dir string, tests func()) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
 	if root, err = cluster.ModuleRoot(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pat-gitops-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	// Without the race detector: what it is to find in the manager, test/e2e and test/faults look for.
 	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
@@ -125,7 +99,7 @@ func run(m *testing.M, code *int) (err error) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	verifier.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
-	*code = m.Run()
+	tests()
 	return nil
 }
 
