@@ -172,6 +172,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	c.opts.Logf("installing %s", c.opts.ConfigDir)
 	if err := c.install(ctx); err != nil {
+		if !c.apiServer.running() { // seen once; its log goes with the cluster
+			err = fmt.Errorf("%w; kube-apiserver has ended (%s), its log ends:\n%s", err, c.apiServer.cmd.ProcessState, c.apiServer.logTail())
+		}
 		return fmt.Errorf("install %s: %w", c.opts.ConfigDir, err)
 	}
 	// After the installation, since the garbage collector looks for new kinds only every 30 seconds.
