@@ -301,8 +301,9 @@ func (c *Console) shell(r *http.Request, v *visitor, title string) *page.Shell {
 // localPath returns a path of ours, which a link of somebody else's may name, or "/".
 func localPath(path string) string {
 	u, err := url.Parse(path)
+	// The decoded path may not begin with two slashes either: where a part needs an escape, u writes "/%2fx " as "//x%20".
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || !strings.HasPrefix(path, "/") ||
-		strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n\t") {
+		strings.HasPrefix(u.Path, "//") || strings.ContainsAny(path, "\\\r\n\t") {
 		return "/"
 	}
 	return u.RequestURI()

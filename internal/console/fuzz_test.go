@@ -29,7 +29,7 @@ import (
 
 // Wherever a link leads, it is to a page of ours.
 func FuzzLocalPath(f *testing.F) {
-	for _, seed := range []string{"/", "//x", `/\x`, "/%2f%2fx", "https://x", "/a?b=c", "/\tx", "/x@y"} {
+	for _, seed := range []string{"/", "//x", `/\x`, "/%2f%2fx", "/%2fx ", "https://x", "/a?b=c", "/\tx", "/x@y"} {
 		f.Add(seed)
 	}
 	base, err := url.Parse("https://tokens.example.com/sign-in")

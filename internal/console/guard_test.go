@@ -118,6 +118,10 @@ func TestLocalPath(t *testing.T) {
 		"evil.example":            "/",
 		"https:/evil.example":     "/",
 		"/%5cevil.example":        "/%5cevil.example",
+		"/%2fevil.example/ ":      "/", // its second slash is written out beside what has no valid escape
+		"/%2f%2fevil.example":     "/",
+		"%2f":                     "/",
+		"/a b/%2fx":               "/a%20b//x",
 		"/x\r\nSet-Cookie: a=b":   "/",
 		"/tokens/a/b#https://x/y": "/tokens/a/b",
 	} {
