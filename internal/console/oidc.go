@@ -111,6 +111,9 @@ func (p *provider) ask() error {
 	return p.err
 }
 
+// errLoginOver is the error of a sign-in that has to be begun again.
+var errLoginOver = errors.New("the sign-in is over")
+
 // login is what a browser keeps while its user is at the issuer.
 type login struct {
 	State    string `json:"state"`
@@ -192,7 +195,12 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	bearer, expires, err := c.oidc.redeem(r.Context(), query.Get("code"), l)
-	if err != nil {
+	switch {
+	case errors.Is(err, errLoginOver):
+		c.log.Info("The console's issuer gives no ID token for a sign-in", "issuer", c.oidc.Issuer, "reason", err.Error())
+		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in was used already, or the issuer does not honour it any more.")
+		return
+	case err != nil:
 		c.noIssuer(w, r, err)
 		return
 	}
@@ -217,7 +225,8 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.SignedIn(w, l.Return) })
 }
 
-// redeem exchanges a code for an ID token, which is returned with its end.
+// redeem exchanges a code for an ID token, which is returned with its end; errLoginOver where the code is the matter, and not
+// the issuer.
 func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer string, expires time.Time, err error) {
 	issuer, config, err := p.discover(ctx)
 	if err != nil {
@@ -227,6 +236,9 @@ func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer st
 	answer, err := config.Exchange(ctx, code, oauth2.VerifierOption(l.Verifier))
 	if err != nil {
 		if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text quotes the whole answer
+			if said.ErrorCode == "invalid_grant" { // RFC 6749, section 5.2
+				return "", time.Time{}, fmt.Errorf("%w: the issuer takes no such code", errLoginOver)
+			}
 			return "", time.Time{}, fmt.Errorf("the issuer takes no code: HTTP %d %s", said.Response.StatusCode, holder.Visible(said.ErrorCode))
 		}
 		return "", time.Time{}, err
@@ -240,7 +252,7 @@ func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer st
 		return "", time.Time{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(verified.Nonce), []byte(l.Nonce)) != 1 {
-		return "", time.Time{}, errors.New("the ID token is for another sign-in")
+		return "", time.Time{}, fmt.Errorf("%w: the ID token is for another one", errLoginOver)
 	}
 	return raw, verified.Expiry, nil
 }

@@ -74,6 +74,7 @@ func TestSigningInByOIDC(t *testing.T) {
 
 func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
 	s := open(t, withIssuer(t), trusting(t))
+	const over = "This sign-in was used already, or the issuer does not honour it any more."
 	const notHere = "This sign-in was not begun in this browser, or more than ten minutes ago."
 	with := func(callback, name, value string) string {
 		path, raw, _ := strings.Cut(callback, "?")
@@ -143,18 +144,18 @@ func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
 				b.relogin(func(l *login) { l.Nonce += "x" })
 				return b.get(callback)
 			},
-			http.StatusBadGateway, []string{"does not answer as it should"},
+			http.StatusBadRequest, []string{over},
 		},
 		"a wrong PKCE verifier": {
 			func(_ *testing.T, b *browser, callback string) answer {
 				b.relogin(func(l *login) { l.Verifier += "x" })
 				return b.get(callback)
 			},
-			http.StatusBadGateway, []string{"does not answer as it should"},
+			http.StatusBadRequest, []string{over},
 		},
 		"a wrong code": {
 			func(_ *testing.T, b *browser, callback string) answer { return b.get(with(callback, "code", "x")) },
-			http.StatusBadGateway, []string{"does not answer as it should"},
+			http.StatusBadRequest, []string{over},
 		},
 		"a code for the second time": {
 			func(t *testing.T, b *browser, callback string) answer {
@@ -167,7 +168,7 @@ func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
 				r.AddCookie(&http.Cookie{Name: loginCookie, Value: sealedFor(t, s, purposeLogin, l)})
 				return s.browser(t).do(r)
 			},
-			http.StatusBadGateway, []string{"does not answer as it should"},
+			http.StatusBadRequest, []string{over},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
