@@ -206,6 +206,24 @@ func TestCase17_ARecordLostIsNotIssuedAgain(t *testing.T) {
 	if got := w.get("my-pat").Status; got.TokenID != id || w.record(pat.UID) != nil {
 		t.Errorf("status forgot token %s, or a record was written", id)
 	}
+	w.trigger("1")
+	w.settle("my-pat")
+	w.expect("my-pat", "True/Active", "True/Reconciled", "")
+	if got := w.get("my-pat").Status; got.TokenID == id || got.RotationTrigger != "1" {
+		t.Errorf("asked for another, status names token %s of trigger %q", got.TokenID, got.RotationTrigger)
+	}
+}
+
+func TestCase17_ALostRecordAndATriggerOfTheTokensOwn(t *testing.T) {
+	w := newWorld(t)
+	pat := w.create("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "1"} })
+	w.settle("my-pat")
+	w.loseRecord(pat)
+	w.settle("my-pat")
+	w.expect("my-pat", "False/RecordLost", "False/RecordLost", "True/RecordLost")
+	w.change("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = nil })
+	w.settle("my-pat")
+	w.expect("my-pat", "False/RecordLost", "False/RecordLost", "True/RecordLost")
 }
 
 // Status is a mirror: forged or cleared, it is put right, and changes nothing about the token.

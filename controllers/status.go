@@ -115,13 +115,13 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	want.ObservedGeneration = pat.Generation
 	want.Revoked = lifecycle.Revocations(pat, rec)
 	if rec != nil {
-		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
+		want.TokenID, want.RotationTrigger, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", "", nil, nil, ""
 		want.EncryptedToken, want.PreviousTokenID = rec.Ciphertext, ""
 		if rec.Previous != nil {
 			want.PreviousTokenID = rec.Previous.ID
 		}
 		if t := rec.Current; t != nil {
-			want.TokenID = t.ID
+			want.TokenID, want.RotationTrigger = t.ID, t.Trigger
 			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
 			want.ExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
 			if t.ID != pat.Status.TokenID {
@@ -173,6 +173,9 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, revision string, want *v1alp
 	}
 	if want.PreviousTokenID != "" {
 		status.WithPreviousTokenID(want.PreviousTokenID)
+	}
+	if want.RotationTrigger != "" {
+		status.WithRotationTrigger(want.RotationTrigger)
 	}
 	if want.IssuedAt != nil {
 		status.WithIssuedAt(*want.IssuedAt)

@@ -59,7 +59,7 @@ const (
 	ReasonRecordInvalid = "RecordInvalid"
 	// ReasonRecordTooNew: a newer operator wrote the record; it is left as it is.
 	ReasonRecordTooNew = "RecordTooNew"
-	// ReasonRecordLost: a token was issued and its record is gone; no second one is issued by itself.
+	// ReasonRecordLost: a token was issued and its record is gone; no second one is issued unless a new trigger asks for it.
 	ReasonRecordLost = "RecordLost"
 	// ReasonBindingMismatch: spec.token.boundTo names another resource, so its digest cannot match here.
 	ReasonBindingMismatch = "BindingMismatch"

@@ -185,7 +185,11 @@ func TestDecide(t *testing.T) {
 		"a pending token that nobody wants":      {[]func(*Input){issued, pending}, Write, WritePendingDropped, "", 0, ""},
 		"a pending token of a user never to be":  {[]func(*Input){pending, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Write, WritePendingDropped, "", 0, ""},
 		"a pending token, now the holder's own":  {[]func(*Input){pending, holder}, Write, WriteAdopted, "", 0, ""},
-		"record gone, status knows of a token":   {[]func(*Input){issued, func(in *Input) { in.Record = nil }}, Nothing, "", "-RecordLost -RecordLost stalled", 0, "delete this resource and apply it again"},
+		"record gone, status knows of a token":   {[]func(*Input){issued, lose("")}, Nothing, "", "-RecordLost -RecordLost stalled", 0, "set a new spec.rotation.trigger for a new one"},
+		"record gone, its trigger in spec":       {[]func(*Input){issued, trigger("1"), lose("1")}, Nothing, "", "-RecordLost -RecordLost stalled", 0, ""},
+		"record gone, its trigger no more":       {[]func(*Input){issued, lose("1")}, Nothing, "", "-RecordLost -RecordLost stalled", 0, ""},
+		"record gone, a new trigger":             {[]func(*Input){issued, trigger("2"), lose("1")}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"record gone, a first trigger":           {[]func(*Input){issued, trigger("1"), lose("")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"record gone, status cleared":            {[]func(*Input){issued, func(in *Input) { in.Record = nil; in.Resource.Status = v1alpha1.PersonalAccessTokenStatus{} }}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"record gone, over meanwhile":            {[]func(*Input){issued, func(in *Input) { in.Record = nil }, expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, ""},
 		"record gone, the holder's own":          {[]func(*Input){taken, func(in *Input) { in.Record = nil }}, Write, WriteRestored, "", 0, ""},
@@ -244,6 +248,11 @@ func TestDecide(t *testing.T) {
 		"tombstone over":             {[]func(*Input){taken, ends(record.EndedDeleted), gone, func(in *Input) { in.Now = now.Add(day) }}, Delete, DeleteTombstoneEnded, "", 0, ""},
 		"tombstone over, not proven": {[]func(*Input){taken, ends(record.EndedDeleted), gone, func(in *Input) { in.Now = now.Add(day) }, unproven}, Nothing, "", "", waitForClock, ""},
 	})
+}
+
+// lose is without the record of a token that was issued for a trigger.
+func lose(trigger string) func(*Input) {
+	return func(in *Input) { in.Record, in.Resource.Status.RotationTrigger = nil, trigger }
 }
 
 func decide(t *testing.T, tests map[string]deciding) {

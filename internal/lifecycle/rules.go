@@ -135,14 +135,18 @@ func scoped(in Input) *Decision {
 
 var recipientsPath = field.NewPath("spec", "delivery", "recipients")
 
-// lost keeps a second token from being issued by itself where status knows of a first and its record is gone.
+// lost keeps a second token from being issued by itself where status knows of a first and its record is gone. A trigger that
+// is not that token's asks for one. Status can say so: who may write it could clear it as well, with the same effect.
 func lost(in Input) *Decision {
-	id := in.Resource.Status.TokenID
-	if in.Record != nil || id == "" || in.Resource.Spec.Token != nil {
+	status := &in.Resource.Status
+	if in.Record != nil || status.TokenID == "" || in.Resource.Spec.Token != nil {
+		return nil
+	}
+	if trigger := TriggerOf(in.Resource, nil); trigger != "" && trigger != status.RotationTrigger {
 		return nil
 	}
 	return stalled(v1alpha1.ReasonRecordLost, fmt.Sprintf(
-		"The record of token %s is gone, so it is not honoured, and no second token is issued by itself; delete this resource and apply it again for a new one.", id))
+		"The record of token %s is gone, so it is not honoured, and no second token is issued by itself; set a new spec.rotation.trigger for a new one.", status.TokenID))
 }
 
 // unissued issues the first token, or says why not.

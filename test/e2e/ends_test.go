@@ -93,6 +93,9 @@ func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
 	})
 	waitFor(t, ns, "my-pat", "Stalled", "True/RecordLost")
 	refused(t, plaintext)
+	another := rotate(t, ns, "my-pat", "the record was lost", 0)
+	refused(t, plaintext)
+	accepted(t, another)
 }
 
 // A namespace that goes away takes its tokens with it, and goes.
