@@ -217,7 +217,7 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	case was.Current == nil || was.Current.ID == is.Current.ID:
 	case is.Previous != nil:
 		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is honoured beside it until %s",
-			is.Current.ID, is.Previous.ID, is.Previous.EndsAt().UTC().Format(time.RFC3339))
+			is.Current.ID, is.Previous.ID, lifecycle.EffectiveEnd(&pat.Spec, is.Previous).UTC().Format(time.RFC3339))
 	default:
 		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is not honoured any more", is.Current.ID, was.Current.ID)
 	}

@@ -56,10 +56,11 @@ func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (*record.Toke
 	if p.Status.TokenID == "" {
 		return nil, nil
 	}
-	t := &record.Token{Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(p, nil)}
+	t := &record.Token{ID: p.Status.TokenID, Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(p, nil)}
 	if p.Status.IssuedAt != nil {
 		t.IssuedAt = p.Status.IssuedAt.Time
 	}
+	t.ExpiresAt = lifecycle.End(&p.Spec, t.IssuedAt)
 	if p.Spec.Token != nil {
 		t.ID, t.Digest, t.Source = p.Spec.Token.ID, p.Spec.Token.SHA256, record.SourceHolder
 	}

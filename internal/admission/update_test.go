@@ -78,6 +78,10 @@ func everyDays(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.
 
 func rotating(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2"} }
 
+func overlapping(p *object) {
+	p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2", OverlapSeconds: 3600}
+}
+
 func TestUpdate(t *testing.T) {
 	nobody := func(p *object) { p.Spec.User = nil }
 	masters := user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"system:masters"} })
@@ -145,6 +149,20 @@ func TestUpdate(t *testing.T) {
 			name: "rotate, with too long a life", was: alicesPAT(issued, days(30)), is: alicesPAT(issued, rotating, days(367)),
 			want: isForbidden + `spec.expiresInDays: a token lives 366 days at most on this operator; set at most 366, or spec.expiresAt to 2027-11-02T12:00:00Z or earlier`,
 		},
+		{
+			name: "rotate, with an overlap that more days would not cut short", was: alicesPAT(issuedAt(now.Add(-60*24*time.Hour))),
+			is: alicesPAT(issuedAt(now.Add(-60*24*time.Hour)), overlapping, days(61)),
+		},
+		{
+			name: "rotate, with an overlap that fewer days cut short", was: alicesPAT(issuedAt(now.Add(-60*24*time.Hour))),
+			is:       alicesPAT(issuedAt(now.Add(-60*24*time.Hour)), overlapping, days(30)),
+			warnings: ctrladmission.Warnings{`the token that is replaced, abcdefghijklmnop, ends at once, before the overlap is over: its days count from when it was issued; set more in spec.expiresInDays, or spec.expiresAt for it to work as long`},
+		},
+		{
+			name: "rotate, with an overlap that the new end cuts short", was: alicesPAT(issued), is: alicesPAT(issued, overlapping, expires(now.Add(time.Minute))),
+			warnings: ctrladmission.Warnings{`the token that is replaced, abcdefghijklmnop, ends at 2026-11-01T12:01:00Z, before the overlap is over: set a later spec.expiresAt for it to work as long`},
+		},
+		{name: "rotate, with an overlap beyond its own end", was: alicesPAT(issued, expires(now.Add(time.Minute))), is: alicesPAT(issued, overlapping, expires(now.Add(time.Hour)))},
 		{name: "a trigger taken away renews nothing", was: alicesPAT(issued, rotating, days(1)), is: alicesPAT(issued, days(2)), want: text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z")},
 		{name: "a new token", was: alicesPAT(issued, holder), is: alicesPAT(issued, otherToken, expires(now.Add(100*24*time.Hour)))},
 		{

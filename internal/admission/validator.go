@@ -123,6 +123,9 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if current != nil && !again {
 		warnings = append(warnings, later(&was.Spec, &is.Spec)...)
 	}
+	if again {
+		warnings = append(warnings, cutShort(&is.Spec, current, v.Now())...)
+	}
 	warnings = append(warnings, overAYear...)
 	if !inSecret(&was.Spec) {
 		warnings = append(warnings, v.advise(ctx, readers(&is.Spec, req.Namespace))...)

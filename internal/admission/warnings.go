@@ -27,6 +27,7 @@ import (
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/record"
 )
 
 const year = 365 * day
@@ -47,6 +48,29 @@ func long(s *spec, now time.Time) ctrladmission.Warnings {
 	}
 	return ctrladmission.Warnings{fmt.Sprintf(
 		"the token lives more than a year, until %s, and whoever finds it may use it that long; set spec.expiresInDays to 365 or less", stamp(end))}
+}
+
+// cutShort warns of a rotation whose spec ends the present token before its overlap is over: what spec says of a token's life
+// holds for that one, too.
+func cutShort(s *spec, current *record.Token, now time.Time) ctrladmission.Warnings {
+	if s.Rotation == nil || s.Rotation.OverlapSeconds == 0 || !now.Before(current.EndsAt()) {
+		return nil
+	}
+	overlap := now.Add(time.Duration(s.Rotation.OverlapSeconds) * time.Second)
+	end := lifecycle.EffectiveEnd(s, current)
+	if !end.Before(overlap) || end.Equal(current.EndsAt()) {
+		return nil
+	}
+	when := "at " + stamp(end)
+	if !now.Before(end) {
+		when = "at once"
+	}
+	way := "set a later spec.expiresAt"
+	if s.ExpiresAt == nil {
+		way = "its days count from when it was issued; set more in spec.expiresInDays, or spec.expiresAt"
+	}
+	return ctrladmission.Warnings{fmt.Sprintf(
+		"the token that is replaced, %s, ends %s, before the overlap is over: %s for it to work as long", current.ID, when, way)}
 }
 
 // readers are concerns about who may read the Secret that the token is delivered in. Who else may is not asked, since

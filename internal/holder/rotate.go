@@ -27,6 +27,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
 // RotateOptions are what a rotation is to be. What is left out is as spec has it, or as the present token had it.
@@ -139,7 +140,7 @@ func rotationOf(spec *v1alpha1.PersonalAccessTokenSpec) *v1alpha1.Rotation {
 func (r *Rotation) editLife(pat *v1alpha1.PersonalAccessToken, now time.Time) error {
 	spec, life := &pat.Spec, r.ExpiresIn
 	switch {
-	case life > 0 && spec.ExpiresAt == nil && life%day == 0:
+	case life > 0 && spec.ExpiresAt == nil && life%day == 0 && !r.endsOverlap(pat, now, life):
 		days := int32(life / day) // #nosec G115 -- at most MaxLife
 		spec.ExpiresInDays = &days
 	case life > 0:
@@ -152,6 +153,14 @@ func (r *Rotation) editLife(pat *v1alpha1.PersonalAccessToken, now time.Time) er
 		return &EndError{ExpiresAt: *spec.ExpiresAt}
 	}
 	return nil
+}
+
+// endsOverlap tells whether days, which count from the issuing of the present token too, would end it before its overlap is
+// over.
+func (r *Rotation) endsOverlap(pat *v1alpha1.PersonalAccessToken, now time.Time, life time.Duration) bool {
+	overlap := rotationOf(&pat.Spec).OverlapSeconds
+	return overlap > 0 && pat.Status.IssuedAt != nil &&
+		pat.Status.IssuedAt.Add(life).Before(now.Add(time.Duration(overlap)*time.Second))
 }
 
 // LifeOf is how long the present token had from its issuing to its end, to the minute: a token that was made here was
@@ -238,6 +247,11 @@ func (r *Rotation) Predecessor(pat *v1alpha1.PersonalAccessToken) string {
 	end := status.IssuedAt.Add(time.Duration(rotationOf(&pat.Spec).OverlapSeconds) * time.Second)
 	if own := was.ExpiresAt; own != nil && own.Time.Before(end) {
 		end = own.Time
+	}
+	if was.IssuedAt != nil { // what spec says now holds for it, too
+		if own := lifecycle.End(&pat.Spec, was.IssuedAt.Time); own.Before(end) {
+			end = own
+		}
 	}
 	text := "The former token works beside the new one until " + Stamp(&metav1.Time{Time: end})
 	if rotationOf(&pat.Spec).RetireOnFirstUse {

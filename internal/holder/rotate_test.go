@@ -81,6 +81,16 @@ func TestRotationAsksForAnother(t *testing.T) {
 			asked: RotateOptions{ExpiresIn: 30 * day},
 			want:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now}},
 		},
+		"a life in days that the present token has behind it": {
+			was: spec{ExpiresInDays: days(30)}, status: issued,
+			asked: RotateOptions{ExpiresIn: 10 * day},
+			want:  spec{ExpiresInDays: days(10), Rotation: &v1alpha1.Rotation{Trigger: now}},
+		},
+		"and that would end it within its overlap": {
+			was: spec{ExpiresInDays: days(30)}, status: issued,
+			asked: RotateOptions{ExpiresIn: 10 * day, Overlap: seconds(60)},
+			want:  spec{ExpiresAt: after(10 * day), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60}},
+		},
 		"a life that is no days": {
 			was:   spec{ExpiresInDays: days(30)},
 			asked: RotateOptions{ExpiresIn: 36 * time.Hour},
@@ -189,21 +199,23 @@ func TestRotationIsOver(t *testing.T) {
 
 func TestWhatBecomesOfThePredecessor(t *testing.T) {
 	was := withConditions(1)
-	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", ExpiresAt: after(2 * time.Hour)}
+	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(90*time.Minute - day), ExpiresAt: after(2 * time.Hour)}
 	r := rotationAsked(was, RotateOptions{})
 	for name, tc := range map[string]struct {
 		previous string
 		rotation v1alpha1.Rotation
+		life     *int32
 		want     string
 	}{
-		"ended":      {"", v1alpha1.Rotation{OverlapSeconds: 60}, "The former token works no longer."},
-		"another":    {"older", v1alpha1.Rotation{OverlapSeconds: 60}, "The former token works no longer."},
-		"overlap":    {"former", v1alpha1.Rotation{OverlapSeconds: 3600}, "The former token works beside the new one until 2026-11-24T13:00:00Z."},
-		"its own":    {"former", v1alpha1.Rotation{OverlapSeconds: 86400}, "The former token works beside the new one until 2026-11-24T14:00:00Z."},
-		"until used": {"former", v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}, "The former token works beside the new one until 2026-11-24T12:01:00Z, or until the new one is first used."},
+		"ended":      {"", v1alpha1.Rotation{OverlapSeconds: 60}, nil, "The former token works no longer."},
+		"another":    {"older", v1alpha1.Rotation{OverlapSeconds: 60}, nil, "The former token works no longer."},
+		"overlap":    {"former", v1alpha1.Rotation{OverlapSeconds: 3600}, nil, "The former token works beside the new one until 2026-11-24T13:00:00Z."},
+		"its own":    {"former", v1alpha1.Rotation{OverlapSeconds: 86400}, nil, "The former token works beside the new one until 2026-11-24T14:00:00Z."},
+		"until used": {"former", v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}, nil, "The former token works beside the new one until 2026-11-24T12:01:00Z, or until the new one is first used."},
+		"by days":    {"former", v1alpha1.Rotation{OverlapSeconds: 7200}, days(1), "The former token works beside the new one until 2026-11-24T13:30:00Z."},
 	} {
 		pat := withConditions(2)
-		pat.Spec.Rotation = &tc.rotation
+		pat.Spec.Rotation, pat.Spec.ExpiresInDays = &tc.rotation, tc.life
 		pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "new", PreviousTokenID: tc.previous, IssuedAt: after(0)}
 		if got := r.Predecessor(pat); got != tc.want {
 			t.Errorf("%s: %s; want %s", name, got, tc.want)

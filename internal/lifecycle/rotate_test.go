@@ -96,7 +96,7 @@ func TestDecideRotation(t *testing.T) {
 		"another holder's digest":           {[]func(*Input){taken, anotherToken}, Write, WriteRotated, "", 0, ""},
 		"a holder's digest for ours":        {[]func(*Input){issued, holder, anotherToken, retires(now.Add(day))}, Write, WriteRotated, "", 0, ""},
 		"a digest that was replaced":        {[]func(*Input){taken, anotherToken, func(in *Input) { in.Record.Ended = []record.Ended{{ID: other}} }}, Nothing, "", "+Active -TokenRevoked stalled", day, "was replaced by another, aaaaaaaaaaaaaaaa, and stays ended"},
-		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "and beside it its predecessor " + other + " until 2026-11-23T13:00:00Z"},
+		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "was replaced by another, " + id + ": it is honoured until 2026-11-23T13:00:00Z, as its successor was asked for, and never again"},
 		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "62 tokens that were replaced"},
 		"the same id, another digest":       {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
 		"a holder's digest taken away":      {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},

@@ -201,6 +201,10 @@ func adopt(in Input, now time.Time) *Decision {
 	case namesRevoked(in.Resource, spec.Token.ID):
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked, as status.revoked says, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
+	case replaced && in.Record.Previous != nil && in.Record.Previous.ID == spec.Token.ID:
+		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
+			"Token %s was replaced by another, %s: it is honoured until %s, as its successor was asked for, and never again; make a new token and put its id and digest into spec.token.",
+			spec.Token.ID, in.Record.Current.ID, stamp(EffectiveEnd(spec, in.Record.Previous))))
 	case replaced:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))

@@ -17,6 +17,7 @@ limitations under the License.
 package gitops
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -53,8 +54,56 @@ func TestCase17_GitStillDeclaresWhatWasRevoked(t *testing.T) {
 	over(t, mine)
 }
 
-// Git goes back to a digest that was rotated out: within the overlap and after it, it stays ended, and the one that took
-// its place goes on.
+// Somebody revokes what Git declares, and keeps the resource: whoever applies it again, and how, it stays revoked, and nobody
+// has anything to do.
+func TestCase17_GitStillDeclaresWhatWasRevokedAndKept(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, "revoked-and-kept")
+	f := newFlux(t, n)
+	mine, ofHolder := n.holder(t, "mine", time.Hour)
+	git := []*unstructured.Unstructured{n.manifest("mine", ofHolder), n.manifest("delivered", nil)}
+	f.apply(t, ssa.CreatedAction, git...)
+	delivered := n.take(t, "delivered")
+	n.waitFor(t, "mine", v1alpha1.ConditionActive, "True/Active")
+	ids := n.ids(t, git)
+	for _, o := range git {
+		n.revoke(t, o.GetName())
+	}
+	stay := func(by string) {
+		t.Helper()
+		for _, o := range git {
+			n.waitFor(t, o.GetName(), v1alpha1.ConditionActive, "False/Revoked")
+		}
+		if diff := cmp.Diff(ids, n.ids(t, git)); diff != "" {
+			t.Errorf("%s: tokens (- before, + after):\n%s", by, diff)
+		}
+		over(t, mine)
+		over(t, delivered)
+	}
+	stay("revoked")
+	f.quiet(t, git...)
+	if err := f.settle(t, git...); err != nil {
+		t.Errorf("what was revoked lets Flux wait: %v", err)
+	}
+	stay("Flux")
+	for name, way := range map[string][]string{"client-side": clientSide, "server-side": serverSide, "replace": replace} {
+		for _, o := range git {
+			n.sync(t, way, o)
+			n.inSync(t, o)
+		}
+		stay(name)
+	}
+}
+
+// revoke revokes the current token and keeps the resource, as kubectl pat revoke --keep does.
+func (n *tenant) revoke(t *testing.T, name string) {
+	t.Helper()
+	n.kubectl(t, "", "", "patch", "pat", name, "--subresource=status", "--type=merge", "-p",
+		fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"by":"alice","reason":"left on a train"}]}}`, n.get(t, name).Status.TokenID))
+}
+
+// Git goes back to a digest that was rotated out: within the overlap it works to the end of that, after it it stays ended, and
+// the one that took its place goes on.
 func TestCase17_GitRevertsToAReplacedDigest(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, "reverted-in-git")

@@ -114,8 +114,7 @@ func TestHealthOfLiveResources(t *testing.T) {
 	n.kubectl(t, "", "", "delete", "pat", "token-revoked")
 	f.apply(t, ssa.CreatedAction, n.manifest("token-revoked", ofHolder))
 	n.kubectl(t, "", "", "delete", "serviceaccount", "ci")
-	n.kubectl(t, "", "", "patch", "pat", "revoked", "--subresource=status", "--type=merge", "-p",
-		fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"by":"alice","reason":"left on a train"}]}}`, n.get(t, "revoked").Status.TokenID))
+	n.revoke(t, "revoked")
 	n.spoilRecords(t)
 	n.kubectl(t, "", "", "delete", "pat", "deleted", "--wait=false")
 	t.Cleanup(func() { n.release(t, "deleted") })
