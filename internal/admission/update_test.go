@@ -150,11 +150,11 @@ func TestUpdate(t *testing.T) {
 			want: isForbidden + `spec.expiresInDays: a token lives 366 days at most on this operator; set at most 366, or spec.expiresAt to 2027-11-02T12:00:00Z or earlier`,
 		},
 		{
-			name: "rotate, with an overlap that more days would not cut short", was: alicesPAT(issuedAt(now.Add(-60*24*time.Hour))),
+			name: "rotate, with an overlap that more days would not cut short", was: alicesPAT(issuedAt(now.Add(-60 * 24 * time.Hour))),
 			is: alicesPAT(issuedAt(now.Add(-60*24*time.Hour)), overlapping, days(61)),
 		},
 		{
-			name: "rotate, with an overlap that fewer days cut short", was: alicesPAT(issuedAt(now.Add(-60*24*time.Hour))),
+			name: "rotate, with an overlap that fewer days cut short", was: alicesPAT(issuedAt(now.Add(-60 * 24 * time.Hour))),
 			is:       alicesPAT(issuedAt(now.Add(-60*24*time.Hour)), overlapping, days(30)),
 			warnings: ctrladmission.Warnings{`the token that is replaced, abcdefghijklmnop, ends at once, before the overlap is over: its days count from when it was issued; set more in spec.expiresInDays, or spec.expiresAt for it to work as long`},
 		},
