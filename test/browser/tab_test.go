@@ -138,11 +138,16 @@ func (b *tab) open(path string) int64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	response, err := chromedp.RunResponse(ctx, chromedp.Navigate(cl.ConsoleURL+path))
-	if err != nil {
-		b.Fatalf("open %s: %v", path, err)
+	for {
+		response, err := chromedp.RunResponse(ctx, chromedp.Navigate(cl.ConsoleURL+path))
+		if err != nil {
+			b.Fatalf("open %s: %v", path, err)
+		}
+		// Without one, what has arrived is no page: the one before has put a search into its address meanwhile.
+		if response != nil {
+			return response.Status
+		}
 	}
-	return response.Status
 }
 
 // signIn signs somebody in and shows the tokens of the namespaces.
