@@ -173,6 +173,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - tokenID
+    - name: rotationTrigger
+      type:
+        scalar: string
     - name: tokenID
       type:
         scalar: string
