@@ -21,6 +21,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp/kb"
 )
 
@@ -140,6 +141,50 @@ func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
 	b.dialogCloses()
 	b.click("a.new")
 	b.says("#dialog", "Expires in (days)")
+}
+
+// Who clicks while a dialog is closing gets what they clicked on.
+func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Quick")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.says("#dialog", "Expires in (days)")
+	eval[bool](b, `(() => {
+		document.querySelector("#dialog [data-close]").click();
+		document.querySelector('#table td.actions a:not([href$="/revoke"])').click();
+	})() === undefined`)
+	b.says("#dialog", "For administrators")
+	b.press("Close")
+	b.dialogCloses()
+	if !eval[bool](b, `document.activeElement.matches("#table td.actions a")`) {
+		t.Errorf("the focus is on %s", eval[string](b, `document.activeElement.outerHTML`))
+	}
+}
+
+// A table that has changed meanwhile does not take away what is being clicked on.
+func TestTableIsNotReplacedUnderAClick(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	pat := hers(t, namespace, "Clicked on")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	details := `#table a[href$="` + pat.Name + `"]`
+	b.until("the table has it", visible(details))
+	at := eval[[]float64](b, `(({ x, y, width, height }) => [x + width / 2, y + height / 2])(document.querySelector('`+details+`').getClientRects()[0])`)
+	mouse := func(kind input.DispatchMouseEventType) {
+		call(b, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: at[0], Y: at[1], Button: input.MouseButtonLeft, ClickCount: 1})
+	}
+	mouse(input.DispatchMouseEventTypeMousePressed)
+	hers(t, namespace, "Comes meanwhile")
+	eval[bool](b, `document.dispatchEvent(new Event("visibilitychange"))`) // as if the window were looked at again
+	eval[string](b, `fetch(document.querySelector("#table").dataset.src).then((r) => r.text())`) // as long as an answer takes
+	mouse(input.DispatchMouseEventTypeMouseReleased)
+	b.says("#dialog", "For administrators")
+	b.press("Close")
+	b.says("#table", "Comes meanwhile")
 }
 
 // A page that is no dialog is sent by the browser itself.

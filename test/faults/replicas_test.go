@@ -211,6 +211,8 @@ func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
 	cl.PinVerifiers(managers()...)
 	defer cl.PinVerifiers()
 	before := s.during(t, "none: a steady stream of reviews", 0, func() {})
+	oneIsCutOff.Store(true)
+	defer oneIsCutOff.Store(false)
 	if err := stale.proxy.Set(proxy.Cut); err != nil {
 		t.Fatal(err)
 	}

@@ -107,13 +107,14 @@
   const closed = () => {
     // A browser may close a dialog without asking, as for a second Back gesture.
     if (!mayClose(dialog)) return dialog.showModal();
-    if (!sent) { asking?.abort(); asking = null; }
+    // A click may be quicker than this event: what it asks, with no dialog open, goes on.
+    if (!sent && asking?.within) { asking.abort(); asking = null; }
     wipe();
     dialog.replaceChildren();
     if (changed) refresh();
     changed = false;
     focusAgain(opener);
-    opener = null;
+    if (!asking) opener = null;
   };
   /** hold keeps the dialog open until a form that was sent has its answer; null ends it. */
   const hold = (form) => {
@@ -127,7 +128,7 @@
   const ask = async (url, form, control) => {
     if (sent || uncopied()) return;
     asking?.abort();
-    const mine = asking = new AbortController(), late = setTimeout(() => mine.abort(), answerWithin);
+    const mine = asking = Object.assign(new AbortController(), { within: dialog.open }), late = setTimeout(() => mine.abort(), answerWithin);
     const how = form ? { method: "POST", body: new URLSearchParams(new FormData(form)) } : {};
     let did = "";
     if (form) hold(form);
@@ -205,7 +206,8 @@
       if (r.status !== 304) {
         if (!r.ok) throw new Error(String(r.status));
         const html = await r.text();
-        if (mine !== asked) return;
+        // What is just being pressed stays, so that its click finds it.
+        if (mine !== asked || region.matches(":active")) return;
         const focused = region.contains(document.activeElement) ? document.activeElement : null;
         region.innerHTML = html;
         etag = r.headers.get("ETag") || "";
