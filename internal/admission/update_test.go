@@ -156,11 +156,11 @@ func TestUpdate(t *testing.T) {
 		{
 			name: "rotate, with an overlap that fewer days cut short", was: alicesPAT(issuedAt(now.Add(-60 * 24 * time.Hour))),
 			is:       alicesPAT(issuedAt(now.Add(-60*24*time.Hour)), overlapping, days(30)),
-			warnings: ctrladmission.Warnings{`the token that is replaced, abcdefghijklmnop, ends at once, before the overlap is over: its days count from when it was issued; set more in spec.expiresInDays, or spec.expiresAt for it to work as long`},
+			warnings: ctrladmission.Warnings{`the token that is replaced, ponmlkjihgfedcba, ends at once, before the overlap is over: its days count from when it was issued; set more in spec.expiresInDays, or spec.expiresAt for it to work as long`},
 		},
 		{
 			name: "rotate, with an overlap that the new end cuts short", was: alicesPAT(issued), is: alicesPAT(issued, overlapping, expires(now.Add(time.Minute))),
-			warnings: ctrladmission.Warnings{`the token that is replaced, abcdefghijklmnop, ends at 2026-11-01T12:01:00Z, before the overlap is over: set a later spec.expiresAt for it to work as long`},
+			warnings: ctrladmission.Warnings{`the token that is replaced, ponmlkjihgfedcba, ends at 2026-11-01T12:01:00Z, before the overlap is over: set a later spec.expiresAt for it to work as long`},
 		},
 		{name: "rotate, with an overlap beyond its own end", was: alicesPAT(issued, expires(now.Add(time.Minute))), is: alicesPAT(issued, overlapping, expires(now.Add(time.Hour)))},
 		{name: "a trigger taken away renews nothing", was: alicesPAT(issued, rotating, days(1)), is: alicesPAT(issued, days(2)), want: text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z")},
