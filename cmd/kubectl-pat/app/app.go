@@ -160,14 +160,28 @@ func withoutGlobalFlags(template string) string {
 // go into requests, the API server's audit log and onto the screen. kubectl's own --token takes one.
 func tokenAmong(args []string) bool {
 	for i, arg := range args {
-		if strings.HasPrefix(arg, "--token=") || i > 0 && args[i-1] == "--token" {
-			continue
+		flag, _, _ := strings.Cut(arg, "=")
+		if !strings.HasPrefix(arg, "-") && i > 0 {
+			flag = args[i-1]
 		}
-		if strings.Contains(strings.ToLower(arg), token.Prefix) {
+		arg = strings.ToLower(arg)
+		switch {
+		case flag == "--token":
+		case slices.Contains(fileFlags, flag):
+			if tokenLike.MatchString(arg) {
+				return true
+			}
+		case strings.Contains(arg, token.Prefix):
 			return true
 		}
 	}
 	return false
+}
+
+// fileFlags are those whose values are files, or may be: one may be called kubepat_ci.txt.
+var fileFlags = []string{
+	"--token-file", "--token-path", "--manifest", "--output", "-o", "--filename", "-f", "--identity", "-i", "--recipient",
+	"--kubeconfig", "--client-certificate", "--client-key", "--certificate-authority",
 }
 
 // noEmptyFlags refuses a flag of ours that was given and is empty, as a variable that is not set makes it. Without the flag

@@ -20,10 +20,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -184,6 +187,83 @@ func TestUsage(t *testing.T) {
 			}
 			if tr.out.Len() > 0 {
 				t.Errorf("standard output: %s", tr.out)
+			}
+		})
+	}
+}
+
+// commandsOf are all commands below one, but those that cobra makes.
+func commandsOf(parent *cobra.Command) []*cobra.Command {
+	var all []*cobra.Command
+	for _, cmd := range parent.Commands() {
+		if cmd.Name() != "completion" && cmd.Name() != "help" {
+			all = append(append(all, cmd), commandsOf(cmd)...)
+		}
+	}
+	return all
+}
+
+func TestHelpOfEveryCommandHasExamples(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{})
+	root := newRootCommand(tr.Environment)
+	all := append(commandsOf(root), root)
+	if len(all) < 12 {
+		t.Errorf("there are %d commands", len(all))
+	}
+	for _, cmd := range all {
+		path := cmd.CommandPath()
+		if cmd.Short == "" || cmd.Long == "" || cmd.Example == "" {
+			t.Errorf("%s says too little of itself", path)
+		}
+		if !strings.Contains(cmd.Example, "  "+path+" ") && !strings.Contains(cmd.Example, "$("+path+" ") {
+			t.Errorf("no example of %s has it:\n%s", path, cmd.Example)
+		}
+		tr.run(t.Context(), t, exitOK, append(strings.Fields(path)[2:], "--help")...)
+		if got := tr.out.String(); !strings.HasPrefix(got, cmd.Long) || !strings.Contains(got, "\nExamples:\n"+cmd.Example+"\n") || tr.errOut.Len() > 0 {
+			t.Errorf("%s --help prints\n%s%s", path, got, tr.errOut)
+		}
+	}
+}
+
+func TestATokenAmongTheArgumentsIsToldFromTheNameOfAFile(t *testing.T) {
+	_, plaintext := tokenOf(t, 7)
+	for args, want := range map[string]bool{
+		"whoami --token-file kubepat_ci.txt":                                false,
+		"whoami --token-file=/home/me/kubepat_ci.txt":                       false,
+		"create ci --token-file a=kubepat_ci.txt":                           false,
+		"generate ci --token-file kubepat_ci --manifest kubepat_ci.yaml":    false,
+		"create ci --recipient @kubepat_vendor.pub":                         false,
+		"decrypt -f kubepat_ci.age -i kubepat_key":                          false,
+		"kubeconfig ci -o kubepat_ci.yaml --kubeconfig=/home/me/kubepat_me": false,
+		"kubeconfig ci --token-path /etc/kubepat_production_cluster.token":  false,
+		"--token " + plaintext + " whoami":                                  false,
+		"--token=" + plaintext + " whoami":                                  false,
+
+		"whoami --token-file " + plaintext:                      true,
+		"whoami --token-file=" + strings.ToUpper(plaintext):     true,
+		"whoami --token-file /home/me/" + plaintext:             true,
+		"whoami --token-file " + plaintext[:30]:                 true,
+		"whoami --token-file " + plaintext[:9] + plaintext[10:]: true, // a letter of its ID is missing
+		"create ci --recipient @" + plaintext:                   true,
+		"create ci --recipient " + plaintext:                    true,
+		"kubeconfig ci -o " + plaintext:                         true,
+		"whoami --token-file a kubepat_ci.txt":                  true,
+		"whoami --token-file=a kubepat_ci.txt":                  true,
+		"revoke KUBEPAT_x":                                      true,
+		"revoke ci --keep --reason=kubepat_x":                   true,
+		"create ci --display-name kubepat_x":                    true,
+		"list --token a " + plaintext:                           true,
+		"kubepat_ci.txt":                                        true,
+	} {
+		if got := tokenAmong(strings.Fields(args)); got != want {
+			t.Errorf("%s: %v", args, got)
+		}
+	}
+	for _, cmd := range commandsOf(newRootCommand(newTrial(t, interceptor.Funcs{}).Environment)) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			value, _ := pflag.UnquoteUsage(f)
+			if takes := value == "FILE" || value == "PATH"; takes && !(slices.Contains(fileFlags, "--"+f.Name) && (f.Shorthand == "" || slices.Contains(fileFlags, "-"+f.Shorthand))) {
+				t.Errorf("--%s of %s takes a file", f.Name, cmd.Name())
 			}
 		})
 	}

@@ -56,8 +56,8 @@ A digest that is in spec.token is compared with a whole token: "matches" says th
 only has its ID. The cluster keeps the digests of other tokens to itself. IDs are no secrets: whoever wrote the text may have
 chosen which are in it, so look at what is found before you end it.
 
--o name takes -n, since names say nothing of their namespace. It leaves out what "differs" and what is not the resource's present
-token: a predecessor, and one that was revoked.`,
+-o name takes -n, since names say nothing of their namespace. It is for what ends tokens by their resources, so it leaves out
+what "differs", what has ended already, and what is not the resource's present token, such as a predecessor.`,
 		Example: `  # Asks for the token
   kubectl pat find
 
@@ -181,7 +181,7 @@ func (o *findOptions) print(findings []Finding) error {
 	return nil
 }
 
-// printNames prints what people pipe into what ends tokens: no resource whose present token is not the one that was found.
+// printNames prints what people pipe into what ends tokens: no resource that is not to be deleted for what was found.
 func (o *findOptions) printNames(findings []Finding) error {
 	printed := map[string]bool{}
 	for _, f := range findings {
@@ -199,7 +199,7 @@ func (o *findOptions) printNames(findings []Finding) error {
 		}
 	}
 	if len(printed) == 0 {
-		return errors.New("nothing that was found has it as its present token; see what was found without -o name")
+		return errors.New("nothing is left of what was found; see it without -o name")
 	}
 	return nil
 }
@@ -210,6 +210,10 @@ func (o *findOptions) sayEnds(findings []Finding) {
 	for _, f := range findings {
 		if f.Digest == digestDiffers { // it is another token, which is not the one that leaked
 			o.sayf("What was found is not the token of %s/%s, but has its ID.", f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name)
+			continue
+		}
+		if why := f.over(); why != "" {
+			o.sayf("Nothing to end at %s/%s: the %s.", f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name, why)
 			continue
 		}
 		if command := f.end(); !slices.Contains(said, command) {

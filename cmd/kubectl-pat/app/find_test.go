@@ -44,6 +44,15 @@ func holderMade(t *testing.T, b byte) (pat *v1alpha1.PersonalAccessToken, plaint
 	return pat, plaintext
 }
 
+// putBack has Git put a token into spec that was rotated out, as the operator tells of it.
+func putBack(pat *v1alpha1.PersonalAccessToken, id string) {
+	pat.Spec.Token, pat.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: id}, after(time.Hour)
+	pat.Status.TokenID = "bbbbbbbbbbbbbbbb"
+	pat.Status.Conditions = append(pat.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenRevoked, ObservedGeneration: pat.Generation,
+	})
+}
+
 func TestStateOf(t *testing.T) {
 	const id = "aaaaaaaaaaaaaaaa"
 	of := func(modify func(*v1alpha1.PersonalAccessToken)) *v1alpha1.PersonalAccessToken {
@@ -75,6 +84,19 @@ func TestStateOf(t *testing.T) {
 			pat.Status.TokenID = ""
 			pat.Spec.Token, pat.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: id}, after(time.Hour)
 		}), "NotIssued", after(time.Hour)},
+		"a successor that is asked for": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Status.TokenID = "bbbbbbbbbbbbbbbb"
+			pat.Spec.Token, pat.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: id}, after(time.Hour)
+		}), "NotIssued", after(time.Hour)},
+		"a successor where the one before it was refused": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			putBack(pat, id)
+			pat.Generation++
+		}), "NotIssued", after(time.Hour)},
+		"rotated out, and back in spec": {of(func(pat *v1alpha1.PersonalAccessToken) { putBack(pat, id) }), "Replaced", nil},
+		"revoked with a resource of the same name": {of(func(pat *v1alpha1.PersonalAccessToken) {
+			putBack(pat, id)
+			pat.Status.TokenID = ""
+		}), "Revoked", nil},
 		"not looked at": {of(func(pat *v1alpha1.PersonalAccessToken) { pat.Status.Conditions = nil }), "Unknown", after(day)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -199,7 +221,14 @@ func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 	rotated.Spec.Token, rotated.Status.TokenID, rotated.Status.PreviousTokenID = nil, "bbbbbbbbbbbbbbbb", pat.Status.TokenID
 	revoked := pat.DeepCopy()
 	revoked.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: pat.Status.TokenID}}
-	const name, none = "personalaccesstoken.pat-operator.io/ci\n", "error: nothing that was found has it as its present token; see what was found without -o name"
+	expired := pat.DeepCopy()
+	expired.Status.Conditions[1].Reason = v1alpha1.ReasonExpired
+	replaced := pat.DeepCopy()
+	putBack(replaced, pat.Status.TokenID)
+	replaced.Spec.Token.SHA256 = pat.Spec.Token.SHA256
+	asked := pat.DeepCopy()
+	asked.Status.TokenID = "bbbbbbbbbbbbbbbb"
+	const name, none = "personalaccesstoken.pat-operator.io/ci\n", "error: nothing is left of what was found; see it without -o name"
 	left := func(why string) string {
 		return "Left out: personalaccesstoken.pat-operator.io/ci, since the token " + why + "\n" + none
 	}
@@ -215,6 +244,9 @@ func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 		"a predecessor":             {rotated, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is the predecessor of its present one")},
 		"a predecessor and it":      {rotated, plaintext + " PAT=bbbbbbbbbbbbbbbb", exitOK, name, strings.TrimSuffix(left(pat.Status.TokenID+" that was found is the predecessor of its present one"), "\n"+none)},
 		"a revoked one":             {revoked, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is revoked")},
+		"an expired one":            {expired, plaintext, exitError, "", left(pat.Status.TokenID + " that was found has expired")},
+		"one that Git put back":     {replaced, plaintext, exitError, "", left(pat.Status.TokenID + " that was found was replaced by its present one")},
+		"one that is to replace it": {asked, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is not its present one")},
 	} {
 		t.Run(title, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{}, tc.pat)
@@ -225,10 +257,77 @@ func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 			}
 		})
 	}
-	tr := newTrial(t, interceptor.Funcs{}, pat)
-	tr.In = strings.NewReader(forged)
-	tr.run(t.Context(), t, exitOK, "find")
-	tr.errs(t, "What was found is not the token of team-a/ci, but has its ID.")
+}
+
+// A command that is printed ends what was found, and no other; nor does it take away the trace of what has ended.
+func TestFindSaysHowToEndItAlone(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	id := pat.Status.TokenID
+	for name, tc := range map[string]struct {
+		modify func(*v1alpha1.PersonalAccessToken)
+		in     string
+		want   string
+	}{
+		"the present one": {want: "To end it: kubectl pat revoke ci -n team-a\n"},
+		"suspended": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) { pat.Status.Conditions[1].Reason = v1alpha1.ReasonSuspended },
+			want:   "To end it: kubectl pat revoke ci -n team-a\n",
+		},
+		"not issued": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) { pat.Status.TokenID = "" },
+			want:   "To end it: kubectl pat revoke ci -n team-a\n",
+		},
+		"a predecessor": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) {
+				pat.Spec.Token, pat.Status.TokenID, pat.Status.PreviousTokenID = nil, "bbbbbbbbbbbbbbbb", id
+			},
+			want: "To end it: kubectl pat revoke ci -n team-a --keep --token-id " + id + "\n",
+		},
+		"a predecessor that Git put back": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) { putBack(pat, id); pat.Status.PreviousTokenID = id },
+			in:     id,
+			want:   "To end it: kubectl pat revoke ci -n team-a --keep --token-id " + id + "\n",
+		},
+		"one that is to replace it": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) { pat.Status.TokenID = "bbbbbbbbbbbbbbbb" },
+			want:   "To end it: kubectl pat revoke ci -n team-a --keep --token-id " + id + "\n",
+		},
+		"replaced": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) { putBack(pat, id) },
+			in:     id,
+			want:   "Nothing to end at team-a/ci: the token " + id + " that was found was replaced by its present one.\n",
+		},
+		"revoked": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) {
+				pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: id}}
+			},
+			want: "Nothing to end at team-a/ci: the token " + id + " that was found is revoked.\n",
+		},
+		"expired": {
+			modify: func(pat *v1alpha1.PersonalAccessToken) { pat.Status.Conditions[1].Reason = v1alpha1.ReasonExpired },
+			want:   "Nothing to end at team-a/ci: the token " + id + " that was found has expired.\n",
+		},
+		"another with its ID": {
+			in:   forge(t, plaintext),
+			want: "What was found is not the token of team-a/ci, but has its ID.\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found, in := pat.DeepCopy(), plaintext
+			if tc.modify != nil {
+				tc.modify(found)
+			}
+			if tc.in != "" {
+				in = tc.in
+			}
+			tr := newTrial(t, interceptor.Funcs{}, found)
+			tr.In = strings.NewReader(in)
+			tr.run(t.Context(), t, exitOK, "find")
+			if got := tr.errOut.String(); got != tc.want {
+				t.Errorf("got\n%swant\n%s", got, tc.want)
+			}
+		})
+	}
 }
 
 // forge makes another token with the ID of this one.

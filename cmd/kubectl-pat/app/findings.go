@@ -39,8 +39,8 @@ type Findings struct {
 // Finding is a resource that names a token.
 type Finding struct {
 	TokenID string `json:"tokenID"`
-	// State is what the resource says of this token: Active, or why it is not; Predecessor beside its successor; Revoked;
-	// Replaced or NotIssued where spec alone names it.
+	// State is what the resource says of this token: Active, or why it is not; Predecessor beside its successor; Revoked.
+	// Where spec alone names it: Replaced, when the operator has refused it as one that was rotated out, else NotIssued.
 	State string `json:"state"`
 	// Digest tells whether a whole token is the one of the digest in spec.token: matches or differs, "" where that is not
 	// known.
@@ -54,6 +54,7 @@ type Finding struct {
 // Values of Finding.State that are no reasons of Active, and of Finding.Digest.
 const (
 	statePredecessor = "Predecessor"
+	stateReplaced    = "Replaced"
 	stateNotIssued   = "NotIssued"
 	stateUnknown     = "Unknown"
 
@@ -106,7 +107,15 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *m
 	case id == pat.Status.PreviousTokenID:
 		return statePredecessor, endOfPredecessor(pat)
 	}
-	return stateNotIssued, pat.Spec.ExpiresAt
+	// That status names another is not enough: this one may be about to take its place.
+	stalled := holder.Condition(pat, v1alpha1.ConditionStalled)
+	switch {
+	case !holder.HasStatus(stalled, metav1.ConditionTrue) || stalled.Reason != v1alpha1.ReasonTokenRevoked:
+		return stateNotIssued, pat.Spec.ExpiresAt
+	case pat.Status.TokenID == "":
+		return v1alpha1.ReasonRevoked, nil
+	}
+	return stateReplaced, nil
 }
 
 // compare tells whether one of the whole tokens that were seen is the one that its holder has made the digest of.
@@ -126,21 +135,46 @@ func compare(pat *v1alpha1.PersonalAccessToken, s sighting) string {
 	return digestDiffers
 }
 
-// notThisOne tells why what was found is not the present token of the resource, or "" where it is or will be.
-func (f *Finding) notThisOne() string {
+// over tells why there is nothing to end, or "" where there is. To delete the resource would take away the trace of this
+// token, or end another that works.
+func (f *Finding) over() string {
 	switch {
 	case f.Digest == digestDiffers:
 		return fmt.Sprintf("token with the ID %s that was found is not its own", f.TokenID)
 	case f.State == v1alpha1.ReasonRevoked:
 		return fmt.Sprintf("token %s that was found is revoked", f.TokenID)
-	case f.State == statePredecessor:
-		return fmt.Sprintf("token %s that was found is the predecessor of its present one", f.TokenID)
+	case f.State == v1alpha1.ReasonExpired:
+		return fmt.Sprintf("token %s that was found has expired", f.TokenID)
+	case f.State == stateReplaced:
+		return fmt.Sprintf("token %s that was found was replaced by its present one", f.TokenID)
 	}
 	return ""
 }
 
-// end is the command that ends the token.
+// beside tells that the resource has another token than the one that was found.
+func (f *Finding) beside() bool {
+	present := f.PersonalAccessToken.Status.TokenID
+	return present != "" && present != f.TokenID
+}
+
+// notThisOne tells why the resource is not to be deleted for what was found, or "" where that ends it, and it alone.
+func (f *Finding) notThisOne() string {
+	why := f.over()
+	switch {
+	case why != "":
+	case f.State == statePredecessor:
+		why = fmt.Sprintf("token %s that was found is the predecessor of its present one", f.TokenID)
+	case f.beside():
+		why = fmt.Sprintf("token %s that was found is not its present one", f.TokenID)
+	}
+	return why
+}
+
+// end is the command that ends the token, and no other that works.
 func (f *Finding) end() string {
+	if f.beside() {
+		return revokeOne(f.PersonalAccessToken, f.TokenID)
+	}
 	return fmt.Sprintf("kubectl pat revoke %s -n %s", f.PersonalAccessToken.Name, f.PersonalAccessToken.Namespace)
 }
 

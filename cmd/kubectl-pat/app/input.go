@@ -71,8 +71,9 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// tokenLike is a token as far as its ID, which is enough to tell that the rest is not to be shown.
-var tokenLike = regexp.MustCompile(token.Prefix + "[a-z2-7]{16}_")
+// tokenLike is a token as far as its ID, which is enough to tell that the rest is not to be shown, or what is nearly as long as
+// one and may be misspelt. The name of a file that begins as a token does is neither.
+var tokenLike = regexp.MustCompile(token.Prefix + "(?:[a-z2-7]{16}_|[0-9A-Za-z_]{60})")
 
 // readBearer reads one bearer token from a file, "-" being standard input. Where that is a terminal it is asked for, and
 // not shown.

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -28,15 +29,17 @@ import (
 )
 
 // readKeys returns the public keys that the values of --recipient name: a key, or @FILE with a key on each line, where
-// empty lines and those that begin with # are skipped. What a key looks like is in no error: it may be a private one,
-// taken by mistake.
+// empty lines and those that begin with # are skipped. A key that is named twice is one recipient. What a key looks like is in
+// no error: it may be a private one, taken by mistake.
 func readKeys(values []string) ([]string, error) {
 	var keys []string
 	add := func(where, key string) error {
 		if errs := recipients.Check(nil, []string{key}); len(errs) > 0 {
 			return usagef("%s %s", where, errs[0].Detail)
 		}
-		keys = append(keys, key)
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
 		return nil
 	}
 	for i, value := range values {
@@ -51,8 +54,7 @@ func readKeys(values []string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--recipient: %w", err)
 		}
-		before := len(keys)
-		number := 0
+		found, number := false, 0
 		for line := range strings.Lines(string(text)) {
 			number++
 			if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
@@ -61,8 +63,9 @@ func readKeys(values []string) ([]string, error) {
 			if err := add(fmt.Sprintf("--recipient %s: line %d", value, number), line); err != nil {
 				return nil, err
 			}
+			found = true
 		}
-		if len(keys) == before {
+		if !found {
 			return nil, usagef("--recipient %s: there is no key in this file", value)
 		}
 	}

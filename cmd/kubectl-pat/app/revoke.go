@@ -210,6 +210,11 @@ func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAcc
 	return o.confirm(ctx, fmt.Sprintf("End %s for good?", those), "end "+those)
 }
 
+// revokeOne is the command that ends one token of a resource, and leaves the others.
+func revokeOne(pat *v1alpha1.PersonalAccessToken, id string) string {
+	return fmt.Sprintf("kubectl pat revoke %s -n %s --keep --token-id %s", pat.Name, pat.Namespace, id)
+}
+
 // label is what a resource is called where others are beside it.
 func (o *revokeOptions) label(pat *v1alpha1.PersonalAccessToken) string {
 	if o.allNamespaces {

@@ -50,12 +50,17 @@ as long as the present one had; else the operator makes it, for as long as spec 
 A token that is delivered in a Secret is taken from there, and the Secret deleted; with -o name it is left there for
 whoever reads it. A token that has expired or was revoked may be rotated, too.
 
-The present token ends at once, or after --overlap, or in that time as soon as the new one is first used.
+The present token ends at once, or after --overlap, or in that time as soon as the new one is first used. An overlap stays in
+spec, and later rotations have it too: for a token that has leaked give --overlap 0, and --retire-on-first-use=false if spec
+has that, which ends it at once and takes both out of spec.
 
 With -o json and -o yaml an object is printed as create prints it. If the new token does not work within --timeout it is
 printed all the same, since it could not be had again; the exit code is 1 then, and standard error says why.`,
-		Example: `  # A new token; the old one ends at once
+		Example: `  # A new token; the old one ends at once, or after the overlap that spec has
   kubectl pat rotate my-script
+
+  # It has leaked: the old one ends at once
+  kubectl pat rotate my-script --overlap 0
 
   # Time to put the new one everywhere: the old one works for a day, at most until the new one is used
   kubectl pat rotate ci --overlap 24h --retire-on-first-use --token-file ci.token
@@ -134,6 +139,9 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	pat, inactive := holder.WaitFor(waiting, c, pat, r.Over)
 	if inactive == nil && was.Status.TokenID != "" {
 		o.sayf("%s", r.Predecessor(pat))
+		if former := was.Status.TokenID; r.Overlap == nil && former == pat.Status.PreviousTokenID { // nobody has asked for it now
+			o.sayf("That overlap was in spec. To end the former token now: %s", revokeOne(pat, former))
+		}
 	}
 	if inactive != nil {
 		inactive = fmt.Errorf("the new token is not active: %w; see kubectl describe pat %s -n %s", inactive, pat.Name, pat.Namespace)
