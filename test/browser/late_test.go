@@ -179,7 +179,7 @@ func TestTableIsNotReplacedUnderAClick(t *testing.T) {
 	}
 	mouse(input.DispatchMouseEventTypeMousePressed)
 	hers(t, namespace, "Comes meanwhile")
-	eval[bool](b, `document.dispatchEvent(new Event("visibilitychange"))`) // as if the window were looked at again
+	eval[bool](b, `document.dispatchEvent(new Event("visibilitychange"))`)                       // as if the window were looked at again
 	eval[string](b, `fetch(document.querySelector("#table").dataset.src).then((r) => r.text())`) // as long as an answer takes
 	mouse(input.DispatchMouseEventTypeMouseReleased)
 	b.says("#dialog", "For administrators")

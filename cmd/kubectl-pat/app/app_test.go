@@ -262,7 +262,8 @@ func TestATokenAmongTheArgumentsIsToldFromTheNameOfAFile(t *testing.T) {
 	for _, cmd := range commandsOf(newRootCommand(newTrial(t, interceptor.Funcs{}).Environment)) {
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			value, _ := pflag.UnquoteUsage(f)
-			if takes := value == "FILE" || value == "PATH"; takes && !(slices.Contains(fileFlags, "--"+f.Name) && (f.Shorthand == "" || slices.Contains(fileFlags, "-"+f.Shorthand))) {
+			listed := slices.Contains(fileFlags, "--"+f.Name) && (f.Shorthand == "" || slices.Contains(fileFlags, "-"+f.Shorthand))
+			if (value == "FILE" || value == "PATH") && !listed {
 				t.Errorf("--%s of %s takes a file", f.Name, cmd.Name())
 			}
 		})
