@@ -262,9 +262,9 @@ type Delivery struct {
 	// +optional
 	Secret *SecretDelivery `json:"secret,omitempty"`
 
-	// recipients are age or SSH public keys; status.encryptedToken can be opened by any of them.
+	// recipients are age or SSH public keys, each one once; status.encryptedToken can be opened by any of them.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -53,6 +54,8 @@ func Check(path *field.Path, entries []string) field.ErrorList {
 	for i, entry := range entries {
 		if _, err := parse(entry); err != nil {
 			errs = append(errs, field.Invalid(path.Index(i), field.OmitValueType{}, err.Error()))
+		} else if first := slices.Index(entries, entry); first < i {
+			errs = append(errs, field.Invalid(path.Index(i), field.OmitValueType{}, fmt.Sprintf("is entry %d once more; leave it out", first)))
 		}
 		if strings.HasPrefix(entry, prefixHybrid) {
 			quantum = i

@@ -137,6 +137,14 @@ func TestTheLargestFits(t *testing.T) {
 	}
 }
 
+func TestCase40_AKeyThatIsThereTwiceIsNotEchoed(t *testing.T) {
+	once := classic().public
+	errs := Check(field.NewPath("recipients"), []string{once, ed().public, once})
+	if got, want := errs.ToAggregate().Error(), "recipients[2]: Invalid value: is entry 0 once more; leave it out"; got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
 func TestCase40_RefusedWholeWithoutAnEcho(t *testing.T) {
 	good, quantum := classic().public, hybrid().public
 	// A key that is well-formed, and a point of low order, to which nothing can be encrypted.

@@ -47,7 +47,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
-          elementRelationship: associative
+          elementRelationship: atomic
     - name: secret
       type:
         namedType: com.github.pat-operator.pat-operator.api.v1alpha1.SecretDelivery

@@ -25,7 +25,7 @@ package v1alpha1
 type DeliveryApplyConfiguration struct {
 	// secret puts the plaintext into a Secret of the resource's namespace, for a while.
 	Secret *SecretDeliveryApplyConfiguration `json:"secret,omitempty"`
-	// recipients are age or SSH public keys; status.encryptedToken can be opened by any of them.
+	// recipients are age or SSH public keys, each one once; status.encryptedToken can be opened by any of them.
 	Recipients []string `json:"recipients,omitempty"`
 }
 
