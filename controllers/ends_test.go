@@ -313,19 +313,27 @@ func TestCase25_NothingToldHoldsPlaintextOrDigest(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat")
 	w.settle("my-pat")
-	plaintext, digest := w.valid(pat)[0], w.record(pat.UID).Current.Digest
+	secrets := []string{w.valid(pat)[0], w.record(pat.UID).Current.Digest}
+	w.change("my-pat", func(p *v1alpha1.PersonalAccessToken) {
+		forRecipients(p)
+		p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2"}
+	})
+	w.settle("my-pat")
+	sealed := w.get("my-pat")
+	successor := w.open(sealed.Status.EncryptedToken)
+	secrets = append(secrets, successor, w.record(pat.UID).Current.Digest)
 	w.change("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true })
 	w.settle("my-pat")
 	w.advance(2 * time.Hour)
 	w.settle("my-pat")
 	w.advance(91 * 24 * time.Hour)
 	w.settle("my-pat")
-	status, err := json.Marshal(w.get("my-pat"))
+	status, err := json.Marshal([]*v1alpha1.PersonalAccessToken{sealed, w.get("my-pat")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for what, text := range map[string]string{"events": w.events.text(), "resource": string(status)} {
-		for _, secret := range []string{plaintext, digest, plaintext[len("kubepat_")+17:]} {
+		for _, secret := range append(secrets, secrets[0][len("kubepat_")+17:], successor[len("kubepat_")+17:]) {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s hold it", what)
 			}

@@ -29,6 +29,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -182,7 +183,18 @@ func TestCase25_Canary(t *testing.T) {
 	create(t, alice, pat(ns, "mine", s))
 	waitFor(t, ns, "mine", "Active", "True/Active")
 	accepted(t, mine)
-	resource, err := json.Marshal(get(t, ns, "my-pat"))
+	vendor, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, alice, pat(ns, "vendors", toKeys(vendor.Recipient().String())))
+	waitFor(t, ns, "vendors", "Active", "True/Active")
+	vendors := opened(t, get(t, ns, "vendors").Status.EncryptedToken, vendor)
+	accepted(t, vendors)
+	digest := recordDigest(t, string(get(t, ns, "my-pat").UID))
+	successor := rotate(t, ns, "my-pat", "2", 3600)
+	accepted(t, successor)
+	resource, err := json.Marshal([]any{get(t, ns, "my-pat"), get(t, ns, "vendors")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +203,11 @@ func TestCase25_Canary(t *testing.T) {
 		"plaintext":              plaintext[len(token.Prefix)+token.IDLength:],
 		"plaintext in base64":    base64.StdEncoding.EncodeToString([]byte(plaintext))[36:],
 		"the holder's plaintext": mine[len(token.Prefix)+token.IDLength:],
-		"the digest":             recordDigest(t, string(get(t, ns, "my-pat").UID)),
+		"the digest":             digest,
+		"the vendor's plaintext": vendors[len(token.Prefix)+token.IDLength:],
+		"the vendor's digest":    recordDigest(t, string(get(t, ns, "vendors").UID)),
+		"the successor":          successor[len(token.Prefix)+token.IDLength:],
+		"the successor's digest": recordDigest(t, string(get(t, ns, "my-pat").UID)),
 	}
 	for _, name := range []string{"pat-operator-ca", "pat-operator-verifier-ca"} {
 		ca := &corev1.Secret{}

@@ -22,6 +22,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/pem"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 	"testing"
 
 	"filippo.io/age"
+	"filippo.io/age/armor"
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -62,6 +64,20 @@ func identityFile(t *testing.T, content []byte) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// opened is what a recipient reads.
+func opened(t *testing.T, encrypted string, identity age.Identity) string {
+	t.Helper()
+	r, err := age.Decrypt(armor.NewReader(strings.NewReader(encrypted)), identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plaintext, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(plaintext)
 }
 
 // Whoever has one of the keys opens the token with age itself, and it works; there is no Secret to take it from.
