@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -176,6 +177,33 @@ func TestMoreOptions(t *testing.T) {
 	}
 	if pat.Spec.Token != nil || pat.Spec.Delivery == nil || len(pat.Spec.Delivery.Recipients) != 1 {
 		t.Errorf("delivery: %+v, token: %+v", pat.Spec.Delivery, pat.Spec.Token)
+	}
+}
+
+// A date lasts until the end of the visitor's day, which the script knows, and of UTC's without it.
+func TestADateEndsWithTheVisitorsDay(t *testing.T) {
+	now := time.Date(2026, 12, 31, 23, 30, 0, 0, time.UTC)
+	for _, test := range []struct{ name, date, dayEnds, want, wrong string }{
+		{"without script", "2027-03-01", "", "2027-03-01T23:59:59Z", ""},
+		{"Berlin", "2027-03-01", "2027-03-01T22:59:59.000Z", "2027-03-01T22:59:59Z", ""},
+		{"Kiritimati", "2027-03-01", "2027-03-01T09:59:59Z", "2027-03-01T09:59:59Z", ""},
+		{"California", "2027-03-01", "2027-03-02T07:59:59.999Z", "2027-03-02T07:59:59Z", ""},
+		{"with an offset", "2027-03-01", "2027-03-01T23:59:59-08:00", "2027-03-02T07:59:59Z", ""},
+		{"still today in California", "2026-12-31", "2027-01-01T07:59:59Z", "2027-01-01T07:59:59Z", ""},
+		{"over in Berlin", "2026-12-31", "2026-12-31T22:59:59Z", "", "This day has passed."},
+		{"of another day", "2027-03-01", "2027-03-02T14:00:00Z", "", "choose it again"},
+		{"of another year", "2027-03-01", "2037-03-01T23:59:59Z", "", "choose it again"},
+		{"no time", "2027-03-01", "+275760-09-13T00:00:00.000Z", "", "choose it again"},
+		{"no date", "tomorrow", "2027-03-01T22:59:59Z", "", "Write the date as YYYY-MM-DD."},
+	} {
+		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Date: test.date, DayEnds: test.dayEnds, Errors: map[string]string{}}
+		_, life, expires := resourceOf(&f, now)
+		if wrong := f.Errors[fieldDate]; (wrong == "") != (test.wrong == "") || !strings.Contains(wrong, test.wrong) {
+			t.Errorf("%s: it says %q", test.name, wrong)
+		}
+		if test.want != "" && (expires.Format(time.RFC3339) != test.want || life != expires.Sub(now)) {
+			t.Errorf("%s: it ends at %v, after %v", test.name, expires, life)
+		}
 	}
 }
 

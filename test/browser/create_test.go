@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -119,6 +120,42 @@ func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 	b.press("Close without copying")
 	b.dialogCloses()
 	noToken(b, "the page")
+}
+
+// A token that is to expire on a day does so there where the day was chosen, in a dialog and on a page.
+func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	for zone, form := range map[string]string{"Pacific/Kiritimati": "", "America/Los_Angeles": "/new?ns=" + namespace} {
+		t.Run(zone, func(t *testing.T) {
+			b := newTab(t)
+			call(b, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+			b.signIn("alice", namespace)
+			if form != "" {
+				b.open(form)
+			} else {
+				b.click("a.new")
+			}
+			b.fill("#f-name", zone)
+			b.click("details:has(#f-date) summary")
+			if label := b.text("label[for=f-date]"); label != "Expires on, instead of days" {
+				t.Errorf("the field is called %q", label)
+			}
+			last := time.Now().AddDate(0, 0, 30).Format(time.DateOnly)
+			eval[bool](b, `(document.querySelector("#f-date").value = `+quote(last)+`) !== ""`)
+			b.press("Save")
+			b.says("body", "Your new token")
+			if said := b.text(".lead time"); said != eval[string](b, `new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(`+quote(last+"T12:00:00")+`))`) {
+				t.Errorf("on %s means on %s", last, said)
+			}
+			want := eval[string](b, `new Date(`+quote(last+"T23:59:59")+`).toISOString().replace(".000", "")`)
+			for _, pat := range tokens(t, namespace) {
+				if got := pat.Spec.ExpiresAt.UTC().Format(time.RFC3339); pat.Spec.DisplayName == zone && got != want {
+					t.Errorf("it ends at %s, want %s", got, want)
+				}
+			}
+		})
+	}
 }
 
 func TestFormSentTwiceMakesOneToken(t *testing.T) {

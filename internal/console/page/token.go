@@ -19,12 +19,14 @@ package page
 import "time"
 
 // Form is the dialog "Create Personal Access Token". The names of its fields in the POST are resource, name, days,
-// date, namespace, audiences and recipients; audiences and recipients are one a line.
+// date, namespace, audiences and recipients; audiences and recipients are one a line. The script adds dayEnds.
 type Form struct {
 	// ResourceName is fixed when the form is rendered, so that a repeated POST makes no second token.
 	ResourceName string
 	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
 	Name, Days, Date, Namespace, Audiences, Recipients string
+	// DayEnds is when Date ends where the visitor is, in RFC 3339; "": without the script, which knows, it ends in UTC.
+	DayEnds string
 	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
 	Namespaces []string
 	// MoreNamespaces says that there may be others than Namespaces: they are offered, and another can be typed.

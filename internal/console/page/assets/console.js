@@ -27,6 +27,11 @@
       t.title = exact.format(at);
     }
   };
+  // A date that is chosen is a day of the visitor's; the server, which knows no other, would take UTC's.
+  document.addEventListener("formdata", (e) => {
+    const ends = new Date(e.formData.get("date") + "T23:59:59");
+    if (!isNaN(ends)) e.formData.set("dayEnds", ends.toISOString());
+  });
 
   // --- the token: in the DOM until it is closed or the page is left, and nowhere else
   const wipe = () => document.querySelectorAll("[data-token]").forEach((e) => e.remove());
@@ -75,6 +80,7 @@
   let opener = null, changed = false, asking = null;
   const prepare = (root) => {
     localise(root);
+    root.querySelectorAll("[data-utc]").forEach((e) => e.remove());
     root.querySelectorAll("[data-copy]").forEach((b) => { b.hidden = false; });
   };
   /** show puts a fragment into the dialog; hostile text is the server's to escape, and it does. */
