@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -230,4 +231,52 @@ func TestTheFormOffersNamespaces(t *testing.T) {
 	if a := b.post("/new", form); !strings.Contains(a.body, `<option value="kube-system" selected>`) {
 		t.Errorf("what was typed is not chosen any more:\n%s", a.body)
 	}
+}
+
+// Where there are several namespaces the form shows which one it takes, unless the table is of that one, and the page with
+// the token names it. A sole one goes without saying.
+func TestANamespaceIsNotTakenUnseen(t *testing.T) {
+	const other = "kube-node-lease"
+	s := open(t, func(o *Options) { o.Namespaces = []string{other, team} })
+	s.activeWithin = 50 * time.Millisecond
+	b := s.signedIn(t, aliceBearer)
+	says := func(what string, a answer, want string, not ...string) {
+		t.Helper()
+		if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %s, want %s in\n%s", what, a.Status, want, a.body)
+		}
+		for _, not := range not {
+			if strings.Contains(a.body, not) {
+				t.Errorf("%s: there is %s in\n%s", what, not, a.body)
+			}
+		}
+	}
+	const open, named = `<details class="more" open>`, "in <bdi>"
+	says("a sole one", b.get("/new"), `name="sole"`, open, "<select")
+	form := b.form()
+	form.Set("name", "in a sole one")
+	form.Set("sole", "1")
+	says("the token in a sole one", b.post("/new", form), "Your new token", named)
+
+	may := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "alice"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "alice"}},
+	}
+	if err := api.admin.Create(t.Context(), may); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), may) })
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(b.get("/new").body, "<select"); { // until the authorizer knows
+		if time.Now().After(end) {
+			t.Fatal("two are offered as one")
+		}
+	}
+	says("two", b.get("/new"), open, `name="sole"`)
+	says("two, both chosen", b.get("/new?ns="+other+"&ns="+team), open)
+	says("two, and one chosen where alice may make none", b.get("/new?ns=default"), open)
+	says("two, one chosen", b.get("/new?ns="+team), `<option value="`+team+`" selected>`, open)
+	form = b.form()
+	form.Set("name", "in one of two")
+	says("the token in one of two", b.post("/new", form), named+team+"</bdi>")
 }
