@@ -140,6 +140,7 @@
     if (form) hold(form);
     control?.setAttribute("aria-busy", "true");
     say("trouble", "");
+    say("status", ""); // so that the same can be said again
     try {
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
