@@ -147,13 +147,15 @@
       if (r.status === 204) {
         did = r.headers.get("X-Pat-Did") || "Done.";
       } else {
-        if (!(r.headers.get("Content-Type") || "").startsWith("text/html")) throw new Error(String(r.status));
         const html = await r.text();
         mine.signal.throwIfAborted();
+        // Every fragment of ours has one; an error of a gateway's would be a dialog without Close.
+        if (!html.includes('id="dialog-title"')) throw new Error(String(r.status));
         show(html);
       }
     } catch {
-      if (mine === asking) tell("The console does not answer. Try again in a moment.", "err");
+      if (mine === asking) tell("The console does not answer. " + (form && "makes" in form.dataset
+        ? "It may have made a token all the same: look at the table before you try again." : "Try again in a moment."), "err");
     } finally {
       clearTimeout(late);
       if (mine === asking) asking = null;
