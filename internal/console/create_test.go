@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -266,7 +267,7 @@ func TestANamespaceIsNotTakenUnseen(t *testing.T) {
 	if err := api.admin.Create(t.Context(), may); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), may) })
+	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), may) })
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(b.get("/new").body, "<select"); { // until the authorizer knows
 		if time.Now().After(end) {
 			t.Fatal("two are offered as one")

@@ -47,7 +47,7 @@ func made(t *testing.T, name string, change ...func(*v1alpha1.PersonalAccessToke
 	if err := api.admin.Create(t.Context(), pat); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), pat) })
+	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), pat) })
 	return pat
 }
 
@@ -228,7 +228,7 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 	if err := api.admin.Create(t.Context(), everywhere); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), everywhere) })
+	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), everywhere) })
 	bob := without.signedIn(t, bobBearer)
 	for end := time.Now().Add(10 * time.Second); ; { // until the authorizer knows
 		a := bob.get("/?all=1")
