@@ -108,9 +108,13 @@
   };
   const close = () => {
     if (sent) tell("Wait a moment: the answer is on its way.", "hint");
-    else if (mayClose(dialog)) dialog.close();
+    else if (mayClose(dialog)) {
+      dialog.close();
+      closed(); // its event comes later, and by then there may be another dialog
+    }
   };
   const closed = () => {
+    if (dialog.open || !dialog.firstChild) return;
     // A browser may close a dialog without asking, as for a second Back gesture.
     if (!mayClose(dialog)) return dialog.showModal();
     // A click may be quicker than this event: what it asks, with no dialog open, goes on.
