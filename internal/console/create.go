@@ -89,7 +89,11 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitActive(waiting, v.client, pat)
-	c.showToken(w, r, v, pat, shown{plaintext: plaintext, issued: pat.Status.TokenID != "", inactive: inactive})
+	s := shown{plaintext: plaintext, issued: pat.Status.TokenID != "", inactive: inactive}
+	if r.PostFormValue("sole") == "" {
+		s.namespace = pat.Namespace
+	}
+	c.showToken(w, r, v, pat, s)
 	return nil
 }
 
@@ -112,6 +116,8 @@ func alreadyCreated(pat *v1alpha1.PersonalAccessToken) error {
 type shown struct {
 	// plaintext is the token; empty where it is encrypted.
 	plaintext string
+	// namespace is where it is; empty where that goes without saying.
+	namespace string
 	// issued tells that status speaks of this token, and not of one before.
 	issued bool
 	// inactive is why it does not work yet.
@@ -124,7 +130,7 @@ type shown struct {
 func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
 	t := page.Token{
 		Title: titleOf(pat), Plaintext: s.plaintext, Expires: endOf(pat), Active: s.inactive == nil,
-		User: userOf(pat), Predecessor: holder.Visible(s.predecessor), Back: "/", Path: pathOf(pat),
+		User: userOf(pat), Namespace: s.namespace, Predecessor: holder.Visible(s.predecessor), Back: "/", Path: pathOf(pat),
 	}
 	if s.inactive != nil {
 		t.Why = sentence(holder.Visible(s.inactive.Error()))
@@ -191,8 +197,9 @@ func (c *Console) offer(r *http.Request, v *visitor, f *page.Form) {
 	if f.Namespace == "" && len(f.Namespaces) > 0 {
 		f.Namespace = f.Namespaces[0]
 	}
-	if len(f.Namespaces) == 0 {
-		f.MoreOpen = true // it has to be typed
+	// There is a choice to make, unless it was made for the table.
+	if !f.Sole() && !slices.Equal(chosen(r), []string{f.Namespace}) {
+		f.MoreOpen = true
 	}
 }
 

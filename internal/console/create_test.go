@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -25,10 +26,12 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -179,6 +182,33 @@ func TestMoreOptions(t *testing.T) {
 	}
 }
 
+// A date lasts until the end of the visitor's day, which the script knows, and of UTC's without it.
+func TestADateEndsWithTheVisitorsDay(t *testing.T) {
+	now := time.Date(2026, 12, 31, 23, 30, 0, 0, time.UTC)
+	for _, test := range []struct{ name, date, dayEnds, want, wrong string }{
+		{"without script", "2027-03-01", "", "2027-03-01T23:59:59Z", ""},
+		{"Berlin", "2027-03-01", "2027-03-01T22:59:59.000Z", "2027-03-01T22:59:59Z", ""},
+		{"Kiritimati", "2027-03-01", "2027-03-01T09:59:59Z", "2027-03-01T09:59:59Z", ""},
+		{"California", "2027-03-01", "2027-03-02T07:59:59.999Z", "2027-03-02T07:59:59Z", ""},
+		{"with an offset", "2027-03-01", "2027-03-01T23:59:59-08:00", "2027-03-02T07:59:59Z", ""},
+		{"still today in California", "2026-12-31", "2027-01-01T07:59:59Z", "2027-01-01T07:59:59Z", ""},
+		{"over in Berlin", "2026-12-31", "2026-12-31T22:59:59Z", "", "This day has passed."},
+		{"of another day", "2027-03-01", "2027-03-02T14:00:00Z", "", "choose it again"},
+		{"of another year", "2027-03-01", "2037-03-01T23:59:59Z", "", "choose it again"},
+		{"no time", "2027-03-01", "+275760-09-13T00:00:00.000Z", "", "choose it again"},
+		{"no date", "tomorrow", "2027-03-01T22:59:59Z", "", "Write the date as YYYY-MM-DD."},
+	} {
+		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Date: test.date, DayEnds: test.dayEnds, Errors: map[string]string{}}
+		_, life, expires := resourceOf(&f, now)
+		if wrong := f.Errors[fieldDate]; (wrong == "") != (test.wrong == "") || !strings.Contains(wrong, test.wrong) {
+			t.Errorf("%s: it says %q", test.name, wrong)
+		}
+		if test.want != "" && (expires.Format(time.RFC3339) != test.want || life != expires.Sub(now)) {
+			t.Errorf("%s: it ends at %v, after %v", test.name, expires, life)
+		}
+	}
+}
+
 // More than a form may have is refused for its length.
 func TestALongFormIsRefused(t *testing.T) {
 	s := open(t)
@@ -202,4 +232,52 @@ func TestTheFormOffersNamespaces(t *testing.T) {
 	if a := b.post("/new", form); !strings.Contains(a.body, `<option value="kube-system" selected>`) {
 		t.Errorf("what was typed is not chosen any more:\n%s", a.body)
 	}
+}
+
+// Where there are several namespaces the form shows which one it takes, unless the table is of that one, and the page with
+// the token names it. A sole one goes without saying.
+func TestANamespaceIsNotTakenUnseen(t *testing.T) {
+	const other = "kube-node-lease"
+	s := open(t, func(o *Options) { o.Namespaces = []string{other, team} })
+	s.activeWithin = 50 * time.Millisecond
+	b := s.signedIn(t, aliceBearer)
+	says := func(what string, a answer, want string, not ...string) {
+		t.Helper()
+		if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %s, want %s in\n%s", what, a.Status, want, a.body)
+		}
+		for _, not := range not {
+			if strings.Contains(a.body, not) {
+				t.Errorf("%s: there is %s in\n%s", what, not, a.body)
+			}
+		}
+	}
+	const open, named = `<details class="more" open>`, "in <bdi>"
+	says("a sole one", b.get("/new"), `name="sole"`, open, "<select")
+	form := b.form()
+	form.Set("name", "in a sole one")
+	form.Set("sole", "1")
+	says("the token in a sole one", b.post("/new", form), "Your new token", named)
+
+	may := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "alice"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "alice"}},
+	}
+	if err := api.admin.Create(t.Context(), may); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), may) })
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(b.get("/new").body, "<select"); { // until the authorizer knows
+		if time.Now().After(end) {
+			t.Fatal("two are offered as one")
+		}
+	}
+	says("two", b.get("/new"), open, `name="sole"`)
+	says("two, both chosen", b.get("/new?ns="+other+"&ns="+team), open)
+	says("two, and one chosen where alice may make none", b.get("/new?ns=default"), open)
+	says("two, one chosen", b.get("/new?ns="+team), `<option value="`+team+`" selected>`, open)
+	form = b.form()
+	form.Set("name", "in one of two")
+	says("the token in one of two", b.post("/new", form), named+team+"</bdi>")
 }

@@ -41,6 +41,8 @@ import (
 const (
 	maxDays    = 3660 // as the API has it; --max-lifetime of the operator may be less, and says so
 	dateLayout = "2006-01-02"
+	// farthest is how far from UTC clocks are set on earth, at the most.
+	farthest = 14 * time.Hour
 )
 
 // resourceName is what a form that is rendered calls its resource. It is fixed then, so that a form that is sent twice
@@ -51,8 +53,8 @@ func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:1
 
 // Fields of the form.
 const (
-	fieldName, fieldDays, fieldDate, fieldNamespace = "name", "days", "date", "namespace"
-	fieldAudiences, fieldRecipients                 = "audiences", "recipients"
+	fieldName, fieldDays, fieldDate, fieldDayEnds   = "name", "days", "date", "dayEnds"
+	fieldNamespace, fieldAudiences, fieldRecipients = "namespace", "audiences", "recipients"
 	fieldForm                                       = "" // of the form as a whole
 )
 
@@ -71,8 +73,8 @@ func formOf(r *http.Request) page.Form {
 	value := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
 	f := page.Form{
 		ResourceName: r.PostFormValue("resource"),
-		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), Namespace: value(fieldNamespace),
-		Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
+		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), DayEnds: value(fieldDayEnds),
+		Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
 		Errors: map[string]string{},
 	}
 	f.MoreOpen = f.Date != "" || f.Audiences != "" || f.Recipients != ""
@@ -95,11 +97,10 @@ func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken,
 		f.Errors[fieldNamespace], f.MoreOpen = "Name a namespace: at most 63 of a-z, 0-9 and '-'.", true
 	}
 	if f.Date != "" {
-		day, err := time.Parse(dateLayout, f.Date)
-		end := day.Add(24*time.Hour - time.Second) // the day belongs to it
+		end, err := endOfDay(f)
 		switch {
 		case err != nil:
-			f.Errors[fieldDate] = "Write the date as YYYY-MM-DD."
+			f.Errors[fieldDate] = sentence(err.Error())
 		case !end.After(now):
 			f.Errors[fieldDate] = "This day has passed. Choose a later one, or leave it empty."
 		}
@@ -126,6 +127,23 @@ func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken,
 		f.MoreOpen = true
 	}
 	return pat, life, expires
+}
+
+// endOfDay is the last second of the date, which belongs to it: where the visitor is, else in UTC.
+func endOfDay(f *page.Form) (time.Time, error) {
+	day, err := time.Parse(dateLayout, f.Date)
+	if err != nil {
+		return day, errors.New("write the date as YYYY-MM-DD")
+	}
+	end := day.Add(24*time.Hour - time.Second)
+	if f.DayEnds == "" {
+		return end, nil
+	}
+	there, err := time.Parse(time.RFC3339, f.DayEnds)
+	if err != nil || there.Sub(end).Abs() > farthest {
+		return end, errors.New("this day ends at another time everywhere on earth: choose it again")
+	}
+	return there.UTC().Truncate(time.Second), nil
 }
 
 // lines are what is written, one on each line.

@@ -48,13 +48,14 @@ func FuzzLocalPath(f *testing.F) {
 
 // What is typed becomes a resource that a name and a namespace fit, or an error beside a field.
 func FuzzForm(f *testing.F) {
-	f.Add("token-abcdefghijkl", "name", "90", "", "team-a", "", "")
-	f.Add("token-abcdefghijkl", "name", "", "2030-01-01", "team-a", "aud\n\naud", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")
-	f.Add("../x", "\x00", "9999999999999999999", "0000-00-00", "A", "\n", "ssh-rsa AAAA")
+	f.Add("token-abcdefghijkl", "name", "90", "", "", "team-a", "", "")
+	f.Add("token-abcdefghijkl", "name", "", "2030-01-01", "2030-01-01T22:59:59.000Z", "team-a", "aud\n\naud", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")
+	f.Add("../x", "\x00", "9999999999999999999", "0000-00-00", "9999-12-31T23:59:59+23:59", "A", "\n", "ssh-rsa AAAA")
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	f.Fuzz(func(t *testing.T, resource, name, days, date, namespace, audiences, keys string) {
+	f.Fuzz(func(t *testing.T, resource, name, days, date, dayEnds, namespace, audiences, keys string) {
 		r := httptest.NewRequest(http.MethodPost, "/new", strings.NewReader(url.Values{
-			"resource": {resource}, "name": {name}, "days": {days}, "date": {date}, "namespace": {namespace}, "audiences": {audiences}, "recipients": {keys},
+			"resource": {resource}, "name": {name}, "days": {days}, "date": {date}, "dayEnds": {dayEnds}, "namespace": {namespace},
+			"audiences": {audiences}, "recipients": {keys},
 		}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		form := formOf(r)

@@ -20,7 +20,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func made(t *testing.T, name string, change ...func(*v1alpha1.PersonalAccessToke
 	if err := api.admin.Create(t.Context(), pat); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), pat) })
+	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), pat) })
 	return pat
 }
 
@@ -105,6 +107,53 @@ func TestTheTableIsSorted(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("by %s: %v, want %s", sort, got, want)
+		}
+	}
+}
+
+// An end that is not known comes last in either order; of two that are alike the name decides.
+func TestEveryColumnOrdersTheTable(t *testing.T) {
+	at := func(hour int) time.Time { return time.Date(2026, 11, 24, hour, 0, 0, 0, time.UTC) }
+	rows := []page.Row{
+		{Name: "a", Title: "Zebra", Created: at(3), Modified: at(4), Expires: at(9), State: page.StateRevoked},
+		{Name: "b", Title: "apple", Created: at(1), Modified: at(6), State: page.StateActive},
+		{Name: "c", Title: "Mango", Created: at(2), Modified: at(5), Expires: at(8), State: page.StateSuspended},
+		{Name: "d", Title: "mango", Created: at(2), Modified: at(5), Expires: at(8), State: page.StateExpiringSoon},
+	}
+	for sort, want := range map[string]string{
+		"name": "bcda", "-name": "acdb", "created": "bcda", "-created": "acdb", "modified": "acdb", "-modified": "bcda",
+		"expires": "cdab", "-expires": "acdb", "active": "bdca", "-active": "acdb",
+	} {
+		got := ""
+		for _, row := range slices.SortedFunc(slices.Values(rows), order(sort)) {
+			got += row.Name
+		}
+		if got != want {
+			t.Errorf("by %s: %s, want %s", sort, got, want)
+		}
+	}
+}
+
+// The namespace is named where the tokens are of several; a sole one goes without saying.
+func TestASoleNamespaceIsNotShown(t *testing.T) {
+	s := open(t)
+	made(t, "in-team-a")
+	made(t, "elsewhere", func(pat *v1alpha1.PersonalAccessToken) { pat.Namespace = operatorNamespace })
+	everywhere := &visitor{session: session{User: "alice"}, client: api.admin}
+	for path, want := range map[string]bool{
+		"/?ns=" + team: false, "/?ns=" + operatorNamespace: false, "/?ns=" + team + "&ns=kube-public": false,
+		"/?ns=" + team + "&ns=" + operatorNamespace: true, "/": true, "/?q=elsewhere": true,
+	} {
+		table, err := s.table(httptest.NewRequest(http.MethodGet, path, nil), everywhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body strings.Builder
+		if err := page.TableOnly(&body, table); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(body.String(), `<span class="sub"><bdi>`); got != want || len(table.Rows) == 0 {
+			t.Errorf("%s: the namespace is shown: %v, want %v, of %d rows", path, got, want, len(table.Rows))
 		}
 	}
 }
@@ -179,7 +228,7 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 	if err := api.admin.Create(t.Context(), everywhere); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.admin.Delete(t.Context(), everywhere) })
+	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), everywhere) })
 	bob := without.signedIn(t, bobBearer)
 	for end := time.Now().Add(10 * time.Second); ; { // until the authorizer knows
 		a := bob.get("/?all=1")

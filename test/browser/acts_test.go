@@ -74,6 +74,27 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 	refused(t, plaintext)
 }
 
+// What is said twice is announced twice: a live region speaks only when its text changes.
+func TestTheSameIsSaidAgain(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "First")
+	hers(t, namespace, "Second")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	eval[bool](b, `(window.announced = []) && new MutationObserver(() => {
+		const text = document.querySelector("#status").textContent;
+		if (text) window.announced.push(text);
+	}).observe(document.querySelector("#status"), { childList: true }) === undefined`)
+	for i := range 2 {
+		b.click(`#table a[href$="/revoke"]`)
+		b.says("#dialog", "Revoke this token?")
+		b.press("Revoke")
+		b.until("it is announced", fmt.Sprintf(`window.announced.filter((said) => said.includes("The token is revoked")).length === %d`, i+1))
+		b.dialogCloses()
+	}
+}
+
 func TestSuspendedTokenIsRefusedUntilItIsResumed(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)

@@ -19,6 +19,10 @@ package browser
 import (
 	"encoding/json"
 	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
 // finding is what axe-core says of a page.
@@ -109,4 +113,21 @@ func TestPagesKeepNobodyOut(t *testing.T) {
 	b.accessible("no such token")
 	b.open("/?ns=kube-system")
 	b.accessible("forbidden")
+	b.open("/?ns=kube-system&ns=" + namespace)
+	b.says("#table", "You may not list tokens in kube-system")
+	b.accessible("table with a notice")
+	sealed := hers(t, namespace, "For the vendor", func(s *v1alpha1.PersonalAccessTokenSpec) {
+		s.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}}
+	})
+	eventually(t, "the token is encrypted", func() bool {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(sealed), sealed); err != nil {
+			t.Fatal(err)
+		}
+		return sealed.Status.EncryptedToken != ""
+	})
+	b.open("/?ns=" + namespace)
+	b.click(`#table a[href$="` + sealed.Name + `"]`)
+	b.says("#dialog", "Only its recipients can open it")
+	b.click("#dialog summary")
+	b.accessible("dialog Details with an encrypted token")
 }

@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -102,6 +103,22 @@ func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
 	}
 }
 
+// A page that a browser keeps for Back keeps no token, and is loaded anew when it comes back.
+func TestTokenIsClearedWhenThePageIsHidden(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Hidden")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	eval[bool](b, `dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }))`)
+	noToken(b, "the hidden page")
+	eval[bool](b, `(window.kept = true) && dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }))`)
+	b.until("the page is loaded anew", `!("kept" in window) && document.querySelector("#table") !== null`)
+}
+
 func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
@@ -119,6 +136,42 @@ func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 	b.press("Close without copying")
 	b.dialogCloses()
 	noToken(b, "the page")
+}
+
+// A token that is to expire on a day does so there where the day was chosen, in a dialog and on a page.
+func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	for zone, form := range map[string]string{"Pacific/Kiritimati": "", "America/Los_Angeles": "/new?ns=" + namespace} {
+		t.Run(zone, func(t *testing.T) {
+			b := newTab(t)
+			call(b, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+			b.signIn("alice", namespace)
+			if form != "" {
+				b.open(form)
+			} else {
+				b.click("a.new")
+			}
+			b.fill("#f-name", zone)
+			b.click("details:has(#f-date) summary")
+			if label := b.text("label[for=f-date]"); label != "Expires on, instead of days" {
+				t.Errorf("the field is called %q", label)
+			}
+			last := time.Now().AddDate(0, 0, 30).Format(time.DateOnly)
+			eval[bool](b, `(document.querySelector("#f-date").value = `+quote(last)+`) !== ""`)
+			b.press("Save")
+			b.says("body", "Your new token")
+			if said := b.text(".lead time"); said != eval[string](b, `new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(`+quote(last+"T12:00:00")+`))`) {
+				t.Errorf("on %s means on %s", last, said)
+			}
+			want := eval[string](b, `new Date(`+quote(last+"T23:59:59")+`).toISOString().replace(".000", "")`)
+			for _, pat := range tokens(t, namespace) {
+				if got := pat.Spec.ExpiresAt.UTC().Format(time.RFC3339); pat.Spec.DisplayName == zone && got != want {
+					t.Errorf("it ends at %s, want %s", got, want)
+				}
+			}
+		})
+	}
 }
 
 func TestFormSentTwiceMakesOneToken(t *testing.T) {
@@ -184,13 +237,45 @@ func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
 	b.press("Done")
 	b.says("#table", "By hand")
 	noToken(b, "the table")
-	b.click(`#table a[href$="/revoke"]`)
+
+	path := "/tokens/" + namespace + "/" + tokens(t, namespace)[0].Name
+	hers(t, namespace, "Another")
+	b.open("/?ns=" + namespace)
+	b.press("Name")
+	b.rowsAre("Another", "By hand")
+	b.press("Name")
+	b.rowsAre("By hand", "Another")
+	b.fill("#q", "HAND")
+	b.press("Search")
+	b.rowsAre("By hand")
+	b.says("#count", "1 of 2 tokens")
+	act := func(what string) {
+		b.click(`#table a[href="` + path + `"]`)
+		b.says("main", "For administrators")
+		b.press(what)
+		b.says("main", what+" this token?")
+		b.press(what)
+	}
+	act("Suspend")
+	b.says("#status", "The token is suspended")
+	act("Resume")
+	b.says("#status", "The token works again")
+	act("Rotate")
+	b.says("main", "Your new token")
+	former := plaintext
+	if plaintext = b.text("[data-token]"); plaintext == former || !shown.MatchString(plaintext) {
+		t.Fatal("the page shows no new token")
+	}
+	eventually(t, "the new token works", func() bool { return whoami(t, plaintext) == "alice" })
+	refused(t, former)
+	b.press("Done")
+	b.click(`#table a[href="` + path + `/revoke"]`)
 	b.says("main", "Revoke this token?")
 	b.says("main", "By hand")
 	b.press("Revoke")
 	b.says("#status", "The token is revoked")
-	if pats := tokens(t, namespace); len(pats) != 0 {
-		t.Errorf("%d tokens are left", len(pats))
+	if pats := tokens(t, namespace); len(pats) != 1 {
+		t.Errorf("%d tokens are left, want the other one", len(pats))
 	}
 	refused(t, plaintext)
 }

@@ -17,6 +17,7 @@ limitations under the License.
 package browser
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -39,8 +40,25 @@ func (b *tab) holds() {
 	eventually(b.T, "an answer is held", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return b.held > 0
+		return len(b.held) > 0
 	})
+}
+
+// gateway answers in the console's place what is held, as what stands in front of it does while it starts.
+func (b *tab) gateway() {
+	b.Helper()
+	b.holds()
+	b.mu.Lock()
+	held := b.held
+	b.held = nil
+	b.mu.Unlock()
+	for _, id := range held {
+		call(b, fetch.FulfillRequest, fetch.FulfillRequestParams{
+			RequestID: id, ResponseCode: http.StatusBadGateway,
+			ResponseHeaders: []*fetch.HeaderEntry{{Name: "Content-Type", Value: "text/html"}},
+			Body:            []byte("<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"),
+		})
+	}
 }
 
 // release lets the answers come, late. Who has given one up does not get it.
@@ -143,6 +161,42 @@ func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
 	b.says("#dialog", "Expires in (days)")
 }
 
+// What a gateway says in the console's place is no dialog.
+func TestGatewayThatAnswersForTheConsole(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Behind a gateway")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.hold("*/new*")
+	b.click("a.new")
+	b.gateway()
+	b.says("#trouble", "The console does not answer. Try again in a moment.")
+	if eval[bool](b, `document.querySelector("dialog").open`) {
+		t.Errorf("there is a dialog: %s", b.text("dialog"))
+	}
+	b.release()
+	b.click("a.new")
+	b.fill("#f-name", "Made, and not shown")
+	b.hold("*/new*")
+	b.press("Save")
+	b.gateway()
+	b.says("#dialog .told", "The console does not answer. It may have made a token all the same: look at the table before you try again.")
+	b.release()
+	b.press("Save")
+	b.says("#dialog", "Already created")
+	b.press("Close")
+	b.dialogCloses()
+	b.click(`#table a[href$="/revoke"]`)
+	b.says("#dialog", "Revoke this token?")
+	b.hold("*/revoke")
+	b.press("Revoke")
+	b.gateway()
+	b.says("#dialog .told", "The console does not answer. Try again in a moment.")
+	b.press("Cancel")
+	b.dialogCloses()
+}
+
 // Who clicks while a dialog is closing gets what they clicked on.
 func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	t.Parallel()
@@ -152,10 +206,21 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	b.signIn("alice", namespace)
 	b.click("a.new")
 	b.says("#dialog", "Expires in (days)")
-	eval[bool](b, `(() => {
+	const quick = `(() => {
 		document.querySelector("#dialog [data-close]").click();
 		document.querySelector('#table td.actions a:not([href$="/revoke"])').click();
-	})() === undefined`)
+	})() === undefined`
+	eval[bool](b, quick)
+	b.says("#dialog", "For administrators")
+	b.press("Close")
+	b.dialogCloses()
+	b.click("a.new")
+	b.fill("#f-name", "Not copied")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.press("Done")
+	b.says("#uncopied", "You have not copied the token")
+	eval[bool](b, quick)
 	b.says("#dialog", "For administrators")
 	b.press("Close")
 	b.dialogCloses()

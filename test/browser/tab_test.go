@@ -45,10 +45,10 @@ type tab struct {
 	ctx context.Context
 
 	mu       sync.Mutex
-	wrong    []string // what the page or the browser complains about
-	requests []string // their origins, in order
-	received float64  // bytes
-	held     int      // answers
+	wrong    []string          // what the page or the browser complains about
+	requests []string          // their origins, in order
+	received float64           // bytes
+	held     []fetch.RequestID // of answers
 }
 
 // newTab opens an empty one. The test fails where the page breaks its own policy, throws, or asks anybody for anything but
@@ -109,7 +109,7 @@ func (b *tab) listen(event any) {
 	case *network.EventLoadingFinished:
 		b.received += e.EncodedDataLength
 	case *fetch.EventRequestPaused:
-		b.held++
+		b.held = append(b.held, e.RequestID)
 	case *page.EventJavascriptDialogOpening:
 		// Whether to leave a page: leave it.
 		go func() {

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -121,6 +122,70 @@ func TestTableTellsStatesApartAndKeepsUpToDate(t *testing.T) {
 	b.screenshot("table-dark")
 }
 
+// Dates are in the visitor's locale and zone, with the exact time to be pointed at; without script ISO, UTC.
+func TestDatesAreInTheVisitorsWords(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	day := time.Now().UTC().AddDate(0, 0, 30)
+	end := time.Date(day.Year(), day.Month(), day.Day(), 22, 30, 5, 0, time.UTC)
+	hers(t, namespace, "Ends in the night", func(s *v1alpha1.PersonalAccessTokenSpec) {
+		s.ExpiresInDays, s.ExpiresAt = nil, &metav1.Time{Time: end}
+	})
+	b := newTab(t)
+	call(b, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Tokyo"})
+	call(b, emulation.SetLocaleOverride, emulation.SetLocaleOverrideParams{Locale: "de-DE"})
+	b.signIn("alice", namespace)
+	const expires = `td[data-label="Expires"] time`
+	title := func() string { return eval[string](b, `document.querySelector('`+expires+`').title`) }
+	if got, want := b.text(expires), end.Add(9*time.Hour).Format("02.01.2006"); got != want {
+		t.Errorf("in Germany's way, in Tokyo, it is %q, want %q", got, want)
+	}
+	if got := title(); !strings.Contains(got, "07:30:05") || !strings.Contains(got, "tag,") {
+		t.Errorf("exactly it is %q", got)
+	}
+	b.details()
+	const instant = `#dialog time[data-minute][datetime$="22:30:05Z"]`
+	if got, want := b.text(instant), end.Add(9*time.Hour).Format("02.01.2006, 15:04"); got != want {
+		t.Errorf("in the details it is %q, want %q", got, want)
+	}
+
+	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.open("/?ns=" + namespace)
+	if got, want := b.text(expires)+", "+title(), end.Format("2006-01-02, 2006-01-02 15:04:05 UTC"); got != want {
+		t.Errorf("without script it is %q, want %q", got, want)
+	}
+	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.says("main", end.Format("2006-01-02 15:04 UTC"))
+	b.open("/new?ns=" + namespace)
+	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC), instead of days" {
+		t.Errorf("the field of a date is called %q", label)
+	}
+}
+
+// A table that cannot be brought up to date says so, and does so once it can.
+func TestTableSaysThatItIsNotUpToDate(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "There before")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	const look = `document.dispatchEvent(new Event("visibilitychange"))` // as if the window were looked at again
+	busy := `document.querySelector("#table").ariaBusy === "true"`
+	b.hold("*/table*")
+	hers(t, namespace, "Made meanwhile")
+	eval[bool](b, look)
+	b.holds()
+	b.until("the table waits", busy)
+	b.gateway()
+	b.says("#trouble", "Not up to date: the console does not answer. Trying again.")
+	b.says("#table", "There before")
+	b.release()
+	b.until("the table waits no more", "!("+busy+")")
+	eval[bool](b, look)
+	b.says("#table", "Made meanwhile")
+	b.until("nothing is wrong any more", `document.querySelector("#trouble").textContent === ""`)
+}
+
 func TestHostileNamesStayText(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
@@ -172,8 +237,10 @@ func TestHostileNamesStayText(t *testing.T) {
 func (b *tab) fits(width, height int64) {
 	b.Helper()
 	b.do(chromedp.EmulateViewport(width, height))
-	if wide := eval[int64](b, `document.scrollingElement.scrollWidth`); wide > width {
-		b.Errorf("the page is %d px wide in a window of %d px", wide, width)
+	// A dialog has its own scroll bars, and makes the page no wider.
+	if wide := eval[[]string](b, `[document.scrollingElement, ...document.querySelectorAll("dialog[open]")]
+		.filter((e) => e.scrollWidth > e.clientWidth).map((e) => `+"`${e.tagName}: ${e.scrollWidth} px in ${e.clientWidth}`"+`)`); len(wide) > 0 {
+		b.Errorf("too wide for a window of %d px: %q", width, wide)
 		b.screenshot(fmt.Sprintf("too-wide-%d", width))
 	}
 }
@@ -191,11 +258,25 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 	sizes()
 	b.click("a.new")
 	b.says("#dialog", "Expires in (days)")
+	b.click("#dialog summary")
 	sizes()
 	b.press("Cancel")
 	b.details()
+	b.click("#dialog summary")
 	sizes()
 	b.press("Close")
+	b.click(`#table a[href$="/revoke"]`)
+	b.says("#dialog", "Revoke this token?")
+	sizes()
+	b.press("Cancel")
+	b.click("a.new")
+	b.fill("#f-name", "In a narrow window")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.press("Done")
+	b.says("#uncopied", "You have not copied the token")
+	sizes()
+	b.press("Close without copying")
 
 	fresh := newTab(t)
 	fresh.signIn("alice", namespace)

@@ -125,6 +125,22 @@ func TestHoursOfOverlapNeedNotBeWhole(t *testing.T) {
 	}
 }
 
+// By it the script tells a fragment from what a gateway says.
+func TestEveryFragmentHasATitle(t *testing.T) {
+	for name, render := range map[string]func(io.Writer) error{
+		"create":  func(w io.Writer) error { return Create(w, nil, Form{}) },
+		"token":   func(w io.Writer) error { return ShowToken(w, nil, Token{}) },
+		"details": func(w io.Writer) error { return ShowDetails(w, nil, Details{}) },
+		"confirm": func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: "revoke"}) },
+		"problem": func(w io.Writer) error { return ShowProblem(w, nil, Problem{}) },
+	} {
+		var out strings.Builder
+		if err := render(&out); err != nil || strings.Count(out.String(), `id="dialog-title"`) != 1 {
+			t.Errorf("%s: %v\n%s", name, err, out.String())
+		}
+	}
+}
+
 // The script asks before the page is left while one of these is under way.
 func TestFormsThatMakeATokenSaySo(t *testing.T) {
 	for kind, want := range map[string]bool{"revoke": false, "rotate": true, "suspend": false, "resume": false} {

@@ -121,7 +121,7 @@ func renderings() map[string]func(io.Writer) error {
 		all["no details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, Details{}) }
 		all["problem"+suffix] = func(w io.Writer) error { return ShowProblem(w, s, *hostileShell().Problem) }
 		all["token"+suffix] = func(w io.Writer) error {
-			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Predecessor: hostile})
+			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Predecessor: hostile})
 		}
 		all["encrypted token"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Encrypted: true, Active: true, Back: "/"})

@@ -19,12 +19,15 @@ package page
 import "time"
 
 // Form is the dialog "Create Personal Access Token". The names of its fields in the POST are resource, name, days,
-// date, namespace, audiences and recipients; audiences and recipients are one a line.
+// date, namespace, audiences and recipients; audiences and recipients are one a line. The script adds dayEnds, and sole
+// is sent where there is but one namespace.
 type Form struct {
 	// ResourceName is fixed when the form is rendered, so that a repeated POST makes no second token.
 	ResourceName string
 	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
 	Name, Days, Date, Namespace, Audiences, Recipients string
+	// DayEnds is when Date ends where the visitor is, in RFC 3339; "": without the script, which knows, it ends in UTC.
+	DayEnds string
 	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
 	Namespaces []string
 	// MoreNamespaces says that there may be others than Namespaces: they are offered, and another can be typed.
@@ -34,6 +37,9 @@ type Form struct {
 	// MoreOpen opens More options.
 	MoreOpen bool
 }
+
+// Sole says whether there is but one namespace, which goes without saying.
+func (f Form) Sole() bool { return len(f.Namespaces) == 1 && !f.MoreNamespaces }
 
 // Open says whether More options is open: asked for, or it holds an error or a field that has to be filled in.
 func (f Form) Open() bool {
@@ -54,6 +60,8 @@ type Token struct {
 	// Encrypted is true where Plaintext is an armored age file, of many lines, for its recipients.
 	Encrypted bool
 	Expires   time.Time
+	// Namespace is where it is; "": that goes without saying.
+	Namespace string
 	// Active is false where the token does not work yet; Why says why.
 	Active bool
 	Why    string

@@ -27,6 +27,11 @@
       t.title = exact.format(at);
     }
   };
+  // A date that is chosen is a day of the visitor's; the server, which knows no other, would take UTC's.
+  document.addEventListener("formdata", (e) => {
+    const ends = new Date(e.formData.get("date") + "T23:59:59");
+    if (!isNaN(ends)) e.formData.set("dayEnds", ends.toISOString());
+  });
 
   // --- the token: in the DOM until it is closed or the page is left, and nowhere else
   const wipe = () => document.querySelectorAll("[data-token]").forEach((e) => e.remove());
@@ -75,6 +80,7 @@
   let opener = null, changed = false, asking = null;
   const prepare = (root) => {
     localise(root);
+    root.querySelectorAll("[data-utc]").forEach((e) => e.remove());
     root.querySelectorAll("[data-copy]").forEach((b) => { b.hidden = false; });
   };
   /** show puts a fragment into the dialog; hostile text is the server's to escape, and it does. */
@@ -102,9 +108,13 @@
   };
   const close = () => {
     if (sent) tell("Wait a moment: the answer is on its way.", "hint");
-    else if (mayClose(dialog)) dialog.close();
+    else if (mayClose(dialog)) {
+      dialog.close();
+      closed(); // its event comes later, and by then there may be another dialog
+    }
   };
   const closed = () => {
+    if (dialog.open || !dialog.firstChild) return;
     // A browser may close a dialog without asking, as for a second Back gesture.
     if (!mayClose(dialog)) return dialog.showModal();
     // A click may be quicker than this event: what it asks, with no dialog open, goes on.
@@ -134,19 +144,22 @@
     if (form) hold(form);
     control?.setAttribute("aria-busy", "true");
     say("trouble", "");
+    say("status", ""); // so that the same can be said again
     try {
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
       if (r.status === 204) {
         did = r.headers.get("X-Pat-Did") || "Done.";
       } else {
-        if (!(r.headers.get("Content-Type") || "").startsWith("text/html")) throw new Error(String(r.status));
         const html = await r.text();
         mine.signal.throwIfAborted();
+        // Every fragment of ours has one; an error of a gateway's would be a dialog without Close.
+        if (!html.includes('id="dialog-title"')) throw new Error(String(r.status));
         show(html);
       }
     } catch {
-      if (mine === asking) tell("The console does not answer. Try again in a moment.", "err");
+      if (mine === asking) tell("The console does not answer. " + (form && "makes" in form.dataset
+        ? "It may have made a token all the same: look at the table before you try again." : "Try again in a moment."), "err");
     } finally {
       clearTimeout(late);
       if (mine === asking) asking = null;
