@@ -96,6 +96,7 @@ func New(o Options) (*Console, error) {
 	c.anonymous.UserAgent = userAgent
 	c.anonymous.QPS = -1
 	c.anonymous.WarningHandler = rest.NoWarnings{}
+	c.anonymous.Wrap(bounded)
 	if o.OIDC != nil {
 		var err error
 		if c.oidc, err = newProvider(*o.OIDC, c.origin+"/callback"); err != nil {

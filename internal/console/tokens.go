@@ -21,6 +21,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -82,6 +84,14 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 		t.Sort = "-" + sortByCreated
 	}
 	rows, err := c.list(r.Context(), v, &t)
+	if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
+		t.Truncated, t.Problem = true, &page.Problem{ // truncated: so that namespaces can be chosen
+			Title:  "The list is too big to be shown",
+			Detail: fmt.Sprintf("Some of these tokens hold so much beside what is shown that %d of them take more than %d MiB.", listPage, maxAnswer>>20),
+			Next:   "Choose other namespaces, look at yours only, or use kubectl pat list.",
+		}
+		return t, nil
+	}
 	if err != nil {
 		return t, err
 	}
