@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
@@ -134,11 +135,11 @@ func New(o Options) (*Console, error) {
 	mux.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/", LinkText: "To my tokens"})
 	}))
-	c.Handler = c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c.Handler = authn.LimitRequests(c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		mux.ServeHTTP(w, r.WithContext(ctx))
-	}))
+	})), maxRequests)
 	return c, nil
 }
 
@@ -146,6 +147,9 @@ func New(o Options) (*Console, error) {
 func (c *Console) as(serve func(http.ResponseWriter, *http.Request, *visitor) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := c.visitor(r)
+		if err == nil && r.Method == http.MethodPost {
+			err = readForm(w, r, maxForm, "Go back, and take fewer or shorter recipients.")
+		}
 		if err == nil {
 			err = serve(w, r, v)
 		}

@@ -50,13 +50,17 @@ func (c *Console) signInView(back string) page.SignIn {
 
 // signInByToken takes a bearer token that the API server takes.
 func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
-	view := c.signInView(r.PostFormValue("return"))
-	if !view.Token {
+	if c.oidc != nil || c.byProxy {
 		c.problem(w, r, http.StatusNotFound, page.Problem{
 			Title: "Tokens are not taken here", Next: "Sign in as this page says.", Link: "/sign-in", LinkText: "Sign in",
 		})
 		return
 	}
+	if err := readForm(w, r, maxSignIn, "Go back, and paste a bearer token alone."); err != nil {
+		c.fail(w, r, nil, err)
+		return
+	}
+	view := c.signInView(r.PostFormValue("return"))
 	refuse := func(status int, why string) {
 		view.Error = why
 		c.show(w, status, func(w io.Writer) error { return page.ShowSignIn(w, page.Shell{Title: "Sign in"}, view) })
