@@ -21,6 +21,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -309,6 +310,10 @@ func TestRotateOptions(t *testing.T) {
 // Each error is said for what it is: whose it is, and what to do.
 func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 	s := open(t)
+	const unknown = "It is not known whether this was done"
+	unknownAfter := func(err error) error {
+		return fmt.Errorf("%w; %w it was created: if it was, nobody has its token: delete it", err, holder.ErrUnknown)
+	}
 	group := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 	for _, test := range []struct {
 		err    error
@@ -327,10 +332,17 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		{apierrors.NewInternalError(errors.New("a webhook failed")), 502, "The API server could not do it"},
 		{apierrors.NewMethodNotSupported(group, "create"), 405, "The API server refuses"},
 		{errors.New("dial tcp 10.0.0.1:6443: refused"), 502, "The API server does not answer"},
+		{unknownAfter(io.EOF), 502, unknown},
+		{unknownAfter(apierrors.NewTooManyRequests("later", 1)), 502, unknown},
+		{unknownAfter(apierrors.NewInternalError(errors.New("etcd"))), 502, unknown},
+		{unknownAfter(apierrors.NewTimeoutError("etcd", 1)), 502, unknown},
 	} {
 		status, p := s.explain(test.err)
 		if status != test.status || p.Title != test.title || strings.Contains(p.Detail, "10.0.0.1") {
 			t.Errorf("%v: %d, %+v", test.err, status, p)
+		}
+		if test.title == unknown && (!strings.Contains(p.Detail, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
+			t.Errorf("%v: what may be there is not said: %+v", test.err, p)
 		}
 	}
 	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)

@@ -208,6 +208,10 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		status, p.Detail = int(answer.Status().Code), holder.Visible(answer.Status().Message)
 	}
 	switch {
+	case errors.Is(err, holder.ErrUnknown): // whatever else it is: the text says what may be there, and how to end it
+		c.log.Error(err, "What became of a request of the console is not known")
+		status, p.Title = http.StatusBadGateway, "It is not known whether this was done"
+		p.Detail, p.Next = holder.Visible(err.Error()), "Look at your tokens in a moment, then try again."
 	case errors.Is(err, holder.ErrRotated), errors.Is(err, holder.ErrDeleted), apierrors.IsConflict(err):
 		status, p.Title, p.Next = http.StatusConflict, "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsForbidden(err):
@@ -230,9 +234,6 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		c.log.Error(err, "A request of the console failed")
 		status, p.Title = http.StatusBadGateway, "The API server does not answer"
 		p.Detail, p.Next = "Whether anything was done is not known.", "Look at your tokens in a moment, then try again."
-		if errors.Is(err, holder.ErrUnknown) { // it says what may be there, and how to end it
-			p.Detail = holder.Visible(err.Error())
-		}
 	}
 	return status, p
 }
