@@ -120,6 +120,42 @@ func TestSuspendingAndResuming(t *testing.T) {
 	}
 }
 
+// What does not work after it was resumed is not said to; and resuming is offered only where it helps.
+func TestResumingInVain(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	suspended := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Suspend = true }
+	said := func(pat *v1alpha1.PersonalAccessToken, wants ...string) {
+		t.Helper()
+		a := b.act(pat, "resume", true)
+		for _, want := range append(wants, "Look at its details, or create another token.") {
+			if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) || strings.Contains(a.body, textResumed) {
+				t.Errorf("%s: %s, and lacks %q\n%s", pat.Name, a.Status, want, a.body)
+			}
+		}
+		if now(t, pat).Spec.Suspend {
+			t.Errorf("%s: it is still suspended", pat.Name)
+		}
+	}
+	said(made(t, "nobody-looks", suspended), "It is resumed, but not known to work yet", "is it running?")
+
+	pat := made(t, "over", suspended, func(pat *v1alpha1.PersonalAccessToken) {
+		end := metav1.NewTime(time.Now().Add(-time.Hour))
+		pat.Spec.ExpiresAt = &end
+	})
+	if a := b.get(pathOf(pat)); a.StatusCode != http.StatusOK || strings.Contains(a.body, pathOf(pat)+"/resume") {
+		t.Errorf("the details of one that has ended offer it: %s\n%s", a.Status, a.body)
+	}
+	a := b.get(pathOf(pat) + "/resume")
+	for _, want := range []string{"Resuming would not make it work", "it has ended or there is something else wrong with it", "create another token"} {
+		if a.StatusCode != http.StatusConflict || !strings.Contains(a.body, want) {
+			t.Errorf("%s, and lacks %q\n%s", a.Status, want, a.body)
+		}
+	}
+	operateAs(t, metav1.ConditionFalse, v1alpha1.ReasonExpired)
+	said(pat, "It is resumed, but does not work", "For a test (Expired).")
+}
+
 // A rotation makes another token and shows it once; the form sent again makes no third one.
 func TestRotating(t *testing.T) {
 	s := open(t)
