@@ -31,6 +31,10 @@ import (
 // showSignIn offers the one way to sign in that there is.
 func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
 	view := c.signInView(r.URL.Query().Get("return"))
+	if _, passed := bearerOf(r); passed && c.byProxy { // the proxy has signed them in by now; a page says what is wrong if it is bad
+		http.Redirect(w, r, view.Return, http.StatusSeeOther)
+		return
+	}
 	if r.URL.Query().Has("over") {
 		view.Error = "Your session is over. Sign in again to go on."
 	}
