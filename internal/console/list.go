@@ -151,7 +151,7 @@ func sayRefused(t *page.Table, errs []error) {
 			Title: "You may not list tokens in " + strings.Join(names, ", "), Detail: strings.Join(reasons, " "), Next: next,
 		}
 	case len(names) > 0 && !t.Fallback:
-		t.Notice = fmt.Sprintf("You may not list tokens in %s. %s", strings.Join(names, ", "), next)
+		t.Notice = strings.TrimSpace(fmt.Sprintf("You may not list tokens in %s. %s %s", strings.Join(names, ", "), next, t.Notice))
 	}
 	if t.Fallback && len(names) < len(t.Namespaces) {
 		t.Namespaces = slices.DeleteFunc(slices.Clone(t.Namespaces), func(name string) bool { return slices.Contains(names, name) })
@@ -163,8 +163,14 @@ const (
 	namespacesLife   = 365 * 24 * time.Hour
 )
 
-// chosen are the namespaces that the request names, or that its sender has chosen before.
+// chosen are the namespaces that the request names, or that its sender has chosen before, as many as may be.
 func chosen(r *http.Request) []string {
+	names, _ := chosenOf(r)
+	return names
+}
+
+// chosenOf returns those that are too many, too: of the page's own form it is one, and a link may name any number.
+func chosenOf(r *http.Request) (taken, left []string) {
 	names, given := r.URL.Query()["ns"]
 	if !given {
 		if cookie, err := r.Cookie(namespacesCookie); err == nil {
@@ -174,12 +180,13 @@ func chosen(r *http.Request) []string {
 	var chosen []string
 	for _, name := range names {
 		for _, name := range strings.FieldsFunc(name, func(r rune) bool { return r == ',' || r == ' ' }) {
-			if len(validation.IsDNS1123Label(name)) == 0 && !slices.Contains(chosen, name) && len(chosen) < maxNamespaces {
+			if len(validation.IsDNS1123Label(name)) == 0 && !slices.Contains(chosen, name) && len(chosen) < 2*maxNamespaces {
 				chosen = append(chosen, name)
 			}
 		}
 	}
-	return chosen
+	n := min(len(chosen), maxNamespaces)
+	return chosen[:n], chosen[n:]
 }
 
 // remember keeps the namespaces that were chosen on our own page, and forgets them where none was. What a link of somebody

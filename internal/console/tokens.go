@@ -76,9 +76,13 @@ func (c *Console) showTable(w http.ResponseWriter, r *http.Request, v *visitor) 
 // table reads what a request asks for.
 func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	query := r.URL.Query()
+	namespaces, left := chosenOf(r)
 	t := page.Table{
 		Query: query.Get("q"), Sort: cmp.Or(query.Get("sort"), "-"+sortByCreated), All: query.Get("all") == "1", MayShowAll: true,
-		Namespaces: chosen(r), Now: c.clock.Now(), ReadOnly: readOnly(v),
+		Namespaces: namespaces, Now: c.clock.Now(), ReadOnly: readOnly(v),
+	}
+	if len(left) > 0 {
+		t.Notice = fmt.Sprintf("At most %d namespaces can be chosen: %s is not looked at. Leave out another one first.", maxNamespaces, strings.Join(left, ", "))
 	}
 	if _, ok := orders[strings.TrimPrefix(t.Sort, "-")]; !ok {
 		t.Sort = "-" + sortByCreated
@@ -96,14 +100,14 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 		return t, err
 	}
 	t.Total = len(rows)
-	namespaces := map[string]bool{}
+	in := map[string]bool{}
 	for i := range rows {
-		namespaces[rows[i].Namespace] = true
+		in[rows[i].Namespace] = true
 		if rows[i].Matches(t.Query) {
 			t.Rows = append(t.Rows, rows[i])
 		}
 	}
-	t.ShowNamespace = len(namespaces) > 1
+	t.ShowNamespace = len(in) > 1
 	slices.SortFunc(t.Rows, order(t.Sort))
 	return t, nil
 }

@@ -155,6 +155,17 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 	if a := b.get("/"); !strings.Contains(a.body, "in-team-a") {
 		t.Errorf("the choice cannot be taken back:\n%s", a.body)
 	}
+	many := "/?ns=" + team
+	for i := range maxNamespaces {
+		many += fmt.Sprintf("&ns=team-%d", i)
+	}
+	const tooMany = "At most 20 namespaces can be chosen: team-19 is not looked at. Leave out another one first."
+	if a := b.get(many); !strings.Contains(a.body, tooMany) || !strings.Contains(a.body, "You may not list tokens in team-0, ") || !strings.Contains(a.body, "in-team-a") {
+		t.Errorf("one namespace more than can be chosen:\n%s", a.body)
+	}
+	if a := b.get(strings.TrimSuffix(many, "&ns=team-19")); strings.Contains(a.body, "At most") {
+		t.Errorf("as many as can be chosen:\n%s", a.body)
+	}
 	elsewhere := b.request(http.MethodGet, "/?ns=kube-system&remember=1", nil)
 	elsewhere.Header.Set("Sec-Fetch-Site", "cross-site")
 	if a := b.do(elsewhere); len(a.Cookies()) > 0 {
