@@ -123,6 +123,11 @@ func (c *sharedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// LimitRequests allows so many requests at once, shared by those who send them, where a handler takes fewer than NewServer.
+func LimitRequests(next http.Handler, atOnce int) http.Handler {
+	return limitRequests(next, newShares(atOnce))
+}
+
 // limitRequests answers a request that its source has no share left for like a replica that is not ready. A request
 // counts until its answer has gone out, which HTTP/2 tells by the context: a client may give no window to send it in.
 func limitRequests(next http.Handler, shares *shares) http.Handler {

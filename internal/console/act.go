@@ -90,7 +90,14 @@ func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *vis
 				return err
 			}
 		}
-		c.showConfirm(w, r, v, http.StatusOK, c.confirm(what, pat))
+		confirm := c.confirm(what, pat)
+		if what == actResume && pat.Spec.Suspend && confirm.State != page.StateSuspended {
+			return &refusal{http.StatusConflict, page.Problem{
+				Title: "Resuming would not make it work", Detail: "The token is suspended, and it has ended or there is something else wrong with it.",
+				Next: "Look at its details, or create another token.", Link: pathOf(pat), LinkText: "To its details",
+			}}
+		}
+		c.showConfirm(w, r, v, http.StatusOK, confirm)
 		return nil
 	}
 }
@@ -240,17 +247,31 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 				return err
 			}
 		}
-		// So that the table shows it. It counts already, so what becomes of the waiting does not matter.
 		ctx, cancel := context.WithTimeout(r.Context(), seenWithin)
 		defer cancel()
-		_, _ = holder.WaitFor(ctx, v.client, pat, func(pat *v1alpha1.PersonalAccessToken) (bool, error) {
-			return holder.Condition(pat, v1alpha1.ConditionActive) != nil, nil
-		})
-		if on {
+		if on { // waiting is so that the table shows it; it counts already
+			_, _ = holder.WaitFor(ctx, v.client, pat, func(pat *v1alpha1.PersonalAccessToken) (bool, error) {
+				return holder.Condition(pat, v1alpha1.ConditionActive) != nil, nil
+			})
 			done(w, r, "suspended", textSuspended)
-		} else {
+			return nil
+		}
+		switch _, err := holder.WaitFor(ctx, v.client, pat, holder.Resumed); {
+		case err == nil:
 			done(w, r, "resumed", textResumed)
+		case ctx.Err() != nil:
+			c.showInVain(w, r, v, pat, "It is resumed, but not known to work yet", err)
+		default:
+			c.showInVain(w, r, v, pat, "It is resumed, but does not work", err)
 		}
 		return nil
 	}
+}
+
+// showInVain says why a token that was resumed is not seen to work.
+func (c *Console) showInVain(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, title string, why error) {
+	c.problemTo(w, r, v, http.StatusOK, page.Problem{
+		Title: title, Detail: sentence(holder.Visible(why.Error())),
+		Next: "Look at its details, or create another token.", Link: pathOf(pat), LinkText: "To its details",
+	})
 }

@@ -21,6 +21,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -117,6 +118,42 @@ func TestSuspendingAndResuming(t *testing.T) {
 	if a := b.act(&other, "suspend", false); a.StatusCode != http.StatusConflict || now(t, pat).Spec.Suspend {
 		t.Errorf("another's UID: %s", a.Status)
 	}
+}
+
+// What does not work after it was resumed is not said to; and resuming is offered only where it helps.
+func TestResumingInVain(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	suspended := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Suspend = true }
+	said := func(pat *v1alpha1.PersonalAccessToken, wants ...string) {
+		t.Helper()
+		a := b.act(pat, "resume", true)
+		for _, want := range append(wants, "Look at its details, or create another token.") {
+			if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) || strings.Contains(a.body, textResumed) {
+				t.Errorf("%s: %s, and lacks %q\n%s", pat.Name, a.Status, want, a.body)
+			}
+		}
+		if now(t, pat).Spec.Suspend {
+			t.Errorf("%s: it is still suspended", pat.Name)
+		}
+	}
+	said(made(t, "nobody-looks", suspended), "It is resumed, but not known to work yet", "is it running?")
+
+	pat := made(t, "over", suspended, func(pat *v1alpha1.PersonalAccessToken) {
+		end := metav1.NewTime(time.Now().Add(-time.Hour))
+		pat.Spec.ExpiresAt = &end
+	})
+	if a := b.get(pathOf(pat)); a.StatusCode != http.StatusOK || strings.Contains(a.body, pathOf(pat)+"/resume") {
+		t.Errorf("the details of one that has ended offer it: %s\n%s", a.Status, a.body)
+	}
+	a := b.get(pathOf(pat) + "/resume")
+	for _, want := range []string{"Resuming would not make it work", "it has ended or there is something else wrong with it", "create another token"} {
+		if a.StatusCode != http.StatusConflict || !strings.Contains(a.body, want) {
+			t.Errorf("%s, and lacks %q\n%s", a.Status, want, a.body)
+		}
+	}
+	operateAs(t, metav1.ConditionFalse, v1alpha1.ReasonExpired)
+	said(pat, "It is resumed, but does not work", "For a test (Expired).")
 }
 
 // A rotation makes another token and shows it once; the form sent again makes no third one.
@@ -309,6 +346,10 @@ func TestRotateOptions(t *testing.T) {
 // Each error is said for what it is: whose it is, and what to do.
 func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 	s := open(t)
+	const unknown = "It is not known whether this was done"
+	unknownAfter := func(err error) error {
+		return fmt.Errorf("%w; %w it was created: if it was, nobody has its token: delete it", err, holder.ErrUnknown)
+	}
 	group := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 	for _, test := range []struct {
 		err    error
@@ -327,10 +368,17 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		{apierrors.NewInternalError(errors.New("a webhook failed")), 502, "The API server could not do it"},
 		{apierrors.NewMethodNotSupported(group, "create"), 405, "The API server refuses"},
 		{errors.New("dial tcp 10.0.0.1:6443: refused"), 502, "The API server does not answer"},
+		{unknownAfter(io.EOF), 502, unknown},
+		{unknownAfter(apierrors.NewTooManyRequests("later", 1)), 502, unknown},
+		{unknownAfter(apierrors.NewInternalError(errors.New("etcd"))), 502, unknown},
+		{unknownAfter(apierrors.NewTimeoutError("etcd", 1)), 502, unknown},
 	} {
 		status, p := s.explain(test.err)
 		if status != test.status || p.Title != test.title || strings.Contains(p.Detail, "10.0.0.1") {
 			t.Errorf("%v: %d, %+v", test.err, status, p)
+		}
+		if test.title == unknown && (!strings.Contains(p.Detail, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
+			t.Errorf("%v: what may be there is not said: %+v", test.err, p)
 		}
 	}
 	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)

@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
@@ -96,6 +97,7 @@ func New(o Options) (*Console, error) {
 	c.anonymous.UserAgent = userAgent
 	c.anonymous.QPS = -1
 	c.anonymous.WarningHandler = rest.NoWarnings{}
+	c.anonymous.Wrap(bounded)
 	if o.OIDC != nil {
 		var err error
 		if c.oidc, err = newProvider(*o.OIDC, c.origin+"/callback"); err != nil {
@@ -133,11 +135,11 @@ func New(o Options) (*Console, error) {
 	mux.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/", LinkText: "To my tokens"})
 	}))
-	c.Handler = c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c.Handler = authn.LimitRequests(c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		mux.ServeHTTP(w, r.WithContext(ctx))
-	}))
+	})), maxRequests)
 	return c, nil
 }
 
@@ -145,6 +147,9 @@ func New(o Options) (*Console, error) {
 func (c *Console) as(serve func(http.ResponseWriter, *http.Request, *visitor) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := c.visitor(r)
+		if err == nil && r.Method == http.MethodPost {
+			err = readForm(w, r, maxForm, "Go back, and take fewer or shorter recipients.")
+		}
 		if err == nil {
 			err = serve(w, r, v)
 		}
@@ -203,6 +208,10 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		status, p.Detail = int(answer.Status().Code), holder.Visible(answer.Status().Message)
 	}
 	switch {
+	case errors.Is(err, holder.ErrUnknown): // whatever else it is: the text says what may be there, and how to end it
+		c.log.Error(err, "What became of a request of the console is not known")
+		status, p.Title = http.StatusBadGateway, "It is not known whether this was done"
+		p.Detail, p.Next = holder.Visible(err.Error()), "Look at your tokens in a moment, then try again."
 	case errors.Is(err, holder.ErrRotated), errors.Is(err, holder.ErrDeleted), apierrors.IsConflict(err):
 		status, p.Title, p.Next = http.StatusConflict, "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsForbidden(err):
@@ -225,9 +234,6 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		c.log.Error(err, "A request of the console failed")
 		status, p.Title = http.StatusBadGateway, "The API server does not answer"
 		p.Detail, p.Next = "Whether anything was done is not known.", "Look at your tokens in a moment, then try again."
-		if errors.Is(err, holder.ErrUnknown) { // it says what may be there, and how to end it
-			p.Detail = holder.Visible(err.Error())
-		}
 	}
 	return status, p
 }

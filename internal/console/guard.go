@@ -28,8 +28,14 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// maxForm is in bytes: recipients are the longest, 16 of 4096.
-const maxForm = 128 << 10
+const (
+	// maxForm is in bytes: recipients are the longest, 16 of 4096. maxSignIn is of who is not known yet, for a credential
+	// that cookies can carry.
+	maxForm, maxSignIn = 128 << 10, 32 << 10
+	// maxRequests is how many there may be at once, shared by those who send them; people have few. What they send and are
+	// shown is in the memory of what verifies tokens.
+	maxRequests = 256
+)
 
 // guard says to browsers what they may do with our answers, and refuses what another origin makes them send.
 func (c *Console) guard(next http.Handler) http.Handler {
@@ -57,16 +63,6 @@ func (c *Console) guard(next http.Handler) http.Handler {
 				})
 				return
 			}
-			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-			if err := r.ParseForm(); err != nil {
-				status, p := http.StatusBadRequest, page.Problem{Title: "The form could not be read", Next: "Go back, and send it again.", Link: "/", LinkText: "To my tokens"}
-				if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-					status, p.Title = http.StatusRequestEntityTooLarge, fmt.Sprintf("The form is longer than %d KiB", maxForm>>10)
-					p.Next = "Go back, and take fewer or shorter recipients."
-				}
-				c.problem(w, r, status, p)
-				return
-			}
 		default:
 			h.Set("Allow", "GET, HEAD, POST")
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
@@ -74,4 +70,19 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// readForm reads what a POST sends, for who is known: before that nothing of it is kept. What to do about a form that is too
+// long is the caller's to say.
+func readForm(w http.ResponseWriter, r *http.Request, limit int64, tooLong string) error {
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	err := r.ParseForm()
+	if err == nil {
+		return nil
+	}
+	told := &refusal{http.StatusBadRequest, page.Problem{Title: "The form could not be read", Next: "Go back, and send it again.", Link: "/", LinkText: "To my tokens"}}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		told.status, told.Title, told.Next = http.StatusRequestEntityTooLarge, fmt.Sprintf("The form is longer than %d KiB", limit>>10), tooLong
+	}
+	return told
 }

@@ -17,7 +17,9 @@ limitations under the License.
 package console
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -74,6 +76,85 @@ func TestAPostThatOurPageDidNotMakeIsRefused(t *testing.T) {
 	err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: "forged"}, now)
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("a token was made: %v", err)
+	}
+}
+
+// unread is a body that must not be read.
+type unread struct{ *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.Error("the body is read")
+	return 0, io.EOF
+}
+
+// endless is one that does not end, and counts what is read.
+type endless int
+
+func (e *endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	*e += endless(len(b))
+	return len(b), nil
+}
+
+// What nobody who is known sends is not kept, and of a credential no more than one can have.
+func TestBodiesOfWhoIsNotKnownAreNotRead(t *testing.T) {
+	s := open(t)
+	post := func(path, origin string, body io.Reader) *httptest.ResponseRecorder {
+		r, w := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, body), httptest.NewRecorder()
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Host = strings.TrimPrefix(s.origin, "https://")
+		r.Header.Set("Origin", origin)
+		s.ServeHTTP(w, r)
+		return w
+	}
+	for _, path := range []string{"/new", "/tokens/team-a/x/revoke", "/tokens/team-a/x/rotate", "/tokens/team-a/x/suspend", "/sign-out", "/nowhere"} {
+		if w := post(path, s.origin, unread{t}); w.Code != http.StatusSeeOther && w.Code != http.StatusNotFound {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
+	}
+	if w := post("/sign-in", "https://evil.example", unread{t}); w.Code != http.StatusForbidden {
+		t.Errorf("of another site: %d", w.Code)
+	}
+	var sent endless
+	w := post("/sign-in", s.origin, &sent)
+	for _, want := range []string{"The form is longer than 32 KiB", "Go back, and paste a bearer token alone."} {
+		if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%d, and lacks %q\n%s", w.Code, want, w.Body)
+		}
+	}
+	if sent > 2*maxSignIn {
+		t.Errorf("%d bytes are read", sent)
+	}
+	if w := post("/sign-in", s.origin, strings.NewReader("a=%zz")); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "The form could not be read") {
+		t.Errorf("no form: %d\n%s", w.Code, w.Body)
+	}
+	s = open(t, func(o *Options) { o.ProxyAuthorization = true })
+	if w := post("/sign-in", s.origin, unread{t}); w.Code != http.StatusNotFound {
+		t.Errorf("where none are pasted: %d", w.Code)
+	}
+}
+
+// One address has a part of what the console takes at once, and leaves another its own.
+func TestRequestsAtOnceAreBounded(t *testing.T) {
+	s := open(t)
+	ask := func(from string) int {
+		r, w := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/sign-in", nil), httptest.NewRecorder()
+		r.RemoteAddr = from + ":1234" // its answer has gone out when the context ends: not before the test does
+		s.ServeHTTP(w, r)
+		return w.Code
+	}
+	for i := range maxRequests / 2 {
+		if got := ask("10.0.0.1"); got != http.StatusOK {
+			t.Fatalf("request %d: %d", i, got)
+		}
+	}
+	if got := ask("10.0.0.1"); got != http.StatusInternalServerError {
+		t.Errorf("one more: %d", got)
+	}
+	if got := ask("10.0.0.2"); got != http.StatusOK {
+		t.Errorf("of another address: %d", got)
 	}
 }
 

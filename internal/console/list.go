@@ -40,9 +40,9 @@ const (
 	// maxNamespaces is how many namespaces may be chosen: each is a request.
 	maxNamespaces = 20
 
-	// What is listed shares its memory with what verifies tokens: so many lists at once, in pages of so many resources, and
-	// a table of so many rows.
-	maxLists, listPage, maxRows = 4, 250, 2000
+	// What is listed shares its memory with what verifies tokens: so many lists are read at once, of everybody's together, in
+	// pages of so many resources, and a table has so many rows. How many bytes a page has is bounded by maxAnswer.
+	maxLists, listPage, maxRows = 4, 50, 2000
 	// namespacesAtOnce is how many namespaces one list reads at a time.
 	namespacesAtOnce = 4
 )
@@ -67,14 +67,6 @@ func (rs *rows) add(found []page.Row) bool {
 
 // list reads everywhere, or in the namespaces that were chosen, or that the console was started with.
 func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.Row, error) {
-	select {
-	case c.lists <- struct{}{}:
-		defer func() { <-c.lists }()
-	case <-ctx.Done():
-		return nil, &refusal{http.StatusServiceUnavailable, page.Problem{
-			Title: "The console is busy", Detail: "Many lists are asked for at once.", Next: "Load the page again in a moment.", Link: "/", LinkText: "Load it again",
-		}}
-	}
 	found := &rows{Table: t}
 	if len(t.Namespaces) == 0 {
 		err := c.readInto(ctx, v, found)
@@ -111,8 +103,16 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	return found.all, nil
 }
 
-// readInto adds the tokens that a list finds.
+// readInto adds the tokens that a list finds, when it is its turn.
 func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ...client.ListOption) error {
+	select {
+	case c.lists <- struct{}{}:
+		defer func() { <-c.lists }()
+	case <-ctx.Done():
+		return &refusal{http.StatusServiceUnavailable, page.Problem{
+			Title: "The console is busy", Detail: "Many lists are asked for at once.", Next: "Load the page again in a moment.", Link: "/", LinkText: "Load it again",
+		}}
+	}
 	if !found.All {
 		opts = append(opts, client.MatchingFields{byUser: v.User})
 	}
@@ -151,7 +151,7 @@ func sayRefused(t *page.Table, errs []error) {
 			Title: "You may not list tokens in " + strings.Join(names, ", "), Detail: strings.Join(reasons, " "), Next: next,
 		}
 	case len(names) > 0 && !t.Fallback:
-		t.Notice = fmt.Sprintf("You may not list tokens in %s. %s", strings.Join(names, ", "), next)
+		t.Notice = strings.TrimSpace(fmt.Sprintf("You may not list tokens in %s. %s %s", strings.Join(names, ", "), next, t.Notice))
 	}
 	if t.Fallback && len(names) < len(t.Namespaces) {
 		t.Namespaces = slices.DeleteFunc(slices.Clone(t.Namespaces), func(name string) bool { return slices.Contains(names, name) })
@@ -163,8 +163,14 @@ const (
 	namespacesLife   = 365 * 24 * time.Hour
 )
 
-// chosen are the namespaces that the request names, or that its sender has chosen before.
+// chosen are the namespaces that the request names, or that its sender has chosen before, as many as may be.
 func chosen(r *http.Request) []string {
+	names, _ := chosenOf(r)
+	return names
+}
+
+// chosenOf returns those that are too many, too: of the page's own form it is one, and a link may name any number.
+func chosenOf(r *http.Request) (taken, left []string) {
 	names, given := r.URL.Query()["ns"]
 	if !given {
 		if cookie, err := r.Cookie(namespacesCookie); err == nil {
@@ -174,12 +180,13 @@ func chosen(r *http.Request) []string {
 	var chosen []string
 	for _, name := range names {
 		for _, name := range strings.FieldsFunc(name, func(r rune) bool { return r == ',' || r == ' ' }) {
-			if len(validation.IsDNS1123Label(name)) == 0 && !slices.Contains(chosen, name) && len(chosen) < maxNamespaces {
+			if len(validation.IsDNS1123Label(name)) == 0 && !slices.Contains(chosen, name) && len(chosen) < 2*maxNamespaces {
 				chosen = append(chosen, name)
 			}
 		}
 	}
-	return chosen
+	n := min(len(chosen), maxNamespaces)
+	return chosen[:n], chosen[n:]
 }
 
 // remember keeps the namespaces that were chosen on our own page, and forgets them where none was. What a link of somebody

@@ -23,10 +23,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/pat-operator/pat-operator/test/issuer"
@@ -69,6 +71,59 @@ func TestSigningInByOIDC(t *testing.T) {
 	}
 	if again := b.get("/callback?" + asked.RawQuery); again.StatusCode != http.StatusBadRequest {
 		t.Errorf("the login is still kept: %s", again.Status)
+	}
+}
+
+// What signs people in is in no log, at its most verbose. An ID token begins with eyJ, as all JSON that is encoded does, and
+// so does what is sealed.
+func TestNoCredentialIsInTheLog(t *testing.T) {
+	var mu sync.Mutex
+	var log strings.Builder
+	logging := func(o *Options) {
+		o.Log = funcr.New(func(prefix, args string) {
+			mu.Lock()
+			defer mu.Unlock()
+			log.WriteString(prefix + " " + args + "\n")
+		}, funcr.Options{Verbosity: 127})
+	}
+	for name, s := range map[string]*site{
+		"taken": open(t, withIssuer(t), trusting(t), logging), "refused": open(t, withIssuer(t), logging), "pasted": open(t, logging),
+	} {
+		b := s.browser(t)
+		if s.oidc == nil {
+			b.post("/sign-in", url.Values{"token": {"eyJhbGciOiJub25lIn0.e30."}})
+			b = s.signedIn(t, aliceBearer)
+		} else {
+			callback := b.signsIn(b.begin("/"), "alice")
+			a := b.get(callback)
+			for _, cookie := range kept(a) {
+				if !strings.HasPrefix(cookie.Value, "eyJ") {
+					t.Errorf("%s: what is sealed begins with %.3q", name, cookie.Value)
+				}
+			}
+			if (len(kept(a)) > 0) != (name == "taken") {
+				t.Errorf("%s: %s\n%s", name, a.Status, a.body)
+			}
+			b.get(callback)
+			b.get(b.signsIn(b.begin("/"), "alice") + "x")
+		}
+		for _, path := range []string{"/", "/table", "/new", "/tokens/team-a/nothing"} {
+			b.get(path)
+		}
+		b.post("/tokens/team-a/nothing/suspend", url.Values{"uid": {"x"}})
+		r := b.request(http.MethodGet, "/", nil)
+		r.AddCookie(&http.Cookie{Name: sessionCookie + "0", Value: "eyJub3QiOiJvdXJzIn0"})
+		b.do(r)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, secret := range []string{"eyJ", aliceBearer} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has %q:\n%s", secret, log.String())
+		}
+	}
+	if !strings.Contains(log.String(), "The API server does not take ID tokens") {
+		t.Errorf("the log lacks what went wrong:\n%s", log.String())
 	}
 }
 

@@ -31,6 +31,10 @@ import (
 // showSignIn offers the one way to sign in that there is.
 func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
 	view := c.signInView(r.URL.Query().Get("return"))
+	if _, passed := bearerOf(r); passed && c.byProxy { // the proxy has signed them in by now; a page says what is wrong if it is bad
+		http.Redirect(w, r, view.Return, http.StatusSeeOther)
+		return
+	}
 	if r.URL.Query().Has("over") {
 		view.Error = "Your session is over. Sign in again to go on."
 	}
@@ -50,13 +54,17 @@ func (c *Console) signInView(back string) page.SignIn {
 
 // signInByToken takes a bearer token that the API server takes.
 func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
-	view := c.signInView(r.PostFormValue("return"))
-	if !view.Token {
+	if c.oidc != nil || c.byProxy {
 		c.problem(w, r, http.StatusNotFound, page.Problem{
 			Title: "Tokens are not taken here", Next: "Sign in as this page says.", Link: "/sign-in", LinkText: "Sign in",
 		})
 		return
 	}
+	if err := readForm(w, r, maxSignIn, "Go back, and paste a bearer token alone."); err != nil {
+		c.fail(w, r, nil, err)
+		return
+	}
+	view := c.signInView(r.PostFormValue("return"))
 	refuse := func(status int, why string) {
 		view.Error = why
 		c.show(w, status, func(w io.Writer) error { return page.ShowSignIn(w, page.Shell{Title: "Sign in"}, view) })

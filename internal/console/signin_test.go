@@ -92,6 +92,43 @@ func TestBehindAProxyItsAuthorizationCounts(t *testing.T) {
 	}
 }
 
+// Whose session at the proxy was over, and is not any more, goes on; one without a good credential goes round no circle.
+func TestBehindAProxyOneGoesOnFromTheSignInPage(t *testing.T) {
+	s := open(t, func(o *Options) { o.ProxyAuthorization = true })
+	b := s.browser(t)
+	for path, want := range map[string]string{
+		"/sign-in?over=1&return=%2Fnew%3Fns%3Da": "/new?ns=a",
+		"/sign-in?over=1":                        "/",
+		"/sign-in?return=%2F%2Fevil.example":     "/",
+	} {
+		r := b.request(http.MethodGet, path, nil)
+		r.Header.Set("Authorization", "Bearer "+aliceBearer)
+		if a := b.do(r); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != want {
+			t.Errorf("GET %s: %s to %q, want %q", path, a.Status, a.Header.Get("Location"), want)
+		}
+	}
+	for name, tc := range map[string]struct {
+		headers []string
+		status  int
+		want    string
+	}{
+		"a bad credential": {[]string{"Bearer nobody"}, http.StatusUnauthorized, "Sign in at the proxy, and load this page again."},
+		"none":             {nil, http.StatusOK, "the proxy passed no credential on"},
+		"two":              {[]string{"Bearer a", "Bearer b"}, http.StatusOK, "the proxy passed no credential on"},
+	} {
+		path, a := "/sign-in?over=1&return=%2Fsign-in%3Fover%3D1", answer{}
+		for hops := 0; hops < 5 && path != ""; hops++ {
+			r := b.request(http.MethodGet, path, nil)
+			r.Header["Authorization"] = tc.headers
+			a = b.do(r)
+			path = a.Header.Get("Location")
+		}
+		if a.StatusCode != tc.status || !strings.Contains(a.body, tc.want) {
+			t.Errorf("%s: ends at %s\n%s", name, a.Status, a.body)
+		}
+	}
+}
+
 // Strict cookies do not come along with a link of another site. So who comes by one is let ask again from a page of ours, once:
 // that is not cross-site any more.
 func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {

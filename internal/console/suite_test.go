@@ -240,6 +240,12 @@ func (b *browser) post(path string, form url.Values) answer {
 // operate does for the tokens of a test what an operator would: it says that they are active.
 func operate(t *testing.T) {
 	t.Helper()
+	operateAs(t, metav1.ConditionTrue, v1alpha1.ReasonActive)
+}
+
+// operateAs says something else of whether they are active.
+func operateAs(t *testing.T, active metav1.ConditionStatus, reason string) {
+	t.Helper()
 	w, err := api.admin.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{})
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +257,7 @@ func operate(t *testing.T) {
 			if !ok || event.Type == watch.Deleted || pat.Status.ObservedGeneration == pat.Generation {
 				continue
 			}
-			says(context.Background(), pat, metav1.ConditionTrue, v1alpha1.ReasonActive)
+			says(context.Background(), pat, active, reason)
 		}
 	}()
 }

@@ -21,6 +21,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -74,26 +76,38 @@ func (c *Console) showTable(w http.ResponseWriter, r *http.Request, v *visitor) 
 // table reads what a request asks for.
 func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	query := r.URL.Query()
+	namespaces, left := chosenOf(r)
 	t := page.Table{
 		Query: query.Get("q"), Sort: cmp.Or(query.Get("sort"), "-"+sortByCreated), All: query.Get("all") == "1", MayShowAll: true,
-		Namespaces: chosen(r), Now: c.clock.Now(), ReadOnly: readOnly(v),
+		Namespaces: namespaces, Now: c.clock.Now(), ReadOnly: readOnly(v),
+	}
+	if len(left) > 0 {
+		t.Notice = fmt.Sprintf("At most %d namespaces can be chosen: %s is not looked at. Leave out another one first.", maxNamespaces, strings.Join(left, ", "))
 	}
 	if _, ok := orders[strings.TrimPrefix(t.Sort, "-")]; !ok {
 		t.Sort = "-" + sortByCreated
 	}
 	rows, err := c.list(r.Context(), v, &t)
+	if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
+		t.Truncated, t.Problem = true, &page.Problem{ // truncated: so that namespaces can be chosen
+			Title:  "The list is too big to be shown",
+			Detail: fmt.Sprintf("Some of these tokens hold so much beside what is shown that %d of them take more than %d MiB.", listPage, maxAnswer>>20),
+			Next:   "Choose other namespaces, look at yours only, or use kubectl pat list.",
+		}
+		return t, nil
+	}
 	if err != nil {
 		return t, err
 	}
 	t.Total = len(rows)
-	namespaces := map[string]bool{}
+	in := map[string]bool{}
 	for i := range rows {
-		namespaces[rows[i].Namespace] = true
+		in[rows[i].Namespace] = true
 		if rows[i].Matches(t.Query) {
 			t.Rows = append(t.Rows, rows[i])
 		}
 	}
-	t.ShowNamespace = len(namespaces) > 1
+	t.ShowNamespace = len(in) > 1
 	slices.SortFunc(t.Rows, order(t.Sort))
 	return t, nil
 }

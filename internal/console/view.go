@@ -132,7 +132,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 	d.MayRevoke = live
 	d.MayRotate = live && !v.PAT
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
-	d.MayResume = live && pat.Spec.Suspend && !v.PAT
+	d.MayResume = d.State == page.StateSuspended && !v.PAT // it would not make one work that is expired, revoked or stalled
 	return d
 }
 

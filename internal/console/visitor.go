@@ -75,6 +75,25 @@ func (c *Console) clientOf(bearer string) (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: holder.Scheme, Mapper: holder.Mapper})
 }
 
+// maxAnswer is how many bytes of one answer of the API server are read: client-go reads all that it gets, and what others put
+// into the resources of a list must not take the memory of what verifies tokens.
+const maxAnswer = 8 << 20
+
+// bounded ends an answer that is longer, with an http.MaxBytesError. It counts what was unpacked.
+func bounded(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		answer, err := next.RoundTrip(r)
+		if err == nil {
+			answer.Body = http.MaxBytesReader(nil, answer.Body, maxAnswer)
+		}
+		return answer, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // introduce asks the API server who a credential is. It has no end of its own.
 func (c *Console) introduce(ctx context.Context, bearer string) (*visitor, error) {
 	as, err := c.clientOf(bearer)

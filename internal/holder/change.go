@@ -50,7 +50,7 @@ type Change struct {
 
 // To makes the change to a resource that was just read: a merge patch under its revision, so that nothing that was written
 // meanwhile is undone. It returns the resource as it is then, or as it was last seen and why it was not changed: ErrDeleted,
-// what Edit refuses with, or the API server's error.
+// what Edit refuses with, ErrUnknown, or the API server's error.
 func (ch Change) To(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
 	err := retry.RetryOnConflict(whileBusy, func() error {
 		edited := pat.DeepCopy()
@@ -72,7 +72,7 @@ func (ch Change) To(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*v1
 		case missing != nil && apierrors.IsConflict(err):
 			return missing
 		case missing != nil:
-			return fmt.Errorf("%w; whether it was done is not known, since it could not be read: %w", err, missing)
+			return fmt.Errorf("%w; %w it was done, since it could not be read: %w", err, ErrUnknown, missing)
 		case now.UID != pat.UID:
 			return ErrDeleted
 		}

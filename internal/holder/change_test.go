@@ -19,6 +19,7 @@ package holder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"testing"
@@ -51,6 +52,7 @@ func TestChange(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		patch patch
+		read  error
 		edits int
 		err   error
 	}{
@@ -79,6 +81,13 @@ func TestChange(t *testing.T) {
 			},
 			edits: 1, err: lost,
 		},
+		"the API server fails, and cannot be asked": {
+			patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+				return apierrors.NewInternalError(errors.New("etcd"))
+			},
+			read: lost, edits: 1,
+			err: fmt.Errorf("Internal error occurred: etcd; %w it was done, since it could not be read: %w", ErrUnknown, lost),
+		},
 		"refused": {
 			patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
 				return apierrors.NewForbidden(patResource, "ci", nil)
@@ -98,7 +107,14 @@ func TestChange(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := cluster(t, interceptor.Funcs{Patch: tc.patch}, withConditions(1))
+			reads := 0
+			get := func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+				if reads++; reads > 1 && tc.read != nil {
+					return tc.read
+				}
+				return c.Get(ctx, key, o, opts...)
+			}
+			c := cluster(t, interceptor.Funcs{Patch: tc.patch, Get: get}, withConditions(1))
 			pat := &v1alpha1.PersonalAccessToken{}
 			if err := c.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "ci"}, pat); err != nil {
 				t.Fatal(err)
@@ -109,7 +125,7 @@ func TestChange(t *testing.T) {
 				Edit: func(pat *v1alpha1.PersonalAccessToken) error { edits++; pat.Spec.Suspend = true; return nil },
 				Made: func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.Suspend },
 			}.To(t.Context(), pat)
-			if edits != tc.edits || (err == nil) != (tc.err == nil) || err != nil && err.Error() != tc.err.Error() {
+			if edits != tc.edits || (err == nil) != (tc.err == nil) || err != nil && (err.Error() != tc.err.Error() || errors.Is(err, ErrUnknown) != errors.Is(tc.err, ErrUnknown)) {
 				t.Errorf("edited %d times: %v", edits, err)
 			}
 			if err == nil && !pat.Spec.Suspend {

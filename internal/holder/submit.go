@@ -34,7 +34,7 @@ import (
 // lookTimeout is how long to look for a resource whose creation was not answered.
 const lookTimeout = 5 * time.Second
 
-// ErrUnknown is in the error of what may have been created, or not.
+// ErrUnknown is in the error of what may have been done, or not.
 var ErrUnknown = errors.New("it is not known whether")
 
 // Submit creates pat, which becomes the resource as it is then. Where the answer was lost it looks for a resource with pat's

@@ -257,6 +257,8 @@ func TestCase25_ATokenOfThePageIsInOneAnswerOnly(t *testing.T) {
 	for _, m := range managers {
 		if log := m.Log(); strings.Contains(log, secret) || strings.Contains(log, digest) {
 			t.Errorf("the log of the %s has the token, or its digest", m.Command)
+		} else if strings.Contains(log, "eyJ") { // as an ID token begins, and what is sealed in a cookie
+			t.Errorf("the log of the %s has the credential of a session", m.Command)
 		}
 	}
 	events, _, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, "", "get", "events", "-A", "-o", "yaml")
