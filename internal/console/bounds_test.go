@@ -42,7 +42,7 @@ func TestAListThatIsTooBigIsNotRead(t *testing.T) {
 	for _, path := range []string{"/?all=1", "/table?all=1", "/?all=1&ns=" + team} {
 		a := b.get(path)
 		for _, want := range []string{
-			"The list is too big to be shown", "that 50 of them take more than 8 MiB.", "Choose other namespaces, look at yours only, or use kubectl pat list.",
+			"The list is too big to be shown", "that 100 of them take more than 8 MiB.", "Choose other namespaces, look at yours only, or use kubectl pat list.",
 		} {
 			if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) {
 				t.Errorf("GET %s: %s, and lacks %q\n%s", path, a.Status, want, a.body)

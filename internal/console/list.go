@@ -42,7 +42,7 @@ const (
 
 	// What is listed shares its memory with what verifies tokens: so many lists are read at once, of everybody's together, in
 	// pages of so many resources, and a table has so many rows. How many bytes a page has is bounded by maxAnswer.
-	maxLists, listPage, maxRows = 4, 50, 2000
+	maxLists, listPage, maxRows = 4, 100, 2000
 	// namespacesAtOnce is how many namespaces one list reads at a time.
 	namespacesAtOnce = 4
 )
