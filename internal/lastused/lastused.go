@@ -51,10 +51,8 @@ const (
 	tick = time.Second
 	// timeout bounds a write, and what is written when the process ends.
 	timeout = 5 * time.Second
-	// pause is how long nothing is written after a failure that may not be one token's alone.
+	// pause is how long nothing is written after a failure that is not one token's alone.
 	pause = 10 * time.Second
-	// aside is how long a token that could not be written waits behind all others, since what fails may be its own.
-	aside = time.Minute
 )
 
 var (
@@ -92,8 +90,8 @@ type Tracker struct {
 type key struct{ namespace, name, id string }
 
 // use is when a token was used first and last since it was last looked at; last is zero where only its first use is yet to
-// be written. Before aside it is not tried again.
-type use struct{ first, last, aside time.Time }
+// be written.
+type use struct{ first, last time.Time }
 
 // NewTracker makes a tracker that writes at most so many times a second.
 func NewTracker(index Index, status client.SubResourceWriter, rate int, clock clock.PassiveClock, log logr.Logger) *Tracker {
@@ -105,7 +103,7 @@ func NewTracker(index Index, status client.SubResourceWriter, rate int, clock cl
 
 // Used remembers that a token was honoured. It waits for nothing but other calls of it.
 func (t *Tracker) Used(r *verifier.Result, at time.Time) {
-	t.remember(key{r.Namespace, r.Name, r.ID}, use{first: at, last: at})
+	t.remember(key{r.Namespace, r.Name, r.ID}, use{at, at})
 }
 
 func (t *Tracker) remember(k key, u use) {
@@ -117,9 +115,6 @@ func (t *Tracker) remember(k key, u use) {
 		}
 		if had.last.After(u.last) {
 			u.last = had.last
-		}
-		if had.aside.After(u.aside) {
-			u.aside = had.aside
 		}
 	}
 	t.uses[k] = u
@@ -168,10 +163,6 @@ func (t *Tracker) flush(ctx context.Context) {
 
 	var due []write
 	for k, u := range uses {
-		if began.Before(u.aside) {
-			t.remember(k, u)
-			continue
-		}
 		said, ok := t.index.Use(k.namespace, k.name, k.id)
 		if !ok {
 			continue
@@ -248,11 +239,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 		if t.paused.IsZero() {
 			t.log.Info("Cannot write when a token was used; trying again", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 		}
-		now := t.clock.Now()
-		w.aside = now.Add(aside)
-		if !apierrors.IsForbidden(err) && !apierrors.IsRequestEntityTooLargeError(err) {
-			t.paused = now.Add(pause)
-		}
+		t.paused = t.clock.Now().Add(pause)
 		return false
 	}
 	t.paused = time.Time{}

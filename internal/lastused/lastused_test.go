@@ -18,14 +18,17 @@ package lastused
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -280,6 +283,51 @@ func TestWritesASecondAreBoundedAndFirstUsesComeFirst(t *testing.T) {
 	if written < rate || written > rate+1 || first != rate || len(tracker.uses) != n-written {
 		t.Errorf("%d written, %d of them first uses, %d wait", written, first, len(tracker.uses))
 	}
+}
+
+func TestWhatIsGoneIsForgottenAndWhatFailsIsTriedAgain(t *testing.T) {
+	c := apiServer(t)
+	pat := issued(t, c, "gone")
+	late := &behind{Index: live{t, c}}
+	late.Use(ns, "gone", current)
+	if err := c.Delete(t.Context(), pat); err != nil {
+		t.Fatal(err)
+	}
+	for name, index := range map[string]Index{"seen": live{t, c}, "not seen yet": late} {
+		tracker := newTracker(index, c.Status())
+		used(tracker, "gone", current, start)
+		tracker.flush(t.Context())
+		if len(tracker.uses) != 0 {
+			t.Errorf("%s: %d uses wait", name, len(tracker.uses))
+		}
+	}
+	issued(t, c, "failing")
+	var logged []string
+	log := funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
+	now := at(start)
+	tracker := NewTracker(live{t, c}, refusing{}, fast, now, log)
+	used(tracker, "failing", current, start)
+	tracker.flush(t.Context())
+	tracker.flush(t.Context())
+	if len(tracker.uses) != 1 || len(logged) != 1 {
+		t.Errorf("%d uses wait, logged %q", len(tracker.uses), logged)
+	}
+	tracker.status = c.Status()
+	tracker.flush(t.Context())
+	if got := times(get(t, c, "failing")); got != "never never" {
+		t.Errorf("written %s while it is to pause", got)
+	}
+	now.SetTime(start.Add(pause))
+	tracker.flush(t.Context())
+	if got := times(get(t, c, "failing")); got != "0s 0s" {
+		t.Errorf("used first and last: %s", got)
+	}
+}
+
+type refusing struct{ client.SubResourceWriter }
+
+func (refusing) Apply(context.Context, runtime.ApplyConfiguration, ...client.SubResourceApplyOption) error {
+	return errors.New("no route")
 }
 
 func TestWhatWaitsAtTheEndIsWritten(t *testing.T) {
