@@ -24,6 +24,7 @@ package lastused
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -51,14 +52,14 @@ const (
 	tick = time.Second
 	// timeout bounds a write, and what is written when the process ends.
 	timeout = 5 * time.Second
-	// pause is how long nothing is written after a failure that is not one token's alone.
+	// pause is how long a token waits whose write failed, and every token where the failure is not one token's alone.
 	pause = 10 * time.Second
 )
 
 var (
 	writes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "pat_operator_last_used_writes_total",
-		Help: "Writes of when a token was used, by result: written, conflict (tried again), failed (tried again), invalid (given up).",
+		Help: "Writes of when a token was used, by result: written, conflict (tried again), failed (tried again).",
 	}, []string{"result"})
 	waiting = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pat_operator_last_used_waiting",
@@ -83,15 +84,15 @@ type Tracker struct {
 
 	mu   sync.Mutex
 	uses map[key]use
-	// paused is until when nothing is written, since the last write failed; zero where it did not.
-	paused time.Time
+	// paused is until when nothing is written; quiet is until when no failure is logged.
+	paused, quiet time.Time
 }
 
 type key struct{ namespace, name, id string }
 
 // use is when a token was used first and last since it was last looked at; last is zero where only its first use is yet to
-// be written.
-type use struct{ first, last time.Time }
+// be written. retry is until when it waits after a failure of its own, zero where it had none.
+type use struct{ first, last, retry time.Time }
 
 // NewTracker makes a tracker that writes at most so many times a second.
 func NewTracker(index Index, status client.SubResourceWriter, rate int, clock clock.PassiveClock, log logr.Logger) *Tracker {
@@ -103,7 +104,7 @@ func NewTracker(index Index, status client.SubResourceWriter, rate int, clock cl
 
 // Used remembers that a token was honoured. It waits for nothing but other calls of it.
 func (t *Tracker) Used(r *verifier.Result, at time.Time) {
-	t.remember(key{r.Namespace, r.Name, r.ID}, use{at, at})
+	t.remember(key{r.Namespace, r.Name, r.ID}, use{first: at, last: at})
 }
 
 func (t *Tracker) remember(k key, u use) {
@@ -115,6 +116,9 @@ func (t *Tracker) remember(k key, u use) {
 		}
 		if had.last.After(u.last) {
 			u.last = had.last
+		}
+		if had.retry.After(u.retry) {
+			u.retry = had.retry
 		}
 	}
 	t.uses[k] = u
@@ -150,7 +154,8 @@ type write struct {
 	firstUsedAt, lastUsedAt time.Time
 }
 
-// flush writes what is due, first uses first, for about a tick. What cannot be written now waits.
+// flush writes what is due, first uses first, for about a tick. What cannot be written now waits, and what was refused goes
+// behind all that was not: however many are refused for good, they hold up none of the others.
 func (t *Tracker) flush(ctx context.Context) {
 	began := t.clock.Now()
 	if began.Before(t.paused) {
@@ -163,6 +168,10 @@ func (t *Tracker) flush(ctx context.Context) {
 
 	var due []write
 	for k, u := range uses {
+		if began.Before(u.retry) {
+			t.remember(k, u)
+			continue
+		}
 		said, ok := t.index.Use(k.namespace, k.name, k.id)
 		if !ok {
 			continue
@@ -171,17 +180,11 @@ func (t *Tracker) flush(ctx context.Context) {
 			due = append(due, *w)
 		}
 		if said.Current && said.TokenID != k.id {
-			t.remember(k, use{first: u.first}) // It is written once status names the token.
+			t.remember(k, use{first: u.first, retry: u.retry}) // It is written once status names the token.
 		}
 	}
 	slices.SortFunc(due, func(a, b write) int {
-		switch {
-		case a.firstUse && !b.firstUse:
-			return -1
-		case b.firstUse && !a.firstUse:
-			return 1
-		}
-		return cmp.Or(a.last.Compare(b.last), cmp.Compare(a.id, b.id))
+		return cmp.Or(first(a.retry.IsZero(), b.retry.IsZero()), first(a.firstUse, b.firstUse), a.last.Compare(b.last), cmp.Compare(a.id, b.id))
 	})
 	for i := range due {
 		now, w := t.clock.Now(), &due[i]
@@ -192,6 +195,17 @@ func (t *Tracker) flush(ctx context.Context) {
 	t.mu.Lock()
 	waiting.Set(float64(len(t.uses)))
 	t.mu.Unlock()
+}
+
+// first orders what is before what is not.
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
 }
 
 // plan is what is to be written of a use, nil where what status says is near enough. A last use is never taken back, but for
@@ -231,19 +245,28 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	case apierrors.IsConflict(err):
 		writes.WithLabelValues("conflict").Inc() // Somebody else has written, which the index is about to see.
 		return false
-	case apierrors.IsInvalid(err):
-		writes.WithLabelValues("invalid").Inc()
-		t.log.Info("Cannot write when a token was used", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 	default:
 		writes.WithLabelValues("failed").Inc()
-		if t.paused.IsZero() {
+		now := t.clock.Now()
+		if !now.Before(t.quiet) {
+			t.quiet = now.Add(Window)
 			t.log.Info("Cannot write when a token was used; trying again", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 		}
-		t.paused = t.clock.Now().Add(pause)
+		w.retry = now.Add(pause)
+		if everyones(err) {
+			t.paused = w.retry
+		}
 		return false
 	}
-	t.paused = time.Time{}
 	return true
+}
+
+// everyones tells whether a failure is not one token's alone: nobody answered, or nobody could. Any other answer may be: a
+// policy that denies a namespace, a webhook that fails for one, or a resource that is too large.
+func everyones(err error) bool {
+	_, answered := errors.AsType[*apierrors.StatusError](err)
+	return !answered || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) ||
+		apierrors.IsServerTimeout(err)
 }
 
 func stamp(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }
