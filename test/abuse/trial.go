@@ -27,8 +27,9 @@ import (
 const (
 	// What the process may keep after all attacks: pools and tables grow to some size and stay there.
 	keptHeap, keptGoroutines = 12 << 20, 10
-	// settled is when nothing else of it may be there any more: the server's longest timeout, twice.
-	settled = 30 * time.Second
+	// settled is when nothing else of it may be there any more: the server's longest timeout, for idle connections, and a
+	// moment. Of a connection that ends with open streams net/http starts that timer once more, which holds what was queued.
+	settled = 100 * time.Second
 )
 
 // Usage is what the process holds after a collection.
