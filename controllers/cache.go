@@ -17,6 +17,8 @@ limitations under the License.
 package controllers
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +27,22 @@ import (
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
+// digested begins a digest of status. No field that came from the API does: it is not UTF-8.
+const digested = "\xff"
+
+// stripResource is verifier.StripResource, and keeps the rest of status as one digest, in the place of its largest field: it
+// is only asked whether it is what it should be. An initial watch list is stripped twice.
+func stripResource(obj any) (any, error) {
+	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
+	if !ok || strings.HasPrefix(pat.Status.EncryptedToken, digested) {
+		return obj, nil
+	}
+	trigger, mirror := pat.Status.RotationTrigger, mirrorOf(&pat.Status)
+	stripped, err := verifier.StripResource(pat)
+	pat.Status.RotationTrigger, pat.Status.EncryptedToken = trigger, mirror
+	return stripped, err
+}
+
 // CacheOptions is what may be cached, and so what the process needs to list and watch: Secrets of the records namespace
 // and of no other, PersonalAccessTokens and the metadata of service accounts.
 func CacheOptions(recordsNamespace string) cache.Options {
@@ -32,7 +50,7 @@ func CacheOptions(recordsNamespace string) cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}:                {Namespaces: map[string]cache.Config{recordsNamespace: {}}},
-			&v1alpha1.PersonalAccessToken{}: {Transform: verifier.StripResource},
+			&v1alpha1.PersonalAccessToken{}: {Transform: stripResource},
 			verifier.ServiceAccounts():      {Transform: verifier.StripServiceAccount},
 		},
 	}

@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
-	"github.com/pat-operator/pat-operator/internal/record"
 )
 
 // atEnd: a late request arrives when its world is at rest.
@@ -85,6 +84,9 @@ func begin(t *testing.T, s *scenario, mutate mutation) *world {
 	w.forget()
 	s.before(w)
 	w.mutate = mutate.client
+	if mutate.live != nil {
+		w.mutateLive = mutate.live(w)
+	}
 	w.restart()
 	s.trigger(w)
 	w.forget()
@@ -136,7 +138,7 @@ func (w *world) passWindow() {
 // collector may have something to do.
 func (w *world) finish(garbage bool, want ...outcome) {
 	w.passWindow()
-	if _, records, _ := w.look(); slices.ContainsFunc(records, func(r *record.Record) bool { return len(r.Removals) > 0 }) {
+	if _, rec, _ := w.look(); rec != nil && len(rec.Removals) > 0 {
 		w.passWindow() // Put there when the first had passed.
 	}
 	// Where the order of things is left open, one of several is to be.
@@ -182,7 +184,7 @@ func explore(t *testing.T, s *scenario, mutate mutation, found func(at string, b
 	}
 	for i, write := range writes {
 		for _, m := range modes {
-			if m.grants && write == "apply status" || m.long && !*soak && mutate.client == nil {
+			if m.grants && write == "apply status" || m.long && !*soak && !mutate.is() {
 				continue
 			}
 			_, broken := play(t, s, i+1, m, mutate)

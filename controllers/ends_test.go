@@ -96,7 +96,7 @@ func TestCase14_AnUnprovenClockWritesNothing(t *testing.T) {
 func (w *world) recordVersion(pat *v1alpha1.PersonalAccessToken) string {
 	w.t.Helper()
 	secret := &corev1.Secret{}
-	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.UID)}, secret); err != nil {
+	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.Namespace, pat.Name)}, secret); err != nil {
 		w.t.Fatal(err)
 	}
 	return secret.ResourceVersion
@@ -145,7 +145,7 @@ func TestCase21_StatusNeverLandsOnANewUID(t *testing.T) {
 	w.create("my-pat")
 	w.settle("my-pat")
 	was := w.get("my-pat")
-	current, _, err := w.read(w.ctx, was.UID)
+	current, _, err := w.read(w.ctx, w.Live, w.key("my-pat"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,14 +267,14 @@ func TestCase19_AnEditedRecordIsRefusedAndLeftAlone(t *testing.T) {
 		"an unknown field": {func(r map[string]any) { r["x"] = 1 }, "RecordInvalid", "unknown or repeated fields"},
 		"another user":     {func(r map[string]any) { r["user"].(map[string]any)["username"] = "mallory" }, "UserChanged", "issued to (mallory)"},
 		"no digest":        {func(r map[string]any) { delete(r["current"].(map[string]any), "digest") }, "RecordInvalid", "current.digest"},
-		"another resource": {func(r map[string]any) { r["resource"].(map[string]any)["name"] = "other" }, "RecordInvalid", "labels"},
+		"another resource": {func(r map[string]any) { r["resource"].(map[string]any)["name"] = "other" }, "RecordInvalid", "Secret's name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			pat := w.create("my-pat")
 			w.settle("my-pat")
 			secret := &corev1.Secret{}
-			key := types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.UID)}
+			key := types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.Namespace, pat.Name)}
 			if err := admin.Get(w.ctx, key, secret); err != nil {
 				t.Fatal(err)
 			}

@@ -23,6 +23,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -75,7 +76,9 @@ type process struct {
 	mu sync.Mutex
 	// calls counts requests, writes those of them that are to change something.
 	calls, writes int
-	log           []string
+	// live counts reads of the API server itself.
+	live atomic.Int64
+	log  []string
 	// changes are the writes that had an effect: deleting again what is gone has none.
 	changes int
 	// dead: whatever it still asks has no effect, and no answer.
@@ -155,6 +158,20 @@ func (p *process) cutOff(n int, done bool) {
 		p.dead = true
 		return errCutOff
 	}
+}
+
+// counted counts what is read.
+func counted(to client.WithWatch, n *atomic.Int64) client.WithWatch {
+	return interceptor.NewClient(to, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			n.Add(1)
+			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, opts ...client.ListOption) error {
+			n.Add(1)
+			return c.List(ctx, l, opts...)
+		},
+	})
 }
 
 // client is a client whose requests go by way of the process.

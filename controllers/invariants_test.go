@@ -44,8 +44,8 @@ import (
 type ledger struct {
 	// watched: every write is followed by a look at what it has led to.
 	watched bool
-	// uids are those of every resource there ever was.
-	uids []types.UID
+	// names are those of every resource there ever was, by UID.
+	names map[types.UID]string
 	// plaintexts are all that were ever in the cluster or with a holder.
 	plaintexts []string
 	// holdersEnd is when the one that a holder made expires.
@@ -103,6 +103,7 @@ func (w *world) sent(c call, err error) {
 		return
 	}
 	if c.secret == nil {
+		w.awaitShown(w.key(thePAT), &v1alpha1.PersonalAccessToken{})
 		return // Status, which grants nothing.
 	}
 	if plaintext := c.secret.StringData[v1alpha1.SecretKeyToken]; err == nil && plaintext != "" {
@@ -123,7 +124,10 @@ func (w *world) sent(c call, err error) {
 }
 
 // forget has everything read again: it was changed by others than the operator.
-func (w *world) forget() { w.known = map[types.NamespacedName]client.Object{} }
+func (w *world) forget() {
+	w.known = map[types.NamespacedName]client.Object{}
+	w.awaitCaches(thePAT)
+}
 
 // fetch is what the API server holds under a key, nil where that is nothing.
 func fetch[T client.Object](w *world, key types.NamespacedName, o T) (T, bool) {
@@ -163,7 +167,7 @@ func (w *world) awaitCache(name string) {
 }
 
 // look asks the verifier what it honours, given what the API server holds now.
-func (w *world) look() (pat *v1alpha1.PersonalAccessToken, records []*record.Record, honoured []string) {
+func (w *world) look() (pat *v1alpha1.PersonalAccessToken, rec *record.Record, honoured []string) {
 	w.t.Helper()
 	index := verifier.NewIndex(logr.Discard())
 	index.SetAPIAudiences([]string{"api"})
@@ -171,18 +175,12 @@ func (w *world) look() (pat *v1alpha1.PersonalAccessToken, records []*record.Rec
 	if ok {
 		index.SetResource(pat)
 	}
-	for _, uid := range w.uids {
-		secret, ok := fetch(w, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(uid)}, &corev1.Secret{})
-		if !ok {
-			continue
-		}
+	if secret, ok := fetch(w, recordKey(w.key(thePAT)), &corev1.Secret{}); ok {
 		index.SetRecord(secret)
-		rec, err := record.FromSecret(secret)
-		if err != nil {
-			w.violated("the record of %s does not add up: %v", uid, err)
-			continue
+		var err error
+		if rec, err = record.FromSecret(secret); err != nil {
+			w.violated("the record does not add up: %v", err)
 		}
-		records = append(records, rec)
 	}
 	if w.account {
 		if account, ok := fetch(w, w.key(theAccount), &corev1.ServiceAccount{}); ok {
@@ -198,7 +196,7 @@ func (w *world) look() (pat *v1alpha1.PersonalAccessToken, records []*record.Rec
 			w.end(plaintext)
 		}
 	}
-	return pat, records, honoured
+	return pat, rec, honoured
 }
 
 func (w *world) end(plaintext string) {
@@ -211,7 +209,7 @@ func (w *world) end(plaintext string) {
 // step checks what must be so at every moment.
 func (w *world) step(what string) {
 	w.t.Helper()
-	pat, records, honoured := w.look()
+	pat, rec, honoured := w.look()
 	fresh := 0
 	for _, plaintext := range honoured {
 		if !slices.Contains(w.old, plaintext) {
@@ -234,13 +232,8 @@ func (w *world) step(what string) {
 			w.violated("after %s: a token that was over is honoured again", what)
 		}
 	}
-	if pat == nil || !pat.DeletionTimestamp.IsZero() {
-		return
-	}
-	for _, rec := range records {
-		if rec.Of(pat) {
-			w.onlyCopy(what, pat, rec)
-		}
+	if pat != nil && pat.DeletionTimestamp.IsZero() && rec != nil && rec.Of(pat) {
+		w.onlyCopy(what, pat, rec)
 	}
 }
 
@@ -272,9 +265,10 @@ type outcome struct {
 	// active, ready, stalled are the conditions; none where the resource is gone, or marked deleted.
 	active, ready, stalled string
 	// valid is how many plaintexts are honoured; delivered, whether the current token's Secret is there.
-	valid      int
-	delivered  bool
-	tombstones int
+	valid     int
+	delivered bool
+	// remembers is how many ids of resources that had the name before must not come back.
+	remembers int
 }
 
 // atRest checks what must be so once an operator has nothing to do, by what the API server holds now. With garbage,
@@ -283,27 +277,30 @@ func (w *world) atRest(want outcome, garbage bool) {
 	w.t.Helper()
 	w.forget()
 	w.step("all")
-	pat, records, honoured := w.look()
+	pat, rec, honoured := w.look()
 	if len(honoured) != want.valid {
 		w.violated("%d plaintexts are honoured; want %d", len(honoured), want.valid)
 	}
 	var own *record.Record
-	tombstones := 0
-	for _, rec := range records {
+	remembers := 0
+	if rec != nil {
 		switch {
 		case pat != nil && pat.DeletionTimestamp.IsZero() && rec.Of(pat):
 			own = rec
-		case rec.Tombstone() && rec.Current == nil:
-			tombstones++
-		default:
+		case !rec.Tombstone():
 			w.violated("%v has no resource", rec)
 		}
 		if rec.Pending != nil || len(rec.Removals) > 0 {
 			w.violated("%v: pending %v, removals %v", rec, rec.Pending, rec.Removals)
 		}
+		for _, e := range rec.Ended {
+			if e.Reason == record.EndedDeleted {
+				remembers++
+			}
+		}
 	}
-	if tombstones != want.tombstones {
-		w.violated("%d tombstones; want %d", tombstones, want.tombstones)
+	if remembers != want.remembers {
+		w.violated("%d ids are remembered; want %d", remembers, want.remembers)
 	}
 	w.secretsAtRest(pat, own, want.delivered, garbage)
 	if pat != nil && pat.DeletionTimestamp.IsZero() {

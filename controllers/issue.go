@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
@@ -67,10 +68,7 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 		IssuedAt:  now,
 		ExpiresAt: lifecycle.End(&pat.Spec, now),
 	}
-	base := record.New(pat, now)
-	if current != nil {
-		base = current.record.DeepCopy()
-	}
+	base := lifecycle.Base(in, now)
 	t.Trigger = lifecycle.TriggerOf(pat, base)
 	if base.Current != nil && base.Current.Trigger != t.Trigger {
 		base.AuthorizedAt = now // Somebody has asked for it, which a rotation by itself is not.
@@ -168,8 +166,8 @@ func (r *Reconciler) giveUp(ctx context.Context, current *stored, reason, messag
 // is honoured and that nobody has.
 func (r *Reconciler) afterLostUpdate(ctx context.Context, pat *v1alpha1.PersonalAccessToken, id string, secret *corev1.Secret, cause error) (*stored, error) {
 	cause = fmt.Errorf("making token %s current: %w", id, cause)
-	now, recordErr, err := r.read(ctx, pat.UID)
-	if err != nil || recordErr != nil || now == nil {
+	now, recordErr, err := r.read(ctx, r.Live, client.ObjectKeyFromObject(pat))
+	if err != nil || recordErr != nil || now.of(pat) == nil {
 		// The next reconcile finds the token pending, or current; a Secret without a record goes with its resource.
 		return nil, errors.Join(cause, recordErr, err)
 	}

@@ -108,7 +108,7 @@ func TestCase20_NoMetadataOfTheResourceIsCopied(t *testing.T) {
 	w.settle("my-pat")
 	all := w.deliveries()
 	rec := corev1.Secret{}
-	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.UID)}, &rec); err != nil {
+	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(pat.Namespace, pat.Name)}, &rec); err != nil {
 		t.Fatal(err)
 	}
 	if len(all) != 1 || len(all[0].Labels)+len(all[0].Annotations) != 0 {
@@ -213,7 +213,7 @@ func TestHoldersOwnToken(t *testing.T) {
 // loseRecord deletes a record behind the operator's back and waits until the cache knows.
 func (w *world) loseRecord(pat *v1alpha1.PersonalAccessToken) {
 	w.t.Helper()
-	if err := admin.Delete(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: recordsNamespace, Name: record.SecretName(pat.UID)}}); err != nil {
+	if err := admin.Delete(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: recordsNamespace, Name: record.SecretName(pat.Namespace, pat.Name)}}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -146,7 +146,12 @@ var races = append(alone(scenarios),
 	race{scenario{"expired while it is issued", nop, createShort, expired}, pass(30 * time.Minute), nil, 0},
 	race{scenario{"made again while its end is swept", issued, remove, active}, create, nil, 2},
 	race{scenario{"deleted while a holder's is taken", nop, createHolders, nothing}, remove, []outcome{remembered}, 2},
-	race{scenario{"made again while a holder's is taken", nop, createHolders, holders}, then(remove, createHolders), []outcome{revoked, takenAgain}, 2},
+	race{scenario{"made again while a holder's is taken", nop, createHolders, holders}, then(remove, createHolders), []outcome{revoked}, 2},
+	race{scenario{"another's made again while a holder's is taken", nop, createHolders, holders}, then(remove, createOthers), []outcome{holdersAgain}, 2},
+	race{scenario{"made again and again", issued, then(remove, create), active}, then(remove, create), nil, 2},
+	race{scenario{"deleted while it takes over", issued, then(remove, create), nothing}, remove, nil, 2},
+	race{scenario{"a holder's made again and again", issuedHolders, then(remove, createOthers), revoked}, then(remove, createHolders),
+		[]outcome{{revoked.active, revoked.ready, revoked.stalled, 0, false, 2}}, 2},
 	race{scenario{"made again while a holder's end is swept", issuedHolders, remove, revoked}, createHolders, nil, 2},
 	race{scenario{"another made while a holder's end is swept", issuedHolders, remove, another}, create, nil, 2},
 	race{scenario{"deleted while it is rotated", issued, rotate, nothing}, remove, nil, 0},
@@ -159,8 +164,7 @@ var races = append(alone(scenarios),
 )
 
 var (
-	another    = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, delivered: true, tombstones: 1}
-	takenAgain = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, tombstones: 1}
+	another = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, delivered: true, remembers: 1}
 )
 
 // turnsOf says for which scenarios two leaders take turns at their writes, and how often.

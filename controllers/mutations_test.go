@@ -41,27 +41,39 @@ type mutation struct {
 	// in is the scenario, or the race, in which it is to be found.
 	in     string
 	client func(client.WithWatch) client.WithWatch
+	// live changes what reads the API server itself.
+	live func(*world) func(client.WithWatch) client.WithWatch
 }
 
+func (m mutation) is() bool { return m.client != nil || m.live != nil }
+
 var mutations = []mutation{
-	{"the token is current before its Secret is there", "issuing", currentBeforeSecret},
-	{"the Secret is there before the record says pending", "issuing", secretBeforePending},
-	{"the Secret goes before the record says that its token is not current", "issuing", secretGoesFirst},
-	{"a lost update is written over whatever is there", "issuing", withoutVersion},
-	{"what is to be removed is not written down", "pending found", edited(func(r *record.Record) { r.Removals = nil })},
-	{"what is to be removed is removed once", "issuing", edited(removedOnce)},
-	{"a create without an answer is tried again", "issuing", createdAgain},
-	{"a name that is taken is taken for ours", "name taken", takenForOurs},
-	{"delivery Secrets are deleted by name", "delivery over, its Secret another's", deletedByName},
-	{"the record goes before its Secrets", "deletion", recordGoesFirst},
+	{"the token is current before its Secret is there", "issuing", currentBeforeSecret, nil},
+	{"the Secret is there before the record says pending", "issuing", secretBeforePending, nil},
+	{"the Secret goes before the record says that its token is not current", "issuing", secretGoesFirst, nil},
+	{"a lost update is written over whatever is there", "issuing", withoutVersion, nil},
+	{"what is to be removed is not written down", "pending found", edited(func(r *record.Record) { r.Removals = nil }), nil},
+	{"what is to be removed is removed once", "issuing", edited(removedOnce), nil},
+	{"a create without an answer is tried again", "issuing", createdAgain, nil},
+	{"a name that is taken is taken for ours", "name taken", takenForOurs, nil},
+	{"delivery Secrets are deleted by name", "delivery over, its Secret another's", deletedByName, nil},
+	{"the record goes before its Secrets", "deletion", recordGoesFirst, nil},
 	{"a token makes way before its successor is there", "rotation", edited(func(r *record.Record) {
 		if r.Pending != nil {
 			r.Current = nil
 		}
-	})},
-	{"no tombstone is kept", "made again, a holder's", noTombstone},
-	{"a record is created over another's", "issuing", createdOver},
-	{"a late status finds the next resource", "made again while it is issued", statusWithoutVersion},
+	}), nil},
+	{"no tombstone is kept", "made again, a holder's", noTombstone, nil},
+	{"a record is created over another's", "issuing", createdOver, nil},
+	{"what ended is forgotten when the next resource takes over", "made again, another holder's", edited(func(r *record.Record) {
+		if !r.Tombstone() {
+			r.Ended = slices.DeleteFunc(r.Ended, func(e record.Ended) bool { return e.Reason == record.EndedDeleted })
+		}
+	}), nil},
+	{"a record is taken over whatever is there", "made again and again", withoutVersion, nil},
+	{"a record is deleted by name", "made again while its end is swept", recordDeletedByName, nil},
+	{"a late status finds the next resource", "made again while it is issued", statusWithoutVersion, nil},
+	{"the resource is read before its record", "made again while its end is swept", nil, resourceReadFirst},
 }
 
 // The tests above have teeth: each of these mistakes, which are the operator's own steps swapped, dropped or changed, is
@@ -254,6 +266,47 @@ func deletedByName(c client.WithWatch) client.WithWatch {
 			return c.Delete(ctx, o)
 		},
 	})
+}
+
+func recordDeletedByName(c client.WithWatch) client.WithWatch {
+	return interceptor.NewClient(c, interceptor.Funcs{
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			if isRecord(o) {
+				opts = nil
+			}
+			return c.Delete(ctx, o, opts...)
+		},
+	})
+}
+
+// resourceReadFirst reads the resource before its record.
+func resourceReadFirst(w *world) func(client.WithWatch) client.WithWatch {
+	return func(c client.WithWatch) client.WithWatch {
+		var held *v1alpha1.PersonalAccessToken
+		var absent error
+		return interceptor.NewClient(c, interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+				switch o := o.(type) {
+				case *v1alpha1.PersonalAccessToken:
+					if held != nil {
+						held.DeepCopyInto(o)
+						held = nil
+						return absent
+					}
+				case *corev1.Secret:
+					held = &v1alpha1.PersonalAccessToken{}
+					absent = c.Get(ctx, w.key(thePAT), held)
+				}
+				return c.Get(ctx, key, o, opts...)
+			},
+			List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, opts ...client.ListOption) error {
+				if _, ok := l.(*v1alpha1.PersonalAccessTokenList); ok && absent != nil {
+					return nil
+				}
+				return c.List(ctx, l, opts...)
+			},
+		})
+	}
 }
 
 func recordGoesFirst(c client.WithWatch) client.WithWatch {

@@ -51,12 +51,10 @@ import (
 const FieldOwner = client.FieldOwner("pat-operator")
 
 const (
-	concurrency = 8
+	concurrency = 32
 	timeout     = time.Minute
 	// maxSteps bounds one reconcile: adopt or issue, then at most one change of each kind.
 	maxSteps = 8
-	// soon is when to look again where a resource went away while it was looked at.
-	soon = time.Second
 )
 
 // +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=get;list;watch
@@ -144,19 +142,14 @@ func (r *Reconciler) resourcesOfAccount(ctx context.Context, account client.Obje
 	return requests
 }
 
-// Reconcile ends what resources that are gone have left under this name, then does what the resource asks.
+// Reconcile does what a resource asks, a step at a time, and ends what resources that are gone have left under its name.
+//
+// It looks into the cache first, and reads live where there seems to be something to do: of most events, those of its own
+// writes and those of a restart among them, nothing follows.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	pat := &v1alpha1.PersonalAccessToken{}
-	if err := r.Live.Get(ctx, req.NamespacedName, pat); apierrors.IsNotFound(err) {
-		pat = nil
-	} else if err != nil {
-		return ctrl.Result{}, err
-	}
-	after, err := r.sweep(ctx, req.NamespacedName, pat)
-	if err == nil && pat != nil {
-		var decided time.Duration
-		decided, err = r.reconcile(ctx, pat)
-		after = lifecycle.Sooner(after, decided)
+	after, rests, err := r.rests(ctx, req.NamespacedName)
+	if err == nil && !rests {
+		after, err = r.reconcile(ctx, req.NamespacedName)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
@@ -164,14 +157,45 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: after}, nil
 }
 
-// reconcile does what one resource asks, a step at a time, and mirrors the outcome into status.
-func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (time.Duration, error) {
-	in, current, err := r.input(ctx, pat)
+// rests tells by the cache alone whether there is nothing to do, were the clock proven, and when to look again. A cache that
+// is behind brings an event once it is not.
+func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after time.Duration, rests bool, err error) {
+	current, recordErr, err := r.read(ctx, r.Client, key)
+	if err != nil {
+		return 0, false, err
+	}
+	pat := &v1alpha1.PersonalAccessToken{}
+	if err := r.Client.Get(ctx, key, pat); apierrors.IsNotFound(err) {
+		pat = nil
+	} else if err != nil {
+		return 0, false, err
+	}
+	in, err := r.input(ctx, r.Client, pat, current, recordErr)
+	if err != nil {
+		return 0, false, err
+	}
+	in.ClockProven = true
+	d := lifecycle.Decide(in)
+	if d.Action != lifecycle.Nothing || current != nil && len(current.record.Removals) > 0 {
+		return 0, false, nil
+	}
+	return d.After, d.State == nil || mirrored(pat, current.of(pat), d.State, in.Now), nil
+}
+
+// reconcile decides by what the API server says now, and acts.
+func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+	current, recordErr, err := r.read(ctx, r.Live, key)
 	if err != nil {
 		return 0, err
 	}
-	if pat = in.Resource; pat == nil {
-		return soon, nil
+	// After the record: another leader may have written it for a spec that is younger, or for a younger resource.
+	pat, err := r.resource(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	in, err := r.input(ctx, r.Live, pat, current, recordErr)
+	if err != nil {
+		return 0, err
 	}
 	for range maxSteps {
 		d := lifecycle.Decide(in)
@@ -203,57 +227,37 @@ func (r *Reconciler) reconcile(ctx context.Context, pat *v1alpha1.PersonalAccess
 		if err != nil {
 			return 0, err
 		}
-		if current == nil {
-			return 0, nil
+		in.Record, in.Now = nil, r.Clock.Now()
+		if current != nil {
+			in.Record = current.record
 		}
-		in.Record, in.Now = current.record, r.Clock.Now()
 	}
 	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
 }
 
-// input reads live what a decision rests on; without a resource where that is gone meanwhile.
-func (r *Reconciler) input(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (lifecycle.Input, *stored, error) {
-	current, recordErr, err := r.read(ctx, pat.UID)
-	if err != nil {
-		return lifecycle.Input{}, nil, err
-	}
-	if current != nil && !current.record.Of(pat) {
-		current, recordErr = nil, errors.New("it is of another resource")
-	}
-	if current != nil {
-		// After the record: another leader may have written it for a spec that is younger than pat's.
-		younger := &v1alpha1.PersonalAccessToken{}
-		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(pat), younger); apierrors.IsNotFound(err) || err == nil && younger.UID != pat.UID {
-			return lifecycle.Input{}, nil, nil
-		} else if err != nil {
-			return lifecycle.Input{}, nil, err
-		}
-		pat = younger
-	}
-	in := lifecycle.Input{Resource: pat, RecordErr: recordErr, Config: r.Config}
+// input is what a decision rests on; the service account is read from where the rest was.
+func (r *Reconciler) input(ctx context.Context, from client.Reader, pat *v1alpha1.PersonalAccessToken, current *stored, recordErr error) (in lifecycle.Input, err error) {
+	in = lifecycle.Input{Resource: pat, RecordErr: recordErr, Config: r.Config}
 	if current != nil {
 		in.Record = current.record
 	}
-	if pat.Spec.Token != nil && recordErr == nil && (in.Record == nil || in.Record.Current == nil || in.Record.Current.ID != pat.Spec.Token.ID) {
-		if in.SameName, in.SameNameErr, err = r.sameName(ctx, pat); err != nil {
-			return lifecycle.Input{}, nil, err
-		}
+	if pat != nil && pat.Spec.Token != nil && recordErr == nil && (in.Record == nil || in.Record.Current == nil || in.Record.Current.ID != pat.Spec.Token.ID) {
 		if in.Tombstones, err = r.tombstones(ctx, pat.Namespace); err != nil {
-			return lifecycle.Input{}, nil, err
+			return in, err
 		}
 	}
-	if in.Owner, err = r.owner(ctx, pat); err != nil {
-		return lifecycle.Input{}, nil, err
+	if in.Owner, err = r.owner(ctx, from, pat); err != nil {
+		return in, err
 	}
 	// After the reads, whose answers have just shown the API server's clock.
 	in.ClockProven = r.ClockCheck() == nil
 	in.Now = r.Clock.Now()
-	return in, current, nil
+	return in, nil
 }
 
-// owner reads live the service account that a token belongs to.
-func (r *Reconciler) owner(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (lifecycle.Owner, error) {
-	if pat.Spec.User == nil {
+// owner reads the service account that a token belongs to.
+func (r *Reconciler) owner(ctx context.Context, from client.Reader, pat *v1alpha1.PersonalAccessToken) (lifecycle.Owner, error) {
+	if pat == nil || pat.Spec.User == nil {
 		return lifecycle.Owner{}, nil
 	}
 	key, ok := identity.ServiceAccount(pat.Spec.User.Username)
@@ -262,7 +266,7 @@ func (r *Reconciler) owner(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	}
 	account := &metav1.PartialObjectMetadata{}
 	account.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
-	if err := r.Live.Get(ctx, key, account); err != nil {
+	if err := from.Get(ctx, key, account); err != nil {
 		return lifecycle.Owner{}, client.IgnoreNotFound(err)
 	}
 	return lifecycle.Owner{UID: account.UID}, nil

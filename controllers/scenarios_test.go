@@ -54,13 +54,16 @@ var (
 	holders     = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1}
 	expired     = outcome{active: "False/Expired", ready: "True/Reconciled"}
 	suspended   = outcome{active: "False/Suspended", ready: "True/Reconciled", delivered: true}
-	revoked     = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", tombstones: 1}
+	revoked     = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", remembers: 1}
 	ownerGone   = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
 	unissued    = outcome{active: "False/Issuing", ready: "False/Issuing"}
 	reverted    = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
 	revokedKept = outcome{active: "False/Revoked", ready: "True/Reconciled"}
 	nothing     = outcome{}
-	remembered  = outcome{tombstones: 1}
+	userMissing = outcome{active: "False/UserMissing", ready: "False/UserMissing", stalled: "True/UserMissing"}
+	// holdersAgain remembers what the resource before it had.
+	holdersAgain = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, remembers: 1}
+	remembered   = outcome{remembers: 1}
 )
 
 var scenarios = []scenario{
@@ -97,7 +100,7 @@ var scenarios = []scenario{
 	{"rotation of a holder's, with an overlap", issuedHolders, overlap(anotherHolders), two(holders)},
 	{"a holder's replaced, then back in Git", settled(issuedHolders, anotherHolders), revert, reverted},
 	{"a holder's replaced, back in Git within the overlap", settled(issuedHolders, overlap(anotherHolders)), revert, two(reverted)},
-	{"deletion of a holder's that was replaced", settled(issuedHolders, anotherHolders), remove, remembered},
+	{"deletion of a holder's that was replaced", settled(issuedHolders, anotherHolders), remove, outcome{remembers: 2}},
 	{"revocation", issued, revokeCurrent, revokedKept},
 	{"revocation within an overlap", settled(issued, overlap(rotate)), revokeCurrent, revokedKept},
 	{"revocation of a predecessor", settled(issued, overlap(rotate)), revokePrevious, active},
@@ -117,6 +120,12 @@ var scenarios = []scenario{
 	{"tombstone's end", tombstone, pass(24 * time.Hour), nothing},
 	{"made again", issued, then(remove, create), active},
 	{"made again, a holder's", issuedHolders, then(remove, createHolders), revoked},
+	{"made again, for recipients", issued, then(remove, createForRecipients), holders},
+	{"made again, another holder's", issuedHolders, then(remove, createOthers), holdersAgain},
+	{"made again, of nobody", issued, then(remove, createOfNobody), userMissing},
+	{"made again, a holder's, of nobody", issuedHolders, then(remove, createOfNobody), outcome{userMissing.active, userMissing.ready, userMissing.stalled, 0, false, 1}},
+	{"made again while issuing", stoppedIssuing(3), then(remove, create), active},
+	{"made again and again, then the first holder's", settled(issuedHolders, remove, createOthers), then(remove, createHolders), outcome{revoked.active, revoked.ready, revoked.stalled, 0, false, 2}},
 	{"made again, a holder's, after its tombstone", tombstone, createHolders, revoked},
 }
 
@@ -230,9 +239,18 @@ func stoppedRotating(n int) func(*world) {
 	}
 }
 
+func createOfNobody(w *world) {
+	w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Spec.User = nil })
+}
+
 // createHolders creates a resource with a token that its holder made: the same one each time in a world.
-func createHolders(w *world) {
-	if len(w.plaintexts) == 0 {
+func createHolders(w *world) { w.createTheir(0) }
+
+// createOthers does so with another token, the same one each time too.
+func createOthers(w *world) { w.createTheir(1) }
+
+func (w *world) createTheir(n int) {
+	for len(w.plaintexts) <= n {
 		_, plaintext, err := token.New(rand.Reader)
 		if err != nil {
 			w.t.Fatal(err)
@@ -240,14 +258,15 @@ func createHolders(w *world) {
 		w.plaintexts = append(w.plaintexts, plaintext)
 		w.holdersEnd = w.clock.Now().Add(24 * time.Hour).Truncate(time.Second)
 	}
-	id, err := token.Parse(w.plaintexts[0])
+	plaintext := w.plaintexts[n]
+	id, err := token.Parse(plaintext)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) {
 		p.Spec.ExpiresAt = &metav1.Time{Time: w.holdersEnd}
 		p.Spec.Token = &v1alpha1.HolderToken{
-			ID: id, SHA256: token.NewDigest(w.namespace, thePAT, w.plaintexts[0]).Hex(), BoundTo: w.namespace + "/" + thePAT,
+			ID: id, SHA256: token.NewDigest(w.namespace, thePAT, plaintext).Hex(), BoundTo: w.namespace + "/" + thePAT,
 		}
 	})
 }
@@ -372,7 +391,7 @@ func loseIt(w *world) {
 	pat := w.get(thePAT)
 	w.loseRecord(pat)
 	w.forget()
-	w.awaitCache(record.SecretName(pat.UID))
+	w.awaitCache(record.SecretName(pat.Namespace, pat.Name))
 }
 
 func accountGone(w *world) {

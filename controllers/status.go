@@ -18,8 +18,11 @@ package controllers
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,10 +45,7 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	if state == nil {
 		return nil
 	}
-	var rec *record.Record
-	if current != nil {
-		rec = current.record
-	}
+	rec := current.of(pat)
 	was, want := &pat.Status, desired(pat, rec, state, r.Clock.Now())
 	if equality.Semantic.DeepEqual(was, want) {
 		return nil
@@ -60,6 +60,32 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	r.announceTransition(pat, was, state)
 	r.announceUnknown(pat, rec, want)
 	return nil
+}
+
+// mirrored tells of a resource from the cache whether status says already what it is to say.
+func mirrored(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
+	is := *pat
+	is.Status.EncryptedToken = ""
+	want := desired(&is, rec, state, now)
+	return mirrorOf(want) == pat.Status.EncryptedToken && len(want.Revoked) == len(pat.Status.Revoked)
+}
+
+// mirrorOf is a digest of what the reconciler writes into status, but for the times at which conditions changed.
+func mirrorOf(status *v1alpha1.PersonalAccessTokenStatus) string {
+	h := sha256.New()
+	stamp := func(t *metav1.Time) string {
+		if t == nil {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	_, _ = fmt.Fprintf(h, "%d %q %q %q %q %q %q %q", status.ObservedGeneration, status.TokenID, status.PreviousTokenID, status.RotationTrigger,
+		stamp(status.IssuedAt), stamp(status.ExpiresAt), status.DeliverySecretName, status.EncryptedToken)
+	conditions := slices.SortedFunc(slices.Values(status.Conditions), func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
+	for _, c := range conditions {
+		_, _ = fmt.Fprintf(h, " %q %q %q %q %d", c.Type, c.Status, c.Reason, c.Message, c.ObservedGeneration)
+	}
+	return digested + string(h.Sum(nil))
 }
 
 // clear takes out of status what is in it and should not be: an apply leaves what another owner has written. It comes

@@ -47,8 +47,10 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const (
@@ -181,7 +183,7 @@ type world struct {
 	clock     *testingclock.FakePassiveClock
 	events    *recorder
 	// mutate, where set, makes the operator's code other than it is: what it asks of a client is not what the client sends.
-	mutate func(client.WithWatch) client.WithWatch
+	mutate, mutateLive func(client.WithWatch) client.WithWatch
 	operator
 	ledger
 }
@@ -213,9 +215,12 @@ func (w *world) restart() { w.operator = w.start() }
 // start makes a process of the operator.
 func (w *world) start() operator {
 	api := &process{sending: w.sending, sent: w.sent}
-	to, live := api.client(cached), api.client(admin)
+	to, live := api.client(cached), api.client(counted(admin, &api.live))
 	if w.mutate != nil {
 		to = w.mutate(to)
+	}
+	if w.mutateLive != nil {
+		live = w.mutateLive(live)
 	}
 	return operator{api: api, Reconciler: &Reconciler{
 		Client:           to,
@@ -244,7 +249,10 @@ func (w *world) create(name string, with ...func(*v1alpha1.PersonalAccessToken))
 	if err := admin.Create(w.ctx, pat); err != nil {
 		w.t.Fatal(err)
 	}
-	w.uids = append(w.uids, pat.UID)
+	if w.names == nil {
+		w.names = map[types.UID]string{}
+	}
+	w.names[pat.UID] = name
 	return pat
 }
 
@@ -282,6 +290,7 @@ func (w *world) delete(name string) {
 // reconcile reconciles once and returns when to come back.
 func (w *world) reconcile(name string) (time.Duration, error) {
 	w.t.Helper()
+	w.awaitCaches(name)
 	result, err := w.Reconcile(w.ctx, ctrl.Request{NamespacedName: w.key(name)})
 	return result.RequeueAfter, err
 }
@@ -305,6 +314,7 @@ func (w *world) rest(o operator, name string, enough int) (after time.Duration, 
 	quiet := 0
 	for range 40 {
 		before := o.api.effects()
+		w.awaitCaches(name)
 		var result ctrl.Result
 		result, err = o.Reconcile(w.ctx, ctrl.Request{NamespacedName: w.key(name)})
 		if err != nil || o.api.effects() != before {
@@ -336,10 +346,11 @@ func (w *world) cacheIsCurrent() bool {
 	return versions(live) == versions(seen)
 }
 
+// record is that of a resource, or the tombstone under its name.
 func (w *world) record(uid types.UID) *record.Record {
 	w.t.Helper()
 	secret := &corev1.Secret{}
-	if err := admin.Get(w.ctx, types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(uid)}, secret); err != nil {
+	if err := admin.Get(w.ctx, recordKey(w.key(w.names[uid])), secret); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil
 		}
@@ -349,7 +360,45 @@ func (w *world) record(uid types.UID) *record.Record {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if rec.Resource.UID != uid && !rec.Tombstone() {
+		return nil
+	}
 	return rec
+}
+
+func recordKey(key types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{Namespace: recordsNamespace, Name: record.SecretName(key.Namespace, key.Name)}
+}
+
+// awaitCaches waits until the cache shows a resource, its record and its service account as the API server has them: what
+// changes there wakes the operator's queue.
+func (w *world) awaitCaches(name string) {
+	w.t.Helper()
+	key := w.key(name)
+	pat := &v1alpha1.PersonalAccessToken{}
+	w.awaitShown(key, pat)
+	w.awaitShown(recordKey(key), &corev1.Secret{})
+	if pat.Spec.User != nil {
+		if account, ok := identity.ServiceAccount(pat.Spec.User.Username); ok {
+			w.awaitShown(account, verifier.ServiceAccounts())
+		}
+	}
+}
+
+func (w *world) awaitShown(key types.NamespacedName, o client.Object) {
+	w.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Microsecond) {
+		seen := o.DeepCopyObject().(client.Object)
+		seen.SetResourceVersion("")
+		o.SetResourceVersion("")
+		if err := errors.Join(client.IgnoreNotFound(admin.Get(w.ctx, key, o)), client.IgnoreNotFound(cached.Get(w.ctx, key, seen))); err != nil {
+			w.t.Fatal(err)
+		}
+		if o.GetResourceVersion() == seen.GetResourceVersion() {
+			return
+		}
+	}
+	w.t.Fatalf("the cache does not show %T %s", o, key)
 }
 
 // deliveries are the delivery Secrets of the namespace.

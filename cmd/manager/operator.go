@@ -158,17 +158,17 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 // token as old as its resource, and just as spec asks for it, so that nothing is gained by spoiling it.
 func currentToken(live client.Reader, recordsNamespace string) func(context.Context, *v1alpha1.PersonalAccessToken) (*record.Token, error) {
 	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Token, error) {
-		rec, _, invalid, err := record.Get(ctx, live, recordsNamespace, pat.UID)
+		rec, _, invalid, err := record.Get(ctx, live, recordsNamespace, client.ObjectKeyFromObject(pat))
 		switch {
 		case err != nil:
 			return nil, err
-		case invalid != nil, rec != nil && !rec.Of(pat):
+		case invalid != nil:
 			t := &record.Token{IssuedAt: pat.CreationTimestamp.Time, Source: record.SourceOperator, Trigger: lifecycle.TriggerOf(pat, nil)}
 			if pat.Spec.Token != nil {
 				t.ID, t.Digest, t.Source = pat.Spec.Token.ID, pat.Spec.Token.SHA256, record.SourceHolder
 			}
 			return t, nil
-		case rec == nil:
+		case rec == nil, !rec.Of(pat): // none, or a former resource's
 			return nil, nil
 		}
 		return rec.Current, nil

@@ -65,6 +65,9 @@ type Config struct {
 	Current func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Token, error)
 	// Now is the clock.
 	Now func() time.Time
+
+	// advice is asked for what is only warned of.
+	advice Creator
 }
 
 // Creator is the one part of a client.Client that is needed to ask who may do what.
@@ -78,6 +81,7 @@ func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, erro
 		return nil, errors.New("admission needs Client, ServiceAccounts, Current and Now")
 	}
 	cfg.Client = limited{cfg.Client, make(chan struct{}, allReviews)}
+	cfg.advice = &remembering{Creator: cfg.Client, ttl: adviceTTL}
 	hooks := map[string]*ctrladmission.Webhook{
 		MutatePath:   {Handler: NewDefaulter(cfg)},
 		ValidatePath: ctrladmission.WithValidator(scheme, NewValidator(cfg)),

@@ -18,6 +18,7 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -45,6 +46,8 @@ const (
 	// authorityTimeout and adviceTimeout fit, one after the other, into the webhook's 5 seconds.
 	authorityTimeout = 3 * time.Second
 	adviceTimeout    = time.Second
+	// adviceTTL is how long an answer is good enough for a warning.
+	adviceTTL = time.Minute
 )
 
 // question is what a SubjectAccessReview asks, answer what it says.
@@ -59,7 +62,7 @@ type (
 )
 
 // ask puts questions to the API server, some at a time, and returns their answers in the same order.
-func (c *Config) ask(ctx context.Context, questions []question) []answer {
+func ask(ctx context.Context, asker Creator, questions []question) []answer {
 	answers := make([]answer, len(questions))
 	slots := make(chan struct{}, parallelReviews)
 	var wg sync.WaitGroup
@@ -73,7 +76,7 @@ func (c *Config) ask(ctx context.Context, questions []question) []answer {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			review := &authorizationv1.SubjectAccessReview{Spec: questions[i]}
-			err := c.Client.Create(ctx, review)
+			err := asker.Create(ctx, review)
 			answers[i] = answer{
 				allowed: err == nil && review.Status.Allowed && !review.Status.Denied,
 				partial: review.Status.EvaluationError != "",
@@ -83,6 +86,52 @@ func (c *Config) ask(ctx context.Context, questions []question) []answer {
 	}
 	wg.Wait()
 	return answers
+}
+
+// remembering asks no question again that was answered within ttl.
+type remembering struct {
+	Creator
+	ttl     time.Duration
+	mu      sync.Mutex
+	answers map[string]remembered
+}
+
+type remembered struct {
+	status authorizationv1.SubjectAccessReviewStatus
+	until  time.Time
+}
+
+// maxRemembered bounds what is remembered; beyond it everything is forgotten.
+const maxRemembered = 4096
+
+func (r *remembering) Create(ctx context.Context, object client.Object, options ...client.CreateOption) error {
+	review, ok := object.(*authorizationv1.SubjectAccessReview)
+	if !ok {
+		return r.Creator.Create(ctx, object, options...)
+	}
+	raw, err := json.Marshal(review.Spec)
+	if err != nil {
+		return err
+	}
+	key := string(raw)
+	r.mu.Lock()
+	was, ok := r.answers[key]
+	r.mu.Unlock()
+	if ok && time.Now().Before(was.until) {
+		review.Status = was.status
+		return nil
+	}
+	asked := time.Now()
+	if err := r.Creator.Create(ctx, review, options...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answers == nil || len(r.answers) >= maxRemembered {
+		r.answers = map[string]remembered{}
+	}
+	r.answers[key] = remembered{review.Status, asked.Add(r.ttl)}
+	return nil
 }
 
 // limited creates a number of objects at a time.
@@ -153,7 +202,7 @@ func (c *Config) lacking(ctx context.Context, requester *authenticationv1.UserIn
 		})
 	}
 	var lacking []right
-	for i, a := range c.ask(ctx, questions) {
+	for i, a := range ask(ctx, c.Client, questions) {
 		switch {
 		case a.err != nil:
 			logf.FromContext(ctx).Error(a.err, "cannot ask who may impersonate", "resource", rights[i].on.Resource)

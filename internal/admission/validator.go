@@ -47,6 +47,9 @@ var (
 // of them at once; where there are both, with the 403. An update is never answered with 422, by which GitOps tools that are
 // told to use force delete the resource and create it again. What could not be found out is a 500.
 func NewValidator(cfg Config) ctrladmission.Validator[*v1alpha1.PersonalAccessToken] {
+	if cfg.advice == nil {
+		cfg.advice = cfg.Client
+	}
 	return &validator{Config: cfg}
 }
 

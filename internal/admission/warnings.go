@@ -129,7 +129,7 @@ func (c *Config) advise(ctx context.Context, concerns []concern) ctrladmission.W
 	}
 	var warnings ctrladmission.Warnings
 	voiced := map[string]bool{}
-	for i, a := range c.ask(ctx, questions) {
+	for i, a := range ask(ctx, c.advice, questions) {
 		if topic := concerns[i].topic; a.allowed && !voiced[topic] {
 			voiced[topic] = true
 			warnings = append(warnings, concerns[i].warning)

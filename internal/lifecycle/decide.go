@@ -52,17 +52,12 @@ type Config struct {
 
 // Input is everything that a decision rests on.
 type Input struct {
-	// Resource is the live resource, or nil where it is gone.
+	// Resource is the live resource, or nil where it is gone. It was read after Record.
 	Resource *v1alpha1.PersonalAccessToken
-	// Record is the resource's live record, or nil where there is none.
+	// Record is the live record under the resource's name, or nil where there is none. It may be a former resource's.
 	Record *record.Record
 	// RecordErr is why there is a record that cannot be read.
 	RecordErr error
-	// SameName are the live records of other resources that had this namespace and name. Only looked at before a
-	// holder's digest is taken.
-	SameName []*record.Record
-	// SameNameErr is why one of them cannot be read.
-	SameNameErr error
 	// Owner is the service account that spec.user names, as it is now.
 	Owner Owner
 	// Tombstones is how many the resource's namespace has.
@@ -71,6 +66,9 @@ type Input struct {
 	Now         time.Time
 	ClockProven bool
 	Config      Config
+
+	// former is Record where that is of a resource that had the name before; the rules then see none.
+	former *record.Record
 }
 
 // Owner is the service account that a token belongs to. Zero where spec.user is a person, or the account is gone.
@@ -138,9 +136,10 @@ type Condition struct {
 
 // Decide says what to do next for a resource and its record.
 func Decide(in Input) Decision {
-	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() || (in.Record != nil && !in.Record.Of(in.Resource)) {
-		return orphaned(in)
+	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() {
+		return orphaned(in, in.Record)
 	}
+	in = own(in)
 	if in.RecordErr == nil && in.Record != nil {
 		if next := deliveryOver(in); next != nil {
 			return Decision{Action: Write, Reason: WriteDeliveryOver, Next: next}
@@ -164,7 +163,12 @@ func Decide(in Input) Decision {
 			d.State.ExpiringSoon = expiringSoon(in)
 		}
 		if d.Action == Nothing {
-			d.After = Sooner(d.After, Wake(in))
+			// A resource that has nothing to write ends its predecessor all the same.
+			end := orphaned(in, in.former)
+			if end.Action != Nothing {
+				return end
+			}
+			d.After = Sooner(Sooner(d.After, end.After), Wake(in))
 		}
 		return *d
 	}
@@ -188,12 +192,34 @@ var rules = []func(Input) *Decision{
 	standing,
 }
 
+// own tells the resource's record from a former one's. Record was read before Resource, so one of another UID is of a
+// resource that is gone: a name is one resource's at a time, and a UID does not come back.
+func own(in Input) Input {
+	if in.Record != nil && !in.Record.Of(in.Resource) {
+		in.former, in.Record = in.Record, nil
+	}
+	return in
+}
+
+// Base is what a record of a resource is made from: its own, or a new one that remembers what has ended under its name.
+// Written in the place of a former one, it ends that in the same step.
+func Base(in Input, now time.Time) *record.Record {
+	in = own(in)
+	if in.Record != nil {
+		return in.Record.DeepCopy()
+	}
+	next := record.New(in.Resource, now)
+	if in.former != nil {
+		next.Ended = tombstone(in.former).Ended
+	}
+	return next
+}
+
 // orphaned decides for a record whose resource is gone: deleted, being deleted, or of another UID.
-func orphaned(in Input) Decision {
-	if in.RecordErr != nil || in.Record == nil {
+func orphaned(in Input, rec *record.Record) Decision {
+	if in.RecordErr != nil || rec == nil {
 		return Decision{Action: Nothing}
 	}
-	rec := in.Record
 	var until time.Time
 	for _, e := range tombstone(rec).Ended {
 		if e.Until.After(until) {
@@ -213,7 +239,7 @@ func orphaned(in Input) Decision {
 	return Decision{Action: Delete, Reason: DeleteTombstoneEnded}
 }
 
-// tombstone is what has to be remembered of a record when its resource is gone: the ids that holders made.
+// tombstone is what has to be remembered of a record when its resource is gone: the ids that holders made, and nobody's.
 func tombstone(rec *record.Record) *record.Record {
 	next := rec.DeepCopy()
 	for _, t := range []*record.Token{next.Current, next.Previous} {
@@ -233,10 +259,9 @@ func tombstone(rec *record.Record) *record.Record {
 		e.Reason = record.EndedDeleted
 		keep = append(keep, e)
 	}
-	next.Ended = keep
-	next.Current, next.Pending, next.Previous, next.Ciphertext = nil, nil, nil, ""
-	next.Removals = nil
-	return next
+	return &record.Record{
+		V: record.Version, Resource: record.Resource{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name}, Ended: keep,
+	}
 }
 
 func operatorMade(rec *record.Record, id string) bool {

@@ -18,6 +18,7 @@ package lifecycle
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,7 +124,27 @@ func gone(in *Input)     { in.Resource = nil }
 func deleting(in *Input) { in.Resource.DeletionTimestamp = &metav1.Time{Time: now} }
 func recreated(in *Input) {
 	in.Resource = in.Resource.DeepCopy()
-	in.Resource.UID = "u2"
+	in.Resource.UID, in.Resource.Status = "u2", v1alpha1.PersonalAccessTokenStatus{}
+}
+
+// remembers leaves of former resources of the name only ids that must not come back for a day.
+func remembers(ids ...string) func(*Input) {
+	return func(in *Input) {
+		in.Record = &record.Record{V: record.Version, Resource: record.Resource{Namespace: in.Resource.Namespace, Name: in.Resource.Name}}
+		for _, id := range ids {
+			in.Record.Ended = append(in.Record.Ended, record.Ended{ID: id, Reason: record.EndedDeleted, Until: now.Add(day)})
+		}
+	}
+}
+
+func remembersMany(n int) func(*Input) {
+	return func(in *Input) {
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("c%015d", i)
+		}
+		remembers(ids...)(in)
+	}
 }
 
 // sees is what people are told: Active, Ready, Stalled, each with its reason.
@@ -196,16 +217,18 @@ func TestDecide(t *testing.T) {
 		"record gone, the holder's own, revoked": {[]func(*Input){taken, func(in *Input) { in.Record = nil; in.Resource.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: id}} }}, Write, WriteRevoked, "", 0, ""},
 
 		// The holder's own.
-		"a holder's digest":                {[]func(*Input){holder}, Write, WriteAdopted, "", 0, ""},
-		"a holder's digest, delivery off":  {[]func(*Input){holder, func(in *Input) { in.Config.SecretDelivery = false }}, Write, WriteAdopted, "", 0, ""},
-		"a holder's digest, not proven":    {[]func(*Input){holder, unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, ""},
-		"bound to another name":            {[]func(*Input){holder, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.BoundTo = "team-a/old" })}, Nothing, "", "-BindingMismatch -BindingMismatch stalled", 0, `"team-a/old" and this resource is "team-a/my-pat"`},
-		"revoked under this name":          {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Ended: []record.Ended{{ID: id}}}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, "stays revoked; make a new token"},
-		"over by its own record":           {[]func(*Input){taken, ends(record.EndedDeleted), func(in *Input) { in.Record.Current = nil }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
-		"its predecessor not yet ended":    {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Current: &record.Token{ID: id}}} }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
-		"another id under this name":       {[]func(*Input){holder, func(in *Input) { in.SameName = []*record.Record{{Current: &record.Token{ID: other}}} }}, Write, WriteAdopted, "", 0, ""},
-		"a record of this name unreadable": {[]func(*Input){holder, func(in *Input) { in.SameNameErr = errors.New("x") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "under another name"},
-		"too many tombstones":              {[]func(*Input){holder, func(in *Input) { in.Tombstones = 2 }}, Nothing, "", "-Issuing -TombstonesFull", waitForTombstones, "2 revoked tokens"},
+		"a holder's digest":               {[]func(*Input){holder}, Write, WriteAdopted, "", 0, ""},
+		"a holder's digest, delivery off": {[]func(*Input){holder, func(in *Input) { in.Config.SecretDelivery = false }}, Write, WriteAdopted, "", 0, ""},
+		"a holder's digest, not proven":   {[]func(*Input){holder, unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, ""},
+		"bound to another name":           {[]func(*Input){holder, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.BoundTo = "team-a/old" })}, Nothing, "", "-BindingMismatch -BindingMismatch stalled", 0, `"team-a/old" and this resource is "team-a/my-pat"`},
+		"revoked under this name":         {[]func(*Input){holder, remembers(id)}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", day, "stays revoked; make a new token"},
+		"over by its own record":          {[]func(*Input){taken, ends(record.EndedDeleted), func(in *Input) { in.Record.Current = nil }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
+		"its predecessor not yet ended":   {[]func(*Input){taken, recreated}, Write, WriteTombstone, "", 0, ""},
+		"another id under this name":      {[]func(*Input){holder, remembers(other)}, Write, WriteAdopted, "", 0, ""},
+		"as many ids as may be":           {[]func(*Input){holder, remembersMany(record.MaxEnded)}, Nothing, "", "-Issuing -ReplacedTokensFull", day, "under another name"},
+		"as many ids as may be, ours":     {[]func(*Input){remembersMany(record.MaxEnded - 1)}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"all but as many ids as may be":   {[]func(*Input){holder, remembersMany(record.MaxEnded - roomForEnds)}, Write, WriteAdopted, "", 0, ""},
+		"too many tombstones":             {[]func(*Input){holder, func(in *Input) { in.Tombstones = 2 }}, Nothing, "", "-Issuing -TombstonesFull", waitForTombstones, "2 revoked tokens"},
 
 		// Issued.
 		"active":                          {[]func(*Input){issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, "authenticates as alice until 2027-02-21T11:59:00Z; delete this resource to revoke it"},
@@ -237,16 +260,22 @@ func TestDecide(t *testing.T) {
 		"record invalid, the holder's own": {[]func(*Input){holder, func(in *Input) { in.RecordErr = errors.New("x") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "make a new token under another name"},
 
 		// The resource is gone.
-		"gone":                       {[]func(*Input){issued, gone}, Delete, DeleteResourceGone, "", 0, ""},
-		"gone, only pending":         {[]func(*Input){pending, gone}, Delete, DeleteResourceGone, "", 0, ""},
-		"being deleted":              {[]func(*Input){issued, deleting}, Delete, DeleteResourceGone, "", 0, ""},
-		"being deleted, no record":   {[]func(*Input){deleting}, Nothing, "", "", 0, ""},
-		"re-created":                 {[]func(*Input){issued, recreated}, Delete, DeleteResourceGone, "", 0, ""},
-		"gone, the holder's own":     {[]func(*Input){taken, gone}, Write, WriteTombstone, "", 0, ""},
-		"gone, unreadable":           {[]func(*Input){gone, func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "", 0, ""},
-		"tombstone":                  {[]func(*Input){taken, ends(record.EndedDeleted), gone}, Nothing, "", "", day, ""},
-		"tombstone over":             {[]func(*Input){taken, ends(record.EndedDeleted), gone, func(in *Input) { in.Now = now.Add(day) }}, Delete, DeleteTombstoneEnded, "", 0, ""},
-		"tombstone over, not proven": {[]func(*Input){taken, ends(record.EndedDeleted), gone, func(in *Input) { in.Now = now.Add(day) }, unproven}, Nothing, "", "", waitForClock, ""},
+		"gone":                           {[]func(*Input){issued, gone}, Delete, DeleteResourceGone, "", 0, ""},
+		"gone, only pending":             {[]func(*Input){pending, gone}, Delete, DeleteResourceGone, "", 0, ""},
+		"being deleted":                  {[]func(*Input){issued, deleting}, Delete, DeleteResourceGone, "", 0, ""},
+		"being deleted, no record":       {[]func(*Input){deleting}, Nothing, "", "", 0, ""},
+		"re-created":                     {[]func(*Input){issued, recreated}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"re-created, of nobody":          {[]func(*Input){issued, recreated, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Delete, DeleteResourceGone, "", 0, ""},
+		"re-created, lost":               {[]func(*Input){issued, recreated, func(in *Input) { in.Resource.Status.TokenID = id }}, Delete, DeleteResourceGone, "", 0, ""},
+		"re-created, not proven":         {[]func(*Input){issued, recreated, unproven}, Delete, DeleteResourceGone, "", 0, ""},
+		"re-created, a holder's other":   {[]func(*Input){taken, recreated, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.ID = other })}, Write, WriteAdopted, "", 0, ""},
+		"re-created, its tombstone over": {[]func(*Input){holder, remembers(other), func(in *Input) { in.Now = now.Add(day) }}, Delete, DeleteTombstoneEnded, "", 0, ""},
+		"gone, the holder's own":         {[]func(*Input){taken, gone}, Write, WriteTombstone, "", 0, ""},
+		"gone, unreadable":               {[]func(*Input){gone, func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "", 0, ""},
+		"gone, all but a tombstone":      {[]func(*Input){taken, ends(record.EndedRevoked), gone}, Write, WriteTombstone, "", 0, ""},
+		"tombstone":                      {[]func(*Input){remembers(id), gone}, Nothing, "", "", day, ""},
+		"tombstone over":                 {[]func(*Input){remembers(id), gone, func(in *Input) { in.Now = now.Add(day) }}, Delete, DeleteTombstoneEnded, "", 0, ""},
+		"tombstone over, not proven":     {[]func(*Input){remembers(id), gone, func(in *Input) { in.Now = now.Add(day) }, unproven}, Nothing, "", "", waitForClock, ""},
 	})
 }
 

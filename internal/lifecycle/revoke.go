@@ -50,10 +50,7 @@ func revokedUntaken(in Input) *Decision {
 	if t == nil || in.Resource.Spec.ExpiresAt == nil || !namesRevoked(in.Resource, t.ID) || !in.Now.Before(in.Resource.Spec.ExpiresAt.Time) {
 		return nil
 	}
-	next := record.New(in.Resource, in.Now.Truncate(time.Second))
-	if in.Record != nil {
-		next = in.Record.DeepCopy()
-	}
+	next := Base(in, in.Now.Truncate(time.Second))
 	if next.Knows(t.ID) || full(next) {
 		return nil
 	}

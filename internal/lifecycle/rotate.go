@@ -25,9 +25,9 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// roomForEnds is kept free in what a record remembers as ended: for the ends of its current and previous token, and one more
-// where a token of the operator's follows two of a holder's.
-const roomForEnds = 3
+// roomForEnds is kept free in what a record remembers as ended: for the ends of its current and previous token, one that is
+// revoked before it is taken, and one more where a token of the operator's follows them, of the next resource too.
+const roomForEnds = 4
 
 // successor tells whether another token than the current one is asked for: by another spec.token, a new trigger, or because
 // spec.rotation.everyDays have passed. One that would be over at once is not.
@@ -87,16 +87,16 @@ func rotating(in Input) *Decision {
 	return d
 }
 
-// crowded lets a rotation wait where as many ids are remembered as may be.
+// crowded lets a token wait where as many ids are remembered under its name as may be.
 func crowded(in Input) *Decision {
-	next := in.Record.DeepCopy()
+	next := Base(in, in.Now)
 	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
 	if !full(next) {
 		return nil
 	}
 	return &Decision{Action: Nothing, After: soonestEnd(next, in.Now), State: &State{Ready: Condition{
 		Reason: v1alpha1.ReasonReplacedTokensFull, Message: fmt.Sprintf(
-			"%d tokens that were replaced are still remembered, which is the most there may be; the new one is made when one of them has reached its expiry. Or delete this resource and make another.", len(next.Ended)),
+			"%d tokens that have ended under this name are still remembered, which is the most there may be; the new one is made when one of them has reached its expiry. Or make one under another name.", len(next.Ended)),
 	}}}
 }
 

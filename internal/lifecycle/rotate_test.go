@@ -97,7 +97,7 @@ func TestDecideRotation(t *testing.T) {
 		"a holder's digest for ours":        {[]func(*Input){issued, holder, anotherToken, retires(now.Add(day))}, Write, WriteRotated, "", 0, ""},
 		"a digest that was replaced":        {[]func(*Input){taken, anotherToken, func(in *Input) { in.Record.Ended = []record.Ended{{ID: other}} }}, Nothing, "", "+Active -TokenRevoked stalled", day, "was replaced by another, aaaaaaaaaaaaaaaa, and stays ended"},
 		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "was replaced by another, " + id + ": it is honoured until 2026-11-23T13:00:00Z, as its successor was asked for, and never again"},
-		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "62 tokens that were replaced"},
+		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "61 tokens that have ended under this name"},
 		"the same id, another digest":       {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
 		"a holder's digest taken away":      {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},
 		"ours as a holder's own":            {[]func(*Input){issued, holder}, Write, WriteShortened, "", 0, ""},

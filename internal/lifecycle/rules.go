@@ -38,12 +38,9 @@ func recordUnreadable(in Input) *Decision {
 	case errors.Is(in.RecordErr, record.ErrTooNew):
 		return stalled(v1alpha1.ReasonRecordTooNew,
 			"The record of this token was written by a newer version of the operator and is left as it is; upgrade this operator.")
-	case in.Resource.Spec.Token != nil:
-		return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
-			"The record of this token does not add up (%v) and is left as it is; make a new token under another name, and find out who wrote to the records namespace.", in.RecordErr))
 	default:
 		return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
-			"The record of this token does not add up (%v) and is left as it is; delete this resource and apply it again for a new token, and find out who wrote to the records namespace.", in.RecordErr))
+			"The record of this name does not add up (%v) and is left as it is; make a new token under another name, and find out who wrote to the records namespace.", in.RecordErr))
 	}
 }
 
@@ -154,6 +151,11 @@ func unissued(in Input) *Decision {
 	if in.Record != nil && in.Record.Current != nil {
 		return nil
 	}
+	// One that the operator makes takes no place for long.
+	if d := crowded(in); d != nil && in.Resource.Spec.Token != nil {
+		d.State.Active = issuing("The token waits to be issued.").Active
+		return d
+	}
 	return issue(in)
 }
 
@@ -190,13 +192,8 @@ func adopt(in Input, now time.Time) *Decision {
 		return stalled(v1alpha1.ReasonBindingMismatch, fmt.Sprintf(
 			"spec.token.boundTo is %q and this resource is %q, so the token could never match; make a new token for %s.", spec.Token.BoundTo, here, here))
 	}
-	if in.SameNameErr != nil {
-		return stalled(v1alpha1.ReasonRecordInvalid,
-			"A record of an earlier resource of this name cannot be read, so whether spec.token was revoked is unknown; make a new token under another name.")
-	}
 	replaced := in.Record != nil && in.Record.Current != nil && in.Record.Knows(spec.Token.ID)
-	known := (in.Record != nil && in.Record.Knows(spec.Token.ID)) ||
-		slices.ContainsFunc(in.SameName, func(r *record.Record) bool { return r.Knows(spec.Token.ID) })
+	known := in.Record != nil && in.Record.Knows(spec.Token.ID) || in.former != nil && in.former.Knows(spec.Token.ID)
 	switch {
 	case namesRevoked(in.Resource, spec.Token.ID):
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
@@ -220,11 +217,8 @@ func adopt(in Input, now time.Time) *Decision {
 	case !in.ClockProven:
 		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
 	}
-	next := record.New(in.Resource, now)
-	if in.Record != nil {
-		next = in.Record.DeepCopy()
-		dropPending(next, in.Now)
-	}
+	next := Base(in, now)
+	dropPending(next, in.Now)
 	reason := WriteAdopted
 	switch {
 	case next.Current != nil:

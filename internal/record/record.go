@@ -16,8 +16,9 @@ limitations under the License.
 
 // Package record is the only truth that verification trusts: what was issued, to whom, and what has ended.
 //
-// There is one record for each resource, kept as one JSON payload in a Secret of the records namespace, so that every
-// step is one atomic update under its resourceVersion. A record that does not add up is refused, never repaired.
+// There is one record for each namespace and name, kept as one JSON payload in a Secret of the records namespace, so that
+// every step is one atomic update under its resourceVersion, the one from a resource to the next of its name included. A
+// record that does not add up is refused, never repaired.
 package record
 
 import (
@@ -55,11 +56,11 @@ const (
 	EndedDeleted  = "Deleted"
 )
 
-// Record is what was issued for one resource.
+// Record is what was issued for a resource, and what of it and of those that had its name before must not come back.
 type Record struct {
 	V        int      `json:"v"`
 	Resource Resource `json:"resource"`
-	// User is whose authority the tokens carry.
+	// User is whose authority the tokens carry; nobody in a tombstone.
 	User v1alpha1.UserInfo `json:"user"`
 	// Audiences are the resource's; empty is the API server's own.
 	Audiences []string         `json:"audiences,omitempty"`
@@ -70,21 +71,21 @@ type Record struct {
 	Pending *Token `json:"pending,omitempty"`
 	// Previous is the token that current has replaced, honoured beside it for the overlap.
 	Previous *Token `json:"previous,omitempty"`
-	// AuthorizedAt is when admission last agreed to what the record holds.
+	// AuthorizedAt is when admission last agreed to what the record holds; never in a tombstone.
 	AuthorizedAt time.Time `json:"authorizedAt"`
 	// Ciphertext is the age file that status.encryptedToken mirrors: the current token, for its recipients.
 	Ciphertext string `json:"ciphertext,omitempty"`
-	// Ended are ids that must not come back.
+	// Ended are ids that must not come back under this name; Deleted are those of resources that had it before.
 	Ended []Ended `json:"ended,omitempty"`
 	// Removals are delivery Secrets that are to go.
 	Removals []Removal `json:"removals,omitempty"`
 }
 
-// Resource names the PersonalAccessToken that the record belongs to.
+// Resource names the PersonalAccessToken that the record belongs to; without a UID the record is a tombstone.
 type Resource struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
-	UID       types.UID `json:"uid"`
+	UID       types.UID `json:"uid,omitempty"`
 }
 
 // Token is one token of a record.
@@ -175,10 +176,8 @@ func (r *Record) Knows(id string) bool {
 	return r.EndOf(id) != nil
 }
 
-// Tombstone tells whether the record only remembers what ended with its resource.
-func (r *Record) Tombstone() bool {
-	return slices.ContainsFunc(r.Ended, func(e Ended) bool { return e.Reason == EndedDeleted })
-}
+// Tombstone tells whether the record belongs to no resource, and only remembers what has ended under its name.
+func (r *Record) Tombstone() bool { return r.Resource.UID == "" }
 
 // End notes that the id of a token has ended and erases its digest, and with the current one's what delivers it.
 func (r *Record) End(t *Token, reason string) {

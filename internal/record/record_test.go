@@ -95,7 +95,7 @@ func TestEveryFieldSurvivesTheSecret(t *testing.T) {
 	if diff := cmp.Diff(want, secret.Labels); diff != "" {
 		t.Error(diff)
 	}
-	if secret.Type != "pat-operator.io/record" || secret.Name != "pat-8d2f7a1e-0000-4000-8000-000000000001" {
+	if secret.Type != "pat-operator.io/record" || secret.Name != SecretName("team-a", "my-pat") {
 		t.Errorf("type %s, name %s", secret.Type, secret.Name)
 	}
 }
@@ -136,7 +136,8 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		want string
 	}{
 		"type":           {func(s *corev1.Secret) { s.Type = "Opaque" }, "type"},
-		"name":           {func(s *corev1.Secret) { s.Name = "pat-other" }, "resource.uid"},
+		"name":           {func(s *corev1.Secret) { s.Name = "pat-other" }, "Secret's name"},
+		"no uid":         {edit(func(r map[string]any) { delete(in(r, "resource"), "uid") }), "resource.uid is missing"},
 		"label":          {func(s *corev1.Secret) { s.Labels[LabelName] = "other" }, "labels"},
 		"second key":     {func(s *corev1.Secret) { s.Data["more"] = []byte("x") }, "one key"},
 		"no payload":     {func(s *corev1.Secret) { s.Data = nil }, "one key"},
@@ -150,8 +151,7 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 			s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":1`, `"v":1,"v":1`, 1))
 		}, "unknown or repeated"},
 		"wrong shape":              {edit(func(r map[string]any) { r["ended"] = "none" }), "shape"},
-		"resource.uid":             {edit(func(r map[string]any) { in(r, "resource")["uid"] = "other" }), "resource.uid"},
-		"resource.name":            {edit(func(r map[string]any) { in(r, "resource")["name"] = "other" }), "labels"},
+		"resource.name":            {edit(func(r map[string]any) { in(r, "resource")["name"] = "other" }), "Secret's name"},
 		"resource.namespace":       {edit(func(r map[string]any) { in(r, "resource")["namespace"] = "a\x00b" }), "resource"},
 		"user.username":            {edit(func(r map[string]any) { in(r, "user")["username"] = "" }), "user.username"},
 		"authorizedAt":             {edit(func(r map[string]any) { delete(r, "authorizedAt") }), "authorizedAt"},

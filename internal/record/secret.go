@@ -18,6 +18,8 @@ package record
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +28,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	kjson "sigs.k8s.io/json"
@@ -56,8 +57,14 @@ const (
 // ErrTooNew is that a newer version of this program wrote the record; it is to be left untouched.
 var ErrTooNew = errors.New("written by a newer version of the operator")
 
-// SecretName is the name of the Secret that holds the record of the resource with this UID.
-func SecretName(uid types.UID) string { return namePrefix + string(uid) }
+var nameEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// SecretName is the name of the Secret that holds the record of the resource with this name: a SHA-256 of it, in 56
+// characters.
+func SecretName(namespace, name string) string {
+	sum := sha256.Sum256([]byte(namespace + "/" + name)) // neither has a slash
+	return namePrefix + nameEncoding.EncodeToString(sum[:])
+}
 
 // ToSecret writes a record as its Secret, without a resourceVersion.
 func ToSecret(r *Record, namespace string) (*corev1.Secret, error) {
@@ -71,7 +78,7 @@ func ToSecret(r *Record, namespace string) (*corev1.Secret, error) {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace,
-			Name:      SecretName(r.Resource.UID),
+			Name:      SecretName(r.Resource.Namespace, r.Resource.Name),
 			Labels: map[string]string{
 				LabelNamespace: r.Resource.Namespace,
 				LabelName:      r.Resource.Name,
@@ -114,19 +121,19 @@ func FromSecret(s *corev1.Secret) (*Record, error) {
 		return nil, err
 	}
 	switch {
-	case s.Name != SecretName(r.Resource.UID):
-		return nil, errors.New("resource.uid is not that of its Secret's name")
+	case s.Name != SecretName(r.Resource.Namespace, r.Resource.Name):
+		return nil, errors.New("resource.namespace and resource.name are not those of its Secret's name")
 	case s.Labels[LabelNamespace] != r.Resource.Namespace, s.Labels[LabelName] != r.Resource.Name:
 		return nil, errors.New("resource.namespace and resource.name are not those of its Secret's labels")
 	}
 	return &r, nil
 }
 
-// Get reads a resource's record: nil with no error where there is none, the Secret alone with invalid where it does not
+// Get reads the record of a name: nil with no error where there is none, the Secret alone with invalid where it does not
 // add up.
-func Get(ctx context.Context, r client.Reader, namespace string, uid types.UID) (rec *Record, secret *corev1.Secret, invalid, err error) {
+func Get(ctx context.Context, r client.Reader, namespace string, key client.ObjectKey) (rec *Record, secret *corev1.Secret, invalid, err error) {
 	secret = &corev1.Secret{}
-	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: SecretName(uid)}, secret); err != nil {
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: SecretName(key.Namespace, key.Name)}, secret); err != nil {
 		return nil, nil, nil, client.IgnoreNotFound(err)
 	}
 	rec, invalid = FromSecret(secret)
@@ -139,13 +146,17 @@ func (r *Record) validate() error {
 		return fmt.Errorf("v is not %d", Version)
 	}
 	if len(validation.IsDNS1123Label(r.Resource.Namespace)) > 0 || len(r.Resource.Name) > validation.DNS1123LabelMaxLength ||
-		len(validation.IsDNS1123Subdomain(r.Resource.Name)) > 0 || r.Resource.UID == "" {
-		return errors.New("resource is not the namespace, name and uid of a PersonalAccessToken")
+		len(validation.IsDNS1123Subdomain(r.Resource.Name)) > 0 {
+		return errors.New("resource is not the namespace and name of a PersonalAccessToken")
 	}
-	if r.User.Username == "" {
+	switch {
+	case r.Tombstone():
+		if len(r.Ended) == 0 || r.User.Username != "" || r.Current != nil || r.Pending != nil || r.Previous != nil || len(r.Removals) > 0 || r.Ciphertext != "" {
+			return errors.New("resource.uid is missing, and there is more than what has ended")
+		}
+	case r.User.Username == "":
 		return errors.New("user.username is empty")
-	}
-	if r.AuthorizedAt.IsZero() {
+	case r.AuthorizedAt.IsZero():
 		return errors.New("authorizedAt is missing")
 	}
 	if len(r.Ended) > MaxEnded {

@@ -97,8 +97,6 @@ func factsOfRecord(r *record.Record) *recordFacts {
 	account, isAccount := identity.ServiceAccount(r.User.Username)
 	f.account = account
 	switch {
-	case r.Tombstone():
-		f.withheld = ReasonTombstone
 	case len(identity.Check(field.NewPath("user"), &r.User)) > 0, isAccount && r.User.UID == "":
 		f.withheld = ReasonUserRefused
 	case len(r.Scopes) > 0:

@@ -116,7 +116,7 @@ func (p *pat) secret(t testing.TB) *corev1.Secret {
 	return s
 }
 
-func (p *pat) secretName() string { return record.SecretName(p.resource.UID) }
+func (p *pat) secretName() string { return record.SecretName(p.resource.Namespace, p.resource.Name) }
 
 // set feeds copies to the index, so that the test may go on changing its own.
 func (p *pat) set(t testing.TB, x *Index) {
@@ -168,7 +168,7 @@ func want(t *testing.T, x *Index, bearer string, now time.Time, verdict Verdict,
 // wantClean checks that nothing of what was forgotten is left.
 func wantClean(t *testing.T, x *Index) {
 	t.Helper()
-	left := len(x.entries) + len(x.resources) + len(x.owned)
+	left := len(x.entries) + len(x.owned)
 	for i := range x.shards {
 		left += len(x.shards[i].ids)
 	}

@@ -114,7 +114,7 @@ func TestCase19_RecordEditedFieldByField(t *testing.T) {
 func TestCase19_SecretAroundTheRecordEdited(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	for name, edit := range map[string]func(*corev1.Secret){
-		"no such name":    func(s *corev1.Secret) { s.Name = record.SecretName("uid-2") },
+		"no such name":    func(s *corev1.Secret) { s.Name = record.SecretName("team-a", "other") },
 		"no label":        func(s *corev1.Secret) { delete(s.Labels, record.LabelName) },
 		"other namespace": func(s *corev1.Secret) { s.Labels[record.LabelNamespace] = "team-b" },
 		"other type":      func(s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque },

@@ -37,7 +37,7 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 	} {
 		victim := func() *pat { return newPAT(t, "team-a", "ci", "uid-1", ofHolder(id, victimDigest)) }
 		squatter := func() *pat { return newPAT(t, "team-b", "squat", "uid-2", ofHolder(id, squatDigest)) }
-		gone := func(x *Index) { x.DeleteResource("team-b", "squat"); x.DeleteRecord(record.SecretName("uid-2")) }
+		gone := func(x *Index) { x.DeleteResource("team-b", "squat"); x.DeleteRecord(record.SecretName("team-b", "squat")) }
 
 		t.Run(name+", squatter last", func(t *testing.T) {
 			x := newIndex(t, victim(), squatter())
@@ -110,7 +110,7 @@ func TestCase11_ManySquattersAreAllForgotten(t *testing.T) {
 	}
 	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
 	for i := range 100 {
-		x.DeleteRecord(record.SecretName(recordUID(i)))
+		x.DeleteRecord(record.SecretName("team-b", fmt.Sprintf("s%d", i)))
 		x.DeleteResource("team-b", fmt.Sprintf("s%d", i))
 	}
 	want(t, x, plaintext, start, Authenticated, ReasonHonoured)

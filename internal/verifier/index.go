@@ -59,11 +59,9 @@ type Index struct {
 
 	// mu is held by writers only.
 	mu sync.Mutex
-	// entries are keyed by the name of the record's Secret, which holds the resource's UID.
-	entries map[string]*entry
-	// resources leads from a resource to its entry: a watch that missed events may show another UID under the name.
-	resources map[types.NamespacedName]string
-	accounts  map[types.NamespacedName]types.UID
+	// entries are keyed by the name of the record's Secret, which is the resource's, digested.
+	entries  map[string]*entry
+	accounts map[types.NamespacedName]types.UID
 	// owned are the entries whose user is a service account.
 	owned map[types.NamespacedName]map[string]struct{}
 
@@ -74,15 +72,16 @@ type Index struct {
 	ready atomic.Pointer[func(time.Time) error]
 }
 
-// entry is what is known under one UID.
+// entry is what is known under one name. Record and resource may be of two UIDs: neither feed waits for the other.
 type entry struct {
 	record   *recordFacts
 	resource *resourceFacts
 	// refused names the change of the record that was last refused, so that it is reported once.
 	refused   refusal
 	published []idClaim
-	// revoked are the ids that status has ever named as such, so that nobody takes it back.
+	// revoked are the ids that the status of the resource with this UID has ever named as such, so that nobody takes it back.
 	revoked []string
+	uid     types.UID
 }
 
 type refusal struct{ resourceVersion, reason string }
@@ -98,12 +97,11 @@ type tokenID [token.IDLength]byte
 // NewIndex returns an empty index, which says NotReady until its feeds have synced and its audiences are known.
 func NewIndex(log logr.Logger) *Index {
 	x := &Index{
-		log:       log,
-		seed:      maphash.MakeSeed(),
-		entries:   map[string]*entry{},
-		resources: map[types.NamespacedName]string{},
-		accounts:  map[types.NamespacedName]types.UID{},
-		owned:     map[types.NamespacedName]map[string]struct{}{},
+		log:      log,
+		seed:     maphash.MakeSeed(),
+		entries:  map[string]*entry{},
+		accounts: map[types.NamespacedName]types.UID{},
+		owned:    map[types.NamespacedName]map[string]struct{}{},
 	}
 	for i := range x.shards {
 		x.shards[i].ids = map[tokenID][]*claim{}
@@ -160,17 +158,15 @@ func (x *Index) DeleteRecord(secretName string) {
 
 // SetResource takes a PersonalAccessToken. Of its status only what ends a token is believed.
 func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
-	key := types.NamespacedName{Namespace: pat.Namespace, Name: pat.Name}
-	name := record.SecretName(pat.UID)
+	name := record.SecretName(pat.Namespace, pat.Name)
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if former, ok := x.resources[key]; ok && former != name {
-		x.dropResource(former)
-	}
-	x.resources[key] = name
 	e := x.entry(name)
 	e.resource = factsOfResource(pat)
+	if e.uid != pat.UID {
+		e.uid, e.revoked = pat.UID, nil
+	}
 	for _, id := range e.resource.revoked {
 		if len(e.revoked) < maxRevoked && !slices.Contains(e.revoked, id) {
 			e.revoked = append(e.revoked, id)
@@ -181,12 +177,12 @@ func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 
 // DeleteResource forgets a PersonalAccessToken, whatever its UID.
 func (x *Index) DeleteResource(namespace, name string) {
-	key := types.NamespacedName{Namespace: namespace, Name: name}
+	key := record.SecretName(namespace, name)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if former, ok := x.resources[key]; ok {
-		delete(x.resources, key)
-		x.dropResource(former)
+	if e, ok := x.entries[key]; ok {
+		e.resource = nil
+		x.rejoin(key, e)
 	}
 }
 
@@ -258,7 +254,13 @@ func (x *Index) recordKeys(namespace string) []types.NamespacedName {
 func (x *Index) resourceKeys() []types.NamespacedName {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Collect(maps.Keys(x.resources))
+	var keys []types.NamespacedName
+	for _, e := range x.entries {
+		if e.resource != nil {
+			keys = append(keys, e.resource.key)
+		}
+	}
+	return keys
 }
 
 func (x *Index) accountKeys() []types.NamespacedName {
@@ -293,13 +295,6 @@ func (x *Index) entry(name string) *entry {
 		x.entries[name] = e
 	}
 	return e
-}
-
-func (x *Index) dropResource(name string) {
-	if e, ok := x.entries[name]; ok {
-		e.resource = nil
-		x.rejoin(name, e)
-	}
 }
 
 func (x *Index) disown(name string, e *entry) {

@@ -22,7 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -74,7 +73,7 @@ func TestCase37_Storm(t *testing.T) {
 				squat.set(t, x)
 				x.SetServiceAccount("team-a", "bot", "sa-1")
 				x.DeleteResource(p.resource.Namespace, p.resource.Name)
-				x.DeleteRecord(record.SecretName(squat.resource.UID))
+				x.DeleteRecord(squat.secretName())
 				x.DeleteServiceAccount("team-a", "bot")
 				x.DeleteRecord(p.secretName())
 				x.DeleteResource("team-c", squatName)

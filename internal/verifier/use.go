@@ -19,8 +19,6 @@ package verifier
 import (
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -52,7 +50,7 @@ func useOf(pat *v1alpha1.PersonalAccessToken) Use {
 func (x *Index) Use(namespace, name, id string) (Use, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.entries[x.resources[types.NamespacedName{Namespace: namespace, Name: name}]]
+	e := x.entries[record.SecretName(namespace, name)]
 	if e == nil || e.resource == nil || e.resource.deleting || e.record == nil || !e.record.knows(id) ||
 		(record.Resource{Namespace: namespace, Name: name, UID: e.resource.uid}) != e.record.resource {
 		return Use{}, false

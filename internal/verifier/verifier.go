@@ -76,7 +76,6 @@ const (
 	ReasonUserRefused     Reason = "UserRefused"
 	ReasonUserChanged     Reason = "UserChanged"
 	ReasonScoped          Reason = "Scoped"
-	ReasonTombstone       Reason = "Tombstone"
 	ReasonSuspended       Reason = "Suspended"
 )
 

@@ -339,20 +339,40 @@ func TestCase21_NewUIDNeverInherits(t *testing.T) {
 	x.SetResource(again.resource.DeepCopy())
 	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
 
-	// The controller finds the id under the old UID, so it is over in both.
-	again.record.Ended = []record.Ended{{ID: id, Reason: record.EndedRevoked, Until: again.record.Current.ExpiresAt}}
+	// The record moves on to the new UID, and remembers the id.
+	again.record.Ended = []record.Ended{{ID: id, Reason: record.EndedDeleted, Until: again.record.Current.ExpiresAt}}
 	again.record.Current = nil
 	x.SetRecord(again.secret(t))
-	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
-	old.end(record.EndedDeleted)
-	x.SetRecord(old.secret(t))
-	want(t, x, plaintext, start, Refused, ReasonEnded)
-
-	x.DeleteRecord(old.secretName())
 	want(t, x, plaintext, start, Refused, ReasonEnded)
 	x.DeleteResource("team-a", "ci")
+	want(t, x, plaintext, start, Refused, ReasonEnded)
 	x.DeleteRecord(again.secretName())
 	wantClean(t, x)
+}
+
+// The record's watch may be ahead of the resource's, and behind it. The old token is refused from when either has moved on,
+// the new one honoured when both have, and no answer on the way is one that may be cached against it.
+func TestCase21_RecordAndResourceMoveOnInAnyOrder(t *testing.T) {
+	for _, recordFirst := range []bool{true, false} {
+		old, again := newPAT(t, "team-a", "ci", "uid-1"), newPAT(t, "team-a", "ci", "uid-2")
+		x := newIndex(t, old)
+		if recordFirst {
+			x.SetRecord(again.secret(t))
+			want(t, x, old.bearer, start, Unknown, ReasonUnknownID)
+			want(t, x, again.bearer, start, Unknown, ReasonResourceNotSeen)
+			x.SetResource(again.resource.DeepCopy())
+		} else {
+			x.SetResource(again.resource.DeepCopy())
+			want(t, x, old.bearer, start, Unknown, ReasonResourceNotSeen)
+			want(t, x, again.bearer, start, Unknown, ReasonUnknownID)
+			x.SetRecord(again.secret(t))
+		}
+		want(t, x, old.bearer, start, Unknown, ReasonUnknownID)
+		want(t, x, again.bearer, start, Authenticated, ReasonHonoured)
+		x.DeleteRecord(again.secretName())
+		x.DeleteResource("team-a", "ci")
+		wantClean(t, x)
+	}
 }
 
 func TestRotationMovesTheTokenWithoutAGap(t *testing.T) {
@@ -367,4 +387,20 @@ func TestRotationMovesTheTokenWithoutAGap(t *testing.T) {
 	x.SetRecord(p.secret(t))
 	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
 	want(t, x, next.bearer, start, Authenticated, ReasonHonoured)
+}
+
+// What the status of a resource named as revoked, and its record never knew, is not held against the next of its name.
+func TestARevocationIsOfOneResource(t *testing.T) {
+	id, plaintext := newToken(t)
+	digest := token.NewDigest("team-a", "ci", plaintext).Hex()
+	old, again := newPAT(t, "team-a", "ci", "uid-1"), newPAT(t, "team-a", "ci", "uid-2", ofHolder(id, digest))
+	old.resource.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: id}}
+	for _, seenGone := range []bool{true, false} {
+		x := newIndex(t, old)
+		if seenGone {
+			x.DeleteResource("team-a", "ci")
+		}
+		again.set(t, x)
+		want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	}
 }

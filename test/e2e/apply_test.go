@@ -191,7 +191,7 @@ func TestCase25_Canary(t *testing.T) {
 	waitFor(t, ns, "vendors", "Active", "True/Active")
 	vendors := opened(t, get(t, ns, "vendors").Status.EncryptedToken, vendor)
 	accepted(t, vendors)
-	digest := recordDigest(t, string(get(t, ns, "my-pat").UID))
+	digest := recordDigest(t, ns, "my-pat")
 	successor := rotate(t, ns, "my-pat", "2", 3600)
 	accepted(t, successor)
 	resource, err := json.Marshal([]any{get(t, ns, "my-pat"), get(t, ns, "vendors")})
@@ -205,9 +205,9 @@ func TestCase25_Canary(t *testing.T) {
 		"the holder's plaintext": mine[len(token.Prefix)+token.IDLength:],
 		"the digest":             digest,
 		"the vendor's plaintext": vendors[len(token.Prefix)+token.IDLength:],
-		"the vendor's digest":    recordDigest(t, string(get(t, ns, "vendors").UID)),
+		"the vendor's digest":    recordDigest(t, ns, "vendors"),
 		"the successor":          successor[len(token.Prefix)+token.IDLength:],
-		"the successor's digest": recordDigest(t, string(get(t, ns, "my-pat").UID)),
+		"the successor's digest": recordDigest(t, ns, "my-pat"),
 	}
 	for _, name := range []string{"pat-operator-ca", "pat-operator-verifier-ca"} {
 		ca := &corev1.Secret{}
@@ -284,10 +284,10 @@ func leaks(text, secret string) bool {
 	return false
 }
 
-func recordDigest(t *testing.T, uid string) string {
+func recordDigest(t *testing.T, ns, name string) string {
 	t.Helper()
 	secret := &corev1.Secret{}
-	if err := admin.Get(context.Background(), client.ObjectKey{Namespace: cluster.RecordsNamespace, Name: "pat-" + uid}, secret); err != nil {
+	if err := admin.Get(context.Background(), client.ObjectKey{Namespace: cluster.RecordsNamespace, Name: recordName(ns, name)}, secret); err != nil {
 		t.Fatal(err)
 	}
 	var payload struct {

@@ -141,7 +141,7 @@ func TestTheVerifiersAccountIsHeldByPolicyToo(t *testing.T) {
 	c := as(t, verifierAccount)
 	for name, policy := range map[types.NamespacedName]string{
 		{Namespace: cluster.OperatorNamespace, Name: operatorCA}:                               authoritiesPolicy,
-		{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(get(t, ns, "my-pat").UID)}: "ValidatingAdmissionPolicy 'pat-operator-records'",
+		{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "my-pat")}: "ValidatingAdmissionPolicy 'pat-operator-records'",
 	} {
 		secret := &corev1.Secret{}
 		eventually(t, patience, func() bool { return c.Get(t.Context(), name, secret) == nil }, func() string { return "the binding does not take effect" })

@@ -85,7 +85,7 @@ func TestCase17_ReplacedByForceIsANewToken(t *testing.T) {
 func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
-	record := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(get(t, ns, "my-pat").UID)}}
+	record := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "my-pat")}}
 	withoutRecordsPolicy(t, func() {
 		if err := admin.Delete(t.Context(), record); err != nil {
 			t.Fatal(err)

@@ -222,7 +222,7 @@ func TestPoliciesGuardRecordsAndDelivery(t *testing.T) {
 	ns := team(t)
 	issued(t, alice, pat(ns, "my-pat"))
 	record := &corev1.Secret{}
-	key := client.ObjectKey{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(get(t, ns, "my-pat").UID)}
+	key := client.ObjectKey{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "my-pat")}
 	if err := admin.Get(t.Context(), key, record); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func TestCase41_NobodyElseWritesRecords(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	record := &corev1.Secret{}
-	key := types.NamespacedName{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(get(t, ns, "my-pat").UID)}
+	key := types.NamespacedName{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "my-pat")}
 	if err := admin.Get(t.Context(), key, record); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestCase41_ForgedRecordIsNotBelieved(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, bob, pat(ns, "his"))
 	accepted(t, plaintext)
-	key := types.NamespacedName{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(get(t, ns, "his").UID)}
+	key := types.NamespacedName{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "his")}
 	withoutRecordsPolicy(t, func() {
 		record := &corev1.Secret{}
 		if err := admin.Get(t.Context(), key, record); err != nil {

@@ -172,7 +172,7 @@ func (n *tenant) spoilRecords(t *testing.T) {
 	}
 	g := NewWithT(t)
 	record := func(name string) *corev1.Secret {
-		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.RecordsNamespace, Name: "pat-" + string(n.get(t, name).UID)}}
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.RecordsNamespace, Name: recordName(n.ns, name)}}
 	}
 	for name, payload := range map[string]string{"record-invalid": "{}", "record-too-new": `{"v":1000}`} {
 		g.Eventually(func() error {
