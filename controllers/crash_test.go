@@ -112,6 +112,7 @@ func play(t *testing.T, s *scenario, n int, m mode, mutate mutation) (writes, br
 	if first.api.dead {
 		w.restart()
 		w.comeToRest(w.operator)
+		w.passMissing()
 	}
 	if w.held != nil {
 		w.deliverLate()
@@ -131,6 +132,16 @@ func (w *world) comeToRest(o operator) {
 // passWindow lets so much time pass that what is on a removal list is deleted for the last time.
 func (w *world) passWindow() {
 	w.advance(lifecycle.RemovalWindow + time.Second)
+	w.comeToRest(w.operator)
+}
+
+// passMissing lets so much time pass that a resource whose deletion no process has seen is taken for deleted.
+func (w *world) passMissing() {
+	w.forget()
+	if _, rec, _ := w.look(); rec == nil || rec.MissingSince == nil {
+		return
+	}
+	w.advance(lifecycle.MissingFor + time.Second)
 	w.comeToRest(w.operator)
 }
 

@@ -348,11 +348,11 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 		w.violated("Active, Ready, Stalled are %q; want %q", got, conditions)
 	}
 	s := &pat.Status
-	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, s.RotationTrigger, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
+	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
 	says := make([]string, len(mirrored))
 	if own != nil && own.Current != nil {
 		t := own.Current
-		says = []string{t.ID, "", "", t.Trigger, stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
+		says = []string{t.ID, "", "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
 		if _, ok := t.DeliverUntil(); ok {
 			says[2] = record.DeliverySecretName(t.ID)
 		}

@@ -54,8 +54,11 @@ func refuse(current *stored, reason, message string, cause error) *refusal {
 // issue makes a token and delivers it. To recipients: the record takes token and ciphertext in one write. In a Secret: the
 // record says pending, the Secret is created, one update makes the token current. Stopped anywhere, at most one plaintext
 // is valid: a pending token that is found later is replaced.
-func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *stored) (*stored, error) {
-	pat, now := in.Resource, in.Now.Truncate(time.Second)
+func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision, now time.Time, current *stored) (*stored, error) {
+	spec, base := d.Spec, d.Base
+	if now = now.Truncate(time.Second); now.Before(pat.CreationTimestamp.Time) {
+		now = pat.CreationTimestamp.Time // A token is no older than its resource, whoever's clock is behind.
+	}
 	id, plaintext, err := token.New(r.Random)
 	if err != nil {
 		return current, err
@@ -64,21 +67,20 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 		ID:        id,
 		Digest:    token.NewDigest(pat.Namespace, pat.Name, plaintext).Hex(),
 		Source:    record.SourceOperator,
-		Delivery:  record.DeliveryOf(&pat.Spec),
+		Trigger:   lifecycle.TriggerOf(spec, base),
+		Delivery:  record.DeliveryOf(spec),
 		IssuedAt:  now,
-		ExpiresAt: lifecycle.End(&pat.Spec, now),
+		ExpiresAt: lifecycle.End(spec, now),
 	}
-	base := lifecycle.Base(in, now)
-	t.Trigger = lifecycle.TriggerOf(pat, base)
 	if base.Current != nil && base.Current.Trigger != t.Trigger {
-		base.AuthorizedAt = now // Somebody has asked for it, which a rotation by itself is not.
+		base.AuthorizedAt = now // A person has asked for it, unlike a rotation by everyDays.
 	}
 	if len(t.Delivery.Recipients) > 0 {
 		ciphertext, err := recipients.Encrypt(plaintext, t.Delivery.Recipients)
 		if err != nil {
 			return nil, err
 		}
-		sealed, err := r.write(ctx, current, lifecycle.Seal(base, &pat.Spec, t, ciphertext, now))
+		sealed, err := r.write(ctx, current, lifecycle.Seal(base, spec, t, ciphertext, now))
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +110,7 @@ func (r *Reconciler) issue(ctx context.Context, in lifecycle.Input, current *sto
 
 	confirmed := *t.Delivery.Secret
 	confirmed.UID = secret.UID
-	promoted, err := r.write(ctx, current, lifecycle.Promote(current.record, &pat.Spec, &confirmed, now))
+	promoted, err := r.write(ctx, current, lifecycle.Promote(current.record, spec, &confirmed, now))
 	if err != nil {
 		if promoted, err = r.afterLostUpdate(ctx, pat, id, secret, err); err != nil {
 			return nil, err

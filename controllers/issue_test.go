@@ -218,7 +218,7 @@ func (w *world) loseRecord(pat *v1alpha1.PersonalAccessToken) {
 	}
 }
 
-func TestTooManyTombstonesMakeHoldersWait(t *testing.T) {
+func TestCase55_AHoldersTokenWithoutRoomIsRefusedForGood(t *testing.T) {
 	w := newWorld(t)
 	make1 := func(name string) *v1alpha1.PersonalAccessToken {
 		id, plaintext, err := token.New(w.Random)
@@ -234,18 +234,21 @@ func TestTooManyTombstonesMakeHoldersWait(t *testing.T) {
 	w.settle("one")
 	w.delete("one")
 	w.settle("one")
-	w.Config.MaxTombstones = 1
+	w.Config.MaxRemembered = 1
 	make1("two")
-	if after := w.settle("two"); after != time.Minute {
-		t.Errorf("comes back after %v", after)
-	}
-	w.expect("two", "False/Issuing", "False/TombstonesFull", "")
-	w.advance(30 * time.Minute)
-	w.advance(31 * time.Minute)
+	w.settle("two")
+	w.expect("two", "False/EndedTokensFull", "False/EndedTokensFull", "True/EndedTokensFull")
+	// Refused is refused: it does not come true weeks later.
+	w.advance(61 * time.Minute)
 	w.settle("one")
 	w.change("two", func(p *v1alpha1.PersonalAccessToken) {
 		p.Spec.ExpiresAt = &metav1.Time{Time: w.clock.Now().Add(time.Hour)}
 	})
+	w.settle("two")
+	w.expect("two", "False/EndedTokensFull", "False/EndedTokensFull", "True/EndedTokensFull")
+	w.delete("two")
+	w.settle("two")
+	make1("two")
 	w.settle("two")
 	w.expect("two", "True/Active", "True/Reconciled", "")
 }
@@ -279,7 +282,7 @@ func TestDeliverySecretGoesWhenItsTimeIsOver(t *testing.T) {
 
 func TestDeliverySwitchedOff(t *testing.T) {
 	w := newWorld(t)
-	w.Config = lifecycle.Config{MaxLifetime: time.Hour * 24 * 366, MaxTombstones: 1}
+	w.Config = lifecycle.Config{MaxLifetime: time.Hour * 24 * 366}
 	w.create("my-pat")
 	w.settle("my-pat")
 	w.expect("my-pat", "False/DeliveryDisabled", "False/DeliveryDisabled", "True/DeliveryDisabled")

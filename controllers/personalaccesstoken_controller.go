@@ -22,6 +22,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -62,6 +65,14 @@ const (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=get;list;watch;create;update;delete
 
+// Guards say whether the guards of admission, which judge the wishes of specs, are the accepted ones.
+type Guards interface {
+	// Judged asks the API server, by a read that begins after the call.
+	Judged(ctx context.Context) error
+	// Accepted asks the cache alone.
+	Accepted() error
+}
+
 // Reconciler makes the cluster be what PersonalAccessTokens say.
 type Reconciler struct {
 	// Client writes, and reads the cache where only an index is asked.
@@ -76,7 +87,15 @@ type Reconciler struct {
 	Random           io.Reader
 	RecordsNamespace string
 	Config           lifecycle.Config
+	// Guards say whether what judges wishes is in force.
+	Guards Guards
+	// Census counts what all records hold.
+	Census *Census
 
+	// sightings are what the watch of resources has shown.
+	sightings sightings
+	// stopped: the breaker was last seen open, which was said.
+	stopped atomic.Bool
 	// attempts keeps what a namespace refuses from being asked for again and again: our own writes wake the queue.
 	attempts attempts
 }
@@ -88,7 +107,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("personalaccesstoken").
-		For(&v1alpha1.PersonalAccessToken{}, builder.WithPredicates(moreThanLastUse)).
+		Watches(&v1alpha1.PersonalAccessToken{}, &resourceEvents{Reconciler: r}).
 		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(anotherUID)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(resourceOfRecord)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
@@ -113,19 +132,69 @@ var anotherUID = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() },
 }
 
-// moreThanLastUse lets no update pass that only says when a token was last used: there are many, and nothing follows. It sees
-// resources as the cache has them, which holds the rest of status back; so other updates pass whatever they change.
-var moreThanLastUse = predicate.Funcs{
-	UpdateFunc: func(e event.UpdateEvent) bool {
-		was, ok := e.ObjectOld.(*v1alpha1.PersonalAccessToken)
-		is, same := e.ObjectNew.(*v1alpha1.PersonalAccessToken)
-		if !ok || !same || was.Status.LastUsedAt.Equal(is.Status.LastUsedAt) {
-			return true
+// resourceEvents notes what the watch shows of resources before it wakes the queue.
+type resourceEvents struct {
+	handler.EnqueueRequestForObject
+	*Reconciler
+}
+
+func (e *resourceEvents) Create(ctx context.Context, evt event.CreateEvent, q queue) {
+	e.saw(ctx, evt.Object)
+	e.EnqueueRequestForObject.Create(ctx, evt, q)
+}
+
+func (e *resourceEvents) Update(ctx context.Context, evt event.UpdateEvent, q queue) {
+	if e.saw(ctx, evt.ObjectNew); onlyLastUse(evt.ObjectOld, evt.ObjectNew) {
+		return
+	}
+	e.EnqueueRequestForObject.Update(ctx, evt, q)
+}
+
+// Delete takes a deletion that the watch has told of for evidence. One that was inferred from a list is none.
+func (e *resourceEvents) Delete(ctx context.Context, evt event.DeleteEvent, q queue) {
+	if pat, ok := evt.Object.(*v1alpha1.PersonalAccessToken); ok && !evt.DeleteStateUnknown {
+		e.sightings.gone(pat, e.Clock.Now())
+	}
+	e.EnqueueRequestForObject.Delete(ctx, evt, q)
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// saw notes what a resource shows.
+func (r *Reconciler) saw(ctx context.Context, o client.Object) {
+	pat, ok := o.(*v1alpha1.PersonalAccessToken)
+	if !ok {
+		return
+	}
+	current := sync.OnceValue(func() *record.Record {
+		stored, _, err := r.read(ctx, r.Client, client.ObjectKeyFromObject(pat))
+		if err != nil {
+			return nil
 		}
-		before := was.DeepCopy()
-		before.ResourceVersion, before.Status.LastUsedAt = is.ResourceVersion, is.Status.LastUsedAt
-		return !equality.Semantic.DeepEqual(before, is)
-	},
+		return stored.of(pat)
+	})
+	r.sightings.saw(pat, func(id string) bool {
+		// The cache may not show the record that knows the id yet; then the operator's status does, or there is none at all.
+		return id == pat.Status.TokenID || id == pat.Status.PreviousTokenID || current() == nil || matters(pat, current(), id)
+	})
+}
+
+// matters reports whether it is of use to remember that an id was revoked, or used.
+func matters(pat *v1alpha1.PersonalAccessToken, rec *record.Record, id string) bool {
+	return rec.EndOf(id) == nil && (rec.Knows(id) || pat.Spec.Token != nil && pat.Spec.Token.ID == id)
+}
+
+// onlyLastUse reports whether an update only says when a token was last used: there are many, and nothing follows. It sees
+// resources as the cache has them, which holds the rest of status back; so it is false of other updates, whatever they change.
+func onlyLastUse(old, new client.Object) bool {
+	was, ok := old.(*v1alpha1.PersonalAccessToken)
+	is, same := new.(*v1alpha1.PersonalAccessToken)
+	if !ok || !same || was.Status.LastUsedAt.Equal(is.Status.LastUsedAt) {
+		return false
+	}
+	before := was.DeepCopy()
+	before.ResourceVersion, before.Status.LastUsedAt = is.ResourceVersion, is.Status.LastUsedAt
+	return equality.Semantic.DeepEqual(before, is)
 }
 
 // resourcesOfAccount leads from a service account to the resources of its tokens.
@@ -170,11 +239,11 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 	} else if err != nil {
 		return 0, false, err
 	}
-	in, err := r.input(ctx, r.Client, pat, current, recordErr)
+	in, err := r.input(ctx, r.Client, key, pat, current, recordErr)
 	if err != nil {
 		return 0, false, err
 	}
-	in.ClockProven = true
+	in.ClockProven, in.Listed, in.Guards = true, pat == nil, r.Guards.Accepted()
 	d := lifecycle.Decide(in)
 	if d.Action != lifecycle.Nothing || current != nil && len(current.record.Removals) > 0 {
 		return 0, false, nil
@@ -189,13 +258,17 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 		return 0, err
 	}
 	// After the record: another leader may have written it for a spec that is younger, or for a younger resource.
-	pat, err := r.resource(ctx, key)
+	pat, listed, err := r.resource(ctx, key)
 	if err != nil {
 		return 0, err
 	}
-	in, err := r.input(ctx, r.Live, pat, current, recordErr)
+	in, err := r.input(ctx, r.Live, key, pat, current, recordErr)
 	if err != nil {
 		return 0, err
+	}
+	in.Listed = listed
+	if asks(in) {
+		in.Guards = r.Guards.Judged(ctx) // After the resource: what it asks for was judged before it was read.
 	}
 	for range maxSteps {
 		d := lifecycle.Decide(in)
@@ -203,6 +276,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 			if err := r.mirror(ctx, pat, current, d.State); err != nil {
 				return 0, err
 			}
+			r.forget(key, pat, current)
 			after, err := r.removeAgain(ctx, current, in.ClockProven)
 			return lifecycle.Sooner(d.After, after), err
 		}
@@ -214,7 +288,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 				after, err := r.untilNextAttempt(ctx, current, in.ClockProven, wait)
 				return lifecycle.Sooner(after, lifecycle.Wake(in)), err
 			}
-			current, err = r.issue(ctx, in, current)
+			current, err = r.issue(ctx, pat, d, in.Now, current)
 			if refused := (*refusal)(nil); errors.As(err, &refused) {
 				mirrored := r.mirror(ctx, pat, refused.current, refused.state(d.State))
 				after, err := r.untilNextAttempt(ctx, refused.current, in.ClockProven, r.attempts.failed(pat.UID, in.Now))
@@ -235,17 +309,41 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
 }
 
+// asks reports whether spec has a wish that the guards have to vouch for.
+func asks(in lifecycle.Input) bool {
+	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() || in.RecordErr != nil {
+		return false
+	}
+	refused := in.Record != nil && in.Record.Of(in.Resource) && in.Record.Refused != ""
+	return !refused && len(lifecycle.Wishes(in)) > 0
+}
+
+// forget drops what was noted of a name and has been dealt with.
+func (r *Reconciler) forget(key types.NamespacedName, pat *v1alpha1.PersonalAccessToken, current *stored) {
+	switch {
+	case pat == nil && (current == nil || current.record.Tombstone()):
+		_, _, deleted := r.sightings.of(key, "")
+		r.sightings.settled(key, deleted)
+	case pat != nil && current.of(pat) != nil:
+		r.sightings.keep(key, func(id string) bool { return matters(pat, current.record, id) })
+	}
+}
+
 // input is what a decision rests on; the service account is read from where the rest was.
-func (r *Reconciler) input(ctx context.Context, from client.Reader, pat *v1alpha1.PersonalAccessToken, current *stored, recordErr error) (in lifecycle.Input, err error) {
+func (r *Reconciler) input(
+	ctx context.Context, from client.Reader, key types.NamespacedName, pat *v1alpha1.PersonalAccessToken, current *stored, recordErr error,
+) (in lifecycle.Input, err error) {
 	in = lifecycle.Input{Resource: pat, RecordErr: recordErr, Config: r.Config}
 	if current != nil {
 		in.Record = current.record
 	}
-	if pat != nil && pat.Spec.Token != nil && recordErr == nil && (in.Record == nil || in.Record.Current == nil || in.Record.Current.ID != pat.Spec.Token.ID) {
-		if in.Tombstones, err = r.tombstones(ctx, pat.Namespace); err != nil {
-			return in, err
-		}
+	var uid types.UID
+	if pat != nil {
+		uid = pat.UID
 	}
+	in.Revoked, in.Used, in.Deleted = r.sightings.of(key, uid)
+	in.Remembered = r.Census.Remembered(key.Namespace)
+	in.BreakerOpen = r.breaker(in.Record)
 	if in.Owner, err = r.owner(ctx, from, pat); err != nil {
 		return in, err
 	}
@@ -253,6 +351,28 @@ func (r *Reconciler) input(ctx context.Context, from client.Reader, pat *v1alpha
 	in.ClockProven = r.ClockCheck() == nil
 	in.Now = r.Clock.Now()
 	return in, nil
+}
+
+// breaker reports whether so many resources are missing that none may be taken for deleted. Where a missing one meets it
+// open for the first time, and when it closes again, people are told.
+func (r *Reconciler) breaker(rec *record.Record) (open bool) {
+	open, missing, all := r.Census.breaker()
+	if concerns := rec != nil && rec.MissingSince != nil || r.stopped.Load(); !concerns || all == 0 || r.stopped.Swap(open) == open {
+		return open
+	}
+	about := &corev1.Namespace{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: r.RecordsNamespace},
+	}
+	if !open {
+		collectionStopped.Set(0)
+		r.event(about, v1alpha1.EventCollectionResumed, "Resume",
+			"%d of %d PersonalAccessTokens that have a record cannot be found; their records are removed once they have been missing for an hour", missing, all)
+		return false
+	}
+	collectionStopped.Set(1)
+	r.Recorder.Eventf(about, nil, corev1.EventTypeWarning, v1alpha1.EventCollectionStopped, "Stop",
+		"%d of %d PersonalAccessTokens that have a record cannot be found; their tokens are refused, and their records are kept for up to 7 days; check that the API pat-operator.io is served, or do nothing if they were deleted", missing, all)
+	return true
 }
 
 // owner reads the service account that a token belongs to.

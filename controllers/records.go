@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,29 +30,16 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-const (
-	// indexTombstoneNamespace leads from a namespace to its tombstones.
-	indexTombstoneNamespace = "record.tombstoneNamespace"
-	// indexUsername leads from a user to the resources of their tokens.
-	indexUsername = "spec.user.username"
-)
+// indexUsername leads from a user to the resources of their tokens.
+const indexUsername = "spec.user.username"
 
 func setupIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	if err := indexer.IndexField(ctx, &v1alpha1.PersonalAccessToken{}, indexUsername, func(o client.Object) []string {
+	return indexer.IndexField(ctx, &v1alpha1.PersonalAccessToken{}, indexUsername, func(o client.Object) []string {
 		pat, ok := o.(*v1alpha1.PersonalAccessToken)
 		if !ok || pat.Spec.User == nil {
 			return nil
 		}
 		return []string{pat.Spec.User.Username}
-	}); err != nil {
-		return err
-	}
-	return indexer.IndexField(ctx, &corev1.Secret{}, indexTombstoneNamespace, func(o client.Object) []string {
-		rec, err := record.FromSecret(o.(*corev1.Secret))
-		if err != nil || !rec.Tombstone() {
-			return nil
-		}
-		return []string{rec.Resource.Namespace}
 	})
 }
 
@@ -78,25 +66,29 @@ func (r *Reconciler) read(ctx context.Context, from client.Reader, key types.Nam
 	return &stored{rec, secret}, nil, nil
 }
 
-// resource reads live the resource of a name, nil where there is none. That there is none is proven by a list alone: a 404
-// may as well mean that the API is not served, or come from a proxy.
-func (r *Reconciler) resource(ctx context.Context, key types.NamespacedName) (*v1alpha1.PersonalAccessToken, error) {
-	pat := &v1alpha1.PersonalAccessToken{}
-	err := r.Live.Get(ctx, key, pat)
-	if err == nil {
-		return pat, nil
+// resource reads the resource of a name live, nil where it was not found. listed: a consistent list proves that it was not
+// there. A 404 proves nothing: it may as well mean that the API is not served, or come from a proxy.
+func (r *Reconciler) resource(ctx context.Context, key types.NamespacedName) (pat *v1alpha1.PersonalAccessToken, listed bool, err error) {
+	pat = &v1alpha1.PersonalAccessToken{}
+	if err = r.Live.Get(ctx, key, pat); apierrors.IsNotFound(err) {
+		// No resourceVersion is asked for, so the answer is the present state.
+		var all v1alpha1.PersonalAccessTokenList
+		if err := r.Live.List(ctx, &all, client.InNamespace(key.Namespace), client.MatchingFields{"metadata.name": key.Name}); err != nil {
+			return nil, false, err
+		}
+		if !r.sightings.listed(all.ResourceVersion) {
+			return nil, false, fmt.Errorf("the list of %s answered with the resourceVersion %q, older than what was seen, or is no list of PersonalAccessTokens", key, all.ResourceVersion)
+		}
+		if len(all.Items) == 0 {
+			return nil, true, nil
+		}
+		pat, err = &all.Items[0], nil
 	}
-	if !apierrors.IsNotFound(err) {
-		return nil, err
+	if err != nil {
+		return nil, false, err
 	}
-	var all v1alpha1.PersonalAccessTokenList
-	if err := r.Live.List(ctx, &all, client.InNamespace(key.Namespace), client.MatchingFields{"metadata.name": key.Name}); err != nil {
-		return nil, err
-	}
-	if len(all.Items) == 0 {
-		return nil, nil
-	}
-	return &all.Items[0], nil
+	r.saw(ctx, pat)
+	return pat, false, nil
 }
 
 // write creates the record, or updates it if nobody else has since current was read. Where it passes from a resource that is
@@ -160,8 +152,11 @@ func (r *Reconciler) over(rec *record.Record) {
 	r.announceRevoked(rec)
 }
 
-func (r *Reconciler) tombstones(ctx context.Context, namespace string) (int, error) {
-	var secrets corev1.SecretList
-	err := r.Client.List(ctx, &secrets, client.InNamespace(r.RecordsNamespace), client.MatchingFields{indexTombstoneNamespace: namespace}, client.UnsafeDisableDeepCopy)
-	return len(secrets.Items), err
+// Crowded reports by the cache whether the ids that have to be remembered leave no room for spec.token of a resource.
+func (r *Reconciler) Crowded(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool {
+	in := lifecycle.Input{Resource: pat, Now: r.Clock.Now(), Config: r.Config, Remembered: r.Census.Remembered(pat.Namespace)}
+	if current, _, err := r.read(ctx, r.Client, client.ObjectKeyFromObject(pat)); err == nil && current != nil {
+		in.Record = current.record
+	}
+	return lifecycle.Crowded(in)
 }

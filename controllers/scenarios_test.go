@@ -72,7 +72,6 @@ var scenarios = []scenario{
 	{"issuing to recipients", nop, createForRecipients, holders},
 	{"taking a holder's token", nop, createHolders, holders},
 	{"a holder's record lost", issuedHolders, loseIt, holders},
-	{"a record lost, then a new trigger", settled(settled(createForRecipients), loseIt), rotate, holders},
 	{"pending found", stoppedIssuing(3), nop, active},
 	{"pending found, recipients asked for", then(stoppedIssuing(3), toRecipients), nop, holders},
 	{"pending found too late", stoppedIssuing(3), expire, outcome{active: "False/Expired", ready: "True/Reconciled"}},

@@ -79,7 +79,7 @@ func mirrorOf(status *v1alpha1.PersonalAccessTokenStatus) string {
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	_, _ = fmt.Fprintf(h, "%d %q %q %q %q %q %q %q", status.ObservedGeneration, status.TokenID, status.PreviousTokenID, status.RotationTrigger,
+	_, _ = fmt.Fprintf(h, "%d %q %q %q %q %q %q", status.ObservedGeneration, status.TokenID, status.PreviousTokenID,
 		stamp(status.IssuedAt), stamp(status.ExpiresAt), status.DeliverySecretName, status.EncryptedToken)
 	conditions := slices.SortedFunc(slices.Values(status.Conditions), func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 	for _, c := range conditions {
@@ -128,7 +128,7 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 }
 
 // desired is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
-// record cannot be read, which keeps a second one from being issued.
+// record cannot be read, or is lost.
 func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
 	want := pat.Status.DeepCopy()
 	if pat.Status.ObservedGeneration != pat.Generation {
@@ -140,14 +140,14 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	}
 	want.ObservedGeneration = pat.Generation
 	want.Revoked = lifecycle.Revocations(pat, rec)
-	if rec != nil {
-		want.TokenID, want.RotationTrigger, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", "", nil, nil, ""
+	if rec != nil && rec.Refused != record.RefusedRecordLost {
+		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
 		want.EncryptedToken, want.PreviousTokenID = rec.Ciphertext, ""
 		if rec.Previous != nil {
 			want.PreviousTokenID = rec.Previous.ID
 		}
 		if t := rec.Current; t != nil {
-			want.TokenID, want.RotationTrigger = t.ID, t.Trigger
+			want.TokenID = t.ID
 			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
 			want.ExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
 			if t.ID != pat.Status.TokenID {
@@ -199,9 +199,6 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, revision string, want *v1alp
 	}
 	if want.PreviousTokenID != "" {
 		status.WithPreviousTokenID(want.PreviousTokenID)
-	}
-	if want.RotationTrigger != "" {
-		status.WithRotationTrigger(want.RotationTrigger)
 	}
 	if want.IssuedAt != nil {
 		status.WithIssuedAt(*want.IssuedAt)

@@ -26,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,64 @@ const (
 )
 
 var soak = flag.Bool("soak", false, "try every fate of a write, and longer schedules of two leaders")
+
+// census counts the records of all worlds.
+var census *Census
+
+// watched hands each event of a resource to the processes of its world, as their own watches would.
+var watched dispatcher
+
+type dispatcher struct {
+	mu        sync.Mutex
+	operators map[string][]*Reconciler
+	deleted   map[types.UID]bool
+}
+
+func (d *dispatcher) join(namespace string, r *Reconciler) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.operators == nil {
+		d.operators, d.deleted = map[string][]*Reconciler{}, map[types.UID]bool{}
+	}
+	d.operators[namespace] = append(d.operators[namespace], r)
+}
+
+func (d *dispatcher) each(o any, tell func(*Reconciler, *v1alpha1.PersonalAccessToken)) {
+	pat, ok := o.(*v1alpha1.PersonalAccessToken)
+	if !ok {
+		return // Inferred from a list.
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.operators[pat.Namespace] {
+		tell(r, pat)
+	}
+}
+
+func (d *dispatcher) OnAdd(o any, _ bool) {
+	d.each(o, func(r *Reconciler, pat *v1alpha1.PersonalAccessToken) { r.saw(context.Background(), pat) })
+}
+
+func (d *dispatcher) OnUpdate(_, o any) { d.OnAdd(o, false) }
+
+func (d *dispatcher) OnDelete(o any) {
+	d.each(o, func(r *Reconciler, pat *v1alpha1.PersonalAccessToken) {
+		r.sightings.gone(pat, r.Clock.Now())
+		d.deleted[pat.UID] = true
+	})
+}
+
+func (d *dispatcher) saysDeleted(uid types.UID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.deleted[uid]
+}
+
+// accepted are guards that are in force and stay so.
+type accepted struct{}
+
+func (accepted) Judged(context.Context) error { return nil }
+func (accepted) Accepted() error              { return nil }
 
 // admin is a client of the real API server; cached is the operator's, whose reads come from a cache that has the indexes
 // and whose writes are held to the policy on delivery Secrets.
@@ -131,6 +190,16 @@ func run(m *testing.M) (int, error) {
 		return 0, errors.New("the cache did not sync")
 	}
 	cached = readFrom{writer, mgr.GetCache()}
+	if census, err = NewCensus(ctx, mgr.GetCache()); err != nil {
+		return 0, err
+	}
+	resources, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.PersonalAccessToken{})
+	if err != nil {
+		return 0, err
+	}
+	if _, err := resources.AddEventHandler(&watched); err != nil {
+		return 0, err
+	}
 	code := m.Run()
 	stop()
 	return code, <-stopped
@@ -222,7 +291,7 @@ func (w *world) start() operator {
 	if w.mutateLive != nil {
 		live = w.mutateLive(live)
 	}
-	return operator{api: api, Reconciler: &Reconciler{
+	r := &Reconciler{
 		Client:           to,
 		Live:             live,
 		Recorder:         w.events,
@@ -230,8 +299,12 @@ func (w *world) start() operator {
 		ClockCheck:       func() error { return nil },
 		Random:           rand.Reader,
 		RecordsNamespace: recordsNamespace,
-		Config:           lifecycle.Config{MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, MaxTombstones: 5000},
-	}}
+		Config:           lifecycle.Config{MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, MaxRemembered: 5000},
+		Guards:           accepted{},
+		Census:           census,
+	}
+	watched.join(w.namespace, r)
+	return operator{api: api, Reconciler: r}
 }
 
 func (w *world) advance(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
@@ -378,9 +451,25 @@ func (w *world) awaitCaches(name string) {
 	pat := &v1alpha1.PersonalAccessToken{}
 	w.awaitShown(key, pat)
 	w.awaitShown(recordKey(key), &corev1.Secret{})
+	w.awaitDeletions(name, pat.UID)
 	if pat.Spec.User != nil {
 		if account, ok := identity.ServiceAccount(pat.Spec.User.Username); ok {
 			w.awaitShown(account, verifier.ServiceAccounts())
+		}
+	}
+}
+
+// awaitDeletions waits until the watch has told of the end of every resource of a name but the one that is there.
+func (w *world) awaitDeletions(name string, there types.UID) {
+	w.t.Helper()
+	for uid, its := range w.names {
+		if its != name || uid == there {
+			continue
+		}
+		for deadline := time.Now().Add(10 * time.Second); !watched.saysDeleted(uid); time.Sleep(500 * time.Microsecond) {
+			if time.Now().After(deadline) {
+				w.t.Fatalf("the watch does not say that %s was deleted", uid)
+			}
 		}
 	}
 }

@@ -59,14 +59,18 @@ const (
 	ReasonRecordInvalid = "RecordInvalid"
 	// ReasonRecordTooNew: a newer operator wrote the record; it is left as it is.
 	ReasonRecordTooNew = "RecordTooNew"
-	// ReasonRecordLost: a token was issued and its record is gone; no second one is issued unless a new trigger asks for it.
+	// ReasonRecordLost: a token was issued and its record is gone; delete the resource and apply it again for another.
 	ReasonRecordLost = "RecordLost"
 	// ReasonBindingMismatch: spec.token.boundTo names another resource, so its digest cannot match here.
 	ReasonBindingMismatch = "BindingMismatch"
 	// ReasonTokenRevoked: spec.token names an id that was revoked under this name before.
 	ReasonTokenRevoked = "TokenRevoked"
-	// ReasonTombstonesFull: too many revoked tokens of this namespace are still being remembered.
-	ReasonTombstonesFull = "TombstonesFull"
+	// ReasonNotAuthorized: spec changed while the operator's admission checks were not in force, so nobody judged it.
+	ReasonNotAuthorized = "NotAuthorized"
+	// ReasonGuardsMissing: the operator's admission checks are not in force, or are still being accepted.
+	ReasonGuardsMissing = "GuardsMissing"
+	// ReasonEndedTokensFull: no more ended tokens can be remembered, under this name or in this namespace.
+	ReasonEndedTokensFull = "EndedTokensFull"
 	// ReasonDeliveryDisabled: Secret delivery is switched off on this operator.
 	ReasonDeliveryDisabled = "DeliveryDisabled"
 	// ReasonDeliveryNameTaken: a Secret that is not ours has the name that the delivery Secret was to have.
@@ -77,8 +81,6 @@ const (
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonRotationNeeded: spec asks for another token than was issued, but not for a rotation that would make it.
 	ReasonRotationNeeded = "RotationNeeded"
-	// ReasonReplacedTokensFull: too many tokens that were replaced are still being remembered.
-	ReasonReplacedTokensFull = "ReplacedTokensFull"
 	// ReasonNotSupported: spec asks for what this version of the operator cannot do.
 	ReasonNotSupported = "NotSupported"
 )
@@ -97,6 +99,10 @@ const (
 	EventRetired = "Retired"
 	// EventNotRevoked: status.revoked named an id that is no token of this resource.
 	EventNotRevoked = "NotRevoked"
+	// EventCollectionStopped: so many resources are missing that no record is removed for it.
+	EventCollectionStopped = "CollectionStopped"
+	// EventCollectionResumed: records of missing resources are removed again.
+	EventCollectionResumed = "CollectionResumed"
 	// EventResumed: spec.suspend went back to false.
 	EventResumed = "Resumed"
 )

@@ -47,12 +47,6 @@ type PersonalAccessTokenStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	PreviousTokenID string `json:"previousTokenID,omitempty"`
 
-	// rotationTrigger is the spec.rotation.trigger that the current token was issued for, so that another one is known where
-	// the record is lost.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	RotationTrigger string `json:"rotationTrigger,omitempty"`
-
 	// issuedAt is when the current token was issued.
 	// +optional
 	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`

@@ -43,8 +43,8 @@ const (
 	admissionService     = "pat-operator-admission"
 	// maxMaxLifetime is what spec.expiresInDays is bounded by.
 	maxMaxLifetime = 3660 * 24 * time.Hour
-	// maxTombstones is how many revoked holder-made tokens of a namespace are remembered.
-	maxTombstones = 5000
+	// maxRemembered is how many ended tokens of a namespace are remembered, those of its holder-made tokens included.
+	maxRemembered = 5000
 )
 
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
@@ -120,6 +120,10 @@ func (o *operatorOptions) half(common *commonOptions) half {
 
 // setup wires what writes: the controller and the admission webhooks.
 func (o *operatorOptions) setup(ctx context.Context, p *process) error {
+	census, err := controllers.NewCensus(ctx, p.GetCache())
+	if err != nil {
+		return err
+	}
 	reconciler := &controllers.Reconciler{
 		Client:           p.GetClient(),
 		Live:             p.GetAPIReader(),
@@ -128,8 +132,9 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		ClockCheck:       p.skew.Check,
 		Random:           rand.Reader,
 		RecordsNamespace: p.recordsNamespace,
+		Census:           census,
 		Config: lifecycle.Config{
-			MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxTombstones: maxTombstones,
+			MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxRemembered: maxRemembered,
 		},
 	}
 	if err := reconciler.SetupWithManager(ctx, p); err != nil {
@@ -141,7 +146,8 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		RestrictingExtraKeys: o.restrictingExtraKeys,
 		Client:               p.GetClient(),
 		ServiceAccounts:      p.GetAPIReader(),
-		Current:              currentToken(p.GetAPIReader(), p.recordsNamespace),
+		Record:               recordOf(p.GetAPIReader(), p.recordsNamespace),
+		Crowded:              reconciler.Crowded,
 		Now:                  time.Now,
 	}, p.GetScheme())
 	if err != nil {
@@ -154,23 +160,23 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 	return p.serveTLS("admission", o.admissionAddress, mux, p.authority.TLSConfig(), nil)
 }
 
-// currentToken reads live from a resource's record which token was issued. A record that cannot be read counts as one of a
-// token as old as its resource, and just as spec asks for it, so that nothing is gained by spoiling it.
-func currentToken(live client.Reader, recordsNamespace string) func(context.Context, *v1alpha1.PersonalAccessToken) (*record.Token, error) {
-	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Token, error) {
+// recordOf reads the record of a resource live. One that cannot be read counts as that of a token as old as its resource, and
+// just as spec asks for it, so that nothing is gained by spoiling it.
+func recordOf(live client.Reader, recordsNamespace string) func(context.Context, *v1alpha1.PersonalAccessToken) (*record.Record, error) {
+	return func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Record, error) {
 		rec, _, invalid, err := record.Get(ctx, live, recordsNamespace, client.ObjectKeyFromObject(pat))
 		switch {
 		case err != nil:
 			return nil, err
 		case invalid != nil:
-			t := &record.Token{IssuedAt: pat.CreationTimestamp.Time, Source: record.SourceOperator, Trigger: lifecycle.TriggerOf(pat, nil)}
+			t := &record.Token{IssuedAt: pat.CreationTimestamp.Time, Source: record.SourceOperator, Trigger: lifecycle.TriggerOf(&pat.Spec, nil)}
 			if pat.Spec.Token != nil {
 				t.ID, t.Digest, t.Source = pat.Spec.Token.ID, pat.Spec.Token.SHA256, record.SourceHolder
 			}
-			return t, nil
+			return &record.Record{Current: t}, nil
 		case rec == nil, !rec.Of(pat): // none, or a former resource's
 			return nil, nil
 		}
-		return rec.Current, nil
+		return rec, nil
 	}
 }

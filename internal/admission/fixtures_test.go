@@ -46,17 +46,19 @@ var (
 	config = admission.Config{
 		MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now },
 		Client: nothing, ServiceAccounts: accounts{{Namespace: "team-a", Name: "ci"}: "sa-1"},
-		Current:              byFixture,
+		Record:               byFixture,
+		Crowded:              func(context.Context, *v1alpha1.PersonalAccessToken) bool { return false },
+		Guards:               func() error { return nil },
 		RestrictingExtraKeys: []string{"scopes.example.com/Limit"},
 	}
 )
 
 // byFixture takes the fixture's spec and status for what the record says.
-func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (*record.Token, error) {
+func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (*record.Record, error) {
 	if p.Status.TokenID == "" {
 		return nil, nil
 	}
-	t := &record.Token{ID: "ponmlkjihgfedcba", Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(p, nil)}
+	t := &record.Token{ID: "ponmlkjihgfedcba", Source: record.SourceOperator, IssuedAt: p.CreationTimestamp.Time, Trigger: lifecycle.TriggerOf(&p.Spec, nil)}
 	if p.Status.IssuedAt != nil {
 		t.IssuedAt = p.Status.IssuedAt.Time
 	}
@@ -64,7 +66,12 @@ func byFixture(_ context.Context, p *v1alpha1.PersonalAccessToken) (*record.Toke
 	if p.Spec.Token != nil {
 		t.ID, t.Digest, t.Source = p.Spec.Token.ID, p.Spec.Token.SHA256, record.SourceHolder
 	}
-	return t, nil
+	return &record.Record{Current: t}, nil
+}
+
+// holding answers with a record of this token, nil for none.
+func holding(t *record.Token) func(context.Context, *object) (*record.Record, error) {
+	return func(context.Context, *object) (*record.Record, error) { return &record.Record{Current: t}, nil }
 }
 
 type (

@@ -17,7 +17,9 @@ limitations under the License.
 package admission
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -32,6 +34,8 @@ import (
 )
 
 const day = 24 * time.Hour
+
+type spec = v1alpha1.PersonalAccessTokenSpec
 
 // lifetime holds a token that is yet to be issued to the operator's limit. What is too long is refused, never clamped.
 func (c *Config) lifetime(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) field.ErrorList {
@@ -92,7 +96,7 @@ func passed(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) ctrladmission
 		return nil
 	}
 	return ctrladmission.Warnings{fmt.Sprintf(
-		"spec.expiresAt (%s) has passed: no token will be issued; set a later one to get a token", stamp(spec.ExpiresAt.Time))}
+		"spec.expiresAt (%s) has passed, so no token will work; set a later one to get a token", stamp(spec.ExpiresAt.Time))}
 }
 
 // bound holds a holder's digest to the resource that it was computed for; elsewhere it could never match.
@@ -213,6 +217,31 @@ func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 			"this token is made by its holder, so no trigger makes another; put id and sha256 of a new one into spec.token"))
 	}
 	return errs
+}
+
+// room refuses a holder's token whose id could not be remembered once it has ended.
+func (c *Config) room(ctx context.Context, pat *v1alpha1.PersonalAccessToken) field.ErrorList {
+	if pat.Spec.Token == nil || !c.Crowded(ctx, pat) {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(specPath.Child("token"),
+		"the limit of ended tokens that are remembered, under this name or in this namespace, is reached; use a token that the operator makes (leave spec.token out, with a new spec.rotation.trigger where there is a token already), or another namespace; to end a token now, delete its PersonalAccessToken")}
+}
+
+// uncovered refuses to widen a resource that asked for more than was ever judged, unless the result asks for no more.
+func uncovered(rec *record.Record, is *v1alpha1.PersonalAccessToken) field.ErrorList {
+	if rec == nil || rec.Refused == "" {
+		return nil
+	}
+	wishes := lifecycle.Wishes(lifecycle.Input{Resource: is, Record: rec})
+	if len(wishes) == 0 {
+		return nil
+	}
+	wayOut := "delete this PersonalAccessToken and apply it again"
+	if rec.Granted != nil {
+		wayOut = "first put back " + strings.Join(wishes, ", ") + ", as the condition Ready says, or " + wayOut
+	}
+	return field.ErrorList{field.Forbidden(specPath, "an earlier change was refused by the operator, which carries out nothing more of it; "+wayOut)}
 }
 
 // unsupported refuses what the schema knows and this version does not do, rather than ignore it. was is nil on creation;

@@ -99,7 +99,7 @@ func TestUpdate(t *testing.T) {
 		{name: "audiences", was: alicesPAT(issued), is: alicesPAT(issued, audiences("a"))},
 		{name: "shorter, in days", was: alicesPAT(issued), is: alicesPAT(issued, days(89))},
 		{name: "shorter, by date", was: alicesPAT(issued, days(2)), is: alicesPAT(issued, expires(now.Add(47*time.Hour)))},
-		{name: "over at once", was: alicesPAT(issued), is: alicesPAT(issued, expires(now.Add(-time.Hour)))},
+		{name: "over at once", was: alicesPAT(issued), is: alicesPAT(issued, expires(now.Add(-time.Hour))), warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T11:00:00Z) has passed, so no token will work; set a later one to get a token`}},
 		{name: "the same end in other words", was: alicesPAT(issued), is: alicesPAT(issued, expires(now.Add(90*24*time.Hour)))},
 		{name: "metadata by anybody", by: bob, was: alicesPAT(), is: alicesPAT(func(p *object) { p.Labels = map[string]string{"a": "b"} })},
 		{name: "groups in another order", was: alicesPAT(), is: alicesPAT(suspended, user(func(u *v1alpha1.UserInfo) { u.Groups = []string{"ops", "devs"} }))},
@@ -117,7 +117,7 @@ func TestUpdate(t *testing.T) {
 		},
 		{
 			name: "an end that has passed before it is issued", was: alicesPAT(), is: alicesPAT(expires(now)),
-			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T12:00:00Z) has passed: no token will be issued; set a later one to get a token`},
+			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T12:00:00Z) has passed, so no token will work; set a later one to get a token`},
 		},
 		{name: "longer, in days", was: alicesPAT(issued), is: alicesPAT(issued, days(91)), want: text(longerLife, "expiresInDays", "2027-01-30T12:00:00Z")},
 		{name: "longer, by date", was: alicesPAT(issued, days(1)), is: alicesPAT(issued, expires(now.Add(25*time.Hour))), want: text(longerLife, "expiresAt", "2026-11-02T12:00:00Z")},
@@ -139,7 +139,7 @@ func TestUpdate(t *testing.T) {
 		{name: "rotate, to recipients", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, toKeys(vendorKey), rotating)},
 		{name: "rotate what has expired", was: alicesPAT(issued, expires(now)), is: alicesPAT(issued, rotating, expires(now.Add(time.Hour)))},
 		{name: "rotate, to what is over", was: alicesPAT(issued, expires(now)), is: alicesPAT(issued, rotating, expires(now)), warnings: ctrladmission.Warnings{
-			`spec.expiresAt (2026-11-01T12:00:00Z) has passed: no token will be issued; set a later one to get a token`,
+			`spec.expiresAt (2026-11-01T12:00:00Z) has passed, so no token will work; set a later one to get a token`,
 		}},
 		{
 			name: "rotate, to no key", was: alicesPAT(issued), is: alicesPAT(issued, toKeys("x"), rotating),
@@ -357,30 +357,26 @@ func TestCase10_AForgedIssuedAtWidensNothing(t *testing.T) {
 // Whether a token was issued is read from its record, whatever status has been made to say.
 func TestCase05_AClearedStatusGivesNoLongerLife(t *testing.T) {
 	cfg := config
-	cfg.Current = func(context.Context, *object) (*record.Token, error) { return &record.Token{IssuedAt: now}, nil }
+	cfg.Record = holding(&record.Token{IssuedAt: now})
 	_, err := admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(1)), alicesPAT(days(30)))
 	check(t, err, text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z"))
 
-	cfg.Current = func(context.Context, *object) (*record.Token, error) { return nil, errors.New("etcd is away") }
-	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(2)), alicesPAT(days(1)))
+	cfg.Record = func(context.Context, *object) (*record.Record, error) { return nil, errors.New("etcd is away") }
+	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(days(1)), alicesPAT(days(2)))
 	check(t, err, "Internal error occurred: whether this token was issued cannot be found out; try again")
 }
 
 // What asks for a rotation is told by the record: a trigger that goes away and comes back renews nothing.
 func TestATriggerThatComesBackRenewsNothing(t *testing.T) {
 	cfg := config
-	cfg.Current = func(context.Context, *object) (*record.Token, error) {
-		return &record.Token{IssuedAt: now, Source: record.SourceOperator, Trigger: "2"}, nil
-	}
+	cfg.Record = holding(&record.Token{IssuedAt: now, Source: record.SourceOperator, Trigger: "2"})
 	v := admission.NewValidator(cfg)
 	_, err := v.ValidateUpdate(request(), alicesPAT(days(1)), alicesPAT(days(30), rotating))
 	check(t, err, text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z"))
 	_, err = v.ValidateUpdate(request(), alicesPAT(), alicesPAT(ttl(60), rotating))
 	check(t, err, isForbidden+`spec.delivery: how a token is delivered changes only together with the token; set a new spec.rotation.trigger in the same update, or put it back`)
 	// What the operator made is no holder's own.
-	cfg.Current = func(context.Context, *object) (*record.Token, error) {
-		return &record.Token{ID: "abcdefghijklmnop", IssuedAt: now, Source: record.SourceOperator}, nil
-	}
+	cfg.Record = holding(&record.Token{ID: "abcdefghijklmnop", IssuedAt: now, Source: record.SourceOperator})
 	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(), alicesPAT(holder))
 	check(t, err, isForbidden+`spec.token: a new token has a new id; put the old values back, or set id and sha256 of another token`)
 }

@@ -56,7 +56,7 @@ func TestCreate(t *testing.T) {
 		{name: "a holder's token without Secret delivery", pat: alicesPAT(holder), config: noSecrets},
 		{
 			name: "an end that has passed", pat: alicesPAT(expires(now.Add(-time.Hour))),
-			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T11:00:00Z) has passed: no token will be issued; set a later one to get a token`},
+			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T11:00:00Z) has passed, so no token will work; set a later one to get a token`},
 		},
 		{
 			name: "for somebody else", by: bob, pat: alicesPAT(),

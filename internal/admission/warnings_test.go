@@ -62,7 +62,7 @@ func TestWarnings(t *testing.T) {
 		},
 		{
 			name: "nothing will be issued", rights: []string{"* * * * by devs", readsAll}, pat: alicesPAT(expires(now)),
-			want: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T12:00:00Z) has passed: no token will be issued; set a later one to get a token`},
+			want: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T12:00:00Z) has passed, so no token will work; set a later one to get a token`},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

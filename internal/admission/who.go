@@ -31,6 +31,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -85,7 +86,7 @@ func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.U
 		f.forbid(userPath, "the user of a token cannot be changed; put it back, or make a new PersonalAccessToken")
 		return f, nil
 	}
-	path := widened(was, is, v.Now())
+	path := widened(was, is)
 	if path == nil {
 		return f, nil
 	}
@@ -112,6 +113,16 @@ func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.U
 	err = v.authority(ctx, &f, requester, u, f.pinned, field.Forbidden(path, fmt.Sprintf(
 		"%s, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing", why)))
 	return f, err
+}
+
+// widened returns the first field that renews a token, hands it over, or gives it more than it had; nil where an update
+// does no such thing.
+func widened(was, is *v1alpha1.PersonalAccessToken) *field.Path {
+	all := lifecycle.Changes(&was.Spec, &is.Spec, was.CreationTimestamp.Time)
+	if i := slices.IndexFunc(all, func(c lifecycle.Change) bool { return c.Effect == lifecycle.Widens }); i >= 0 {
+		return specPath.Child(all[i].Field)
+	}
+	return nil
 }
 
 // stranger says why u is not simply the requester, "" where it is. To be the user is to have the same name and UID, and to

@@ -50,7 +50,7 @@ func TestOutcome(t *testing.T) {
 		"ready":               {pat: withConditions(2, isActive, isReady), done: true},
 		"ready was a former":  {pat: withConditions(2, old(isActive), old(isReady))},
 		"active was a former": {pat: withConditions(2, old(isActive), isReady)},
-		"stalled":             {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (TombstonesFull)"},
+		"stalled":             {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (EndedTokensFull)"},
 		"stalled was":         {pat: withConditions(2, old(isStalled), isIssuing)},
 		"suspended":           {pat: withConditions(2, isSuspended, isReady), done: true, err: "Resume it. (Suspended)"},
 		"deleted":             {pat: deleted, done: true, err: "it was deleted meanwhile"},

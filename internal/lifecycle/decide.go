@@ -34,8 +34,12 @@ const (
 
 	// waitForClock is how soon to look again while the clock is not proven.
 	waitForClock = 10 * time.Second
-	// waitForTombstones is how soon to look again while a namespace has too many tombstones.
-	waitForTombstones = time.Minute
+	// MissingFor is how long a resource has to be missing from lists before its tokens end by that alone, and
+	// MissingForAll how long while the breaker is open.
+	MissingFor    = time.Hour
+	MissingForAll = 7 * 24 * time.Hour
+	// waitForBreaker is how soon to look again while too many resources are missing.
+	waitForBreaker = 10 * time.Minute
 )
 
 // Config is what the operator's flags say.
@@ -46,22 +50,34 @@ type Config struct {
 	SecretDelivery bool
 	// ExpiryWarnings are how long before its end a token is warned of.
 	ExpiryWarnings []time.Duration
-	// MaxTombstones is how many tombstones a namespace may have before new holder-made tokens wait.
-	MaxTombstones int
+	// MaxRemembered is how many ids a namespace may have to remember as ended, those that its tokens will leave included,
+	// before no more holder-made tokens are taken.
+	MaxRemembered int
 }
 
 // Input is everything that a decision rests on.
 type Input struct {
-	// Resource is the live resource, or nil where it is gone. It was read after Record.
+	// Resource is the live resource, or nil where it was not found. It was read after Record.
 	Resource *v1alpha1.PersonalAccessToken
+	// Deleted is the UID of a resource of this name that a watch has said was deleted.
+	Deleted types.UID
+	// Listed: Resource is nil, and a consistent list proves that it was not there.
+	Listed bool
+	// BreakerOpen: so many resources are missing that none of them is taken for deleted.
+	BreakerOpen bool
 	// Record is the live record under the resource's name, or nil where there is none. It may be a former resource's.
 	Record *record.Record
 	// RecordErr is why there is a record that cannot be read.
 	RecordErr error
 	// Owner is the service account that spec.user names, as it is now.
 	Owner Owner
-	// Tombstones is how many the resource's namespace has.
-	Tombstones int
+	// Guards is why wishes cannot be granted now; nil where the guards of admission are the accepted ones, read after
+	// Resource.
+	Guards error
+	// Revoked and Used are ids that status was once seen to name as revoked, and as used first, whatever it says now.
+	Revoked, Used []string
+	// Remembered is how many ids the resource's namespace remembers as ended, or will once its tokens end.
+	Remembered int
 	// Now is the time, and ClockProven whether it was compared with the API server's just now.
 	Now         time.Time
 	ClockProven bool
@@ -69,6 +85,11 @@ type Input struct {
 
 	// former is Record where that is of a resource that had the name before; the rules then see none.
 	former *record.Record
+	// wishes are fields by which spec asks for more than is granted; grants: they are granted by the next write.
+	wishes []string
+	grants bool
+	// ungranted: nothing is granted, and nothing will be now.
+	ungranted bool
 }
 
 // Owner is the service account that a token belongs to. Zero where spec.user is a person, or the account is gone.
@@ -97,7 +118,11 @@ const (
 	WriteExpired         = "Expired"
 	WriteDeliveryOver    = "DeliveryOver"
 	WritePendingDropped  = "PendingDropped"
-	WriteAudiences       = "AudiencesChanged"
+	WriteNarrowed        = "Narrowed"
+	WriteGranted         = "Granted"
+	WriteRefused         = "Refused"
+	WriteMissing         = "Missing"
+	WriteFound           = "Found"
 	WriteShortened       = "Shortened"
 	WriteRotated         = "Rotated"
 	WriteRetired         = "Retired"
@@ -113,6 +138,9 @@ type Decision struct {
 	Reason string
 	// Next is what the record is to be; set with Write.
 	Next *record.Record
+	// Base is the record that a token is issued into, and Spec what it is issued by; set with Issue.
+	Base *record.Record
+	Spec *v1alpha1.PersonalAccessTokenSpec
 	// State is what to tell people; nil leaves status as it is.
 	State *State
 	// After is when to look again, 0 for never.
@@ -136,10 +164,24 @@ type Condition struct {
 
 // Decide says what to do next for a resource and its record.
 func Decide(in Input) Decision {
-	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() {
+	if in.Resource == nil {
+		return missing(in)
+	}
+	if !in.Resource.DeletionTimestamp.IsZero() {
 		return orphaned(in, in.Record)
 	}
 	in = own(in)
+	if in.RecordErr == nil && in.Record != nil {
+		if in.Record.MissingSince != nil {
+			next := in.Record.DeepCopy()
+			next.MissingSince = nil
+			return Decision{Action: Write, Reason: WriteFound, Next: next}
+		}
+		if next := carried(in); next != nil {
+			return Decision{Action: Write, Reason: WriteNarrowed, Next: next}
+		}
+	}
+	in = judged(in)
 	if in.RecordErr == nil && in.Record != nil {
 		if next := deliveryOver(in); next != nil {
 			return Decision{Action: Write, Reason: WriteDeliveryOver, Next: next}
@@ -158,6 +200,12 @@ func Decide(in Input) Decision {
 			next := in.Record.DeepCopy()
 			dropPending(next, in.Now)
 			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
+		}
+		if d.Action == Nothing {
+			d = answer(in, d)
+		}
+		if d.Action == Issue {
+			d.Base, d.Spec = Base(in, in.Now.Truncate(time.Second)), &in.Resource.Spec
 		}
 		if d.State != nil && d.State.Active.Status {
 			d.State.ExpiringSoon = expiringSoon(in)
@@ -181,12 +229,13 @@ var rules = []func(Input) *Decision{
 	revoked,
 	ended,
 	over,
-	narrowed,
+	shortened,
 	userUnfit,
 	revokedUntaken,
 	ownerGone,
 	scoped,
 	lost,
+	unjudged,
 	unissued,
 	rotating,
 	standing,
@@ -205,14 +254,46 @@ func own(in Input) Input {
 // Written in the place of a former one, it ends that in the same step.
 func Base(in Input, now time.Time) *record.Record {
 	in = own(in)
-	if in.Record != nil {
-		return in.Record.DeepCopy()
-	}
-	next := record.New(in.Resource, now)
-	if in.former != nil {
+	next := record.Empty(in.Resource)
+	switch {
+	case in.Record != nil:
+		next = in.Record.DeepCopy()
+	case in.former != nil:
 		next.Ended = tombstone(in.former).Ended
 	}
+	if in.grants {
+		next.Grant(&in.Resource.Spec)
+		if next.AuthorizedAt.IsZero() {
+			next.AuthorizedAt = now
+		}
+	}
 	return next
+}
+
+// missing decides for a record whose resource was not found. Its tokens end by evidence: a watch has said that the resource
+// was deleted, or lists have lacked it for MissingFor.
+func missing(in Input) Decision {
+	rec := in.Record
+	if in.RecordErr != nil || rec == nil || rec.Tombstone() || rec.Resource.UID == in.Deleted {
+		return orphaned(in, rec)
+	}
+	switch {
+	case !in.Listed:
+		return Decision{Action: Nothing}
+	case !in.ClockProven:
+		return Decision{Action: Nothing, After: waitForClock}
+	case rec.MissingSince == nil:
+		next := rec.DeepCopy()
+		next.MissingSince = &in.Now
+		return Decision{Action: Write, Reason: WriteMissing, Next: next}
+	}
+	switch since := in.Now.Sub(*rec.MissingSince); {
+	case since < MissingFor:
+		return Decision{Action: Nothing, After: MissingFor - since}
+	case in.BreakerOpen && since < MissingForAll:
+		return Decision{Action: Nothing, After: waitForBreaker}
+	}
+	return orphaned(in, rec)
 }
 
 // orphaned decides for a record whose resource is gone: deleted, being deleted, or of another UID.

@@ -49,12 +49,30 @@ func input(with ...func(*Input)) Input {
 			Spec:       v1alpha1.PersonalAccessTokenSpec{User: &v1alpha1.UserInfo{Username: "alice", Groups: []string{"devs"}}},
 		},
 		Now: now, ClockProven: true,
-		Config: Config{MaxLifetime: 366 * day, SecretDelivery: true, MaxTombstones: 2},
+		Config: Config{MaxLifetime: 366 * day, SecretDelivery: true, MaxRemembered: 20},
 	}
 	for _, f := range with {
 		f(&in)
 	}
+	if in.wishes == nil && in.Record != nil && in.Record.Granted != nil && in.Resource != nil {
+		refused := in.Record.Refused
+		in.Record.Grant(&in.Resource.Spec)
+		in.Record.Refused = refused
+	}
+	in.wishes = nil
 	return in
+}
+
+// asks lets spec ask for something after the rest was granted.
+func asks(f func(*v1alpha1.PersonalAccessTokenSpec)) func(*Input) {
+	return func(in *Input) {
+		if in.Record != nil && in.Record.Granted != nil {
+			in.Record.Grant(&in.Resource.Spec)
+		}
+		in.wishes = []string{"asked"}
+		in.Resource = in.Resource.DeepCopy()
+		f(&in.Resource.Spec)
+	}
 }
 
 // issued gives the resource a token that was delivered in a Secret a minute ago and lives for 90 days.
@@ -95,16 +113,16 @@ func ends(reason string) func(*Input) {
 	return func(in *Input) { in.Record.End(in.Record.Current, reason) }
 }
 
-func spec(f func(*v1alpha1.PersonalAccessTokenSpec)) func(*Input) {
+func change(f func(*v1alpha1.PersonalAccessTokenSpec)) func(*Input) {
 	return func(in *Input) { f(&in.Resource.Spec) }
 }
 
 func toKeys(keys ...string) func(*Input) {
-	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Delivery = &v1alpha1.Delivery{Recipients: keys} })
+	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Delivery = &v1alpha1.Delivery{Recipients: keys} })
 }
 
 func expiresAt(at time.Time) func(*Input) {
-	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: at} })
+	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: at} })
 }
 
 // account makes it a service account's, pinned to a UID, while the account that is there has another or none.
@@ -120,7 +138,7 @@ func retires(at time.Time) func(*Input) {
 }
 
 func unproven(in *Input) { in.ClockProven = false }
-func gone(in *Input)     { in.Resource = nil }
+func gone(in *Input)     { in.Resource, in.Deleted = nil, "u1" }
 func deleting(in *Input) { in.Resource.DeletionTimestamp = &metav1.Time{Time: now} }
 func recreated(in *Input) {
 	in.Resource = in.Resource.DeepCopy()
@@ -179,22 +197,22 @@ func TestDecide(t *testing.T) {
 	decide(t, map[string]deciding{
 		// Not issued yet.
 		"new":                                  {nil, Issue, "", "-Issuing -Issuing", 0, ""},
-		"new, suspended":                       {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"new, suspended":                       {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, clock not proven":                {[]func(*Input){unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, "clock"},
 		"new, already over":                    {[]func(*Input){expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, "no token is issued; set a later one"},
 		"new, over, not proven":                {[]func(*Input){expiresAt(now), unproven}, Nothing, "", "", waitForClock, ""},
-		"new, too long in days":                {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](367) })}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "(366 days); set a lesser spec.expiresInDays"},
+		"new, too long in days":                {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](367) })}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "(366 days); set a lesser spec.expiresInDays"},
 		"new, too long by date":                {[]func(*Input){expiresAt(now.Add(366*day + time.Second))}, Nothing, "", "-LifetimeTooLong -LifetimeTooLong stalled", 0, "earlier spec.expiresAt"},
 		"new, the longest":                     {[]func(*Input){expiresAt(now.Add(366 * day))}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, delivery off":                    {[]func(*Input){func(in *Input) { in.Config.SecretDelivery = false }}, Nothing, "", "-DeliveryDisabled -DeliveryDisabled stalled", 0, "set spec.token"},
-		"new, no user":                         {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "restore the webhook configuration"},
-		"new, a user never to be":              {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = []string{"system:masters"} })}, Nothing, "", "-UserRefused -UserRefused stalled", 0, "spec.user.groups[0]"},
+		"new, no user":                         {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "restore the webhook configuration"},
+		"new, a user never to be":              {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = []string{"system:masters"} })}, Nothing, "", "-UserRefused -UserRefused stalled", 0, "spec.user.groups[0]"},
 		"new, a service account":               {[]func(*Input){account("sa1", "sa1")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, a service account that is gone":  {[]func(*Input){account("sa1", "")}, Nothing, "", "-OwnerGone -OwnerGone stalled", 0, "Service account a/b was deleted"},
 		"new, a service account not looked up": {[]func(*Input){account("", "sa1")}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "spec.user.uid"},
 		"its service account re-created":       {[]func(*Input){account("sa1", "sa2"), issued}, Nothing, "", "-OwnerGone -OwnerGone stalled", 59 * time.Minute, "another has its name now"},
 		"its service account there":            {[]func(*Input){account("sa1", "sa1"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
-		"new, scopes":                          {[]func(*Input){spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
+		"new, scopes":                          {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
 		"new, rotation":                        {[]func(*Input){trigger("1")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients":                      {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients, no Secrets":          {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"), func(in *Input) { in.Config.SecretDelivery = false }}, Issue, "", "-Issuing -Issuing", 0, ""},
@@ -204,13 +222,13 @@ func TestDecide(t *testing.T) {
 		"a pending token is replaced":            {[]func(*Input){pending}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"a pending token whose end came first":   {[]func(*Input){pending, expiresAt(now)}, Write, WritePendingDropped, "", 0, ""},
 		"a pending token that nobody wants":      {[]func(*Input){issued, pending}, Write, WritePendingDropped, "", 0, ""},
-		"a pending token of a user never to be":  {[]func(*Input){pending, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Write, WritePendingDropped, "", 0, ""},
+		"a pending token of a user never to be":  {[]func(*Input){pending, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Write, WritePendingDropped, "", 0, ""},
 		"a pending token, now the holder's own":  {[]func(*Input){pending, holder}, Write, WriteAdopted, "", 0, ""},
-		"record gone, status knows of a token":   {[]func(*Input){issued, lose("")}, Nothing, "", "-RecordLost -RecordLost stalled", 0, "set a new spec.rotation.trigger for a new one"},
-		"record gone, its trigger in spec":       {[]func(*Input){issued, trigger("1"), lose("1")}, Nothing, "", "-RecordLost -RecordLost stalled", 0, ""},
-		"record gone, its trigger no more":       {[]func(*Input){issued, lose("1")}, Nothing, "", "-RecordLost -RecordLost stalled", 0, ""},
-		"record gone, a new trigger":             {[]func(*Input){issued, trigger("2"), lose("1")}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"record gone, a first trigger":           {[]func(*Input){issued, trigger("1"), lose("")}, Issue, "", "-Issuing -Issuing", 0, ""},
+		"record gone, status knows of a token":   {[]func(*Input){issued, lose}, Write, WriteRefused, "", 0, ""},
+		"record gone, which is written down":     {[]func(*Input){issued, lose, refused(record.RefusedRecordLost)}, Nothing, "", "-RecordLost -RecordLost stalled", 0, "delete this resource and apply it again"},
+		"record gone, status cleared since":      {[]func(*Input){issued, lose, refused(record.RefusedRecordLost), func(in *Input) { in.Resource.Status = v1alpha1.PersonalAccessTokenStatus{} }}, Nothing, "", "-RecordLost -RecordLost stalled", 0, ""},
+		"record gone, a new trigger":             {[]func(*Input){issued, trigger("2"), lose}, Write, WriteRefused, "", 0, ""},
+		"no record, a status restored":           {[]func(*Input){issued, lose, func(in *Input) { in.Resource.CreationTimestamp = metav1.Time{Time: now} }}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"record gone, status cleared":            {[]func(*Input){issued, func(in *Input) { in.Record = nil; in.Resource.Status = v1alpha1.PersonalAccessTokenStatus{} }}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"record gone, over meanwhile":            {[]func(*Input){issued, func(in *Input) { in.Record = nil }, expiresAt(now)}, Nothing, "", "-Expired +Reconciled", 0, ""},
 		"record gone, the holder's own":          {[]func(*Input){taken, func(in *Input) { in.Record = nil }}, Write, WriteRestored, "", 0, ""},
@@ -220,22 +238,26 @@ func TestDecide(t *testing.T) {
 		"a holder's digest":               {[]func(*Input){holder}, Write, WriteAdopted, "", 0, ""},
 		"a holder's digest, delivery off": {[]func(*Input){holder, func(in *Input) { in.Config.SecretDelivery = false }}, Write, WriteAdopted, "", 0, ""},
 		"a holder's digest, not proven":   {[]func(*Input){holder, unproven}, Nothing, "", "-Issuing -Issuing", waitForClock, ""},
-		"bound to another name":           {[]func(*Input){holder, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.BoundTo = "team-a/old" })}, Nothing, "", "-BindingMismatch -BindingMismatch stalled", 0, `"team-a/old" and this resource is "team-a/my-pat"`},
+		"bound to another name":           {[]func(*Input){holder, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.BoundTo = "team-a/old" })}, Nothing, "", "-BindingMismatch -BindingMismatch stalled", 0, `"team-a/old" and this resource is "team-a/my-pat"`},
 		"revoked under this name":         {[]func(*Input){holder, remembers(id)}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", day, "stays revoked; make a new token"},
 		"over by its own record":          {[]func(*Input){taken, ends(record.EndedDeleted), func(in *Input) { in.Record.Current = nil }}, Nothing, "", "-TokenRevoked -TokenRevoked stalled", 0, ""},
 		"its predecessor not yet ended":   {[]func(*Input){taken, recreated}, Write, WriteTombstone, "", 0, ""},
 		"another id under this name":      {[]func(*Input){holder, remembers(other)}, Write, WriteAdopted, "", 0, ""},
-		"as many ids as may be":           {[]func(*Input){holder, remembersMany(record.MaxEnded)}, Nothing, "", "-Issuing -ReplacedTokensFull", day, "under another name"},
+		"as many ids as may be":           {[]func(*Input){holder, remembersMany(record.MaxEnded)}, Write, WriteRefused, "", 0, ""},
 		"as many ids as may be, ours":     {[]func(*Input){remembersMany(record.MaxEnded - 1)}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"all but as many ids as may be":   {[]func(*Input){holder, remembersMany(record.MaxEnded - roomForEnds)}, Write, WriteAdopted, "", 0, ""},
-		"too many tombstones":             {[]func(*Input){holder, func(in *Input) { in.Tombstones = 2 }}, Nothing, "", "-Issuing -TombstonesFull", waitForTombstones, "2 revoked tokens"},
+		"as many as may be, written down": {[]func(*Input){holder, refused(record.RefusedNoRoom)}, Nothing, "", "-EndedTokensFull -EndedTokensFull stalled", 0, "use a token that the operator makes"},
+		"as many in the namespace":        {[]func(*Input){holder, func(in *Input) { in.Remembered = 20 }}, Write, WriteRefused, "", 0, ""},
+		"all but as many, to rotate":      {[]func(*Input){taken, anotherToken, func(in *Input) { in.Remembered = 21 }}, Write, WriteRotated, "", 0, ""},
+		"as many, to rotate":              {[]func(*Input){taken, anotherToken, func(in *Input) { in.Remembered = 22 }}, Write, WriteRefused, "", 0, ""},
+		"as many, to rotate to ours":      {[]func(*Input){taken, trigger("2"), func(in *Input) { in.Resource.Spec.Token, in.Remembered = nil, 22 }}, Issue, "", "+Active -Rotating", 0, ""},
 
 		// Issued.
 		"active":                          {[]func(*Input){issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, "authenticates as alice until 2027-02-21T11:59:00Z; delete this resource to revoke it"},
-		"suspended":                       {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Nothing, "", "-Suspended +Reconciled", 59 * time.Minute, "set spec.suspend to false"},
+		"suspended":                       {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Nothing, "", "-Suspended +Reconciled", 59 * time.Minute, "set spec.suspend to false"},
 		"delivery over":                   {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(59 * time.Minute) }}, Write, WriteDeliveryOver, "", 0, ""},
 		"delivery over, clock not proven": {[]func(*Input){issued, unproven, func(in *Input) { in.Now = now.Add(2 * time.Hour) }}, Nothing, "", "+Active +Reconciled", waitForClock, ""},
-		"delivery over, user changed":     {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(time.Hour) }, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Write, WriteDeliveryOver, "", 0, ""},
+		"delivery over, user changed":     {[]func(*Input){issued, func(in *Input) { in.Now = now.Add(time.Hour) }, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Write, WriteDeliveryOver, "", 0, ""},
 		"shortened":                       {[]func(*Input){issued, expiresAt(now.Add(time.Minute))}, Write, WriteShortened, "", 0, ""},
 		"shortened, written down":         {[]func(*Input){issued, retires(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "until 2026-11-23T12:01:00Z"},
 		"shortened, and over":             {[]func(*Input){issued, retires(now)}, Write, WriteExpired, "", 0, ""},
@@ -246,12 +268,11 @@ func TestDecide(t *testing.T) {
 		"shortened into the past":         {[]func(*Input){issued, expiresAt(now.Add(-time.Hour))}, Write, WriteExpired, "", 0, ""},
 		"expired":                         {[]func(*Input){taken, ends(record.EndedExpired)}, Nothing, "", "-Expired +Reconciled", 0, "expired at 2026-11-24T12:00:00Z; put a new one into spec.token, with a later spec.expiresAt."},
 		"expired, clock stepped back":     {[]func(*Input){taken, ends(record.EndedExpired), func(in *Input) { in.Now = now.Add(-time.Hour) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
-		"expired, user changed":           {[]func(*Input){taken, ends(record.EndedExpired), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"expired, user changed":           {[]func(*Input){taken, ends(record.EndedExpired), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Nothing, "", "-Expired +Reconciled", 0, ""},
 		"revoked and kept":                {[]func(*Input){taken, ends(record.EndedRevoked)}, Nothing, "", "-Revoked +Reconciled", 0, ""},
-		"user changed":                    {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, "issued to (alice)"},
-		"groups changed":                  {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = nil })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
-		"audiences changed":               {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Audiences = []string{"vendor"} })}, Write, WriteAudiences, "", 0, ""},
-		"scopes added":                    {[]func(*Input){issued, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 59 * time.Minute, ""},
+		"user changed":                    {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, "issued to (alice)"},
+		"groups changed":                  {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = nil })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
+		"scopes added":                    {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 59 * time.Minute, ""},
 
 		// Records that cannot be read are left alone.
 		"record too new": {[]func(*Input){func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "-RecordTooNew -RecordTooNew stalled", 0, "upgrade this operator"},
@@ -265,10 +286,10 @@ func TestDecide(t *testing.T) {
 		"being deleted":                  {[]func(*Input){issued, deleting}, Delete, DeleteResourceGone, "", 0, ""},
 		"being deleted, no record":       {[]func(*Input){deleting}, Nothing, "", "", 0, ""},
 		"re-created":                     {[]func(*Input){issued, recreated}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"re-created, of nobody":          {[]func(*Input){issued, recreated, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Delete, DeleteResourceGone, "", 0, ""},
-		"re-created, lost":               {[]func(*Input){issued, recreated, func(in *Input) { in.Resource.Status.TokenID = id }}, Delete, DeleteResourceGone, "", 0, ""},
+		"re-created, of nobody":          {[]func(*Input){issued, recreated, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = nil })}, Delete, DeleteResourceGone, "", 0, ""},
+		"re-created, lost":               {[]func(*Input){issued, recreated, func(in *Input) { in.Resource.Status.TokenID, in.Resource.Status.IssuedAt = id, &metav1.Time{Time: now} }}, Write, WriteRefused, "", 0, ""},
 		"re-created, not proven":         {[]func(*Input){issued, recreated, unproven}, Delete, DeleteResourceGone, "", 0, ""},
-		"re-created, a holder's other":   {[]func(*Input){taken, recreated, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.ID = other })}, Write, WriteAdopted, "", 0, ""},
+		"re-created, a holder's other":   {[]func(*Input){taken, recreated, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.ID = other })}, Write, WriteAdopted, "", 0, ""},
 		"re-created, its tombstone over": {[]func(*Input){holder, remembers(other), func(in *Input) { in.Now = now.Add(day) }}, Delete, DeleteTombstoneEnded, "", 0, ""},
 		"gone, the holder's own":         {[]func(*Input){taken, gone}, Write, WriteTombstone, "", 0, ""},
 		"gone, unreadable":               {[]func(*Input){gone, func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "", 0, ""},
@@ -279,9 +300,17 @@ func TestDecide(t *testing.T) {
 	})
 }
 
-// lose is without the record of a token that was issued for a trigger.
-func lose(trigger string) func(*Input) {
-	return func(in *Input) { in.Record, in.Resource.Status.RotationTrigger = nil, trigger }
+// lose is without the record of a token that was issued.
+func lose(in *Input) {
+	in.Record, in.Resource.Status.IssuedAt = nil, &metav1.Time{Time: now.Add(-time.Minute)}
+}
+
+// refused leaves a record that grants nothing.
+func refused(why record.Refusal) func(*Input) {
+	return func(in *Input) {
+		in.Record = record.Empty(in.Resource)
+		in.Record.Refused = why
+	}
 }
 
 func decide(t *testing.T, tests map[string]deciding) {

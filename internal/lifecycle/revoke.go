@@ -47,7 +47,7 @@ func revoked(in Input) *Decision {
 // forget it.
 func revokedUntaken(in Input) *Decision {
 	t := in.Resource.Spec.Token
-	if t == nil || in.Resource.Spec.ExpiresAt == nil || !namesRevoked(in.Resource, t.ID) || !in.Now.Before(in.Resource.Spec.ExpiresAt.Time) {
+	if t == nil || in.Resource.Spec.ExpiresAt == nil || !namesRevoked(in, t.ID) || !in.Now.Before(in.Resource.Spec.ExpiresAt.Time) {
 		return nil
 	}
 	next := Base(in, in.Now.Truncate(time.Second))
@@ -63,11 +63,13 @@ func full(rec *record.Record) bool { return len(rec.Ended) > record.MaxEnded-roo
 
 // toRevoke tells whether status.revoked names a token that has not ended by its record.
 func toRevoke(in Input, t *record.Token) bool {
-	return t != nil && in.Record.EndOf(t.ID) == nil && namesRevoked(in.Resource, t.ID)
+	return t != nil && in.Record.EndOf(t.ID) == nil && namesRevoked(in, t.ID)
 }
 
-func namesRevoked(pat *v1alpha1.PersonalAccessToken, id string) bool {
-	return slices.ContainsFunc(pat.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id })
+// namesRevoked reports whether status names an id as revoked, or was once seen to.
+func namesRevoked(in Input, id string) bool {
+	return slices.Contains(in.Revoked, id) ||
+		slices.ContainsFunc(in.Resource.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id })
 }
 
 // Revocations are the entries of status.revoked that stay: of tokens that the record holds, as a trace, and of the one that

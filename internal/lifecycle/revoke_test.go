@@ -52,7 +52,7 @@ func TestDecideRevocation(t *testing.T) {
 		"a digest revoked, and over":      {[]func(*Input){holder, revoke(id), func(in *Input) { in.Now = now.Add(day) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
 		"another digest, revoked before":  {[]func(*Input){taken, anotherToken, revoke(other)}, Write, WriteRevoked, "", 0, ""},
 		"another digest, written down":    {[]func(*Input){taken, anotherToken, revoke(other), remembered(other)}, Nothing, "", "+Active -TokenRevoked stalled", day, "as status.revoked says"},
-		"another digest, and no room":     {[]func(*Input){taken, anotherToken, revoke(other), full62}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, ""},
+		"another digest, and no room":     {[]func(*Input){taken, anotherToken, revoke(other), withoutRoom}, Nothing, "", "+Active -TokenRevoked stalled", day, "as status.revoked says"},
 		"revoked, by itself no successor": {[]func(*Input){sealed, ends(record.EndedRevoked), everyDays(30), func(in *Input) { in.Now = now.Add(31 * day) }}, Nothing, "", "-Revoked +Reconciled", 0, ""},
 	})
 }
@@ -67,8 +67,8 @@ func remembered(id string) func(*Input) {
 	}
 }
 
-// full62 leaves no room but for the ends of what the record holds.
-func full62(in *Input) {
+// withoutRoom leaves no room but for the ends of what the record holds.
+func withoutRoom(in *Input) {
 	filled(in)
 	in.Record.Ended = append(in.Record.Ended, record.Ended{ID: "dddddddddddddddd", Reason: record.EndedReplaced, Until: now.Add(2 * time.Hour)})
 }
@@ -119,7 +119,7 @@ func TestWhatRevocationWrites(t *testing.T) {
 			if in.Record.Previous != nil || in.Record.EndOf(other) != nil {
 				t.Errorf("predecessor %v, its end %v", in.Record.Previous, in.Record.EndOf(other))
 			}
-			in.Resource = nil
+			gone(&in)
 			if d := Decide(in); d.Action != Delete {
 				t.Errorf("once the resource is gone: %s %s", d.Action, d.Reason)
 			}
@@ -148,7 +148,7 @@ func TestRevocationsThatStay(t *testing.T) {
 		"of the current token and its predecessor": {[]func(*Input){issued, previous(now.Add(time.Hour)), revoke(id, other)}, []string{id, other}},
 		"not of what is gone or never was":         {[]func(*Input){issued, revoke(replaced, id, unknown)}, []string{id}},
 		"of what spec asks for":                    {[]func(*Input){taken, anotherToken, revoke(other, unknown)}, []string{other}},
-		"all, where no more can be remembered":     {[]func(*Input){taken, full62, revoke(replaced, unknown)}, []string{replaced, unknown}},
+		"all, where no more can be remembered":     {[]func(*Input){taken, withoutRoom, revoke(replaced, unknown)}, []string{replaced, unknown}},
 		"all, where there is no record":            {[]func(*Input){revoke(replaced, unknown)}, []string{replaced, unknown}},
 		"all, where nothing was issued yet":        {[]func(*Input){pending, revoke(replaced, unknown)}, []string{replaced, unknown}},
 	} {

@@ -40,14 +40,14 @@ func successor(in Input) bool {
 		return holder.ID != t.ID
 	}
 	due, ok := rotationDue(in)
-	return TriggerOf(in.Resource, in.Record) != t.Trigger || ok && !in.Now.Before(due)
+	return TriggerOf(&in.Resource.Spec, in.Record) != t.Trigger || ok && !in.Now.Before(due)
 }
 
 // TriggerOf is the trigger that a token issued now goes with: an empty one asks for nothing, so the last one goes on.
-func TriggerOf(pat *v1alpha1.PersonalAccessToken, rec *record.Record) string {
+func TriggerOf(spec *v1alpha1.PersonalAccessTokenSpec, rec *record.Record) string {
 	switch {
-	case pat.Spec.Rotation != nil && pat.Spec.Rotation.Trigger != "":
-		return pat.Spec.Rotation.Trigger
+	case spec.Rotation != nil && spec.Rotation.Trigger != "":
+		return spec.Rotation.Trigger
 	case rec != nil && rec.Current != nil:
 		return rec.Current.Trigger
 	}
@@ -73,10 +73,7 @@ func rotating(in Input) *Decision {
 	if !successor(in) {
 		return nil
 	}
-	d := crowded(in)
-	if d == nil {
-		d = issue(in)
-	}
+	d := issue(in)
 	if d.State == nil {
 		return d
 	}
@@ -87,17 +84,16 @@ func rotating(in Input) *Decision {
 	return d
 }
 
-// crowded lets a token wait where as many ids are remembered under its name as may be.
-func crowded(in Input) *Decision {
+// Crowded reports whether another holder's token finds no room among the ids that have to be remembered: under its name, or
+// in its namespace. The rotation of a token that was taken already may use a tenth more than its namespace has.
+func Crowded(in Input) bool {
 	next := Base(in, in.Now)
-	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
-	if !full(next) {
-		return nil
+	limit := in.Config.MaxRemembered
+	if next.Current != nil {
+		limit += limit / 10
 	}
-	return &Decision{Action: Nothing, After: soonestEnd(next, in.Now), State: &State{Ready: Condition{
-		Reason: v1alpha1.ReasonReplacedTokensFull, Message: fmt.Sprintf(
-			"%d tokens that have ended under this name are still remembered, which is the most there may be; the new one is made when one of them has reached its expiry. Or make one under another name.", len(next.Ended)),
-	}}}
+	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
+	return full(next) || in.Remembered >= limit
 }
 
 // activity says of the current token whether it is honoured, and what may be done about it.
@@ -198,18 +194,11 @@ func previousOver(in Input) *record.Record {
 // one only where it names it.
 func successorUsed(in Input) bool {
 	status := &in.Resource.Status
-	return retiresOnFirstUse(&in.Resource.Spec) && status.FirstUsedAt != nil && status.TokenID == in.Record.Current.ID
+	id := in.Record.Current.ID
+	return retiresOnFirstUse(&in.Resource.Spec) &&
+		(status.FirstUsedAt != nil && status.TokenID == id || slices.Contains(in.Used, id))
 }
 
 func retiresOnFirstUse(spec *v1alpha1.PersonalAccessTokenSpec) bool {
 	return spec.Rotation != nil && spec.Rotation.RetireOnFirstUse
-}
-
-// soonestEnd is how long it is until a record need not remember one of its ends any more.
-func soonestEnd(rec *record.Record, now time.Time) time.Duration {
-	var after time.Duration
-	for _, e := range rec.Ended {
-		after = Sooner(after, until(now, e.Until))
-	}
-	return after
 }

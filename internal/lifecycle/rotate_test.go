@@ -31,11 +31,11 @@ import (
 )
 
 func trigger(word string) func(*Input) {
-	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{Trigger: word} })
+	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{Trigger: word} })
 }
 
 func everyDays(n int32) func(*Input) {
-	return spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{EveryDays: &n} })
+	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{EveryDays: &n} })
 }
 
 // sealed gives the resource a token that was delivered to recipients a minute ago.
@@ -77,12 +77,12 @@ func filled(in *Input) {
 func TestDecideRotation(t *testing.T) {
 	decide(t, map[string]deciding{
 		"rotation asked for":                {[]func(*Input){issued, trigger("2")}, Issue, "", "+Active -Rotating", 0, "A successor"},
-		"rotation asked for, suspended":     {[]func(*Input){issued, trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Suspended -Rotating", 0, ""},
+		"rotation asked for, suspended":     {[]func(*Input){issued, trigger("2"), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, Issue, "", "-Suspended -Rotating", 0, ""},
 		"rotation asked for, not proven":    {[]func(*Input){issued, trigger("2"), unproven}, Nothing, "", "+Active -Rotating", waitForClock, ""},
 		"rotation asked for, of this":       {[]func(*Input){issued, trigger("1"), func(in *Input) { in.Record.Current.Trigger = "1" }}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
 		"the trigger taken away":            {[]func(*Input){issued, func(in *Input) { in.Record.Current.Trigger = "1" }}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
-		"rotation into what would be over":  {[]func(*Input){taken, ends(record.EndedExpired), trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil }), func(in *Input) { in.Now = now.Add(day) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
-		"rotation, too long a life":         {[]func(*Input){issued, trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](400) })}, Nothing, "", "+Active -LifetimeTooLong stalled", 59 * time.Minute, ""},
+		"rotation into what would be over":  {[]func(*Input){taken, ends(record.EndedExpired), trigger("2"), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil }), func(in *Input) { in.Now = now.Add(day) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"rotation, too long a life":         {[]func(*Input){issued, trigger("2"), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](400) })}, Nothing, "", "+Active -LifetimeTooLong stalled", 59 * time.Minute, ""},
 		"rotation, to no key":               {[]func(*Input){issued, trigger("2"), toKeys("age1")}, Nothing, "", "+Active -RecipientsRefused stalled", 59 * time.Minute, ""},
 		"a predecessor, the new one unused": {[]func(*Input){issued, previous(now.Add(time.Minute)), onFirstUse}, Nothing, "", "+Active +Reconciled", time.Minute, "until 2026-11-23T12:01:00Z, or until the new one is first used"},
 		"a predecessor, the new one used":   {[]func(*Input){issued, previous(now.Add(time.Hour)), onFirstUse, used(id), unproven}, Write, WriteRetired, "", 0, ""},
@@ -91,20 +91,19 @@ func TestDecideRotation(t *testing.T) {
 		"expired, rotation asked for":       {[]func(*Input){issued, ends(record.EndedExpired), trigger("2")}, Issue, "", "-Expired -Rotating", 0, ""},
 		"over, rotation asked for":          {[]func(*Input){issued, trigger("2"), func(in *Input) { in.Now = now.Add(90 * day) }}, Write, WriteDeliveryOver, "", 0, ""},
 		"revoked, rotation asked for":       {[]func(*Input){issued, ends(record.EndedRevoked), trigger("2")}, Issue, "", "-Revoked -Rotating", 0, ""},
-		"another user, rotation asked for":  {[]func(*Input){issued, trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
+		"another user, rotation asked for":  {[]func(*Input){issued, trigger("2"), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
 		"a trigger for a holder's own":      {[]func(*Input){taken, trigger("2")}, Nothing, "", "+Active +Reconciled", day, ""},
 		"another holder's digest":           {[]func(*Input){taken, anotherToken}, Write, WriteRotated, "", 0, ""},
 		"a holder's digest for ours":        {[]func(*Input){issued, holder, anotherToken, retires(now.Add(day))}, Write, WriteRotated, "", 0, ""},
 		"a digest that was replaced":        {[]func(*Input){taken, anotherToken, func(in *Input) { in.Record.Ended = []record.Ended{{ID: other}} }}, Nothing, "", "+Active -TokenRevoked stalled", day, "was replaced by another, aaaaaaaaaaaaaaaa, and stays ended"},
 		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "was replaced by another, " + id + ": it is honoured until 2026-11-23T13:00:00Z, as its successor was asked for, and never again"},
-		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Nothing, "", "+Active -ReplacedTokensFull", time.Hour, "61 tokens that have ended under this name"},
-		"the same id, another digest":       {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
-		"a holder's digest taken away":      {[]func(*Input){taken, spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},
+		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Write, WriteRefused, "", 0, ""},
+		"the same id, another digest":       {[]func(*Input){taken, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
+		"a holder's digest taken away":      {[]func(*Input){taken, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},
 		"ours as a holder's own":            {[]func(*Input){issued, holder}, Write, WriteShortened, "", 0, ""},
 		"ours as a holder's own, settled":   {[]func(*Input){issued, holder, retires(now.Add(day))}, Nothing, "", "+Active -BindingMismatch stalled", 59 * time.Minute, "which the operator made; take spec.token away"},
-		"audiences before a rotation":       {[]func(*Input){issued, trigger("2"), toKeys("age1"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Audiences = []string{"vendor"} })}, Write, WriteAudiences, "", 0, ""},
 		"a predecessor, shortened by spec":  {[]func(*Input){issued, previous(now.Add(time.Hour)), func(in *Input) { in.Record.Previous.IssuedAt = now.Add(-100 * day) }}, Write, WriteRetired, "", 0, ""},
-		"from a holder's to ours":           {[]func(*Input){taken, trigger("2"), spec(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Issue, "", "+Active -Rotating", 0, ""},
+		"from a holder's to ours":           {[]func(*Input){taken, trigger("2"), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Issue, "", "+Active -Rotating", 0, ""},
 		"a predecessor, within its time":    {[]func(*Input){issued, previous(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "its predecessor"},
 		"a predecessor's time is over":      {[]func(*Input){issued, previous(now)}, Write, WriteRetired, "", 0, ""},
 		"a predecessor over, not proven":    {[]func(*Input){issued, previous(now), unproven}, Nothing, "", "+Active +Reconciled", waitForClock, ""},

@@ -19,7 +19,6 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -54,7 +53,7 @@ func userUnfit(in Input) *Decision {
 	if errs := identity.Check(field.NewPath("spec", "user"), user); len(errs) > 0 {
 		return stalled(v1alpha1.ReasonUserRefused, errs.ToAggregate().Error())
 	}
-	if in.Record != nil && !identity.Equal(user, &in.Record.User) {
+	if in.Record != nil && in.Record.Granted != nil && !identity.Equal(user, &in.Record.User) {
 		return stalled(v1alpha1.ReasonUserChanged, fmt.Sprintf(
 			"spec.user is not whom this token was issued to (%s), so it is not honoured; put the user back, or make a new PersonalAccessToken.", in.Record.User.Username))
 	}
@@ -132,29 +131,20 @@ func scoped(in Input) *Decision {
 
 var recipientsPath = field.NewPath("spec", "delivery", "recipients")
 
-// lost keeps a second token from being issued by itself where status knows of a first and its record is gone. A trigger that
-// is not that token's asks for one. Status can say so: who may write it could clear it as well, with the same effect.
+// lost notes that the record of a token is gone, so that no second one is issued whatever becomes of status. A status that
+// speaks of a token older than its resource was restored with it, and nothing is lost.
 func lost(in Input) *Decision {
-	status := &in.Resource.Status
-	if in.Record != nil || status.TokenID == "" || in.Resource.Spec.Token != nil {
+	status, created := &in.Resource.Status, &in.Resource.CreationTimestamp
+	if in.Record != nil || status.TokenID == "" || status.IssuedAt == nil || status.IssuedAt.Before(created) || in.Resource.Spec.Token != nil {
 		return nil
 	}
-	if trigger := TriggerOf(in.Resource, nil); trigger != "" && trigger != status.RotationTrigger {
-		return nil
-	}
-	return stalled(v1alpha1.ReasonRecordLost, fmt.Sprintf(
-		"The record of token %s is gone, so it is not honoured, and no second token is issued by itself; set a new spec.rotation.trigger for a new one.", status.TokenID))
+	return &Decision{Action: Write, Reason: WriteRefused, Next: Refuse(in, record.RefusedRecordLost)}
 }
 
 // unissued issues the first token, or says why not.
 func unissued(in Input) *Decision {
 	if in.Record != nil && in.Record.Current != nil {
 		return nil
-	}
-	// One that the operator makes takes no place for long.
-	if d := crowded(in); d != nil && in.Resource.Spec.Token != nil {
-		d.State.Active = issuing("The token waits to be issued.").Active
-		return d
 	}
 	return issue(in)
 }
@@ -195,7 +185,7 @@ func adopt(in Input, now time.Time) *Decision {
 	replaced := in.Record != nil && in.Record.Current != nil && in.Record.Knows(spec.Token.ID)
 	known := in.Record != nil && in.Record.Knows(spec.Token.ID) || in.former != nil && in.former.Knows(spec.Token.ID)
 	switch {
-	case namesRevoked(in.Resource, spec.Token.ID):
+	case namesRevoked(in, spec.Token.ID):
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked, as status.revoked says, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
 	case replaced && in.Record.Previous != nil && in.Record.Previous.ID == spec.Token.ID:
@@ -208,12 +198,8 @@ func adopt(in Input, now time.Time) *Decision {
 	case known:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked under this name before, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
-	case in.Tombstones >= in.Config.MaxTombstones:
-		return &Decision{Action: Nothing, After: waitForTombstones, State: &State{
-			Active: Condition{Reason: v1alpha1.ReasonIssuing, Message: "The token waits to be taken."},
-			Ready: Condition{Reason: v1alpha1.ReasonTombstonesFull, Message: fmt.Sprintf(
-				"%d revoked tokens of this namespace are still remembered, which is the most there may be; the token is taken when some of them have reached their expiry. Use delivery in a Secret, or another namespace.", in.Tombstones)},
-		}}
+	case Crowded(in):
+		return &Decision{Action: Write, Reason: WriteRefused, Next: Refuse(in, record.RefusedNoRoom)}
 	case !in.ClockProven:
 		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
 	}
@@ -228,35 +214,31 @@ func adopt(in Input, now time.Time) *Decision {
 		reason = WriteRestored
 	}
 	succeed(next, spec, &record.Token{
-		ID: spec.Token.ID, Digest: spec.Token.SHA256, Source: record.SourceHolder, Trigger: TriggerOf(in.Resource, in.Record),
+		ID: spec.Token.ID, Digest: spec.Token.SHA256, Source: record.SourceHolder, Trigger: TriggerOf(spec, in.Record),
 		IssuedAt: now, ExpiresAt: spec.ExpiresAt.Time,
 	}, in.Now)
 	return &Decision{Action: Write, Reason: reason, Next: next}
 }
 
-// narrowed writes down what spec narrows, so that no later spec gives it back: a shorter life, and audiences.
-func narrowed(in Input) *Decision {
+// shortened writes down a shorter life, so that no later spec gives it back.
+func shortened(in Input) *Decision {
 	if in.Record == nil || in.Record.Current == nil {
 		return nil
 	}
 	spec, next := &in.Resource.Spec, in.Record.DeepCopy()
-	shortened := false
+	changed := false
 	for _, t := range []*record.Token{next.Current, next.Previous} {
 		if t == nil || next.EndOf(t.ID) != nil {
 			continue
 		}
 		if end := End(spec, t.IssuedAt); end.Before(t.EndsAt()) {
-			t.RetiresAt, shortened = &end, true
+			t.RetiresAt, changed = &end, true
 		}
 	}
-	switch {
-	case shortened:
-		return &Decision{Action: Write, Reason: WriteShortened, Next: next}
-	case !sameSet(spec.Audiences, next.Audiences):
-		next.Audiences = slices.Clone(spec.Audiences)
-		return &Decision{Action: Write, Reason: WriteAudiences, Next: next}
+	if !changed {
+		return nil
 	}
-	return nil
+	return &Decision{Action: Write, Reason: WriteShortened, Next: next}
 }
 
 // standing tells of a token that has been issued and has not ended.
@@ -305,11 +287,6 @@ func stalled(reason, message string) *Decision {
 	s := c
 	s.Status = true
 	return &Decision{Action: Nothing, State: &State{Active: c, Ready: c, Stalled: &s}}
-}
-
-func sameSet(a, b []string) bool {
-	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
-	return slices.Equal(slices.Compact(a), slices.Compact(b))
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

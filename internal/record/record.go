@@ -34,8 +34,8 @@ import (
 // Version is the payload version that this code writes, and the highest that it reads. A new field raises it.
 const Version = 1
 
-// MaxEnded is how many ids a record remembers as ended.
-const MaxEnded = 64
+// MaxEnded is how many ended ids a record remembers. At 32 bytes each they fit into a Secret many times over.
+const MaxEnded = 2048
 
 // Source says who made a token.
 type Source string
@@ -48,31 +48,27 @@ const (
 	SourceHolder Source = "holder"
 )
 
-// Reasons why an id has ended.
-const (
-	EndedExpired  = "Expired"
-	EndedRevoked  = "Revoked"
-	EndedReplaced = "Replaced"
-	EndedDeleted  = "Deleted"
-)
-
 // Record is what was issued for a resource, and what of it and of those that had its name before must not come back.
 type Record struct {
 	V        int      `json:"v"`
 	Resource Resource `json:"resource"`
-	// User is whose authority the tokens carry; nobody in a tombstone.
+	// User is whose authority the tokens carry; empty where nothing is granted.
 	User v1alpha1.UserInfo `json:"user"`
-	// Audiences are the resource's; empty is the API server's own.
-	Audiences []string         `json:"audiences,omitempty"`
-	Scopes    []v1alpha1.Scope `json:"scopes,omitempty"`
+	// Granted is spec as the guards of admission last judged it, and as spec has narrowed it since, without user and
+	// displayName. Everything that is carried out comes from it. Nil: no wish of this resource was ever granted.
+	Granted *v1alpha1.PersonalAccessTokenSpec `json:"granted,omitempty"`
+	// Refused is why nothing more is granted until spec asks for no more than Granted.
+	Refused Refusal `json:"refused,omitempty"`
+	// MissingSince is when a list first lacked the resource although nothing says that it was deleted.
+	MissingSince *time.Time `json:"missingSince,omitempty"`
 	// Current is the token that is honoured, or was last.
 	Current *Token `json:"current,omitempty"`
 	// Pending is being issued; it is never honoured, and lost if it is found by a later reconcile.
 	Pending *Token `json:"pending,omitempty"`
 	// Previous is the token that current has replaced, honoured beside it for the overlap.
 	Previous *Token `json:"previous,omitempty"`
-	// AuthorizedAt is when admission last agreed to what the record holds; never in a tombstone.
-	AuthorizedAt time.Time `json:"authorizedAt"`
+	// AuthorizedAt is when the guards last judged a wish for a token; zero where nothing is granted.
+	AuthorizedAt time.Time `json:"authorizedAt,omitzero"`
 	// Ciphertext is the age file that status.encryptedToken mirrors: the current token, for its recipients.
 	Ciphertext string `json:"ciphertext,omitempty"`
 	// Ended are ids that must not come back under this name; Deleted are those of resources that had it before.
@@ -80,6 +76,19 @@ type Record struct {
 	// Removals are delivery Secrets that are to go.
 	Removals []Removal `json:"removals,omitempty"`
 }
+
+// Refusal is why a wish is never carried out, though it is still in spec.
+type Refusal string
+
+// Reasons of a refusal.
+const (
+	// RefusedNotJudged: the wish was made while the guards of admission were not in force.
+	RefusedNotJudged Refusal = "NotJudged"
+	// RefusedNoRoom: the list of ended ids, of the record or the namespace, had no room for another holder's token.
+	RefusedNoRoom Refusal = "NoRoom"
+	// RefusedRecordLost: a token had been issued, and its record was gone.
+	RefusedRecordLost Refusal = "RecordLost"
+)
 
 // Resource names the PersonalAccessToken that the record belongs to; without a UID the record is a tombstone.
 type Resource struct {
@@ -126,13 +135,6 @@ type SecretDelivery struct {
 	Removed bool `json:"removed,omitempty"`
 }
 
-// Ended is an id that must not come back before until.
-type Ended struct {
-	ID     string    `json:"id"`
-	Reason string    `json:"reason"`
-	Until  time.Time `json:"until"`
-}
-
 // Removal is a delivery Secret that is deleted again and again until until; with a uid, once.
 type Removal struct {
 	Secret string    `json:"secret"`
@@ -140,15 +142,27 @@ type Removal struct {
 	Until  time.Time `json:"until"`
 }
 
-// New is the empty record of a resource.
+// New is the record of a resource whose spec is granted.
 func New(pat *v1alpha1.PersonalAccessToken, now time.Time) *Record {
-	return &Record{
-		V:            Version,
-		Resource:     Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID},
-		User:         *pat.Spec.User.DeepCopy(),
-		Audiences:    slices.Clone(pat.Spec.Audiences),
-		AuthorizedAt: now,
+	r := Empty(pat)
+	r.Grant(&pat.Spec)
+	r.AuthorizedAt = now
+	return r
+}
+
+// Empty is the record of a resource of which nothing is granted.
+func Empty(pat *v1alpha1.PersonalAccessToken) *Record {
+	return &Record{V: Version, Resource: Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID}}
+}
+
+// Grant notes that the guards have judged a spec. Its user stays the first one that was granted.
+func (r *Record) Grant(spec *v1alpha1.PersonalAccessTokenSpec) {
+	if r.Granted == nil {
+		r.User = *spec.User.DeepCopy()
 	}
+	granted := *spec
+	granted.User, granted.DisplayName = nil, ""
+	r.Granted, r.Refused = granted.DeepCopy(), ""
 }
 
 // Of tells whether the record belongs to this resource and not to another of its name.
@@ -174,6 +188,17 @@ func (r *Record) Knows(id string) bool {
 		}
 	}
 	return r.EndOf(id) != nil
+}
+
+// Remembers is how many ids the record remembers as ended, or will once its tokens end: those that holders made.
+func (r *Record) Remembers() int {
+	n := len(r.Ended)
+	for _, t := range []*Token{r.Current, r.Previous} {
+		if t != nil && t.Source == SourceHolder && r.EndOf(t.ID) == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Tombstone tells whether the record belongs to no resource, and only remembers what has ended under its name.
@@ -214,10 +239,10 @@ func (t *Token) DeliverUntil() (until time.Time, ok bool) {
 func (r *Record) DeepCopy() *Record {
 	out := *r
 	out.User = *r.User.DeepCopy()
-	out.Audiences = slices.Clone(r.Audiences)
-	out.Scopes = nil
-	for i := range r.Scopes {
-		out.Scopes = append(out.Scopes, *r.Scopes[i].DeepCopy())
+	out.Granted = r.Granted.DeepCopy()
+	if r.MissingSince != nil {
+		at := *r.MissingSince
+		out.MissingSince = &at
 	}
 	out.Current, out.Pending, out.Previous = r.Current.deepCopy(), r.Pending.deepCopy(), r.Previous.deepCopy()
 	out.Ended = slices.Clone(r.Ended)

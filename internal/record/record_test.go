@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,8 +43,9 @@ func full() *Record {
 		User: v1alpha1.UserInfo{
 			Username: "alice", UID: "42", Groups: []string{"devs"}, Extra: map[string]v1alpha1.ExtraValue{"example.com/team": {"a"}},
 		},
-		Audiences: []string{"vendor"},
-		Scopes:    []v1alpha1.Scope{{Preset: "read-only"}},
+		Granted:      &v1alpha1.PersonalAccessTokenSpec{Audiences: []string{"vendor"}, Scopes: []v1alpha1.Scope{{Preset: "read-only"}}},
+		Refused:      RefusedNotJudged,
+		MissingSince: &issued,
 		Current: &Token{
 			ID: "aaaaaaaaaaaaaaaa", Digest: digest("current"), Source: SourceOperator, Trigger: "1",
 			Delivery: &Delivery{Recipients: []string{"age1x"}}, IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
@@ -83,7 +85,7 @@ func TestEveryFieldSurvivesTheSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, field := range []string{
-		"v", "resource", "user", "audiences", "scopes", "current", "pending", "previous", "authorizedAt", "ciphertext", "ended", "removals",
+		"v", "resource", "user", "granted", "refused", "missingSince", "current", "pending", "previous", "authorizedAt", "ciphertext", "ended", "removals",
 	} {
 		if _, ok := payload[field]; !ok {
 			t.Errorf("the payload has no %q", field)
@@ -106,7 +108,7 @@ func TestDeepCopySharesNothing(t *testing.T) {
 	if diff := cmp.Diff(r, c); diff != "" {
 		t.Fatal(diff)
 	}
-	c.User.Groups[0], c.Audiences[0], c.Scopes[0].Preset, c.Ended[0].ID, c.Removals[0].Secret = "x", "x", "x", "x", "x"
+	c.User.Groups[0], c.Granted.Audiences[0], c.Granted.Scopes[0].Preset, c.Ended[0].ID, c.Removals[0].Secret = "x", "x", "x", "x", "x"
 	c.Current.Digest, c.Pending.Delivery.Secret.TTLSeconds, c.Current.Delivery.Recipients[0] = "x", 1, "x"
 	if diff := cmp.Diff(full(), r); diff != "" {
 		t.Error(diff)
@@ -131,6 +133,7 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		}
 		return r
 	}
+	ended := func(ends ...any) func(map[string]any) { return func(r map[string]any) { r["ended"] = ends } }
 	for name, tc := range map[string]struct {
 		edit func(*corev1.Secret)
 		want string
@@ -150,34 +153,41 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		"repeated field": {func(s *corev1.Secret) {
 			s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":1`, `"v":1,"v":1`, 1))
 		}, "unknown or repeated"},
-		"wrong shape":              {edit(func(r map[string]any) { r["ended"] = "none" }), "shape"},
-		"resource.name":            {edit(func(r map[string]any) { in(r, "resource")["name"] = "other" }), "Secret's name"},
-		"resource.namespace":       {edit(func(r map[string]any) { in(r, "resource")["namespace"] = "a\x00b" }), "resource"},
-		"user.username":            {edit(func(r map[string]any) { in(r, "user")["username"] = "" }), "user.username"},
-		"authorizedAt":             {edit(func(r map[string]any) { delete(r, "authorizedAt") }), "authorizedAt"},
-		"current.id":               {edit(func(r map[string]any) { in(r, "current")["id"] = "AAAA" }), "current.id"},
-		"current.digest":           {edit(func(r map[string]any) { in(r, "current")["digest"] = "deadbeef" }), "current.digest"},
-		"current.digest upper":     {edit(func(r map[string]any) { in(r, "current")["digest"] = strings.Repeat("AB", 32) }), "current.digest"},
-		"current.digest zero":      {edit(func(r map[string]any) { in(r, "current")["digest"] = strings.Repeat("0", 64) }), "current.digest"},
-		"current.digest erased":    {edit(func(r map[string]any) { delete(in(r, "current"), "digest") }), "current.digest"},
-		"current.source":           {edit(func(r map[string]any) { in(r, "current")["source"] = "holder" }), "current.source"},
-		"current.delivery":         {edit(func(r map[string]any) { delete(in(r, "current"), "delivery") }), "current.delivery"},
-		"previous alone":           {edit(func(r map[string]any) { delete(r, "current"); delete(r, "ciphertext") }), "previous is there"},
-		"pending.retiresAt":        {edit(func(r map[string]any) { in(r, "pending")["retiresAt"] = issued }), "pending.retiresAt"},
-		"pending.ttlSeconds":       {edit(func(r map[string]any) { in(r, "pending", "delivery", "secret")["ttlSeconds"] = 0 }), "ttlSeconds"},
-		"pending of recipients":    {edit(func(r map[string]any) { in(r, "pending")["delivery"] = in(r, "current")["delivery"] }), "pending"},
-		"ciphertext":               {edit(func(r map[string]any) { delete(r, "ciphertext") }), "ciphertext"},
-		"ciphertext of no one":     {edit(func(r map[string]any) { in(r, "current")["delivery"] = in(r, "pending")["delivery"] }), "ciphertext"},
-		"ciphertext too long":      {edit(func(r map[string]any) { r["ciphertext"] = strings.Repeat("x", 1<<16+1) }), "ciphertext"},
-		"current.issuedAt":         {edit(func(r map[string]any) { delete(in(r, "current"), "issuedAt") }), "current.issuedAt"},
-		"current.expiresAt":        {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued }), "current.issuedAt and current.expiresAt"},
-		"current.expiresAt far":    {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued.AddDate(20, 0, 0) }), "3660 days"},
-		"an ended id with digest":  {edit(func(r map[string]any) { in(r, "previous")["digest"] = in(r, "current")["digest"] }), "previous.digest"},
-		"ids alike":                {edit(func(r map[string]any) { in(r, "pending")["id"] = in(r, "current")["id"] }), "share an id"},
-		"pending of the holder":    {edit(func(r map[string]any) { p := in(r, "pending"); p["source"] = "holder"; delete(p, "delivery") }), "pending"},
-		"ended id":                 {edit(func(r map[string]any) { r["ended"].([]any)[0].(map[string]any)["id"] = "x" }), "ended[0]"},
-		"ended reason":             {edit(func(r map[string]any) { r["ended"].([]any)[0].(map[string]any)["reason"] = "x" }), "ended[0].reason"},
-		"removal of what is other": {edit(func(r map[string]any) { r["removals"].([]any)[0].(map[string]any)["secret"] = "db" }), "removals[0]"},
+		"wrong shape":               {edit(func(r map[string]any) { r["ended"] = "none" }), "shape"},
+		"resource.name":             {edit(func(r map[string]any) { in(r, "resource")["name"] = "other" }), "Secret's name"},
+		"resource.namespace":        {edit(func(r map[string]any) { in(r, "resource")["namespace"] = "a\x00b" }), "resource"},
+		"user.username":             {edit(func(r map[string]any) { in(r, "user")["username"] = "" }), "user.username"},
+		"authorizedAt":              {edit(func(r map[string]any) { delete(r, "authorizedAt") }), "authorizedAt"},
+		"current.id":                {edit(func(r map[string]any) { in(r, "current")["id"] = "AAAA" }), "current.id"},
+		"current.digest":            {edit(func(r map[string]any) { in(r, "current")["digest"] = "deadbeef" }), "current.digest"},
+		"current.digest upper":      {edit(func(r map[string]any) { in(r, "current")["digest"] = strings.Repeat("AB", 32) }), "current.digest"},
+		"current.digest zero":       {edit(func(r map[string]any) { in(r, "current")["digest"] = strings.Repeat("0", 64) }), "current.digest"},
+		"current.digest erased":     {edit(func(r map[string]any) { delete(in(r, "current"), "digest") }), "current.digest"},
+		"current.source":            {edit(func(r map[string]any) { in(r, "current")["source"] = "holder" }), "current.source"},
+		"current.delivery":          {edit(func(r map[string]any) { delete(in(r, "current"), "delivery") }), "current.delivery"},
+		"previous alone":            {edit(func(r map[string]any) { delete(r, "current"); delete(r, "ciphertext") }), "previous is there"},
+		"pending.retiresAt":         {edit(func(r map[string]any) { in(r, "pending")["retiresAt"] = issued }), "pending.retiresAt"},
+		"pending.ttlSeconds":        {edit(func(r map[string]any) { in(r, "pending", "delivery", "secret")["ttlSeconds"] = 0 }), "ttlSeconds"},
+		"pending of recipients":     {edit(func(r map[string]any) { in(r, "pending")["delivery"] = in(r, "current")["delivery"] }), "pending"},
+		"ciphertext":                {edit(func(r map[string]any) { delete(r, "ciphertext") }), "ciphertext"},
+		"ciphertext of no one":      {edit(func(r map[string]any) { in(r, "current")["delivery"] = in(r, "pending")["delivery"] }), "ciphertext"},
+		"ciphertext too long":       {edit(func(r map[string]any) { r["ciphertext"] = strings.Repeat("x", 1<<16+1) }), "ciphertext"},
+		"current.issuedAt":          {edit(func(r map[string]any) { delete(in(r, "current"), "issuedAt") }), "current.issuedAt"},
+		"current.expiresAt":         {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued }), "current.issuedAt and current.expiresAt"},
+		"current.expiresAt far":     {edit(func(r map[string]any) { in(r, "current")["expiresAt"] = issued.AddDate(20, 0, 0) }), "3660 days"},
+		"an ended id with digest":   {edit(func(r map[string]any) { in(r, "previous")["digest"] = in(r, "current")["digest"] }), "previous.digest"},
+		"ids alike":                 {edit(func(r map[string]any) { in(r, "pending")["id"] = in(r, "current")["id"] }), "share an id"},
+		"pending of the holder":     {edit(func(r map[string]any) { p := in(r, "pending"); p["source"] = "holder"; delete(p, "delivery") }), "pending"},
+		"ended id":                  {edit(ended("x Replaced 1795521600")), "ended[0]"},
+		"ended reason":              {edit(ended("cccccccccccccccc Lost 1795521600")), "ended[0].reason"},
+		"ended without a reason":    {edit(ended("cccccccccccccccc 1795521600")), "shape"},
+		"ended at another spelling": {edit(ended("cccccccccccccccc Replaced 01795521600")), "shape"},
+		"ended twice":               {edit(ended("cccccccccccccccc Replaced 1795521600", "cccccccccccccccc Deleted 1795521600")), "ended[1]"},
+		"refused":                   {edit(func(r map[string]any) { r["refused"] = "Why" }), "refused is unknown"},
+		"granted":                   {edit(func(r map[string]any) { delete(r, "granted") }), "granted is missing"},
+		"granted to a user":         {edit(func(r map[string]any) { in(r, "granted")["user"] = r["user"] }), "granted names a user"},
+		"granted, unknown":          {edit(func(r map[string]any) { in(r, "granted")["x"] = 1 }), "unknown or repeated"},
+		"removal of what is other":  {edit(func(r map[string]any) { r["removals"].([]any)[0].(map[string]any)["secret"] = "db" }), "removals[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mustSecret(t, full())
@@ -207,6 +217,46 @@ func TestARecordThatDoesNotAddUpIsNotWritten(t *testing.T) {
 	if _, err := ToSecret(r, "records"); err == nil || !strings.Contains(err.Error(), "current.digest is empty") {
 		t.Errorf("ToSecret: %v", err)
 	}
+}
+
+// As many ends as a record remembers fit into its Secret many times over, and one more is refused.
+func TestCase55_ThousandsOfEndsFitIntoARecord(t *testing.T) {
+	r := full()
+	for i := range MaxEnded - len(r.Ended) {
+		r.Ended = append(r.Ended, Ended{ID: strings.NewReplacer("0", "a", "1", "b", "8", "c", "9", "d").Replace(fmt.Sprintf("%016d", i+1)), Reason: EndedReplaced, Until: issued})
+	}
+	r.Ended = slices.CompactFunc(r.Ended, func(a, b Ended) bool { return a.ID == b.ID })
+	secret, err := ToSecret(r, "records")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, limit := len(secret.Data["record"]), 50*len(r.Ended); size > limit {
+		t.Errorf("%d bytes for %d ends; want at most %d", size, len(r.Ended), limit)
+	}
+	got, err := FromSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r.Ended, got.Ended); diff != "" {
+		t.Error(diff)
+	}
+	r.Ended = append(r.Ended, make([]Ended, MaxEnded)...)
+	if _, err := ToSecret(r, "records"); err == nil || !strings.Contains(err.Error(), "ended has more than") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzEnded(f *testing.F) {
+	f.Add([]byte("aaaaaaaaaaaaaaaa Deleted 1795521600"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var e Ended
+		if e.UnmarshalText(text) != nil {
+			return
+		}
+		if again, err := e.MarshalText(); err != nil || string(again) != string(text) {
+			t.Errorf("%q is read, and written as %q, %v", text, again, err)
+		}
+	})
 }
 
 func TestEndErasesTheDigestAndRemembersTheID(t *testing.T) {

@@ -149,15 +149,30 @@ func (r *Record) validate() error {
 		len(validation.IsDNS1123Subdomain(r.Resource.Name)) > 0 {
 		return errors.New("resource is not the namespace and name of a PersonalAccessToken")
 	}
+	tokens := r.Current != nil || r.Pending != nil || r.Previous != nil
 	switch {
 	case r.Tombstone():
-		if len(r.Ended) == 0 || r.User.Username != "" || r.Current != nil || r.Pending != nil || r.Previous != nil || len(r.Removals) > 0 || r.Ciphertext != "" {
+		if len(r.Ended) == 0 || r.Granted != nil || r.Refused != "" || r.MissingSince != nil || tokens || len(r.Removals) > 0 || r.Ciphertext != "" || r.User.Username != "" {
 			return errors.New("resource.uid is missing, and there is more than what has ended")
+		}
+	case r.Granted == nil:
+		if tokens || r.User.Username != "" || !r.AuthorizedAt.IsZero() || len(r.Ended) == 0 && r.Refused == "" {
+			return errors.New("granted is missing, and there is more than what has ended or was refused")
 		}
 	case r.User.Username == "":
 		return errors.New("user.username is empty")
+	case r.Granted.User != nil || r.Granted.DisplayName != "":
+		return errors.New("granted names a user or a display name")
 	case r.AuthorizedAt.IsZero():
 		return errors.New("authorizedAt is missing")
+	}
+	switch r.Refused {
+	case "", RefusedNotJudged, RefusedNoRoom, RefusedRecordLost:
+	default:
+		return errors.New("refused is unknown")
+	}
+	if r.MissingSince != nil && r.MissingSince.IsZero() {
+		return errors.New("missingSince is not a time")
 	}
 	if len(r.Ended) > MaxEnded {
 		return fmt.Errorf("ended has more than %d entries", MaxEnded)

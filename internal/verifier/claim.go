@@ -92,15 +92,21 @@ type resourceFacts struct {
 func factsOfRecord(r *record.Record) *recordFacts {
 	user := r.User
 	internUser(&user)
-	f := &recordFacts{resource: r.Resource, user: &user, audiences: r.Audiences}
+	f := &recordFacts{resource: r.Resource, user: &user}
 	f.resource.Namespace = intern(r.Resource.Namespace)
 	account, isAccount := identity.ServiceAccount(r.User.Username)
 	f.account = account
 	switch {
+	case r.Granted == nil:
 	case len(identity.Check(field.NewPath("user"), &r.User)) > 0, isAccount && r.User.UID == "":
 		f.withheld = ReasonUserRefused
-	case len(r.Scopes) > 0:
+	case len(r.Granted.Scopes) > 0:
 		f.withheld = ReasonScoped
+	case r.Granted.Suspend:
+		f.withheld = ReasonSuspended
+	}
+	if r.Granted != nil {
+		f.audiences = r.Granted.Audiences
 	}
 	if r.Current != nil {
 		f.current = r.Current.ID

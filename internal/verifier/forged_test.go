@@ -37,7 +37,7 @@ func fullPAT(t *testing.T) *pat {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	p.resource.Spec.Audiences = []string{apiAudience, "vault"}
 	r := p.record
-	r.Audiences = []string{apiAudience, "vault"}
+	r.Granted.Audiences = []string{apiAudience, "vault"}
 	r.Current.Trigger = "2"
 	r.Current.Delivery.Secret.UID, r.Current.Delivery.Secret.Removed = "s-1", true
 	r.Previous = newPAT(t, "team-a", "ci", "uid-1").record.Current
@@ -66,10 +66,12 @@ var harmless = map[string][]string{
 	"current.issuedAt":  {"other"},
 	"current.expiresAt": {"other"},
 	// Record and spec both allow an audience, so spec still narrows.
-	"audiences":    {"remove", "null", "empty"},
-	"audiences[0]": {"null", "empty", "other"},
-	"audiences[1]": {"null", "empty", "other"},
-	"scopes":       {"remove"},
+	"scopes":                {"remove"},
+	"granted":               {"empty"},
+	"granted.audiences":     {"remove", "null", "empty"},
+	"granted.audiences[0]":  {"null", "empty", "other"},
+	"granted.audiences[1]":  {"null", "empty", "other"},
+	"granted.expiresInDays": {"remove", "null", "other", "negative"},
 	// Other tokens of the record.
 	"previous":       {"remove", "null"},
 	"pending":        {"remove", "null"},

@@ -37,7 +37,10 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 	} {
 		victim := func() *pat { return newPAT(t, "team-a", "ci", "uid-1", ofHolder(id, victimDigest)) }
 		squatter := func() *pat { return newPAT(t, "team-b", "squat", "uid-2", ofHolder(id, squatDigest)) }
-		gone := func(x *Index) { x.DeleteResource("team-b", "squat"); x.DeleteRecord(record.SecretName("team-b", "squat")) }
+		gone := func(x *Index) {
+			x.DeleteResource("team-b", "squat")
+			x.DeleteRecord(record.SecretName("team-b", "squat"))
+		}
 
 		t.Run(name+", squatter last", func(t *testing.T) {
 			x := newIndex(t, victim(), squatter())

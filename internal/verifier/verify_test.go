@@ -83,7 +83,7 @@ func TestAudiencesAreAllowedByRecordAndSpec(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPAT(t, "team-a", "ci", "uid-1")
-			p.record.Audiences, p.resource.Spec.Audiences = tc.record, tc.spec
+			p.record.Granted.Audiences, p.resource.Spec.Audiences = tc.record, tc.spec
 			got := newIndex(t, p).Verify(p.bearer, tc.asked, start)
 			verdict := Authenticated
 			if tc.want == nil {
@@ -125,7 +125,7 @@ func TestCase15_KindsOfNo(t *testing.T) {
 			verdict: Unknown, reason: ReasonNoMatch},
 		"user changed": {mod: func(p *pat) { p.resource.Spec.User.Groups = []string{"dev"} }, verdict: Unknown, reason: ReasonUserChanged},
 		"user gone":    {mod: func(p *pat) { p.resource.Spec.User = nil }, verdict: Unknown, reason: ReasonUserChanged},
-		"scoped by record": {mod: func(p *pat) { p.record.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
+		"scoped by record": {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
 			verdict: Unknown, reason: ReasonScoped},
 		"scoped by spec": {mod: func(p *pat) { p.resource.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
 			verdict: Unknown, reason: ReasonScoped},

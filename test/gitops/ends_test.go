@@ -290,7 +290,7 @@ func TestCase17_WhatHasExpiredIsNeverIssuedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stderr, err := n.try(t, n.argocd, text(t, git), serverSide...)
-	if err != nil || !strings.Contains(stderr, "has passed: no token will be issued") {
+	if err != nil || !strings.Contains(stderr, "has passed, so no token will work") {
 		t.Errorf("%v, and as a warning %q", err, stderr)
 	}
 	n.waitFor(t, "brief", v1alpha1.ConditionActive, "False/Expired")

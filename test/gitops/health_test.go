@@ -232,13 +232,14 @@ func TestHealthForEveryReason(t *testing.T) {
 		v1alpha1.ReasonRecordLost:         {{stalled(v1alpha1.ReasonRecordLost), failed}},
 		v1alpha1.ReasonBindingMismatch:    {{stalled(v1alpha1.ReasonBindingMismatch), failed}, {goesOn(v1alpha1.ReasonBindingMismatch), failed}},
 		v1alpha1.ReasonTokenRevoked:       {{stalled(v1alpha1.ReasonTokenRevoked), failed}, {goesOn(v1alpha1.ReasonTokenRevoked), failed}},
-		v1alpha1.ReasonTombstonesFull:     {{waits("False", v1alpha1.ReasonIssuing, v1alpha1.ReasonTombstonesFull), progressing}},
+		v1alpha1.ReasonEndedTokensFull:    {{stalled(v1alpha1.ReasonEndedTokensFull), failed}, {goesOn(v1alpha1.ReasonEndedTokensFull), failed}},
+		v1alpha1.ReasonNotAuthorized:      {{stalled(v1alpha1.ReasonNotAuthorized), failed}, {goesOn(v1alpha1.ReasonNotAuthorized), failed}},
+		v1alpha1.ReasonGuardsMissing:      {{waits("False", v1alpha1.ReasonIssuing, v1alpha1.ReasonGuardsMissing), progressing}, {waits("True", v1alpha1.ReasonActive, v1alpha1.ReasonGuardsMissing), progressing}},
 		v1alpha1.ReasonDeliveryDisabled:   {{stalled(v1alpha1.ReasonDeliveryDisabled), failed}, {goesOn(v1alpha1.ReasonDeliveryDisabled), failed}},
 		v1alpha1.ReasonDeliveryNameTaken:  {{waits("False", v1alpha1.ReasonIssuing, v1alpha1.ReasonDeliveryNameTaken), progressing}},
 		v1alpha1.ReasonRecipientsRefused:  {{stalled(v1alpha1.ReasonRecipientsRefused), failed}, {goesOn(v1alpha1.ReasonRecipientsRefused), failed}},
 		v1alpha1.ReasonLifetimeTooLong:    {{stalled(v1alpha1.ReasonLifetimeTooLong), failed}, {goesOn(v1alpha1.ReasonLifetimeTooLong), failed}},
 		v1alpha1.ReasonRotationNeeded:     {{goesOn(v1alpha1.ReasonRotationNeeded), failed}},
-		v1alpha1.ReasonReplacedTokensFull: {{waits("True", v1alpha1.ReasonActive, v1alpha1.ReasonReplacedTokensFull), progressing}},
 		v1alpha1.ReasonNotSupported:       {{stalled(v1alpha1.ReasonNotSupported), failed}, {goesOn(v1alpha1.ReasonNotSupported), failed}},
 	}
 	for _, reason := range reasons(t) {

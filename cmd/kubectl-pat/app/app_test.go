@@ -130,7 +130,7 @@ var (
 	isReady   = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReconciled}
 	isActive  = metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonActive}
 	isIssuing = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonIssuing, Message: "Wait."}
-	isStalled = metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTombstonesFull, Message: "Too many\x1b[31m."}
+	isStalled = metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonEndedTokensFull, Message: "Too many\x1b[31m."}
 )
 
 func withConditions(generation int64, conditions ...metav1.Condition) *v1alpha1.PersonalAccessToken {

@@ -100,7 +100,7 @@ func TestCreateLosesNoToken(t *testing.T) {
 	}{
 		"stalled": {
 			hooks: func(func()) interceptor.Funcs { return operator(isIssuing, isStalled) },
-			want:  `the token is not active: Too many\x1b[31m. (TombstonesFull)` + see,
+			want:  `the token is not active: Too many\x1b[31m. (EndedTokensFull)` + see,
 		},
 		"time over": {
 			hooks: func(func()) interceptor.Funcs { return operator(isIssuing) },

@@ -173,9 +173,6 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - tokenID
-    - name: rotationTrigger
-      type:
-        scalar: string
     - name: tokenID
       type:
         scalar: string

@@ -39,9 +39,6 @@ type PersonalAccessTokenStatusApplyConfiguration struct {
 	TokenID *string `json:"tokenID,omitempty"`
 	// previousTokenID is the public id of a predecessor that is still honoured.
 	PreviousTokenID *string `json:"previousTokenID,omitempty"`
-	// rotationTrigger is the spec.rotation.trigger that the current token was issued for, so that another one is known where
-	// the record is lost.
-	RotationTrigger *string `json:"rotationTrigger,omitempty"`
 	// issuedAt is when the current token was issued.
 	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`
 	// modifiedAt is when spec last changed.
@@ -100,14 +97,6 @@ func (b *PersonalAccessTokenStatusApplyConfiguration) WithTokenID(value string) 
 // If called multiple times, the PreviousTokenID field is set to the value of the last call.
 func (b *PersonalAccessTokenStatusApplyConfiguration) WithPreviousTokenID(value string) *PersonalAccessTokenStatusApplyConfiguration {
 	b.PreviousTokenID = &value
-	return b
-}
-
-// WithRotationTrigger sets the RotationTrigger field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the RotationTrigger field is set to the value of the last call.
-func (b *PersonalAccessTokenStatusApplyConfiguration) WithRotationTrigger(value string) *PersonalAccessTokenStatusApplyConfiguration {
-	b.RotationTrigger = &value
 	return b
 }
 

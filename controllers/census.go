@@ -1,0 +1,146 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+const (
+	// maxMissing and maxMissingShare are how many records, and how many of a hundred, may miss their resource before that is
+	// taken for a fault of the API and not for deletions.
+	maxMissing      = 20
+	maxMissingShare = 10
+)
+
+var (
+	missingResources = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "pat_operator_missing_resources",
+		Help: "Records whose PersonalAccessToken cannot be found although nothing says that it was deleted.",
+	})
+	collectionStopped = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "pat_operator_collection_stopped",
+		Help: "1 while so many resources are missing that no record is collected for it.",
+	})
+)
+
+func init() { metrics.Registry.MustRegister(missingResources, collectionStopped) }
+
+// Census counts what records hold, fed by the watch of their Secrets, so that no question about all of them lists them.
+type Census struct {
+	mu      sync.Mutex
+	records map[string]tally
+	// remembered is how many ids each namespace has to remember.
+	remembered map[string]int
+	missing    int
+	synced     func() bool
+}
+
+// tally is what one record adds.
+type tally struct {
+	namespace  string
+	remembered int
+	missing    bool
+}
+
+// NewCensus returns a census that the cache feeds, on every replica.
+func NewCensus(ctx context.Context, c cache.Cache) (*Census, error) {
+	informer, err := c.GetInformer(ctx, &corev1.Secret{})
+	if err != nil {
+		return nil, err
+	}
+	census := &Census{records: map[string]tally{}, remembered: map[string]int{}}
+	feed, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { census.count(o) },
+		UpdateFunc: func(_, o any) { census.count(o) },
+		DeleteFunc: func(o any) {
+			if lost, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = lost.Obj
+			}
+			if secret, ok := o.(*corev1.Secret); ok {
+				census.set(secret.Name, tally{})
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	census.synced = feed.HasSynced
+	return census, nil
+}
+
+func (c *Census) count(o any) {
+	secret, ok := o.(*corev1.Secret)
+	if !ok || secret.Type != record.SecretType {
+		return
+	}
+	rec, err := record.FromSecret(secret)
+	if err != nil {
+		c.set(secret.Name, tally{})
+		return
+	}
+	c.set(secret.Name, tally{rec.Resource.Namespace, rec.Remembers(), rec.MissingSince != nil})
+}
+
+func (c *Census) set(name string, is tally) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.records[name]
+	if c.remembered[was.namespace] -= was.remembered; c.remembered[was.namespace] <= 0 {
+		delete(c.remembered, was.namespace)
+	}
+	if was.missing {
+		c.missing--
+	}
+	if is == (tally{}) {
+		delete(c.records, name)
+	} else {
+		c.records[name] = is
+		c.remembered[is.namespace] += is.remembered
+	}
+	if is.missing {
+		c.missing++
+	}
+	missingResources.Set(float64(c.missing))
+}
+
+// Remembered is how many ids a namespace remembers as ended, or will once its tokens end.
+func (c *Census) Remembered(namespace string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.remembered[namespace]
+}
+
+// breaker reports whether so many resources are missing that none of them counts as deleted, and how many of how many.
+func (c *Census) breaker() (open bool, missing, all int) {
+	if !c.synced() {
+		return true, 0, 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	missing, all = c.missing, len(c.records)
+	return missing > maxMissing && missing*100 > all*maxMissingShare, missing, all
+}
