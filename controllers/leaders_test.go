@@ -108,6 +108,7 @@ func playRace(t *testing.T, r *race, turns []int, inWrites bool, mutate mutation
 	// A third takes over: what the two have seen last may have been changed by the other since.
 	w.restart()
 	w.comeToRest(w.operator)
+	w.passMissing()
 	w.finish(true, append([]outcome{r.want}, r.or...)...)
 	return rested, w.broken
 }

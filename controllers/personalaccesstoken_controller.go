@@ -276,7 +276,9 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 			if err := r.mirror(ctx, pat, current, d.State); err != nil {
 				return 0, err
 			}
-			r.forget(key, pat, current)
+			if rec := current.of(pat); rec != nil {
+				r.sightings.keep(key, func(id string) bool { return matters(pat, rec, id) })
+			}
 			after, err := r.removeAgain(ctx, current, in.ClockProven)
 			return lifecycle.Sooner(d.After, after), err
 		}
@@ -316,17 +318,6 @@ func asks(in lifecycle.Input) bool {
 	}
 	refused := in.Record != nil && in.Record.Of(in.Resource) && in.Record.Refused != ""
 	return !refused && len(lifecycle.Wishes(in)) > 0
-}
-
-// forget drops what was noted of a name and has been dealt with.
-func (r *Reconciler) forget(key types.NamespacedName, pat *v1alpha1.PersonalAccessToken, current *stored) {
-	switch {
-	case pat == nil && (current == nil || current.record.Tombstone()):
-		_, _, deleted := r.sightings.of(key, "")
-		r.sightings.settled(key, deleted)
-	case pat != nil && current.of(pat) != nil:
-		r.sightings.keep(key, func(id string) bool { return matters(pat, current.record, id) })
-	}
 }
 
 // input is what a decision rests on; the service account is read from where the rest was.

@@ -49,9 +49,9 @@ type stored struct {
 	secret *corev1.Secret
 }
 
-// of is the record where it is that resource's, nil where it is a former one's.
+// of is the record where it is that resource's, nil where it is a former one's, or there is none.
 func (s *stored) of(pat *v1alpha1.PersonalAccessToken) *record.Record {
-	if s == nil || !s.record.Of(pat) {
+	if s == nil || pat == nil || !s.record.Of(pat) {
 		return nil
 	}
 	return s.record

@@ -24,7 +24,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
@@ -66,51 +65,6 @@ func TestNothingToDoAsksNothing(t *testing.T) {
 				t.Errorf("comes back after %v", after)
 			}
 		})
-	}
-}
-
-// notServed is an API server, or something before it, that says 404 to whatever is asked of personalaccesstokens.
-func notServed(c client.WithWatch) client.WithWatch {
-	gone := apierrors.NewGenericServerResponse(404, "get", schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "personalaccesstokens"}, "", "404 page not found", 0, true)
-	return interceptor.NewClient(c, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			if _, ok := o.(*v1alpha1.PersonalAccessToken); ok {
-				return gone
-			}
-			return c.Get(ctx, key, o, opts...)
-		},
-		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, opts ...client.ListOption) error {
-			if _, ok := l.(*v1alpha1.PersonalAccessTokenList); ok {
-				return gone
-			}
-			return c.List(ctx, l, opts...)
-		},
-	})
-}
-
-// A 404 is no proof that a resource was deleted: not even where the cache has lost it, too.
-func TestCase18_AnAPIThatIsNotServedEndsNothing(t *testing.T) {
-	w := newWorld(t)
-	pat := w.create(thePAT)
-	w.settle(thePAT)
-	before := w.recordVersion(pat)
-	w.mutate = func(c client.WithWatch) client.WithWatch {
-		return readFrom{c, readsNotFound{c}}
-	}
-	w.mutateLive = notServed
-	w.restart()
-	if _, err := w.reconcile(thePAT); err == nil || w.api.count() != 0 {
-		t.Errorf("writes %q, %v; want an error alone", w.api.log, err)
-	}
-	if w.recordVersion(pat) != before || len(w.valid(pat)) != 1 {
-		t.Error("the token has ended")
-	}
-	w.mutate, w.mutateLive = nil, nil
-	w.restart()
-	w.delete(thePAT)
-	w.settle(thePAT)
-	if w.record(pat.UID) != nil {
-		t.Error("deleted, it has not ended")
 	}
 }
 

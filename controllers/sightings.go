@@ -25,15 +25,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
 const (
 	// maxSightings bounds what is remembered of one status that somebody writes again and again before there is a record to
 	// tell which of it matters.
 	maxSightings = 64
-	// maxDeletions and keepDeletion bound the deletions that are remembered although no record asks for them.
+	// maxDeletions is how many deletions are remembered, and those of the last keepDeletion: a paused leader may still create
+	// a record for a resource that is gone.
 	maxDeletions = 10_000
-	keepDeletion = time.Hour
+	keepDeletion = lifecycle.RemovalWindow
 )
 
 // sightings are what the watch of resources has shown and no later event may take back: ids that status named as revoked or
@@ -140,15 +142,6 @@ func (s *sightings) keep(key types.NamespacedName, relevant func(id string) bool
 	seen.used = slices.DeleteFunc(seen.used, irrelevant)
 	if len(seen.revoked)+len(seen.used) == 0 {
 		delete(s.seen, key)
-	}
-}
-
-// settled forgets a deletion that no record waits for.
-func (s *sightings) settled(key types.NamespacedName, uid types.UID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.deleted[key].uid == uid {
-		delete(s.deleted, key)
 	}
 }
 

@@ -127,6 +127,8 @@ func TestCase15_KindsOfNo(t *testing.T) {
 		"user gone":    {mod: func(p *pat) { p.resource.Spec.User = nil }, verdict: Unknown, reason: ReasonUserChanged},
 		"scoped by record": {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
 			verdict: Unknown, reason: ReasonScoped},
+		"suspended by record": {mod: func(p *pat) { p.record.Granted.Suspend = true },
+			verdict: Unknown, reason: ReasonSuspended},
 		"scoped by spec": {mod: func(p *pat) { p.resource.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
 			verdict: Unknown, reason: ReasonScoped},
 		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: ReasonOwnerNotSeen},
