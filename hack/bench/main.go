@@ -29,6 +29,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
 	"github.com/pat-operator/pat-operator/test/abuse"
 )
 
@@ -37,11 +40,14 @@ type options struct {
 	duration time.Duration
 	only     string
 	cluster  int
+	rounds   int
+	perRound int
 	console  int
 }
 
 func main() {
 	abuse.Child()
+	ctrl.SetLogger(logr.Discard())
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
@@ -55,7 +61,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.tokens, "tokens", 100_000, "how many tokens a large index holds")
 	flags.StringVar(&o.only, "only", "", "nothing but the attack of this name")
-	flags.IntVar(&o.cluster, "cluster", 0, "nothing but so many tokens through a real API server")
+	flags.IntVar(&o.cluster, "cluster", 0, "measure only a real API server with operator and verifier, with this number of existing tokens")
+	flags.IntVar(&o.rounds, "rounds", 5, "with --cluster: rounds of issuing")
+	flags.IntVar(&o.perRound, "per-round", 1000, "with --cluster: tokens issued in each round, and counted of each kind")
 	flags.IntVar(&o.console, "console", 0, "nothing but the console, with so many tokens in a namespace of a real API server")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long each thing is measured")
 	if err := flags.Parse(args); err != nil {

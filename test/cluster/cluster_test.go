@@ -116,7 +116,7 @@ func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
 
 	_, alice, err := c.User("alice", "team-a-devs")
 	g.Expect(err).NotTo(HaveOccurred())
-	asAccount, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, operatorAccount, "")
+	asAccount, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, OperatorAccount, "")
 	g.Expect(err).NotTo(HaveOccurred())
 
 	_, err = c.StartOperator(ctx, "--broken")

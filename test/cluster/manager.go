@@ -30,6 +30,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 const (
@@ -37,8 +38,9 @@ const (
 	OperatorNamespace = "pat-operator-system"
 	// RecordsNamespace is where the records are.
 	RecordsNamespace = "pat-operator-records"
+	// OperatorAccount is the service account of the operator, in its namespace.
+	OperatorAccount = "pat-operator"
 
-	operatorAccount = "pat-operator"
 	verifierAccount = "pat-operator-verifier"
 	readyTimeout    = 60 * time.Second
 	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take, and probeFailures how
@@ -99,7 +101,7 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	if c.opts.ManagerBinary == "" {
 		return nil, errors.New("Options.ManagerBinary is not set")
 	}
-	account := operatorAccount
+	account := OperatorAccount
 	if o.Command == "verifier" {
 		account = verifierAccount
 	}
@@ -255,22 +257,30 @@ func (m *Manager) Log() string {
 	return string(log)
 }
 
-// serviceAccountKubeconfig writes a kubeconfig with a token of the account, as its pod would have; server is another way to
-// the API server, or "".
-func (c *Cluster) serviceAccountKubeconfig(ctx context.Context, namespace, name, server string) (string, error) {
+// ServiceAccount returns the configuration of a service account, with a token as its pod would have.
+func (c *Cluster) ServiceAccount(ctx context.Context, namespace, name string) (*rest.Config, error) {
 	client, err := kubernetes.NewForConfig(c.Admin())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	seconds := operatorTokenIn
 	request, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	config := c.Anonymous()
 	config.BearerToken = request.Status.Token
+	return config, nil
+}
+
+// serviceAccountKubeconfig writes a kubeconfig of the account; server is another way to the API server, or "".
+func (c *Cluster) serviceAccountKubeconfig(ctx context.Context, namespace, name, server string) (string, error) {
+	config, err := c.ServiceAccount(ctx, namespace, name)
+	if err != nil {
+		return "", err
+	}
 	if server != "" {
 		config.Host = server
 	}

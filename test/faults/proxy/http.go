@@ -53,6 +53,9 @@ func (p *Proxy) handler(upstream *httputil.ReverseProxy) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		if p.seen != nil {
+			p.seen(info, r)
+		}
 		switch info.Verb {
 		case "list":
 			p.counts.lists.Add(1)

@@ -33,15 +33,19 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
-// Options of a proxy; all are needed.
+// Options of a proxy; all but Seen are needed.
 type Options struct {
 	// Upstream is the API server, https://HOST:PORT, and RootCAs verifies it.
 	Upstream string
 	RootCAs  *x509.CertPool
 	// Certificate is what the proxy serves with, good for 127.0.0.1.
 	Certificate tls.Certificate
+	// Seen is told of every request before it is passed on, several at once; it may read the body if it puts it back.
+	Seen func(*request.RequestInfo, *http.Request)
 }
 
 // Proxy passes on what it gets until it is told otherwise. Its methods are safe for concurrent use.
@@ -49,6 +53,7 @@ type Proxy struct {
 	// URL is where the proxy serves, the same for its life.
 	URL string
 
+	seen    func(*request.RequestInfo, *http.Request) // or nil
 	address string
 	holder  net.PacketConn // of the UDP port of the same number: see listenAnywhere
 	gate    *gate
@@ -75,6 +80,7 @@ func New(opts Options) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
+		seen: opts.Seen,
 		gate: newGate(),
 		transport: &http.Transport{
 			TLSClientConfig:    &tls.Config{RootCAs: opts.RootCAs, MinVersion: tls.VersionTLS12},

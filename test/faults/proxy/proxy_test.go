@@ -36,6 +36,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
 const (
@@ -186,6 +187,29 @@ func wantSilence(t *testing.T, said <-chan string) {
 	case got, more := <-said:
 		t.Fatalf("the watch says %q (still open: %v); want nothing", got, more)
 	case <-time.After(quiet):
+	}
+}
+
+// A proxy tells Seen of a request as kube-apiserver would call it, and passes it on.
+func TestRequestsAreSeen(t *testing.T) {
+	b := newBed(t)
+	told := make(chan string, 1)
+	front, err := New(Options{
+		Upstream: b.URL, RootCAs: b.pool, Certificate: b.server.TLSConfig.Certificates[0],
+		Seen: func(info *request.RequestInfo, _ *http.Request) {
+			told <- info.Verb + " " + info.Resource + " in " + info.Namespace
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(front.Close)
+	resp, err := (&bed{Proxy: front}).get(t.Context(), b.client(t, true), list, patience)
+	if err != nil || resp.Body != "Bearer mine "+list {
+		t.Fatalf("a list: %+v, %v", resp, err)
+	}
+	if got, want := <-told, "list secrets in team"; got != want {
+		t.Errorf("seen %q, want %q", got, want)
 	}
 }
 
