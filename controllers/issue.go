@@ -85,7 +85,7 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 			return nil, err
 		}
 		r.announceRotated(pat, base, sealed.record)
-		r.announceIssued(pat, t, fmt.Sprintf("Token %s is in status.encryptedToken, for %d recipients to open", id, len(t.Delivery.Recipients)))
+		r.announceIssued(pat, t, fmt.Sprintf("its %d recipients can open it in status.encryptedToken", len(t.Delivery.Recipients)))
 		return sealed, nil
 	}
 	if current, err = r.write(ctx, current, lifecycle.Begin(base, t, now)); err != nil {
@@ -117,7 +117,7 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 		}
 	}
 	r.announceRotated(pat, base, promoted.record)
-	r.announceIssued(pat, promoted.record.Current, fmt.Sprintf("Take token %s from Secret %s within %d seconds", id, secret.Name, confirmed.TTLSeconds))
+	r.announceIssued(pat, promoted.record.Current, fmt.Sprintf("take it from Secret %s within %d seconds", secret.Name, confirmed.TTLSeconds))
 	return promoted, nil
 }
 

@@ -90,7 +90,7 @@ func TestIssueBySecret(t *testing.T) {
 	if rec.User.Username != "alice" || rec.AuthorizedAt.IsZero() || rec.Current.Source != record.SourceOperator {
 		t.Errorf("record %+v", *rec)
 	}
-	if got := w.events.reasons(); !slices.Equal(got, []string{"Issued", "Delivered"}) {
+	if got := w.events.reasons(); !slices.Equal(got, []string{"Issued"}) {
 		t.Errorf("events %q", got)
 	}
 	if n := w.api.count(); n > 4 {
@@ -317,7 +317,7 @@ func TestSuspendResumeShorten(t *testing.T) {
 	if got := w.get("my-pat").Status; !got.ExpiresAt.Equal(&end) || got.TokenID != id {
 		t.Errorf("expires at %v, token %s; want %v, %s", got.ExpiresAt, got.TokenID, end, id)
 	}
-	want := []string{"Issued", "Delivered", "Suspended", "Resumed"}
+	want := []string{"Issued", "Suspended", "Resumed"}
 	if got := w.events.reasons(); !slices.Equal(got, want) {
 		t.Errorf("events %q; want %q", got, want)
 	}

@@ -239,6 +239,9 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 	} else if err != nil {
 		return 0, false, err
 	}
+	if r.sightings.behind(key, versionOf(pat), current.version(), r.Clock.Now()) {
+		return patience, true, nil // Its event comes later, and this is asked again.
+	}
 	in, err := r.input(ctx, r.Client, key, pat, current, recordErr)
 	if err != nil {
 		return 0, false, err
@@ -249,6 +252,13 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 		return 0, false, nil
 	}
 	return d.After, d.State == nil || mirrored(pat, current.of(pat), d.State, in.Now), nil
+}
+
+func versionOf(pat *v1alpha1.PersonalAccessToken) string {
+	if pat == nil {
+		return ""
+	}
+	return pat.ResourceVersion
 }
 
 // reconcile decides by what the API server says now, and acts.

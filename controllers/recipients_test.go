@@ -37,7 +37,7 @@ func TestIssueToRecipients(t *testing.T) {
 	if n := w.api.count(); n > 2 {
 		t.Errorf("%d API writes; want at most 2: %q", n, w.api.log)
 	}
-	if got := w.events.reasons(); !slices.Equal(got, []string{"Issued", "Delivered"}) || !strings.Contains(w.events.text(), "is in status.encryptedToken, for 1 recipients to open") {
+	if got := w.events.reasons(); !slices.Equal(got, []string{"Issued"}) || !strings.Contains(w.events.text(), "its 1 recipients can open it in status.encryptedToken") {
 		t.Errorf("events:\n%s", w.events.text())
 	}
 	pat := w.get("vendor")

@@ -49,6 +49,14 @@ type stored struct {
 	secret *corev1.Secret
 }
 
+// version is the resourceVersion of the Secret, "" where there is none.
+func (s *stored) version() string {
+	if s == nil {
+		return ""
+	}
+	return s.secret.ResourceVersion
+}
+
 // of is the record where it is that resource's, nil where it is a former one's, or there is none.
 func (s *stored) of(pat *v1alpha1.PersonalAccessToken) *record.Record {
 	if s == nil || pat == nil || !s.record.Of(pat) {
@@ -102,6 +110,7 @@ func (r *Reconciler) write(ctx context.Context, current *stored, next *record.Re
 		if err := r.Client.Create(ctx, secret); err != nil {
 			return nil, err
 		}
+		r.wrote(next, secret)
 		return &stored{next, secret}, nil
 	}
 	passes := next.Resource != current.record.Resource
@@ -117,7 +126,12 @@ func (r *Reconciler) write(ctx context.Context, current *stored, next *record.Re
 	if passes {
 		r.over(current.record)
 	}
+	r.wrote(next, secret)
 	return &stored{next, secret}, nil
+}
+
+func (r *Reconciler) wrote(rec *record.Record, secret *corev1.Secret) {
+	r.sightings.wroteRecord(types.NamespacedName{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name}, secret.ResourceVersion, r.Clock.Now())
 }
 
 // act does everything that a decision may ask for but issuing. It returns the record as it is now, nil where it is gone.

@@ -36,6 +36,8 @@ const (
 	// a record for a resource that is gone.
 	maxDeletions = 10_000
 	keepDeletion = lifecycle.RemovalWindow
+	// patience is how long the cache is waited for to show a write of this process.
+	patience = 5 * time.Second
 )
 
 // sightings are what the watch of resources has shown and no later event may take back: ids that status named as revoked or
@@ -44,8 +46,15 @@ type sightings struct {
 	mu      sync.Mutex
 	seen    map[types.NamespacedName]*sighting
 	deleted map[types.NamespacedName]deletion
+	written map[types.NamespacedName]written
 	// newest is the latest resourceVersion of any PersonalAccessToken.
 	newest string
+}
+
+// written are the resourceVersions of this process's own last writes of a name: of its status and of its record.
+type written struct {
+	status, record string
+	at             time.Time
 }
 
 type sighting struct {
@@ -143,6 +152,44 @@ func (s *sightings) keep(key types.NamespacedName, relevant func(id string) bool
 	if len(seen.revoked)+len(seen.used) == 0 {
 		delete(s.seen, key)
 	}
+}
+
+// wroteStatus and wroteRecord note a write, whose event the cache will show.
+func (s *sightings) wroteStatus(key types.NamespacedName, version string, now time.Time) {
+	s.wrote(key, now, func(w *written) { w.status = version })
+}
+
+func (s *sightings) wroteRecord(key types.NamespacedName, version string, now time.Time) {
+	s.wrote(key, now, func(w *written) { w.record = version })
+}
+
+func (s *sightings) wrote(key types.NamespacedName, now time.Time, note func(*written)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.written == nil {
+		s.written = map[types.NamespacedName]written{}
+	}
+	w := s.written[key]
+	w.at = now
+	note(&w)
+	s.written[key] = w
+}
+
+// behind reports whether the cache, which shows these resourceVersions of a resource and its record, is older than this
+// process's own last writes of them. It is not asked to wait longer than patience: a write may have been undone since.
+func (s *sightings) behind(key types.NamespacedName, status, record string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok := s.written[key]
+	if !ok {
+		return false
+	}
+	shows := func(seen, own string) bool { return own == "" || seen != "" && reached(seen, own) }
+	if shows(status, w.status) && shows(record, w.record) || now.Sub(w.at) > patience || now.Before(w.at) {
+		delete(s.written, key)
+		return false
+	}
+	return true
 }
 
 // listed takes in the resourceVersion of a list, and reports whether it is no older than what was seen before.

@@ -32,6 +32,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -54,9 +55,11 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if err := r.Client.Status().Apply(ctx, statusApply(pat, revision, want), FieldOwner, client.ForceOwnership); err != nil {
+	apply := statusApply(pat, revision, want)
+	if err := r.Client.Status().Apply(ctx, apply, FieldOwner, client.ForceOwnership); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	r.sightings.wroteStatus(client.ObjectKeyFromObject(pat), ptr.Deref(apply.ResourceVersion, ""), r.Clock.Now())
 	r.announceTransition(pat, was, state)
 	r.announceUnknown(pat, rec, want)
 	return nil
@@ -246,10 +249,9 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	}
 }
 
-// announceIssued says how the holder takes the token, too.
-func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, delivered string) {
-	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
-	r.event(pat, v1alpha1.EventDelivered, "Deliver", "%s", delivered)
+// announceIssued says until when a token is honored, and how its holder takes it.
+func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, how string) {
+	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is honored until %s; %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339), how)
 }
 
 // announceRevoked tells of tokens that ended because their resource is gone.

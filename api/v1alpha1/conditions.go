@@ -89,8 +89,6 @@ const (
 const (
 	// EventIssued: a token was issued.
 	EventIssued = "Issued"
-	// EventDelivered: the token was written where its holder takes it, a Secret or status.encryptedToken.
-	EventDelivered = "Delivered"
 	// EventDeliveryRemoved: the delivery Secret's time was over and it was deleted.
 	EventDeliveryRemoved = "DeliveryRemoved"
 	// EventRotated: a token took the place of another.

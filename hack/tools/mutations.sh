@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Puts each fault of test/mutations back into a copy of this checkout and runs the test that its first lines name. A test that
+# still passes proves nothing, so that is a failure. NAME, where given, is part of the names of the patches to try.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+name=${1:-}
+copy=${XDG_CACHE_HOME:-$HOME/.cache}/pat-operator/mutations # The same folder each time, so that builds are cached.
+rm -rf "$copy" && mkdir -p "$copy"
+git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' f; do [ ! -e "$f" ] || printf '%s\0' "$f"; done |
+  tar --null -T - -cf - | tar -xf - -C "$copy"
+
+tried=0 survived=0
+for patch in test/mutations/*"$name"*.patch; do
+  [ -e "$patch" ] || { echo "mutations: no patch is called $name" >&2; exit 1; }
+  patch=$PWD/$patch label=$(basename "$patch" .patch)
+  package=$(sed -n 's/^Package: //p' "$patch") test=$(sed -n 's/^Test: //p' "$patch")
+  [ -n "$package" ] && [ -n "$test" ] || { echo "mutations: $label names no Package: and Test:" >&2; exit 1; }
+  (
+    cd "$copy"
+    git apply "$patch" || exit 3
+    go test -count=1 -run '^$' "$package" >/dev/null || exit 4
+    go test -count=1 -timeout 10m -run "$test" "$package" >mutation.log 2>&1 && exit 5
+    grep -q -- '--- FAIL' mutation.log || { cat mutation.log; exit 6; }
+  ) && status=0 || status=$?
+  case $status in
+    0) echo "found     $label ($test)" ;;
+    3) echo "mutations: $label does not apply" >&2; exit 1 ;;
+    4) echo "mutations: $label does not compile" >&2; exit 1 ;;
+    5) echo "SURVIVED  $label: $test passes with the fault in it"; survived=$((survived + 1)) ;;
+    *) echo "mutations: $label: $test did not run to its end" >&2; exit 1 ;;
+  esac
+  (cd "$copy" && git apply -R "$patch")
+  tried=$((tried + 1))
+done
+echo "mutations: $tried faults put back, $((tried - survived)) found"
+[ $survived -eq 0 ]
