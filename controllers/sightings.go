@@ -176,7 +176,7 @@ func (s *sightings) wrote(key types.NamespacedName, now time.Time, note func(*wr
 }
 
 // behind reports whether the cache, which shows these resourceVersions of a resource and its record, is older than this
-// process's own last writes of them. It is not asked to wait longer than patience: a write may have been undone since.
+// process's own last writes of them. Nobody waits longer than patience: a write may have been undone since.
 func (s *sightings) behind(key types.NamespacedName, status, record string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,8 +184,9 @@ func (s *sightings) behind(key types.NamespacedName, status, record string, now 
 	if !ok {
 		return false
 	}
-	shows := func(seen, own string) bool { return own == "" || seen != "" && reached(seen, own) }
-	if shows(status, w.status) && shows(record, w.record) || now.Sub(w.at) > patience || now.Before(w.at) {
+	statusShows := w.status == "" || status == "" || reached(status, w.status) // Without a resource, it was deleted since.
+	recordShows := w.record == "" || record != "" && reached(record, w.record)
+	if statusShows && recordShows || now.Sub(w.at) > patience || now.Before(w.at) {
 		delete(s.written, key)
 		return false
 	}
