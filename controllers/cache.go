@@ -31,15 +31,20 @@ import (
 const digested = "\xff"
 
 // stripResource is verifier.StripResource, and keeps the rest of status as one digest, in the place of its largest field: it
-// is only asked whether it is what it should be. An initial watch list is stripped twice.
+// is only asked whether it is what it should be. An initial watch list is stripped twice. A resource that is being deleted
+// keeps what its status is made of when its record is gone.
 func stripResource(obj any) (any, error) {
 	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
 	if !ok || strings.HasPrefix(pat.Status.EncryptedToken, digested) {
 		return obj, nil
 	}
 	trigger, mirror := pat.Status.RotationTrigger, mirrorOf(&pat.Status)
+	finalizers, issuedAt, expiresAt := pat.Finalizers, pat.Status.IssuedAt, pat.Status.ExpiresAt
 	stripped, err := verifier.StripResource(pat)
 	pat.Status.RotationTrigger, pat.Status.EncryptedToken = trigger, mirror
+	if !pat.DeletionTimestamp.IsZero() {
+		pat.Finalizers, pat.Status.IssuedAt, pat.Status.ExpiresAt = finalizers, issuedAt, expiresAt
+	}
 	return stripped, err
 }
 

@@ -60,6 +60,7 @@ var (
 	reverted    = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
 	revokedKept = outcome{active: "False/Revoked", ready: "True/Reconciled"}
 	nothing     = outcome{}
+	heldBack    = outcome{active: "False/Deleting", ready: "False/Deleting"}
 	userMissing = outcome{active: "False/UserMissing", ready: "False/UserMissing", stalled: "True/UserMissing"}
 	// holdersAgain remembers what the resource before it had.
 	holdersAgain = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, remembers: 1}
@@ -115,7 +116,7 @@ var scenarios = []scenario{
 	{"deletion", issued, remove, nothing},
 	{"deletion of a recipient's", settled(createForRecipients), remove, nothing},
 	{"deletion while issuing", stoppedIssuing(3), remove, nothing},
-	{"deletion held back", issuedHeldBack, remove, nothing},
+	{"deletion held back", issuedHeldBack, remove, heldBack},
 	{"deletion of a holder's", issuedHolders, remove, remembered},
 	{"tombstone's end", tombstone, pass(24 * time.Hour), nothing},
 	{"made again", issued, then(remove, create), active},
@@ -306,6 +307,9 @@ var (
 	issuedHeldBack = settled(func(w *world) {
 		w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })
 	})
+	holdBack = func(w *world) {
+		w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })
+	}
 	issuedToAccount = settled(func(w *world) {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: theAccount}}
 		if err := admin.Create(w.ctx, account); err != nil {

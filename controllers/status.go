@@ -62,6 +62,15 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	return nil
 }
 
+// stateAfterFailure is what status says after a step that failed; nil leaves status unchanged. Verifiers refuse the token of a
+// resource that is being deleted already, even while its record cannot be ended.
+func stateAfterFailure(pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision) *lifecycle.State {
+	if pat == nil || pat.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return d.State
+}
+
 // mirrored tells of a resource from the cache whether status says already what it is to say.
 func mirrored(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
 	is := *pat
@@ -131,7 +140,8 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 // record cannot be read, which keeps a second one from being issued.
 func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
 	want := pat.Status.DeepCopy()
-	if pat.Status.ObservedGeneration != pat.Generation {
+	deleting := !pat.DeletionTimestamp.IsZero()
+	if pat.Status.ObservedGeneration != pat.Generation && !deleting { // a deletion counts as a generation, and changes no spec
 		modified := metav1.NewTime(now.Truncate(time.Second))
 		if pat.Generation <= 1 {
 			modified = pat.CreationTimestamp
@@ -157,6 +167,9 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 				want.DeliverySecretName = record.DeliverySecretName(t.ID)
 			}
 		}
+	}
+	if deleting { // tokenID stays as a trace
+		want.PreviousTokenID, want.DeliverySecretName, want.EncryptedToken = "", "", ""
 	}
 	want.Conditions = slices.DeleteFunc(want.Conditions, func(c metav1.Condition) bool {
 		return !slices.Contains([]string{v1alpha1.ConditionActive, v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionExpiringSoon}, c.Type)
@@ -293,6 +306,10 @@ func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, befor
 	}
 	switch now.Reason {
 	case v1alpha1.ReasonIssuing:
+	case v1alpha1.ReasonDeleting:
+		if len(lifecycle.ForeignFinalizers(pat)) > 0 {
+			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Delete", "%s", now.Message)
+		}
 	case v1alpha1.ReasonActive:
 		if was != nil && was.Reason == v1alpha1.ReasonSuspended {
 			r.event(pat, v1alpha1.EventResumed, "Resume", "%s", now.Message)

@@ -45,6 +45,8 @@ const (
 	ReasonExpired = "Expired"
 	// ReasonRevoked: the token was revoked and its resource kept.
 	ReasonRevoked = "Revoked"
+	// ReasonDeleting: the resource is marked as deleted, so its token has ended; a finalizer still holds the resource.
+	ReasonDeleting = "Deleting"
 	// ReasonExpiringSoon: the token is honoured and its end is near.
 	ReasonExpiringSoon = "ExpiringSoon"
 	// ReasonOwnerGone: the service account that the token belongs to was deleted, or re-created with another UID.

@@ -136,8 +136,14 @@ type Condition struct {
 
 // Decide says what to do next for a resource and its record.
 func Decide(in Input) Decision {
-	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() {
+	if in.Resource == nil {
 		return orphaned(in, in.Record)
+	}
+	if !in.Resource.DeletionTimestamp.IsZero() {
+		d := orphaned(in, in.Record)
+		c := DeletingCondition(in.Resource)
+		d.State = &State{Active: c, Ready: c}
+		return d
 	}
 	in = own(in)
 	if in.RecordErr == nil && in.Record != nil {
