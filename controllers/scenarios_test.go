@@ -56,7 +56,7 @@ var (
 	suspended   = outcome{active: "False/Suspended", ready: "True/Reconciled", delivered: true}
 	revoked     = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", remembers: 1}
 	ownerGone   = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
-	unissued    = outcome{active: "False/Issuing", ready: "False/Issuing"}
+	unissued    = outcome{active: "False/Issuing", ready: "False/IssuingFailed"}
 	reverted    = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
 	revokedKept = outcome{active: "False/Revoked", ready: "True/Reconciled"}
 	nothing     = outcome{}
@@ -93,7 +93,7 @@ var scenarios = []scenario{
 	{"a predecessor's time is over", settled(issued, overlap(rotate)), pass(24 * time.Hour), holders},
 	{"rotation of what has expired", settled(issued, pass(91*24*time.Hour)), rotate, active},
 	{"rotating found", then(issued, stoppedRotating(2)), nop, active},
-	{"rotating found, and quota", then(issued, stoppedRotating(2), quota), nop, outcome{active: "True/Active", ready: "False/Rotating", valid: 1, delivered: true}},
+	{"rotating found, and quota", then(issued, stoppedRotating(2), quota), nop, outcome{active: "True/Active", ready: "False/IssuingFailed", valid: 1, delivered: true}},
 	{"rotation, from a Secret to recipients", issued, then(toRecipients, rotate), holders},
 	{"rotation to recipients, with an overlap", settled(createForRecipients), overlap(rotate), two(holders)},
 	{"rotation by itself", settled(createForRecipients, everyDays), pass(30 * 24 * time.Hour), holders},

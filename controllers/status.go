@@ -62,15 +62,6 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	return nil
 }
 
-// stateAfterFailure is what status says after a step that failed; nil leaves status unchanged. Verifiers refuse the token of a
-// resource that is being deleted already, even while its record cannot be ended.
-func stateAfterFailure(pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision) *lifecycle.State {
-	if pat == nil || pat.DeletionTimestamp.IsZero() {
-		return nil
-	}
-	return d.State
-}
-
 // mirrored tells of a resource from the cache whether status says already what it is to say.
 func mirrored(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
 	is := *pat
@@ -293,11 +284,16 @@ func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *rec
 }
 
 // announceTransition sends an event where Active changed its reason, but for those that the steps have sent, and where
-// ExpiringSoon says something new.
+// ExpiringSoon or a failure to issue says something new.
 func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, before *v1alpha1.PersonalAccessTokenStatus, state *lifecycle.State) {
 	if soon := state.ExpiringSoon; soon != nil {
 		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionExpiringSoon); c == nil || c.Message != soon.Message {
 			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, soon.Reason, "Warn", "%s", soon.Message)
+		}
+	}
+	if ready := state.Ready; ready.Reason == v1alpha1.ReasonIssuingFailed {
+		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady); c == nil || c.Message != ready.Message {
+			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, ready.Reason, "Issue", "%s", ready.Message)
 		}
 	}
 	was, now := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionActive), state.Active

@@ -35,6 +35,9 @@ const (
 	ReasonActive = "Active"
 	// ReasonIssuing: no token has been issued yet; the operator is at it, or will try again.
 	ReasonIssuing = "Issuing"
+	// ReasonIssuingFailed: the API server refused or did not confirm the Secret that was to deliver the token; the operator tries
+	// again. The message names the cause.
+	ReasonIssuingFailed = "IssuingFailed"
 	// ReasonRotating: the token is honoured and its successor is being issued.
 	ReasonRotating = "Rotating"
 	// ReasonReconciled: the operator has done what spec asks.

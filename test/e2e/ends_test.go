@@ -26,6 +26,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -140,6 +141,34 @@ func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
 	if err := merge(t, admin, ns, "my-pat", `{"metadata":{"finalizers":null}}`); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A quota that keeps a token from being issued is named by the resource and by an event, and nothing else is to be done once
+// it is lifted.
+func TestCase62_KubectlNamesTheQuota(t *testing.T) {
+	t.Parallel()
+	ns := team(t)
+	none := corev1.ResourceList{corev1.ResourceName("count/secrets"): resource.MustParse("0")}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "no-secrets"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
+	create(t, admin, quota)
+	eventually(t, patience, func() bool {
+		return admin.Get(t.Context(), client.ObjectKeyFromObject(quota), quota) == nil && len(quota.Status.Hard) > 0
+	}, func() string { return "nobody reckons with the quota" })
+	create(t, alice, pat(ns, "my-pat"))
+	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "False/IssuingFailed")
+	const cause = `exceeded quota: no-secrets`
+	if says := kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].message}`); !strings.Contains(says, cause) {
+		t.Errorf("Ready says %q", says)
+	}
+	var events string
+	eventually(t, patience, func() bool {
+		events = kubectl(t, cl.AdminKubeconfig, "", "-n", ns, "events", "--for", "pat/my-pat", "--types", "Warning")
+		return strings.Contains(events, "IssuingFailed") && strings.Contains(events, cause)
+	}, func() string { return "no event names it: " + events })
+	if err := admin.Delete(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "True/Reconciled")
 }
 
 // kubectl says of a resource that a finalizer holds that its token does not work, and why.
