@@ -30,18 +30,22 @@ import (
 // digested begins a digest of status. No field that came from the API does: it is not UTF-8.
 const digested = "\xff"
 
-// stripResource is verifier.StripResource, and keeps what status says of tokens, and the rest of it as one digest in the place
-// of its largest field: it is only asked whether it is what it should be. An initial watch list is stripped twice.
+// stripResource is verifier.StripResource, and keeps what status says of tokens, the finalizers of a resource that is being
+// deleted, and the rest of status as one digest in the place of its largest field: it is only asked whether it is what it
+// should be. An initial watch list is stripped twice.
 func stripResource(obj any) (any, error) {
 	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
 	if !ok || strings.HasPrefix(pat.Status.EncryptedToken, digested) {
 		return obj, nil
 	}
-	was := pat.Status
+	was, finalizers := pat.Status, pat.Finalizers
 	mirror := mirrorOf(&was)
 	stripped, err := verifier.StripResource(pat)
 	pat.Status.EncryptedToken, pat.Status.PreviousTokenID, pat.Status.DeliverySecretName = mirror, was.PreviousTokenID, was.DeliverySecretName
 	pat.Status.IssuedAt, pat.Status.ExpiresAt = was.IssuedAt, was.ExpiresAt
+	if !pat.DeletionTimestamp.IsZero() {
+		pat.Finalizers = finalizers
+	}
 	return stripped, err
 }
 

@@ -262,7 +262,7 @@ func (w *world) onlyCopy(what string, pat *v1alpha1.PersonalAccessToken, rec *re
 
 // outcome is what is to be once an operator is at rest.
 type outcome struct {
-	// active, ready, stalled are the conditions; none where the resource is gone, or marked deleted.
+	// active, ready, stalled are the conditions; none where the resource is gone.
 	active, ready, stalled string
 	// valid is how many plaintexts are honoured; delivered, whether the current token's Secret is there.
 	valid     int
@@ -303,10 +303,14 @@ func (w *world) atRest(want outcome, garbage bool) {
 		w.violated("%d ids are remembered; want %d", remembers, want.remembers)
 	}
 	w.secretsAtRest(pat, own, want.delivered, garbage)
-	if pat != nil && pat.DeletionTimestamp.IsZero() {
-		w.statusAtRest(pat, own, want)
-	} else if want.active != "" {
+	switch {
+	case pat == nil && want.active != "":
 		w.violated("the resource is gone")
+	case pat == nil:
+	case pat.DeletionTimestamp.IsZero():
+		w.statusAtRest(pat, own, want)
+	case conditionOf(pat, "Active") != want.active || conditionOf(pat, "Ready") != want.ready:
+		w.violated("Active, Ready are %q, %q; want %q, %q", conditionOf(pat, "Active"), conditionOf(pat, "Ready"), want.active, want.ready)
 	}
 }
 

@@ -100,11 +100,11 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 		return nil, r.giveUp(ctx, current, v1alpha1.ReasonDeliveryNameTaken, fmt.Sprintf(
 			"A Secret named %s that is not the operator's is in this namespace and was left as it is; the operator tries again with another name.", secret.Name))
 	case definite(err):
-		return nil, r.giveUp(ctx, current, v1alpha1.ReasonIssuing, fmt.Sprintf(
-			"The delivery Secret could not be created (%s); check this namespace's quota and admission policies. The operator tries again.", apierrors.ReasonForError(err)))
+		return nil, r.giveUp(ctx, current, v1alpha1.ReasonIssuingFailed, refusedDelivery+causeOf(err, plaintext))
 	case err != nil:
+		ready := unconfirmed(err, plaintext)
 		// The server's words may quote what it was sent; its reason does not.
-		return nil, refuse(current, v1alpha1.ReasonIssuing, "The API server has not confirmed the delivery Secret; the operator tries again with a new token.",
+		return nil, refuse(current, ready.Reason, ready.Message,
 			fmt.Errorf("creating delivery Secret %s/%s: no definite answer (%s)", secret.Namespace, secret.Name, reasonOf(err)))
 	}
 
@@ -142,14 +142,6 @@ func meanwhile(pat *v1alpha1.PersonalAccessToken, state *lifecycle.State) *lifec
 // definite tells whether the API server has said that it did not do what it was asked.
 func definite(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
-}
-
-// reasonOf is the API server's reason, or that there was none.
-func reasonOf(err error) string {
-	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
-		return string(reason)
-	}
-	return "no answer"
 }
 
 // giveUp forgets a pending token whose Secret was not created for certain, so nothing of it is to be removed.

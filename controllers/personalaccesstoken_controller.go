@@ -311,7 +311,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 			current, err = r.act(ctx, pat, current, d)
 		}
 		if err != nil {
-			return 0, err
+			return 0, errors.Join(err, r.mirror(ctx, pat, current, stateAfterFailure(pat, d, err)))
 		}
 		in.Record, in.Now = nil, r.Clock.Now()
 		if current != nil {

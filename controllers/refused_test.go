@@ -71,9 +71,9 @@ func TestDeliveryRefusedByTheNamespace(t *testing.T) {
 	if len(waits) < 3 || len(waits) > 5 {
 		t.Errorf("in ten seconds there were attempts that were followed by waits of %v; want 1 s, 2 s, 4 s and perhaps 8 s", waits)
 	}
-	w.expect("my-pat", "False/Issuing", "False/Issuing", "")
+	w.expect("my-pat", "False/Issuing", "False/IssuingFailed", "")
 	ready := meta.FindStatusCondition(w.get("my-pat").Status.Conditions, "Ready").Message
-	if want := "The delivery Secret could not be created (Forbidden); check this namespace's quota and admission policies. The operator tries again."; ready != want {
+	if want := refusedDelivery + `The API server says: secrets "pat-ID" is forbidden: exceeded quota`; ready != want {
 		t.Errorf("says %q; want %q", ready, want)
 	}
 	if rec := w.record(pat.UID); rec.Pending != nil || len(rec.Removals) != 0 {

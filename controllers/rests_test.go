@@ -48,6 +48,8 @@ func TestNothingToDoAsksNothing(t *testing.T) {
 		"with a predecessor":            {settled(issued, overlap(rotate)), true},
 		"a service account's":           {issuedToAccount, true},
 		"nothing there":                 {nop, false},
+		"held back":                     {settled(issuedHeldBack, remove), false},
+		"a holder's, held back":         {settled(issuedHolders, holdBack, remove), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

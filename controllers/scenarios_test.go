@@ -56,10 +56,11 @@ var (
 	suspended   = outcome{active: "False/Suspended", ready: "True/Reconciled", delivered: true}
 	revoked     = outcome{active: "False/TokenRevoked", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", remembers: 1}
 	ownerGone   = outcome{active: "False/OwnerGone", ready: "False/OwnerGone", stalled: "True/OwnerGone", delivered: true}
-	unissued    = outcome{active: "False/Issuing", ready: "False/Issuing"}
+	unissued    = outcome{active: "False/Issuing", ready: "False/IssuingFailed"}
 	reverted    = outcome{active: "True/Active", ready: "False/TokenRevoked", stalled: "True/TokenRevoked", valid: 1}
 	revokedKept = outcome{active: "False/Revoked", ready: "True/Reconciled"}
 	nothing     = outcome{}
+	heldBack    = outcome{active: "False/Deleting", ready: "False/Deleting"}
 	userMissing = outcome{active: "False/UserMissing", ready: "False/UserMissing", stalled: "True/UserMissing"}
 	// holdersAgain remembers what the resource before it had.
 	holdersAgain = outcome{active: "True/Active", ready: "True/Reconciled", valid: 1, remembers: 1}
@@ -91,7 +92,7 @@ var scenarios = []scenario{
 	{"a predecessor's time is over", settled(issued, overlap(rotate)), pass(24 * time.Hour), holders},
 	{"rotation of what has expired", settled(issued, pass(91*24*time.Hour)), rotate, active},
 	{"rotating found", then(issued, stoppedRotating(2)), nop, active},
-	{"rotating found, and quota", then(issued, stoppedRotating(2), quota), nop, outcome{active: "True/Active", ready: "False/Rotating", valid: 1, delivered: true}},
+	{"rotating found, and quota", then(issued, stoppedRotating(2), quota), nop, outcome{active: "True/Active", ready: "False/IssuingFailed", valid: 1, delivered: true}},
 	{"rotation, from a Secret to recipients", issued, then(toRecipients, rotate), holders},
 	{"rotation to recipients, with an overlap", settled(createForRecipients), overlap(rotate), two(holders)},
 	{"rotation by itself", settled(createForRecipients, everyDays), pass(30 * 24 * time.Hour), holders},
@@ -114,7 +115,7 @@ var scenarios = []scenario{
 	{"deletion", issued, remove, nothing},
 	{"deletion of a recipient's", settled(createForRecipients), remove, nothing},
 	{"deletion while issuing", stoppedIssuing(3), remove, nothing},
-	{"deletion held back", issuedHeldBack, remove, nothing},
+	{"deletion held back", issuedHeldBack, remove, heldBack},
 	{"deletion of a holder's", issuedHolders, remove, remembered},
 	{"tombstone's end", tombstone, pass(24 * time.Hour), nothing},
 	{"made again", issued, then(remove, create), active},
@@ -305,6 +306,9 @@ var (
 	issuedHeldBack = settled(func(w *world) {
 		w.create(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })
 	})
+	holdBack = func(w *world) {
+		w.change(thePAT, func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })
+	}
 	issuedToAccount = settled(func(w *world) {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: theAccount}}
 		if err := admin.Create(w.ctx, account); err != nil {

@@ -134,7 +134,8 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 // record cannot be read, or is lost.
 func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
 	want := pat.Status.DeepCopy()
-	if pat.Status.ObservedGeneration != pat.Generation {
+	deleting := !pat.DeletionTimestamp.IsZero()
+	if pat.Status.ObservedGeneration != pat.Generation && !deleting { // a deletion counts as a generation, and changes no spec
 		modified := metav1.NewTime(now.Truncate(time.Second))
 		if pat.Generation <= 1 {
 			modified = pat.CreationTimestamp
@@ -160,6 +161,9 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 				want.DeliverySecretName = record.DeliverySecretName(t.ID)
 			}
 		}
+	}
+	if deleting { // tokenID stays as a trace
+		want.PreviousTokenID, want.DeliverySecretName, want.EncryptedToken = "", "", ""
 	}
 	want.Conditions = slices.DeleteFunc(want.Conditions, func(c metav1.Condition) bool {
 		return !slices.Contains([]string{v1alpha1.ConditionActive, v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionExpiringSoon}, c.Type)
@@ -279,11 +283,16 @@ func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *rec
 }
 
 // announceTransition sends an event where Active changed its reason, but for those that the steps have sent, and where
-// ExpiringSoon says something new.
+// ExpiringSoon, or what holds up the wishes of a token that goes on, says something new.
 func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, before *v1alpha1.PersonalAccessTokenStatus, state *lifecycle.State) {
 	if soon := state.ExpiringSoon; soon != nil {
 		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionExpiringSoon); c == nil || c.Message != soon.Message {
 			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, soon.Reason, "Warn", "%s", soon.Message)
+		}
+	}
+	if ready := state.Ready; ready.Reason == v1alpha1.ReasonIssuingFailed || state.Stalled != nil && state.Stalled.Reason != state.Active.Reason {
+		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady); c == nil || c.Message != ready.Message {
+			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, ready.Reason, "Issue", "%s", ready.Message)
 		}
 	}
 	was, now := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionActive), state.Active
@@ -292,6 +301,10 @@ func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, befor
 	}
 	switch now.Reason {
 	case v1alpha1.ReasonIssuing:
+	case v1alpha1.ReasonDeleting:
+		if len(lifecycle.ForeignFinalizers(pat)) > 0 {
+			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Delete", "%s", now.Message)
+		}
 	case v1alpha1.ReasonActive:
 		if was != nil && was.Reason == v1alpha1.ReasonSuspended {
 			r.event(pat, v1alpha1.EventResumed, "Resume", "%s", now.Message)

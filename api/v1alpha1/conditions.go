@@ -35,6 +35,9 @@ const (
 	ReasonActive = "Active"
 	// ReasonIssuing: no token has been issued yet; the operator is at it, or will try again.
 	ReasonIssuing = "Issuing"
+	// ReasonIssuingFailed: the API server refused or did not confirm the Secret that was to deliver the token; the operator tries
+	// again. The message names the cause.
+	ReasonIssuingFailed = "IssuingFailed"
 	// ReasonRotating: the token is honoured and its successor is being issued.
 	ReasonRotating = "Rotating"
 	// ReasonReconciled: the operator has done what spec asks.
@@ -45,6 +48,8 @@ const (
 	ReasonExpired = "Expired"
 	// ReasonRevoked: the token was revoked and its resource kept.
 	ReasonRevoked = "Revoked"
+	// ReasonDeleting: the resource is marked as deleted, so its token has ended; a finalizer still holds the resource.
+	ReasonDeleting = "Deleting"
 	// ReasonExpiringSoon: the token is honoured and its end is near.
 	ReasonExpiringSoon = "ExpiringSoon"
 	// ReasonOwnerGone: the service account that the token belongs to was deleted, or re-created with another UID.

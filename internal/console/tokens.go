@@ -143,7 +143,7 @@ func order(sort string) func(a, b page.Row) int {
 // urgency orders the Active column: first what works, and what has ended last.
 var urgency = map[page.State]int{
 	page.StateActive: 0, page.StateExpiringSoon: 1, page.StateIssuing: 2, page.StateFailed: 3,
-	page.StateSuspended: 4, page.StateExpired: 5, page.StateRevoked: 6,
+	page.StateSuspended: 4, page.StateExpired: 5, page.StateRevoked: 6, page.StateDeleting: 7,
 }
 
 // readOnly says why a visitor may make no token.

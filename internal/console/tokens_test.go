@@ -29,9 +29,12 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
 // made makes a resource of alice's, as it is after admission.
@@ -279,13 +282,50 @@ func TestStateOf(t *testing.T) {
 		{"revoked and kept", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonRevoked)}}}, page.StateRevoked},
 		{"being deleted", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
-			Status: v1alpha1.PersonalAccessTokenStatus{Conditions: []metav1.Condition{active}}}, page.StateRevoked},
+			Status: v1alpha1.PersonalAccessTokenStatus{Conditions: []metav1.Condition{active}}}, page.StateDeleting},
+		{"being deleted, over meanwhile", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
+			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ago, Conditions: []metav1.Condition{active}}}, page.StateDeleting},
 		{"stalled", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonOwnerGone), condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
 	} {
 		if got := stateOf(&test.pat, now); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
+	}
+}
+
+// The table and the page of a resource that a finalizer holds say what kubectl says, and offer nothing to do.
+func TestCase59_ThePageSaysDeleting(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "held", func(pat *v1alpha1.PersonalAccessToken) { pat.Finalizers = []string{"example.com/hold"} })
+	t.Cleanup(func() {
+		release := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+		if err := api.admin.Patch(context.WithoutCancel(t.Context()), pat, release); err != nil {
+			t.Error(err)
+		}
+	})
+	says(t.Context(), pat, metav1.ConditionTrue, v1alpha1.ReasonActive)
+	if a := b.get("/table?q=held"); !strings.Contains(a.body, ">Active</span>") {
+		t.Fatalf("before the deletion:\n%s", a.body)
+	}
+	if err := api.admin.Delete(t.Context(), pat); err != nil {
+		t.Fatal(err)
+	}
+	table, details := b.get("/table?q=held").body, b.get(pathOf(pat)).body
+	for where, body := range map[string]string{"table": table, "details": details} {
+		if !strings.Contains(body, `<span class="badge deleting">Deleting</span>`) || strings.Contains(body, ">Active</span>") {
+			t.Errorf("the %s does not say that it is being deleted:\n%s", where, body)
+		}
+		if strings.Contains(body, pathOf(pat)+"/re") {
+			t.Errorf("the %s offers to revoke or rotate it:\n%s", where, body)
+		}
+	}
+	if message := lifecycle.DeletingCondition(pat).Message; !strings.Contains(details, `<p class="lead"><bdi>`+message+`</bdi></p>`) {
+		t.Errorf("lacks %q:\n%s", message, details)
+	}
+	if strings.Contains(details, v1alpha1.ReasonReconciled) {
+		t.Errorf("shows conditions of before the deletion:\n%s", details)
 	}
 }
 

@@ -51,7 +51,7 @@ func rowOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.Row {
 	return page.Row{
 		Namespace: pat.Namespace, Name: pat.Name, Title: titleOf(pat),
 		Created: pat.CreationTimestamp.Time, Modified: timeOf(cmp.Or(pat.Status.ModifiedAt, &pat.CreationTimestamp)), Expires: endOf(pat),
-		State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: pat.DeletionTimestamp == nil,
+		State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: !holder.Deleting(pat),
 		Keywords: visible(append([]string{pat.Status.TokenID, pat.Status.PreviousTokenID}, pat.Spec.Audiences...)),
 	}
 }
@@ -74,12 +74,12 @@ func endOf(pat *v1alpha1.PersonalAccessToken) time.Time {
 
 // stateOf is what the Active column says. It is for people: nothing is allowed by it.
 func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
-	is := func(kind string) bool { return meta.IsStatusConditionTrue(pat.Status.Conditions, kind) }
-	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
+	conditions, active := holder.Conditions(pat), holder.Active(pat)
+	is := func(kind string) bool { return meta.IsStatusConditionTrue(conditions, kind) }
 	end := endOf(pat)
 	switch {
-	case pat.DeletionTimestamp != nil:
-		return page.StateRevoked
+	case holder.Deleting(pat):
+		return page.StateDeleting
 	case active != nil && active.Reason == v1alpha1.ReasonRevoked:
 		return page.StateRevoked
 	case !end.IsZero() && !now.Before(end):
@@ -118,7 +118,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 	if holder.Sealed(pat) {
 		d.EncryptedToken, _ = holder.Encrypted(pat) // somebody has changed what is none
 	}
-	for _, c := range status.Conditions {
+	for _, c := range holder.Conditions(pat) {
 		d.Conditions = append(d.Conditions, page.Condition{
 			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: holder.Visible(c.Message), Since: c.LastTransitionTime.Time,
 		})
@@ -128,7 +128,7 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 			TokenID: holder.Visible(r.TokenID), By: holder.Visible(r.By), Reason: holder.Visible(r.Reason), At: timeOf(r.At),
 		})
 	}
-	live := pat.DeletionTimestamp == nil
+	live := !holder.Deleting(pat)
 	d.MayRevoke = live
 	d.MayRotate = live && !v.PAT
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked

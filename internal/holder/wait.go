@@ -157,7 +157,7 @@ func Resumed(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 
 // Condition is one that speaks of the spec that is there now, or nil.
 func Condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition {
-	c := meta.FindStatusCondition(pat.Status.Conditions, kind)
+	c := meta.FindStatusCondition(Conditions(pat), kind)
 	if c == nil || c.ObservedGeneration < pat.Generation {
 		return nil
 	}

@@ -168,7 +168,10 @@ func Decide(in Input) Decision {
 		return missing(in)
 	}
 	if !in.Resource.DeletionTimestamp.IsZero() {
-		return orphaned(in, in.Record)
+		d := orphaned(in, in.Record)
+		c := DeletingCondition(in.Resource)
+		d.State = &State{Active: c, Ready: c}
+		return d
 	}
 	in = own(in)
 	if in.RecordErr == nil && in.Record != nil {

@@ -18,14 +18,19 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
@@ -133,9 +138,67 @@ func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, plaintext)
-	held := get(t, ns, "my-pat")
-	held.Finalizers = nil
-	if err := admin.Update(t.Context(), held); err != nil {
+	if err := merge(t, admin, ns, "my-pat", `{"metadata":{"finalizers":null}}`); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A quota that keeps a token from being issued is named by the resource and by an event, and nothing else is to be done once
+// it is lifted.
+func TestCase62_KubectlNamesTheQuota(t *testing.T) {
+	t.Parallel()
+	ns := team(t)
+	none := corev1.ResourceList{corev1.ResourceName("count/secrets"): resource.MustParse("0")}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "no-secrets"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
+	create(t, admin, quota)
+	eventually(t, patience, func() bool {
+		return admin.Get(t.Context(), client.ObjectKeyFromObject(quota), quota) == nil && len(quota.Status.Hard) > 0
+	}, func() string { return "nobody reckons with the quota" })
+	create(t, alice, pat(ns, "my-pat"))
+	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "False/IssuingFailed")
+	const cause = `exceeded quota: no-secrets`
+	if says := kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].message}`); !strings.Contains(says, cause) {
+		t.Errorf("Ready says %q", says)
+	}
+	var events string
+	eventually(t, patience, func() bool {
+		events = kubectl(t, cl.AdminKubeconfig, "", "-n", ns, "events", "--for", "pat/my-pat", "--types", "Warning")
+		return strings.Contains(events, "IssuingFailed") && strings.Contains(events, cause)
+	}, func() string { return "no event names it: " + events })
+	if err := admin.Delete(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "True/Reconciled")
+}
+
+// kubectl says of a resource that a finalizer holds that its token does not work, and why.
+func TestCase59_KubectlSaysDeleting(t *testing.T) {
+	t.Parallel()
+	ns := team(t)
+	p := pat(ns, "my-pat")
+	p.Finalizers = []string{"example.com/hold"}
+	issued(t, alice, p)
+	kubectl(t, alice.kubeconfig, "", "-n", ns, "delete", "pat", "my-pat", "--wait=false")
+	for condition, want := range map[string]string{v1alpha1.ConditionActive: "False/Deleting", v1alpha1.ConditionReady: "False/Deleting"} {
+		waitFor(t, ns, "my-pat", condition, want)
+	}
+	rows := strings.Split(kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", "wide"), "\n")
+	if head, row := strings.Fields(rows[0]), strings.Fields(rows[1]); head[len(head)-1] != "REASON" || row[len(row)-1] != "Deleting" || !slices.Contains(row, "False") {
+		t.Errorf("kubectl get prints\n%s", strings.Join(rows, "\n"))
+	}
+	message := meta.FindStatusCondition(get(t, ns, "my-pat").Status.Conditions, v1alpha1.ConditionActive).Message
+	if !strings.Contains(message, "Finalizers still hold the resource: example.com/hold.") {
+		t.Errorf("says %q", message)
+	}
+	var events string
+	eventually(t, patience, func() bool {
+		events = kubectl(t, cl.AdminKubeconfig, "", "-n", ns, "events", "--for", "pat/my-pat", "--types", "Warning")
+		return strings.Contains(events, message)
+	}, func() string { return "no event says it: " + events })
+	if err := merge(t, admin, ns, "my-pat", `{"metadata":{"finalizers":null}}`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, func() bool {
+		return apierrors.IsNotFound(admin.Get(t.Context(), client.ObjectKeyFromObject(p), pat(ns, "my-pat")))
+	}, func() string { return "the resource does not go away" })
 }

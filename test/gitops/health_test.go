@@ -218,6 +218,8 @@ func TestHealthForEveryReason(t *testing.T) {
 		v1alpha1.ReasonActive:             {{quiet("True", v1alpha1.ReasonActive), healthy}},
 		v1alpha1.ReasonReconciled:         {{quiet("True", v1alpha1.ReasonActive), healthy}},
 		v1alpha1.ReasonIssuing:            {{waits("False", v1alpha1.ReasonIssuing, v1alpha1.ReasonIssuing), progressing}},
+		v1alpha1.ReasonIssuingFailed:      {{waits("False", v1alpha1.ReasonIssuing, v1alpha1.ReasonIssuingFailed), progressing}, {waits("True", v1alpha1.ReasonActive, v1alpha1.ReasonIssuingFailed), progressing}},
+		v1alpha1.ReasonDeleting:           {{waits("False", v1alpha1.ReasonDeleting, v1alpha1.ReasonDeleting), progressing}},
 		v1alpha1.ReasonRotating:           {{waits("True", v1alpha1.ReasonActive, v1alpha1.ReasonRotating), progressing}, {waits("False", v1alpha1.ReasonExpired, v1alpha1.ReasonRotating), progressing}, {waits("False", v1alpha1.ReasonSuspended, v1alpha1.ReasonRotating), progressing}},
 		v1alpha1.ReasonSuspended:          {{quiet("False", v1alpha1.ReasonSuspended), suspended}},
 		v1alpha1.ReasonExpired:            {{quiet("False", v1alpha1.ReasonExpired), healthy}},

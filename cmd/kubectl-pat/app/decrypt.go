@@ -23,7 +23,6 @@ import (
 
 	"filippo.io/age/armor"
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -164,7 +163,7 @@ func whyNotEncrypted(pat *v1alpha1.PersonalAccessToken) string {
 		return "its holder has made it, and nobody else ever had it"
 	case delivery != nil && len(delivery.Recipients) > 0:
 		why := "the operator has not looked at it; is it running?"
-		if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); c != nil {
+		if c := holder.Active(pat); c != nil {
 			why = holder.Says(c).Error()
 		}
 		return why
@@ -178,7 +177,7 @@ func whyNotEncrypted(pat *v1alpha1.PersonalAccessToken) string {
 
 // tellOpened says whose token was opened and whether it works.
 func tellOpened(pat *v1alpha1.PersonalAccessToken, id string) string {
-	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
+	active := holder.Active(pat)
 	switch {
 	case id == pat.Status.PreviousTokenID:
 		return fmt.Sprintf("Warning: this is token %s, the predecessor of the current one (%s).", id, pat.Status.TokenID)

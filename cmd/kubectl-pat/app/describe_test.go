@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
 // rich is a resource with something everywhere.
@@ -142,7 +143,7 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 			p := withConditions(2, isActive)
 			p.DeletionTimestamp = after(0)
 			return p
-		}(), "False|It is being deleted."},
+		}(), "False (Deleting)|" + lifecycle.DeletingCondition(&v1alpha1.PersonalAccessToken{}).Message},
 		"not looked at at all": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(1)
 			p.Status.ObservedGeneration = -1

@@ -131,7 +131,7 @@ func takeCommand(pat *v1alpha1.PersonalAccessToken) string {
 
 // endOfPredecessor is when the predecessor ends, which status says in the words of Active only.
 func endOfPredecessor(pat *v1alpha1.PersonalAccessToken) *metav1.Time {
-	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
+	active := holder.Active(pat)
 	if active == nil {
 		return nil
 	}
@@ -145,12 +145,8 @@ func endOfPredecessor(pat *v1alpha1.PersonalAccessToken) *metav1.Time {
 
 // describeActive says whether the token is honoured, and the way out where it is not.
 func describeActive(s *sheet, pat *v1alpha1.PersonalAccessToken) {
-	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
-	switch {
-	case pat.DeletionTimestamp != nil:
-		s.say("Active", "False", "It is being deleted.")
-		return
-	case active == nil:
+	conditions, active := holder.Conditions(pat), holder.Active(pat)
+	if active == nil {
 		s.say("Active", "Unknown", "The operator has not looked at it; is it running?")
 		return
 	}
@@ -159,13 +155,13 @@ func describeActive(s *sheet, pat *v1alpha1.PersonalAccessToken) {
 		lines = append(lines, active.Message)
 	}
 	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionReady} {
-		c := meta.FindStatusCondition(pat.Status.Conditions, kind)
+		c := meta.FindStatusCondition(conditions, kind)
 		wrong := c != nil && (c.Status == metav1.ConditionTrue) == (kind == v1alpha1.ConditionStalled)
 		if wrong && !slices.Contains(lines, c.Message) {
 			lines = append(lines, c.Message)
 		}
 	}
-	if pat.Status.ObservedGeneration < pat.Generation {
+	if active.ObservedGeneration < pat.Generation {
 		lines = append(lines, "The operator has not looked at the last change yet.")
 	}
 	s.say("Active", lines...)
@@ -250,7 +246,7 @@ func describeRevoked(s *sheet, revoked []v1alpha1.RevokedToken, now time.Time) {
 
 func describeConditions(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
 	var rows [][]string
-	for _, c := range pat.Status.Conditions {
+	for _, c := range holder.Conditions(pat) {
 		rows = append(rows, []string{c.Type, string(c.Status), c.Reason, since(c.LastTransitionTime.Time, now), c.Message})
 	}
 	s.table("Conditions", []string{"Type", "Status", "Reason", "Since", "Message"}, rows)

@@ -22,7 +22,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/printers"
 
@@ -39,7 +38,8 @@ type Findings struct {
 // Finding is a resource that names a token.
 type Finding struct {
 	TokenID string `json:"tokenID"`
-	// State is what the resource says of this token: Active, or why it is not; Predecessor beside its successor; Revoked.
+	// State is what the resource says of this token: Active, or why it is not; Predecessor beside its successor; Revoked;
+	// Deleting where the resource is marked as deleted, which ends each of its tokens.
 	// Where spec alone names it: Replaced, when the operator has refused it as one that was rotated out, else NotIssued.
 	State string `json:"state"`
 	// Digest tells whether a whole token is the one of the digest in spec.token: matches or differs, "" where that is not
@@ -96,8 +96,10 @@ func idsOf(pat *v1alpha1.PersonalAccessToken) []string {
 
 // stateOf is what a resource says of one of its tokens, and when that ends.
 func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *metav1.Time) {
-	active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive)
+	active := holder.Active(pat)
 	switch {
+	case holder.Deleting(pat):
+		return active.Reason, nil
 	case slices.ContainsFunc(pat.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id }):
 		return v1alpha1.ReasonRevoked, nil
 	case id == pat.Status.TokenID && active == nil:
@@ -143,6 +145,8 @@ func (f *Finding) over() string {
 		return fmt.Sprintf("token with the ID %s that was found is not its own", f.TokenID)
 	case f.State == v1alpha1.ReasonRevoked:
 		return fmt.Sprintf("token %s that was found is revoked", f.TokenID)
+	case f.State == v1alpha1.ReasonDeleting:
+		return fmt.Sprintf("token %s that was found has ended, because its resource was deleted", f.TokenID)
 	case f.State == v1alpha1.ReasonExpired:
 		return fmt.Sprintf("token %s that was found has expired", f.TokenID)
 	case f.State == stateReplaced:

@@ -21,7 +21,6 @@ import (
 	"net/url"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -44,7 +43,7 @@ func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *cli
 	if len(pat.Spec.Audiences) > 0 {
 		o.sayf("Warning: the token is for %s: the API server takes it only if it is one of these", strings.Join(pat.Spec.Audiences, ", "))
 	}
-	switch active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); {
+	switch active := holder.Active(pat); {
 	case active != nil && active.Status != "True":
 		o.sayf("Warning: the token is not active: %s", holder.Says(active))
 	case id != "" && id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:

@@ -20,7 +20,6 @@ import (
 	"io"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -45,7 +44,7 @@ func printTable(w io.Writer, pats []v1alpha1.PersonalAccessToken, now time.Time,
 	for i := range pats {
 		pat := &pats[i]
 		active, reason := "Unknown", ""
-		if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); c != nil {
+		if c := holder.Active(pat); c != nil {
 			active, reason = string(c.Status), c.Reason
 		}
 		texts := []string{

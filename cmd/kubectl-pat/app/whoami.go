@@ -27,7 +27,6 @@ import (
 	"github.com/spf13/cobra"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -170,13 +169,15 @@ func identify(ctx context.Context, c client.Client, identity *Identity) (unread 
 	if err := c.Get(ctx, client.ObjectKey{Namespace: found.Namespace, Name: found.Name}, pat); err != nil {
 		return err
 	}
-	switch found.ID {
-	case pat.Status.TokenID:
+	switch active := holder.Active(pat); {
+	case holder.Deleting(pat): // kube-apiserver honors what it has remembered for 10 seconds more
+		found.Active, found.Message = active.Status, active.Message
+	case found.ID == pat.Status.TokenID:
 		found.ExpiresAt = pat.Status.ExpiresAt
-		if active := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); active != nil {
+		if active != nil {
 			found.Active, found.Message = active.Status, active.Message
 		}
-	case pat.Status.PreviousTokenID:
+	case found.ID == pat.Status.PreviousTokenID:
 		found.Active, found.Replaced, found.ExpiresAt = metav1.ConditionTrue, true, endOfPredecessor(pat)
 		found.Message = fmt.Sprintf("Token %s has taken its place; it is honoured beside it for a while.", pat.Status.TokenID)
 	default:

@@ -33,6 +33,7 @@ const (
 	StateSuspended    State = "suspended"
 	StateExpired      State = "expired"
 	StateRevoked      State = "revoked"
+	StateDeleting     State = "deleting"
 	StateIssuing      State = "issuing"
 	StateFailed       State = "failed"
 )
@@ -43,6 +44,7 @@ var stateWords = map[State]string{
 	StateSuspended:    "Suspended",
 	StateExpired:      "Expired",
 	StateRevoked:      "Revoked",
+	StateDeleting:     "Deleting",
 	StateIssuing:      "Issuing",
 	StateFailed:       "Failed",
 }

@@ -40,7 +40,7 @@ func parse(names ...string) map[string]*template.Template {
 		"second":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"rfc3339":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"in":       in,
-		"noLonger": func(s State) bool { return s == StateExpired || s == StateRevoked },
+		"noLonger": func(s State) bool { return s == StateExpired || s == StateRevoked || s == StateDeleting },
 	}).ParseFS(templateFiles, "templates/shell.html", "templates/parts.html"))
 	sets := make(map[string]*template.Template, len(names))
 	for _, name := range names {
