@@ -181,7 +181,7 @@ func TestDecideMissing(t *testing.T) {
 		"deleted, with others":             {[]func(*Input){issued, gone, open}, Delete, DeleteResourceGone, "", 0, ""},
 		"another was deleted":              {[]func(*Input){issued, unseen, func(in *Input) { in.Deleted = "u0" }}, Write, WriteMissing, "", 0, ""},
 		"found again":                      {[]func(*Input){issued, since(time.Hour)}, Write, WriteFound, "", 0, ""},
-		"marked deleted while missing":     {[]func(*Input){issued, since(time.Minute), deleting}, Delete, DeleteResourceGone, "", 0, ""},
+		"marked deleted while missing":     {[]func(*Input){issued, since(time.Minute), deleting}, Delete, DeleteResourceGone, "-Deleting -Deleting", 0, ""},
 		"re-created while missing":         {[]func(*Input){issued, since(time.Minute), recreated}, Issue, "", "-Issuing -Issuing", 0, ""},
 	})
 }
