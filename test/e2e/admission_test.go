@@ -170,7 +170,11 @@ func TestCase05_TheUserCannotBeChanged(t *testing.T) {
 	t.Run("forged status", func(t *testing.T) {
 		a := ac.PersonalAccessToken("my-pat", ns).WithStatus(ac.PersonalAccessTokenStatus().
 			WithTokenID("aaaaaaaaaaaaaaaa").WithExpiresAt(metav1.NewTime(time.Now().AddDate(9, 0, 0))))
-		if err := bob.Status().Apply(t.Context(), a, client.FieldOwner("mallory"), client.ForceOwnership); err != nil {
+		for _, c := range []client.Client{bob, admin} {
+			wantStatus(t, c.Status().Apply(t.Context(), a, client.FieldOwner("mallory"), client.ForceOwnership), 403, statusPolicy)
+		}
+		// The operator puts right what gets past the policy.
+		if err := as(t, operatorAccount).Status().Apply(t.Context(), a, client.FieldOwner("mallory"), client.ForceOwnership); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, patience, func() bool { return get(t, ns, "my-pat").Status.TokenID != "aaaaaaaaaaaaaaaa" }, func() string { return "status stays forged" })

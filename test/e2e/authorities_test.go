@@ -140,7 +140,7 @@ func TestTheVerifiersAccountIsHeldByPolicyToo(t *testing.T) {
 	}
 	c := as(t, verifierAccount)
 	for name, policy := range map[types.NamespacedName]string{
-		{Namespace: cluster.OperatorNamespace, Name: operatorCA}:                               authoritiesPolicy,
+		{Namespace: cluster.OperatorNamespace, Name: operatorCA}:              authoritiesPolicy,
 		{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "my-pat")}: "ValidatingAdmissionPolicy 'pat-operator-records'",
 	} {
 		secret := &corev1.Secret{}

@@ -18,11 +18,13 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,13 +35,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/admission/admissiontest"
 )
 
 const usersPolicy = "ValidatingAdmissionPolicy 'pat-operator-users'"
 
 // The controller manager checks the policies' expressions against the schema as it is.
 func TestPoliciesHaveNoTypeCheckingWarning(t *testing.T) {
-	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities"} {
+	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities", "pat-operator-status"} {
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		eventually(t, patience, func() bool {
 			if err := admin.Get(t.Context(), types.NamespacedName{Name: name}, policy); err != nil {
@@ -65,7 +68,6 @@ func TestCase03_WebhookConfigurationsDeleted(t *testing.T) {
 		})
 	}
 	t.Run("for a service account", func(t *testing.T) { forAnAccount(t, ns) })
-	t.Run("updates", func(t *testing.T) { updatesByPolicyAlone(t, ns, bearerOfPAT) })
 }
 
 // The same where the webhooks do not answer and their failurePolicy was set to Ignore.
@@ -242,52 +244,23 @@ func forAnAccount(t *testing.T, ns string) {
 	}
 }
 
-// updatesByPolicyAlone: what widens takes the user, what narrows only RBAC.
-func updatesByPolicyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
-	t.Helper()
+// With the webhooks gone, the policy judges each update as they do: what widens takes the user, what narrows takes RBAC alone.
+func TestCase51_UpdatesByPolicyAlone(t *testing.T) {
+	ns := team(t)
+	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
+	withoutWebhooks(t, ns, deleteWebhooks)
 	create(t, alice, pat(ns, "hers", func(s *spec) {
 		s.User = &v1alpha1.UserInfo{Username: "alice", Groups: []string{"team-devs"}}
-		s.Audiences = []string{"a", "b"}
 	}))
-	for name, tc := range map[string]struct {
-		from, to   func(*spec)
-		narrows    bool
-		changeUser bool
-	}{
-		"token":            {to: func(s *spec) { _, with := holder(t, ns, "hers", 1); with(s) }},
-		"delivery":         {to: func(s *spec) { s.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}} }},
-		"rotation":         {to: func(s *spec) { s.Rotation = &v1alpha1.Rotation{Trigger: "2"} }},
-		"scopes":           {from: func(s *spec) { s.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, to: func(s *spec) { s.Scopes = nil }},
-		"an audience more": {to: func(s *spec) { s.Audiences = []string{"a", "b", "c"} }},
-		"no audience":      {to: func(s *spec) { s.Audiences = nil }},
-		"resume":           {from: func(s *spec) { s.Suspend = true }, to: func(s *spec) { s.Suspend = false }},
-		"scopes in place":  {from: func(s *spec) { s.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, to: func(s *spec) { s.Scopes = []v1alpha1.Scope{{Preset: "admin"}} }},
-		"the first scopes": {from: func(s *spec) { s.Scopes = nil }, to: func(s *spec) { s.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, narrows: true},
-		"a scope less": {
-			from: func(s *spec) { s.Scopes = []v1alpha1.Scope{{Preset: "read-only"}, {Preset: "admin"}} },
-			to:   func(s *spec) { s.Scopes = s.Scopes[1:] }, narrows: true,
-		},
-		"suspend":            {from: func(s *spec) { s.Suspend = false }, to: func(s *spec) { s.Suspend = true }, narrows: true},
-		"an audience less":   {to: func(s *spec) { s.Audiences = []string{"b"} }, narrows: true},
-		"audiences reversed": {to: func(s *spec) { s.Audiences = []string{"b", "a"} }, narrows: true},
-		"another name":       {to: func(s *spec) { s.DisplayName = "x" }, narrows: true},
-		"user":               {to: func(s *spec) { s.User.Username = "bob" }, changeUser: true},
-		"a group more":       {to: func(s *spec) { s.User.Groups = []string{"team-devs", "system:authenticated"} }, changeUser: true},
-		"a group less":       {to: func(s *spec) { s.User.Groups = nil }, changeUser: true},
-		"an extra":           {to: func(s *spec) { s.User.Extra = map[string]v1alpha1.ExtraValue{"example.com/a": {"b"}} }, changeUser: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if tc.from != nil {
-				if err := change(t, alice, ns, "hers", tc.from); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for who, c := range map[string]client.Client{"alice": alice, "bob": bob, "her token": bearerOfPAT} {
-				err := change(t, c, ns, "hers", tc.to, client.DryRunAll)
+	everybody := map[string]client.Client{"alice": alice, "bob": bob, "her token": bearerOfPAT}
+	for i, u := range storedUpdates(t, ns) {
+		t.Run(u.Field+": "+u.Name, func(t *testing.T) {
+			for who, c := range everybody {
+				err := replaceSpec(t, c, pat(ns, updateName(i)), u.Field, u.New, client.DryRunAll)
 				switch {
-				case tc.changeUser:
+				case u.Field == "user":
 					wantStatus(t, err, 403, usersPolicy, "spec.user: the user of a token cannot be changed")
-				case tc.narrows || who == "alice":
+				case u.Want != admissiontest.Widens || who == "alice":
 					if err != nil {
 						t.Errorf("%s: %v", who, err)
 					}
@@ -299,11 +272,58 @@ func updatesByPolicyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
 			}
 		})
 	}
-	wantStatus(t, change(t, alice, ns, "hers", func(s *spec) { s.User = nil }, client.DryRunAll), 403, usersPolicy, "cannot be changed")
+	for name, edit := range map[string]func(*spec){
+		"another user": func(s *spec) { s.User.Username = "bob" },
+		"a group more": func(s *spec) { s.User.Groups = []string{"team-devs", "system:authenticated"} },
+		"a group less": func(s *spec) { s.User.Groups = nil },
+		"an extra":     func(s *spec) { s.User.Extra = map[string]v1alpha1.ExtraValue{"example.com/a": {"b"}} },
+	} {
+		t.Run("user: "+name, func(t *testing.T) {
+			for _, c := range everybody {
+				wantStatus(t, change(t, c, ns, "hers", edit, client.DryRunAll), 403, usersPolicy, "spec.user: the user of a token cannot be changed")
+			}
+		})
+	}
 	label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"reviewed":"yes"},"finalizers":["example.com/x"]}}`))
 	if err := bob.Patch(t.Context(), pat(ns, "hers"), label, client.DryRunAll); err != nil {
 		t.Errorf("a label and a finalizer: %v", err)
 	}
+}
+
+// storedUpdates makes a resource with the old spec of each update, some of which the policy would not let anybody make.
+func storedUpdates(t *testing.T, ns string) []admissiontest.Update {
+	t.Helper()
+	updates := admissiontest.Updates(time.Time{})
+	withoutUsersPolicy(t, ns, func() {
+		for i := range updates {
+			p := pat(ns, updateName(i))
+			create(t, alice, p)
+			updates[i] = admissiontest.Updates(p.CreationTimestamp.Time)[i]
+			if err := replaceSpec(t, alice, p, updates[i].Field, updates[i].Old); err != nil {
+				t.Fatalf("%s: %s: %v", updates[i].Field, updates[i].Name, err)
+			}
+		}
+	})
+	return updates
+}
+
+func updateName(i int) string { return fmt.Sprintf("update-%d", i) }
+
+// replaceSpec puts a spec of admissiontest in place of the whole spec, as alice's where the update is not of the user.
+func replaceSpec(t *testing.T, c client.Client, p *v1alpha1.PersonalAccessToken, field, raw string, options ...client.PatchOption) error {
+	t.Helper()
+	var spec map[string]any
+	if err := json.Unmarshal([]byte(raw), &spec); err != nil {
+		t.Fatal(err)
+	}
+	if field != "user" {
+		spec["user"] = map[string]any{"username": "alice"}
+	}
+	patch, err := json.Marshal([]map[string]any{{"op": "replace", "path": "/spec", "value": spec}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Patch(t.Context(), p, client.RawPatch(types.JSONPatchType, patch), options...)
 }
 
 // change patches a spec, as long as the operator writes status beside it.

@@ -59,8 +59,8 @@ func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
 			t.Errorf("%s: %+v; want a plain no", name, got)
 		}
 	}
-	// Whoever takes it back while the verifier runs, takes nothing back.
-	kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", "mine", "--subresource=status", "--type=merge", "-p", `{"status":{"revoked":null}}`)
+	// A revocation that goes from status, past the policy, stays in force while the verifier runs.
+	pastStatusPolicy(t, ns, "mine", `{"status":{"revoked":null}}`)
 	eventually(t, patience, func() bool { return len(get(t, ns, "mine").Status.Revoked) == 0 }, func() string { return "it is not taken back" })
 	refused(t, mine)
 	refused(t, plaintext)
@@ -74,7 +74,7 @@ func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
 			t.Errorf("%s: status.revoked %v", name, got)
 		}
 		// Its record says so now: neither status nor spec, nor another process, brings it back.
-		kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", name, "--subresource=status", "--type=merge", "-p", `{"status":null}`)
+		pastStatusPolicy(t, ns, name, `{"status":null}`)
 		kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", name, "--type=merge", "-p", `{"spec":{"suspend":true}}`)
 		kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", name, "--type=merge", "-p", `{"spec":{"suspend":false}}`)
 		waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")

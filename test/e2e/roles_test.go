@@ -17,6 +17,7 @@ limitations under the License.
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,13 +33,16 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// revocation is how a token is revoked while its resource is kept.
-var revocation = client.RawPatch(types.MergePatchType, []byte(`{"status":{"revoked":[{"tokenID":"abcdefghijklmnop"}]}}`))
+// revocation revokes the token of a resource and keeps the resource.
+func revocation(t *testing.T, ns, name string) client.Patch {
+	t.Helper()
+	return client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"status":{"revoked":[{"tokenID":%q}]}}`, get(t, ns, name).Status.TokenID))
+}
 
 // Kubernetes' own admin, edit and view reach PersonalAccessTokens by aggregation.
 func TestAggregatedRoles(t *testing.T) {
 	ns := team(t)
-	create(t, alice, pat(ns, "hers"))
+	issued(t, alice, pat(ns, "hers"))
 	for role, writes := range map[string]bool{"admin": true, "edit": true, "view": false} {
 		t.Run(role, func(t *testing.T) {
 			u, err := newUser("one-who-may-" + role)
@@ -57,7 +61,7 @@ func TestAggregatedRoles(t *testing.T) {
 			for what, err := range map[string]error{
 				"create":       u.Create(t.Context(), pat(ns, "theirs"), client.DryRunAll),
 				"patch":        u.Patch(t.Context(), pat(ns, "hers"), label, client.DryRunAll),
-				"revoke":       u.Status().Patch(t.Context(), pat(ns, "hers"), revocation, client.DryRunAll),
+				"revoke":       u.Status().Patch(t.Context(), pat(ns, "hers"), revocation(t, ns, "hers"), client.DryRunAll),
 				"delete":       u.Delete(t.Context(), pat(ns, "hers"), client.DryRunAll),
 				"delete a lot": u.DeleteAllOf(t.Context(), &v1alpha1.PersonalAccessToken{}, client.InNamespace(ns), client.DryRunAll),
 			} {
@@ -77,16 +81,10 @@ func TestAggregatedRoles(t *testing.T) {
 func TestHelpDeskSample(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "hers"))
-	kubectl(t, cl.AdminKubeconfig, sample(t, "role-help-desk.yaml"), "apply", "-f", "-")
-	desk, err := newUser("dana", "help-desk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, patience, func() bool { return desk.List(t.Context(), &v1alpha1.PersonalAccessTokenList{}) == nil },
-		func() string { return "the role does not take effect" })
+	desk := helpDesk(t)
 	wantStatus(t, desk.Create(t.Context(), pat(ns, "own")), 403, "cannot create")
 	wantStatus(t, desk.Patch(t.Context(), pat(ns, "hers"), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":true}}`))), 403, "cannot patch")
-	if err := desk.Status().Patch(t.Context(), pat(ns, "hers"), revocation, client.DryRunAll); err != nil {
+	if err := desk.Status().Patch(t.Context(), pat(ns, "hers"), revocation(t, ns, "hers"), client.DryRunAll); err != nil {
 		t.Error(err)
 	}
 	if err := desk.Delete(t.Context(), pat(ns, "hers")); err != nil {

@@ -87,6 +87,10 @@ func TestRunInOneProcess(t *testing.T) {
 		who, last = whoIs()
 		return last == nil && who == "admin"
 	}, func() string { return "the token does not work: " + last.Error() })
+	eventually(t, patience, func() bool {
+		p := &v1alpha1.PersonalAccessToken{}
+		return c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "my-pat"}, p) == nil && p.Status.FirstUsedAt != nil
+	}, func() string { return "the first use is not in status" })
 	if err := c.Delete(t.Context(), pat("default", "my-pat")); err != nil {
 		t.Fatal(err)
 	}

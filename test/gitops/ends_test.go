@@ -100,7 +100,7 @@ func TestCase17_GitStillDeclaresWhatWasRevokedAndKept(t *testing.T) {
 func (n *tenant) revoke(t *testing.T, name string) {
 	t.Helper()
 	n.kubectl(t, "", "", "patch", "pat", name, "--subresource=status", "--type=merge", "-p",
-		fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"by":"alice","reason":"left on a train"}]}}`, n.get(t, name).Status.TokenID))
+		fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"reason":"left on a train"}]}}`, n.get(t, name).Status.TokenID))
 }
 
 // Git goes back to a digest that was rotated out: within the overlap it works to the end of that, after it it stays ended, and

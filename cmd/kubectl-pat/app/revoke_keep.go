@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,14 +95,18 @@ func (o *revokeOptions) waitNoted(ctx context.Context, c client.WithWatch, one k
 	}
 }
 
-// whoami is who the API server takes us for; "" where it does not say, since to revoke is more than to say who did.
+// whoami is who the API server takes us for; "" where it does not say or the field cannot hold it, since to revoke is more
+// than to say who did.
 func (o *revokeOptions) whoami(ctx context.Context, c client.Client) string {
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := c.Create(ctx, review); err != nil {
 		return ""
 	}
-	name := []rune(review.Status.UserInfo.Username)
-	return string(name[:min(len(name), maxBy)])
+	name := review.Status.UserInfo.Username
+	if utf8.RuneCountInString(name) > maxBy {
+		return ""
+	}
+	return name
 }
 
 // revokeAndKeep names the tokens to end in status.revoked. What the list has already is part of the write: an apply of one
