@@ -28,11 +28,13 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/controllers"
 	"github.com/pat-operator/pat-operator/internal/admission"
 	"github.com/pat-operator/pat-operator/internal/certs"
+	"github.com/pat-operator/pat-operator/internal/guards"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -135,6 +137,9 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 	if err := reconciler.SetupWithManager(ctx, p); err != nil {
 		return err
 	}
+	if err := p.setupGuards(); err != nil {
+		return err
+	}
 	handlers, err := admission.Handlers(admission.Config{
 		MaxLifetime:          o.maxLifetime,
 		SecretDelivery:       o.secretDelivery,
@@ -152,6 +157,26 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		mux.Handle("POST "+path, handler)
 	}
 	return p.serveTLS("admission", o.admissionAddress, mux, p.authority.TLSConfig(), nil)
+}
+
+// setupGuards wires what proves that the guards are in force.
+func (p *process) setupGuards() error {
+	g, err := guards.New(guards.Options{
+		Client:           p.GetClient(),
+		Live:             p.GetAPIReader(),
+		Cache:            p.GetCache(),
+		RecordsNamespace: p.recordsNamespace,
+		Service:          guards.Service{Namespace: p.operatorNamespace, Name: admissionService, Path: admission.ValidatePath},
+		Clock:            clock.RealClock{},
+		RefuseUncovered:  func(context.Context) error { return nil }, // the reconciler does not know refused wishes yet
+		Recorder:         p.GetEventRecorder("pat-operator"),
+		Log:              p.GetLogger().WithName("guards"),
+	})
+	if err != nil {
+		return err
+	}
+	p.authority.OnPatched(g.Carry)
+	return errors.Join(metrics.Registry.Register(g), p.Add(g))
 }
 
 // currentToken reads live from a resource's record which token was issued. A record that cannot be read counts as one of a
