@@ -135,7 +135,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/
 		object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt \
 		crd paths=./api/... output:crd:dir=config/crd/bases
-	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/..." \
+	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/...;./internal/guards/..." \
 		output:rbac:dir=config/rbac/operator
 	go tool controller-gen rbac:roleName=pat-operator-verifier paths=./internal/verifier/... output:rbac:dir=config/rbac/verifier
 	@mkdir -p docs

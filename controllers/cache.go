@@ -21,9 +21,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/guards"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -50,14 +50,11 @@ func stripResource(obj any) (any, error) {
 }
 
 // CacheOptions is what may be cached, and so what the process needs to list and watch: Secrets of the records namespace
-// and of no other, PersonalAccessTokens and the metadata of service accounts.
+// and of no other, PersonalAccessTokens, the metadata of service accounts, and the guards.
 func CacheOptions(recordsNamespace string) cache.Options {
-	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}:                {Namespaces: map[string]cache.Config{recordsNamespace: {}}},
-			&v1alpha1.PersonalAccessToken{}: {Transform: stripResource},
-			verifier.ServiceAccounts():      {Transform: verifier.StripServiceAccount},
-		},
-	}
+	byObject := guards.ByObject()
+	byObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{recordsNamespace: {}}}
+	byObject[&v1alpha1.PersonalAccessToken{}] = cache.ByObject{Transform: stripResource}
+	byObject[verifier.ServiceAccounts()] = cache.ByObject{Transform: verifier.StripServiceAccount}
+	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
 }

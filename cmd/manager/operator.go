@@ -28,11 +28,13 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/controllers"
 	"github.com/pat-operator/pat-operator/internal/admission"
 	"github.com/pat-operator/pat-operator/internal/certs"
+	"github.com/pat-operator/pat-operator/internal/guards"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -137,6 +139,11 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 			MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxRemembered: maxRemembered,
 		},
 	}
+	accepted, err := p.acceptedGuards(reconciler.RefuseUncovered)
+	if err != nil {
+		return err
+	}
+	reconciler.Guards = accepted
 	if err := reconciler.SetupWithManager(ctx, p); err != nil {
 		return err
 	}
@@ -148,6 +155,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		ServiceAccounts:      p.GetAPIReader(),
 		Record:               recordOf(p.GetAPIReader(), p.recordsNamespace),
 		Crowded:              reconciler.Crowded,
+		Guards:               accepted.Accepted,
 		Now:                  time.Now,
 	}, p.GetScheme())
 	if err != nil {
@@ -158,6 +166,26 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		mux.Handle("POST "+path, handler)
 	}
 	return p.serveTLS("admission", o.admissionAddress, mux, p.authority.TLSConfig(), nil)
+}
+
+// acceptedGuards wires what proves that the guards of admission are in force, and accepts them.
+func (p *process) acceptedGuards(refuseUncovered func(context.Context) error) (*guards.Guards, error) {
+	g, err := guards.New(guards.Options{
+		Client:           p.GetClient(),
+		Live:             p.GetAPIReader(),
+		Cache:            p.GetCache(),
+		RecordsNamespace: p.recordsNamespace,
+		Service:          guards.Service{Namespace: p.operatorNamespace, Name: admissionService, Path: admission.ValidatePath},
+		Clock:            clock.RealClock{},
+		RefuseUncovered:  refuseUncovered,
+		Recorder:         p.GetEventRecorder("pat-operator"),
+		Log:              p.GetLogger().WithName("guards"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.authority.OnPatched(g.Carry)
+	return g, errors.Join(metrics.Registry.Register(g), p.Add(g))
 }
 
 // recordOf reads the record of a resource live. One that cannot be read counts as that of a token as old as its resource, and

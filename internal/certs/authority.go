@@ -46,6 +46,7 @@ const (
 type Authority struct {
 	client  client.Client
 	options Options
+	patched func(ctx context.Context, before, after client.Object) error
 
 	mu        sync.RWMutex
 	leaf      *tls.Certificate
@@ -69,6 +70,12 @@ func NewAuthority(c client.Client, o Options) *Authority {
 		a.injectErr = errors.New("the webhook configurations have not been read yet")
 	}
 	return a
+}
+
+// OnPatched has f called with a webhook configuration as it was before and after each injection of the bundle. Nothing else
+// has changed it in between, but another mutating webhook may have changed the injection. Call OnPatched before Start.
+func (a *Authority) OnPatched(f func(ctx context.Context, before, after client.Object) error) {
+	a.patched = f
 }
 
 // Start works until ctx ends. It returns an error for wrong Options only: whatever else goes wrong

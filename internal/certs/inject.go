@@ -70,10 +70,18 @@ func (a *Authority) injectInto(ctx context.Context, kind string, config client.O
 	if err != nil || patch == nil {
 		return err
 	}
+	before := config.DeepCopyObject().(client.Object)
 	if err := a.client.Patch(ctx, config, patch); err != nil {
 		return fmt.Errorf("the caBundle of %s %q is not in place: %w", kind, name, err)
 	}
 	log.FromContext(ctx).Info("Injected the CA bundle", "kind", kind, "name", name)
+	if a.patched == nil {
+		return nil
+	}
+	if err := a.patched(ctx, before, config); err != nil {
+		// The bundle is in place, so this replica is ready.
+		log.FromContext(ctx).Error(err, "Cannot carry the accepted guards over to the new CA bundle: they are accepted anew", "kind", kind, "name", name)
+	}
 	return nil
 }
 

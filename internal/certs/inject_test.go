@@ -18,6 +18,7 @@ package certs
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -53,6 +54,12 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 	o.WebhookConfigurationName = o.Namespace
 	o.Interval = 50 * time.Millisecond
 	a := NewAuthority(c, o)
+	type injection struct{ before, after client.Object }
+	injections := make(chan injection, 10)
+	a.OnPatched(func(_ context.Context, before, after client.Object) error {
+		injections <- injection{before, after}
+		return errors.New("nobody minds")
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error)
 	go func() { stopped <- a.Start(ctx) }()
@@ -74,6 +81,12 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 		g.Expect(admin.Get(t.Context(), key, gotMutating)).To(Succeed())
 		g.Expect(gotMutating.Webhooks[0].ClientConfig.CABundle).To(Equal(bundle))
 	}, "30s", "20ms").Should(Succeed())
+	for range 2 {
+		got := <-injections
+		if got.before.GetUID() != got.after.GetUID() || got.before.GetGeneration() != 1 || got.after.GetGeneration() != 2 {
+			t.Errorf("told of %s, from generation %d to %d; want from 1 to 2", got.after.GetName(), got.before.GetGeneration(), got.after.GetGeneration())
+		}
+	}
 	for i := range validating.Webhooks {
 		validating.Webhooks[i].ClientConfig.CABundle = bundle
 	}
