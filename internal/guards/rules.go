@@ -39,7 +39,7 @@ const (
 var contents = map[int]*content{
 	1: {
 		matchConditions:  "1c1e45d09278eb42931525dd00a699824b151b348da7d5de9a326e33ddc537b0",
-		variables:        "67203c25fb0e5019aa0b1718f06ca52fb306eadff8de0cca7385dae254b56e1d",
+		variables:        "15071e7d2c423fce8974096ba931daec400ab6af73b875af70d37e740326f95a",
 		validations:      "3d40b2cac225ca2615b662b32c17892e1652aec7472090ad02a2c8011027bb86",
 		webhookCondition: "19719361f0d4bce3d00edba6431e054133ac0ac5c5bdd79156fda72596289d4f",
 	},
