@@ -95,6 +95,7 @@ type Cluster struct {
 	egress       *egress
 	reserved     reservedPorts
 	ports        ports
+	accepted     bool   // an operator has accepted the guards of admission
 	tokenWebhook string // kubeconfig that kube-apiserver is started with; empty: none
 
 	etcd, apiServer, controllerManager *process

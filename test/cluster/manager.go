@@ -95,7 +95,7 @@ func (c *Cluster) StartVerifier(ctx context.Context, args ...string) (*Manager, 
 }
 
 // StartManager runs Options.ManagerBinary as the service account of its Deployment, at ports of its own, and waits until
-// it is ready. The first one that verifies also lets `manager authn-kubeconfig` write what kube-apiserver needs and
+// it is ready; the first one that admits, until it issues. The first one that verifies also lets `manager authn-kubeconfig` write what kube-apiserver needs and
 // restarts kube-apiserver with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
 func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 	if c.opts.ManagerBinary == "" {
@@ -138,6 +138,15 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	if err := c.settle(ctx, m); err != nil {
 		m.Kill()
 		return nil, err
+	}
+	if m.AdmissionPort != 0 && !c.accepted {
+		c.opts.Logf("waiting until the operator accepts the guards of admission")
+		if err := c.WaitAccepted(ctx); err != nil {
+			log := m.Log()
+			m.Kill()
+			return nil, fmt.Errorf("%w\n%s", err, log)
+		}
+		c.accepted = true
 	}
 	return m, nil
 }

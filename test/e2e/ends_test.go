@@ -98,7 +98,12 @@ func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
 	})
 	waitFor(t, ns, "my-pat", "Stalled", "True/RecordLost")
 	refused(t, plaintext)
-	another := rotate(t, ns, "my-pat", "the record was lost", 0)
+	err := change(t, alice, ns, "my-pat", func(s *spec) { s.Rotation = &v1alpha1.Rotation{Trigger: "the record was lost"} })
+	wantStatus(t, err, 403, "an earlier change was refused", "delete this PersonalAccessToken and apply it again")
+	if err := alice.Delete(t.Context(), pat(ns, "my-pat")); err != nil {
+		t.Fatal(err)
+	}
+	another := issued(t, alice, pat(ns, "my-pat"))
 	refused(t, plaintext)
 	accepted(t, another)
 }

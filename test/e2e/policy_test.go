@@ -87,7 +87,8 @@ func policyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
 	if err := bob.Create(t.Context(), pat(ns, "mine", self)); err != nil {
 		t.Errorf("bob for himself: %v", err)
 	}
-	accepted(t, take(t, bob, ns, "mine"))
+	// What nobody but the policy has judged gets no token.
+	waitFor(t, ns, "mine", "Ready", "False/GuardsMissing")
 	if err := admin.Delete(t.Context(), pat(ns, "mine")); err != nil {
 		t.Error(err)
 	}
@@ -387,6 +388,9 @@ func withoutWebhooks(t *testing.T, ns string, how func(*testing.T, *mutating, *v
 			}
 		}
 		eventually(t, patience, func() bool { return stamped() && judged() }, func() string { return "the webhooks are not back in force" })
+		if err := cl.WaitAccepted(context.Background()); err != nil {
+			t.Error(err)
+		}
 	})
 	how(t, m.DeepCopy(), v.DeepCopy())
 	eventually(t, patience, func() bool { return !stamped() && !judged() }, func() string { return "the webhooks stay in force" })

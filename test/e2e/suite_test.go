@@ -141,6 +141,9 @@ func newUser(name string, groups ...string) (user, error) {
 // team makes a namespace where the group team-devs may do what developers do, and returns its name.
 func team(t *testing.T) string {
 	t.Helper()
+	if err := cl.WaitAccepted(t.Context()); err != nil { // An earlier test may have put the webhooks away.
+		t.Fatal(err)
+	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
 	create(t, admin, ns)
 	create(t, admin, &rbacv1.Role{
