@@ -64,6 +64,10 @@ chromium: ## Find a Chromium for the tests of the console, or install Debian's; 
 test: ## Run every test with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches.
 	@$(assets); $(browser); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
 
+.PHONY: mutations
+mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches.
+	@$(assets); hack/tools/mutations.sh '$(RUN)'
+
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
