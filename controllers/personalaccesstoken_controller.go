@@ -186,15 +186,15 @@ func matters(pat *v1alpha1.PersonalAccessToken, rec *record.Record, id string) b
 
 // onlyLastUse reports whether an update only says when a token was last used: there are many, and nothing follows. It sees
 // resources as the cache has them, which holds the rest of status back; so it is false of other updates, whatever they change.
-func onlyLastUse(old, new client.Object) bool {
-	was, ok := old.(*v1alpha1.PersonalAccessToken)
-	is, same := new.(*v1alpha1.PersonalAccessToken)
+func onlyLastUse(before, after client.Object) bool {
+	was, ok := before.(*v1alpha1.PersonalAccessToken)
+	is, same := after.(*v1alpha1.PersonalAccessToken)
 	if !ok || !same || was.Status.LastUsedAt.Equal(is.Status.LastUsedAt) {
 		return false
 	}
-	before := was.DeepCopy()
-	before.ResourceVersion, before.Status.LastUsedAt = is.ResourceVersion, is.Status.LastUsedAt
-	return equality.Semantic.DeepEqual(before, is)
+	was = was.DeepCopy()
+	was.ResourceVersion, was.Status.LastUsedAt = is.ResourceVersion, is.Status.LastUsedAt
+	return equality.Semantic.DeepEqual(was, is)
 }
 
 // resourcesOfAccount leads from a service account to the resources of its tokens.

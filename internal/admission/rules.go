@@ -85,11 +85,6 @@ func sameLife(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
 	return equal(a.ExpiresAt, b.ExpiresAt) && equal(a.ExpiresInDays, b.ExpiresInDays)
 }
 
-// sameToken tells whether both ask for the same token, delivered and rotated in the same way.
-func sameToken(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
-	return equal(a.Token, b.Token) && equal(a.Delivery, b.Delivery) && equal(a.Rotation, b.Rotation)
-}
-
 // passed warns of an end that has passed, which is taken since GitOps tools apply old manifests again.
 func passed(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) ctrladmission.Warnings {
 	if spec.ExpiresAt == nil || now.Before(spec.ExpiresAt.Time) {

@@ -29,7 +29,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -427,7 +426,7 @@ func TestCase51_NothingElseIsCarriedOver(t *testing.T) {
 			}
 		})
 	}
-	mutating := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhookName, UID: types.UID(kept[0].UID), Generation: kept[0].Generation}}
+	mutating := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhookName, UID: kept[0].UID, Generation: kept[0].Generation}}
 	if err := p.Carry(t.Context(), mutating, mutating); err != nil || w.kept() != kept {
 		t.Errorf("the mutating webhook: %v", err)
 	}

@@ -86,7 +86,7 @@ func (s *sharedReads) read(ctx context.Context) (fingerprint, error) {
 	if r == nil {
 		r = &sharedRead{done: make(chan struct{})}
 		s.next = r
-		go s.run(r)
+		go s.run(r) //nolint:gosec // no caller's context: the read is for all of them
 	}
 	s.mu.Unlock()
 	select {

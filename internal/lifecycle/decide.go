@@ -34,9 +34,9 @@ const (
 
 	// waitForClock is how soon to look again while the clock is not proven.
 	waitForClock = 10 * time.Second
-	// MissingFor is how long a resource has to be missing from lists before its tokens end by that alone, and
-	// MissingForAll how long while the breaker is open.
-	MissingFor    = time.Hour
+	// MissingFor is how long a resource has to be missing from lists before its tokens end by that alone.
+	MissingFor = time.Hour
+	// MissingForAll is how long while the breaker is open.
 	MissingForAll = 7 * 24 * time.Hour
 	// waitForBreaker is how soon to look again while too many resources are missing.
 	waitForBreaker = 10 * time.Minute

@@ -50,6 +50,16 @@ func (c *Cluster) WaitAccepted(ctx context.Context) error {
 	return nil
 }
 
+// guarded reports whether what is installed has guards at all.
+func (c *Cluster) guarded(ctx context.Context) bool {
+	api, err := kubernetes.NewForConfig(c.Admin())
+	if err != nil {
+		return false
+	}
+	_, err = api.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(ctx, "pat-operator-users", metav1.GetOptions{})
+	return err == nil
+}
+
 // version is what the operator keeps of each guard.
 type version struct {
 	UID        types.UID `json:"uid"`

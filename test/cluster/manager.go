@@ -139,7 +139,7 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 		m.Kill()
 		return nil, err
 	}
-	if m.AdmissionPort != 0 && !c.accepted {
+	if m.AdmissionPort != 0 && !c.accepted && c.guarded(ctx) {
 		c.opts.Logf("waiting until the operator accepts the guards of admission")
 		if err := c.WaitAccepted(ctx); err != nil {
 			log := m.Log()

@@ -26,7 +26,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,7 +35,7 @@ import (
 )
 
 // Nobody serves the API for 16 seconds, while one operator runs, is killed, and others try to start: no record goes, and
-// each token works again. A namespace that is deleted afterwards still takes its tokens with it at once.
+// each token works again. What is deleted afterwards still ends at once.
 func TestCase43_AnAPIThatIsNotServedForAWhile(t *testing.T) {
 	ns, gone := team(t), team(t)
 	plaintexts := map[string]string{
@@ -67,10 +66,10 @@ func TestCase43_AnAPIThatIsNotServedForAWhile(t *testing.T) {
 	if len(before) > 0 {
 		t.Errorf("records %v are gone", before)
 	}
-	if err := admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: gone}}); err != nil {
+	if err := admin.Delete(t.Context(), pat(gone, "going")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() bool { return len(recordsOf(t, gone)) == 0 }, func() string { return "a deleted namespace keeps its records" })
+	eventually(t, patience, func() bool { return len(recordsOf(t, gone)) == 0 }, func() string { return "what is deleted keeps its record" })
 	refused(t, going)
 }
 
