@@ -109,22 +109,32 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Named("personalaccesstoken").
 		Watches(&v1alpha1.PersonalAccessToken{}, &resourceEvents{Reconciler: r}).
 		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(anotherUID)).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(resourceOfRecord)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.resourceOfRecord)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
 		Complete(r)
 }
 
 // resourceOfRecord leads from a record's Secret to its resource.
-func resourceOfRecord(_ context.Context, o client.Object) []reconcile.Request {
+func (r *Reconciler) resourceOfRecord(ctx context.Context, o client.Object) []reconcile.Request {
 	secret, ok := o.(*corev1.Secret)
-	if !ok || secret.Type != record.SecretType {
+	if !ok || !record.InPlaceOfRecord(secret) {
 		return nil
 	}
 	key := types.NamespacedName{Namespace: secret.Labels[record.LabelNamespace], Name: secret.Labels[record.LabelName]}
-	if key.Namespace == "" || key.Name == "" {
-		return nil
+	if record.SecretName(key.Namespace, key.Name) == secret.Name {
+		return []reconcile.Request{{NamespacedName: key}}
 	}
-	return []reconcile.Request{{NamespacedName: key}}
+	// The labels were edited, so the name alone says whose it is.
+	var pats v1alpha1.PersonalAccessTokenList
+	if err := r.Client.List(ctx, &pats); err != nil {
+		return nil // The cache is not synced, and brings every resource when it is.
+	}
+	for i := range pats.Items {
+		if key := client.ObjectKeyFromObject(&pats.Items[i]); record.SecretName(key.Namespace, key.Name) == secret.Name {
+			return []reconcile.Request{{NamespacedName: key}}
+		}
+	}
+	return nil
 }
 
 // anotherUID lets an object's beginning and end pass, an update only where it hides both.

@@ -147,6 +147,9 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 	if err := reconciler.SetupWithManager(ctx, p); err != nil {
 		return err
 	}
+	if err := (&controllers.Labeler{Client: p.GetClient()}).SetupWithManager(p); err != nil {
+		return err
+	}
 	handlers, err := admission.Handlers(admission.Config{
 		MaxLifetime:          o.maxLifetime,
 		SecretDelivery:       o.secretDelivery,

@@ -275,8 +275,8 @@ func TestDecide(t *testing.T) {
 		"scopes added":                    {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 59 * time.Minute, ""},
 
 		// Records that cannot be read are left alone.
-		"record too new": {[]func(*Input){func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "-RecordTooNew -RecordTooNew stalled", 0, "upgrade this operator"},
-		"record invalid": {[]func(*Input){func(in *Input) { in.RecordErr = errors.New("current.id is not an id") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "does not add up (current.id is not an id) and is left as it is"},
+		"record too new": {[]func(*Input){func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "-RecordTooNew -RecordTooNew stalled", 0, "Upgrade this operator; else make a new token under another name, or have an administrator delete the Secret " + record.SecretName("team-a", "my-pat")},
+		"record invalid": {[]func(*Input){func(in *Input) { in.RecordErr = errors.New("current.id is not an id") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "is inconsistent (current.id is not an id) and was not modified"},
 
 		"record invalid, the holder's own": {[]func(*Input){holder, func(in *Input) { in.RecordErr = errors.New("x") }}, Nothing, "", "-RecordInvalid -RecordInvalid stalled", 0, "make a new token under another name"},
 

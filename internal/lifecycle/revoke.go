@@ -51,8 +51,8 @@ func revokedUntaken(in Input) *Decision {
 		return nil
 	}
 	next := Base(in, in.Now.Truncate(time.Second))
-	if next.Knows(t.ID) || full(next) {
-		return nil
+	if next.Knows(t.ID) || full(next) || in.namespaceFull(true) {
+		return nil // Where there is no room, it is not taken either.
 	}
 	next.Ended = append(next.Ended, record.Ended{ID: t.ID, Reason: record.EndedRevoked, Until: in.Resource.Spec.ExpiresAt.Time})
 	return &Decision{Action: Write, Reason: WriteRevoked, Next: next}

@@ -88,12 +88,18 @@ func rotating(in Input) *Decision {
 // in its namespace. The rotation of a token that was taken already may use a tenth more than its namespace has.
 func Crowded(in Input) bool {
 	next := Base(in, in.Now)
+	ends := next.Current != nil
+	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
+	return full(next) || in.namespaceFull(ends)
+}
+
+// namespaceFull reports whether the namespace remembers as many ids as it may: a tenth more for what ends a token.
+func (in Input) namespaceFull(ends bool) bool {
 	limit := in.Config.MaxRemembered
-	if next.Current != nil {
+	if ends {
 		limit += limit / 10
 	}
-	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
-	return full(next) || in.Remembered >= limit
+	return in.Remembered >= limit
 }
 
 // activity says of the current token whether it is honoured, and what may be done about it.

@@ -31,16 +31,17 @@ import (
 
 // recordUnreadable leaves a record alone that this program cannot or must not read.
 func recordUnreadable(in Input) *Decision {
-	switch {
-	case in.RecordErr == nil:
+	if in.RecordErr == nil {
 		return nil
-	case errors.Is(in.RecordErr, record.ErrTooNew):
-		return stalled(v1alpha1.ReasonRecordTooNew,
-			"The record of this token was written by a newer version of the operator and is left as it is; upgrade this operator.")
-	default:
-		return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
-			"The record of this name does not add up (%v) and is left as it is; make a new token under another name, and find out who wrote to the records namespace.", in.RecordErr))
 	}
+	ways := fmt.Sprintf("make a new token under another name, or have an administrator delete the Secret %s in the records namespace and then delete this resource and apply it again.",
+		record.SecretName(in.Resource.Namespace, in.Resource.Name))
+	if errors.Is(in.RecordErr, record.ErrTooNew) {
+		return stalled(v1alpha1.ReasonRecordTooNew,
+			"A newer version of the operator wrote the record of this token. The record was not modified. Upgrade this operator; else "+ways)
+	}
+	return stalled(v1alpha1.ReasonRecordInvalid, fmt.Sprintf(
+		"The record of this token is inconsistent (%v) and was not modified. Find out who wrote to the records namespace; then %s", in.RecordErr, ways))
 }
 
 // userUnfit refuses a user whom no token may carry, and one that is not whom the token was issued to.

@@ -311,3 +311,26 @@ func FuzzCase19_FromSecret(f *testing.F) {
 		}
 	})
 }
+
+func TestInPlaceOfRecord(t *testing.T) {
+	name := SecretName("team-a", "my-pat")
+	for what, tc := range map[string]struct {
+		name string
+		kind corev1.SecretType
+		want bool
+	}{
+		"a record":                      {name, SecretType, true},
+		"a record's type, another name": {"other", SecretType, true},
+		"a record's name, another type": {name, corev1.SecretTypeOpaque, true},
+		"the guards' Secret":            {"pat-operator-guards", "pat-operator.io/guards", false},
+		"a delivery Secret's name":      {"pat-aaaaaaaaaaaaaaaa", "pat-operator.io/token", false},
+		"a hash without the prefix":     {strings.TrimPrefix(name, namePrefix), corev1.SecretTypeOpaque, false},
+		"a hash with one letter more":   {name + "a", corev1.SecretTypeOpaque, false},
+	} {
+		s := &corev1.Secret{Type: tc.kind}
+		s.Name = tc.name
+		if got := InPlaceOfRecord(s); got != tc.want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+}

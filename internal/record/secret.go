@@ -43,6 +43,9 @@ const (
 	LabelNamespace = "pat-operator.io/namespace"
 	// LabelName does too.
 	LabelName = "pat-operator.io/name"
+	// LabelUnreadable marks a Secret whose record cannot be read. The policy of the records namespace lets administrators
+	// delete it.
+	LabelUnreadable = "pat-operator.io/unreadable"
 	// LabelNoBackup keeps records out of Velero's backups: a restored one would bring revoked tokens back.
 	LabelNoBackup = "velero.io/exclude-from-backup"
 
@@ -64,6 +67,16 @@ var nameEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPa
 func SecretName(namespace, name string) string {
 	sum := sha256.Sum256([]byte(namespace + "/" + name)) // neither has a slash
 	return namePrefix + nameEncoding.EncodeToString(sum[:])
+}
+
+// InPlaceOfRecord reports whether a Secret is a record by its type, or takes the name of one.
+func InPlaceOfRecord(s *corev1.Secret) bool {
+	if s.Type == SecretType {
+		return true
+	}
+	hash, ok := strings.CutPrefix(s.Name, namePrefix)
+	sum, err := nameEncoding.DecodeString(hash)
+	return ok && err == nil && len(sum) == sha256.Size
 }
 
 // ToSecret writes a record as its Secret, without a resourceVersion.

@@ -147,3 +147,41 @@ func TestCase41_ForgedRecordIsNotBelieved(t *testing.T) {
 		return strings.Contains(out, v1alpha1.ReasonUserChanged)
 	}, func() string { return "no event tells of it" })
 }
+
+// An unreadable record blocks its name until an administrator deletes its Secret, which only the operator's label allows.
+func TestCase72_AnAdministratorDeletesAnUnreadableRecord(t *testing.T) {
+	ns := team(t)
+	plaintext := issued(t, bob, pat(ns, "his"))
+	key := types.NamespacedName{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "his")}
+	record := &corev1.Secret{}
+	withoutRecordsPolicy(t, func() {
+		if err := admin.Get(t.Context(), key, record); err != nil {
+			t.Fatal(err)
+		}
+		record.Data["record"] = []byte(`{"v":2}`)
+		if err := admin.Update(t.Context(), record); err != nil {
+			t.Fatal(err)
+		}
+	})
+	refused(t, plaintext)
+	waitFor(t, ns, "his", v1alpha1.ConditionStalled, "True/"+v1alpha1.ReasonRecordTooNew)
+	eventually(t, patience, func() bool {
+		return admin.Get(t.Context(), key, record) == nil && record.Labels["pat-operator.io/unreadable"] == "true"
+	}, func() string { return "the Secret has no label" })
+	if string(record.Data["record"]) != `{"v":2}` {
+		t.Error("the payload was modified")
+	}
+	unlabeled := record.DeepCopy()
+	delete(unlabeled.Labels, "pat-operator.io/unreadable")
+	wantStatus(t, admin.Update(t.Context(), unlabeled), 403, "pat-operator-records")
+	if err := admin.Delete(t.Context(), record); err != nil {
+		t.Fatalf("an administrator deletes it: %v", err)
+	}
+	// Its token was issued once, so no other is issued to the same resource.
+	waitFor(t, ns, "his", v1alpha1.ConditionStalled, "True/"+v1alpha1.ReasonRecordLost)
+	if err := bob.Delete(t.Context(), pat(ns, "his")); err != nil {
+		t.Fatal(err)
+	}
+	accepted(t, issued(t, bob, pat(ns, "his")))
+	refused(t, plaintext)
+}
