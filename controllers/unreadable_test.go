@@ -74,6 +74,11 @@ func TestCase72_AnUnreadableRecordIsLabeled(t *testing.T) {
 			bad := good.DeepCopy()
 			edit(bad)
 			bad = step(bad, true)
+			// Its deletion wakes the resource, whatever became of the labels.
+			w.awaitCaches("my-pat")
+			if got := w.resourceOfRecord(w.ctx, bad); len(got) != 1 || got[0].NamespacedName != w.key("my-pat") {
+				t.Errorf("leads to %v", got)
+			}
 			bad.Data = good.Data
 			for k, v := range good.Labels {
 				bad.Labels[k] = v

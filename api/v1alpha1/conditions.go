@@ -60,9 +60,9 @@ const (
 	ReasonUserMissing = "UserMissing"
 	// ReasonUserRefused: spec.user names somebody who may never have a token.
 	ReasonUserRefused = "UserRefused"
-	// ReasonRecordInvalid: the record does not add up; it is left as it is.
+	// ReasonRecordInvalid: the record is inconsistent; the operator does not modify it.
 	ReasonRecordInvalid = "RecordInvalid"
-	// ReasonRecordTooNew: a newer operator wrote the record; it is left as it is.
+	// ReasonRecordTooNew: a newer operator wrote the record; this one does not modify it.
 	ReasonRecordTooNew = "RecordTooNew"
 	// ReasonRecordLost: a token was issued and its record is gone; delete the resource and apply it again for another.
 	ReasonRecordLost = "RecordLost"

@@ -74,6 +74,7 @@ func TestCase50_TheBoundHoldsWhicheverWayTokensEnd(t *testing.T) {
 	revoke := func(pat *v1alpha1.PersonalAccessToken) {
 		pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: pat.Spec.Token.ID, At: &metav1.Time{Time: now}}}
 	}
+	taken := func(*v1alpha1.PersonalAccessToken) {}
 	each := func(n int) string { return fmt.Sprintf("pat-%d", n) }
 	one := func(int) string { return "my-pat" }
 	for name, tc := range map[string]struct {
@@ -84,11 +85,11 @@ func TestCase50_TheBoundHoldsWhicheverWayTokensEnd(t *testing.T) {
 		// most is the highest number of ids remembered.
 		most int
 	}{
-		"deleted, a name each":              {10_000, each, []func(*v1alpha1.PersonalAccessToken){nil}, bound},
-		"deleted, one name":                 {3_000, one, []func(*v1alpha1.PersonalAccessToken){nil}, inRecord},
+		"deleted, a name each":              {10_000, each, []func(*v1alpha1.PersonalAccessToken){taken}, bound},
+		"deleted, one name":                 {3_000, one, []func(*v1alpha1.PersonalAccessToken){taken}, inRecord},
 		"revoked before taken, a name each": {10_000, each, []func(*v1alpha1.PersonalAccessToken){revoke}, bound + bound/10},
 		"revoked before taken, one name":    {3_000, one, []func(*v1alpha1.PersonalAccessToken){revoke}, inRecord},
-		"taken, revoked, a hundred names":   {10_000, func(n int) string { return each(n % 100) }, []func(*v1alpha1.PersonalAccessToken){nil, revoke}, bound + bound/10},
+		"taken, revoked, a hundred names":   {10_000, func(n int) string { return each(n % 100) }, []func(*v1alpha1.PersonalAccessToken){taken, revoke}, bound + bound/10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,9 +101,7 @@ func TestCase50_TheBoundHoldsWhicheverWayTokensEnd(t *testing.T) {
 				pat.Spec.Token.ID, pat.Spec.Token.BoundTo = idOf(round), "team-a/"+key
 				var state *State
 				for _, step := range tc.steps {
-					if step != nil {
-						step(pat)
-					}
+					step(pat)
 					state = n.converge(key, Input{Resource: pat})
 				}
 				if rec := n.records[key]; rec != nil && (rec.Knows(pat.Spec.Token.ID) || rec.EndOf(pat.Spec.Token.ID) != nil) {

@@ -52,7 +52,7 @@ func revokedUntaken(in Input) *Decision {
 	}
 	next := Base(in, in.Now.Truncate(time.Second))
 	if next.Knows(t.ID) || full(next) || in.namespaceFull(true) {
-		return nil // Where there is no room, it is not taken either.
+		return nil // The token is not taken: status.revoked stalls it.
 	}
 	next.Ended = append(next.Ended, record.Ended{ID: t.ID, Reason: record.EndedRevoked, Until: in.Resource.Spec.ExpiresAt.Time})
 	return &Decision{Action: Write, Reason: WriteRevoked, Next: next}
