@@ -39,8 +39,6 @@ var requests = request.RequestInfoFactory{
 	APIPrefixes: map[string]sets.Empty{"api": {}, "apis": {}}, GrouplessAPIPrefixes: map[string]sets.Empty{"api": {}},
 }
 
-type watchKey struct{}
-
 func (p *Proxy) handler(upstream *httputil.ReverseProxy) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !p.enter() {
@@ -53,8 +51,8 @@ func (p *Proxy) handler(upstream *httputil.ReverseProxy) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if p.seen != nil {
-			p.seen(info, r)
+		if p.opts.Seen != nil {
+			p.opts.Seen(info, r)
 		}
 		switch info.Verb {
 		case "list":
@@ -67,20 +65,26 @@ func (p *Proxy) handler(upstream *httputil.ReverseProxy) http.Handler {
 			answer(w, refusal(mode.status, info))
 			return
 		}
-		if info.Verb == "watch" {
-			r = r.WithContext(context.WithValue(r.Context(), watchKey{}, true))
+		if p.opts.Answer != nil && p.opts.Answer(info, w, r) {
+			return
 		}
-		upstream.ServeHTTP(w, r)
+		upstream.ServeHTTP(w, r.WithContext(request.WithRequestInfo(r.Context(), info)))
 	})
 }
 
-// modify delays answers, and gets between a watch and its reader.
+// modify delays and changes answers, and gets between a watch and its reader.
 func (p *Proxy) modify(resp *http.Response) error {
 	ctx := resp.Request.Context()
 	if err := p.delay(ctx); err != nil {
 		return err
 	}
-	if ctx.Value(watchKey{}) != nil {
+	info, _ := request.RequestInfoFrom(ctx)
+	if p.opts.Change != nil {
+		if err := p.opts.Change(info, resp); err != nil {
+			return err
+		}
+	}
+	if info.Verb == "watch" {
 		resp.Body = &stream{ReadCloser: resp.Body, ctx: ctx, proxy: p}
 	}
 	return nil

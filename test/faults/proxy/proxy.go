@@ -37,7 +37,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
-// Options of a proxy; all but Seen are needed.
+// Options of a proxy; all but the functions are needed.
 type Options struct {
 	// Upstream is the API server, https://HOST:PORT, and RootCAs verifies it.
 	Upstream string
@@ -46,6 +46,10 @@ type Options struct {
 	Certificate tls.Certificate
 	// Seen is told of every request before it is passed on, several at once; it may read the body if it puts it back.
 	Seen func(*request.RequestInfo, *http.Request)
+	// Answer may answer a request in the API server's place, and reports whether it did.
+	Answer func(*request.RequestInfo, http.ResponseWriter, *http.Request) bool
+	// Change may change an answer of the API server.
+	Change func(*request.RequestInfo, *http.Response) error
 }
 
 // Proxy passes on what it gets until it is told otherwise. Its methods are safe for concurrent use.
@@ -53,7 +57,7 @@ type Proxy struct {
 	// URL is where the proxy serves, the same for its life.
 	URL string
 
-	seen    func(*request.RequestInfo, *http.Request) // or nil
+	opts    Options
 	address string
 	holder  net.PacketConn // of the UDP port of the same number: see listenAnywhere
 	gate    *gate
@@ -80,7 +84,7 @@ func New(opts Options) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		seen: opts.Seen,
+		opts: opts,
 		gate: newGate(),
 		transport: &http.Transport{
 			TLSClientConfig:    &tls.Config{RootCAs: opts.RootCAs, MinVersion: tls.VersionTLS12},
