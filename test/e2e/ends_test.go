@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
@@ -129,6 +131,47 @@ func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
 		}
 		return len(records.Items) == 0
 	}, func() string { return "its record is left" })
+}
+
+// So many deletions at once are no fault of the API: all tokens end, and no record waits for an hour.
+func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
+	t.Parallel()
+	n := 150
+	if *soak {
+		n = 10_000
+	}
+	ns := team(t)
+	const lanes = 8
+	var creating sync.WaitGroup
+	for lane := range lanes {
+		creating.Go(func() {
+			for i := lane; i < n; i += lanes {
+				if err := alice.Create(t.Context(), pat(ns, fmt.Sprintf("pat-%d", i))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	creating.Wait()
+	settled(t, ns, n)
+	plaintexts := []string{take(t, alice, ns, "pat-0"), take(t, alice, ns, fmt.Sprintf("pat-%d", n-1))}
+	for _, plaintext := range plaintexts {
+		accepted(t, plaintext)
+	}
+	eventually(t, 10*patience, func() bool {
+		return alice.DeleteAllOf(t.Context(), &v1alpha1.PersonalAccessToken{}, client.InNamespace(ns)) == nil
+	}, func() string { return "they cannot be deleted" })
+	for _, plaintext := range plaintexts {
+		refused(t, plaintext)
+	}
+	left := &corev1.SecretList{}
+	eventually(t, 10*patience, func() bool {
+		if err := admin.List(t.Context(), left, client.InNamespace(cluster.RecordsNamespace), client.MatchingLabels{record.LabelNamespace: ns}, client.Limit(1)); err != nil {
+			t.Fatal(err)
+		}
+		return len(left.Items) == 0
+	}, func() string { return fmt.Sprintf("the record %s is left", left.Items[0].Name) })
 }
 
 // Somebody else's finalizer holds the resource: the token ends when it is marked.

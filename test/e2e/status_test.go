@@ -26,17 +26,22 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
 const statusPolicy = "ValidatingAdmissionPolicy 'pat-operator-status'"
@@ -369,6 +374,120 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	if got := get(t, ns, "stolen").Status.Revoked; len(got) != 1 {
 		t.Errorf("status.revoked is %v", got)
 	}
+}
+
+// Somebody with a stolen token takes revocations back and changes annotations, as often as the API server lets them, while the
+// help desk revokes: the record has the revocation, and the operator its lease.
+func TestCase44_AThiefAtFullSpeed(t *testing.T) {
+	ns, desk := team(t), helpDesk(t)
+	rates := []int{125}
+	if *soak {
+		rates = append(rates, 500)
+	}
+	for _, rate := range rates {
+		t.Run(fmt.Sprintf("%d a second", rate), func(t *testing.T) {
+			name := fmt.Sprintf("stolen-%d", rate)
+			stolen := issued(t, alice, pat(ns, name))
+			accepted(t, stolen)
+			id := get(t, ns, name).Status.TokenID
+			led := leadership(t)
+			forgets := attack(t, rate, func(ctx context.Context, _ int) error {
+				err := alice.Status().Patch(ctx, pat(ns, name), client.RawPatch(types.MergePatchType, []byte(`{"status":{"revoked":null}}`)))
+				if apierrors.IsForbidden(err) {
+					return nil
+				}
+				return err // None: there is nothing to take back yet.
+			})
+			annotates := attack(t, 125, func(ctx context.Context, i int) error {
+				patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"example.com/noise":"%d"}}}`, i)
+				return alice.Patch(ctx, pat(ns, name), client.RawPatch(types.MergePatchType, patch))
+			})
+			if err := desk.Status().Patch(t.Context(), pat(ns, name), revocation(t, ns, name)); err != nil {
+				t.Fatal(err)
+			}
+			recorded := func() bool { end := recordOf(t, ns, name).EndOf(id); return end != nil && end.Reason == record.EndedRevoked }
+			eventually(t, patience, recorded, func() string { return fmt.Sprintf("the record is %+v", recordOf(t, ns, name)) })
+			waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
+			if *soak {
+				until := time.Now().Add(time.Minute)
+				eventually(t, 2*time.Minute, func() bool {
+					if !recorded() || leadership(t) != led {
+						t.Fatalf("recorded: %v; the lease is of %s, was of %s", recorded(), leadership(t), led)
+					}
+					return time.Now().After(until)
+				}, func() string { return "time stands still" })
+				restartVerifier(t)
+				refused(t, stolen)
+			}
+			if now := leadership(t); now != led {
+				t.Errorf("the lease is of %s, was of %s", now, led)
+			}
+			if *soak {
+				restartOperator(t)
+				waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
+				restartVerifier(t)
+				refused(t, stolen)
+			}
+			t.Logf("%d patches of status and %d of an annotation", forgets(), annotates())
+			if !recorded() {
+				t.Errorf("the record is %+v", recordOf(t, ns, name))
+			}
+		})
+	}
+}
+
+// leadership names who holds the operator's lease, and since when.
+func leadership(t *testing.T) string {
+	t.Helper()
+	lease := &coordinationv1.Lease{}
+	if err := admin.Get(t.Context(), types.NamespacedName{Namespace: cluster.OperatorNamespace, Name: "pat-operator"}, lease); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s since %v", ptr.Deref(lease.Spec.HolderIdentity, ""), lease.Spec.AcquireTime)
+}
+
+// attack does something so many times a second, or as often as the API server lets it, until stop is called, which tells how
+// often it was done.
+func attack(t *testing.T, rate int, do func(ctx context.Context, i int) error) (stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var attackers sync.WaitGroup
+	due, done := make(chan int), atomic.Int64{}
+	for range 8 {
+		attackers.Go(func() {
+			for i := range due {
+				if err := do(ctx, i); err != nil && ctx.Err() == nil {
+					t.Errorf("the attack is over: %v", err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	attackers.Go(func() {
+		defer close(due)
+		tick := time.NewTicker(time.Second / time.Duration(rate))
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case due <- i:
+			}
+		}
+	})
+	stop = func() int {
+		cancel()
+		attackers.Wait()
+		return int(done.Load())
+	}
+	t.Cleanup(func() { stop() })
+	return stop
 }
 
 // A backup tool that is cluster-admin makes a resource again and writes the status that it has saved, as Velero does with
