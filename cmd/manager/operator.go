@@ -26,7 +26,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -188,7 +191,25 @@ func (p *process) acceptedGuards(refuseUncovered func(context.Context) error) (*
 		return nil, err
 	}
 	p.authority.OnPatched(g.Carry)
-	return g, errors.Join(metrics.Registry.Register(g), p.Add(g))
+	return g, errors.Join(metrics.Registry.Register(g), p.Add(g), p.wakeAuthority())
+}
+
+// wakeAuthority has the CA bundle injected at once into a validating webhook that is applied while the operator runs. The
+// mutating one is applied with it.
+func (p *process) wakeAuthority() error {
+	informer, err := p.GetCache().GetInformer(context.Background(), &admissionregistrationv1.ValidatingWebhookConfiguration{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(_ any, isInInitialList bool) {
+			if !isInInitialList { // The authority reads that one as it starts.
+				p.authority.Wake()
+			}
+		},
+		UpdateFunc: func(_, _ any) { p.authority.Wake() },
+	})
+	return err
 }
 
 // recordOf reads the record of a resource live. One that cannot be read counts as that of a token as old as its resource, and

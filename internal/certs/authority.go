@@ -47,6 +47,7 @@ type Authority struct {
 	client  client.Client
 	options Options
 	patched func(ctx context.Context, before, after client.Object) error
+	woken   chan struct{}
 
 	mu        sync.RWMutex
 	leaf      *tls.Certificate
@@ -65,7 +66,7 @@ var (
 // itself and needs: secrets, create in the namespace and get and update of Options.SecretName; mutating-
 // and validatingwebhookconfigurations, get and patch of the one named.
 func NewAuthority(c client.Client, o Options) *Authority {
-	a := &Authority{client: c, options: o.withDefaults(), err: errors.New("the CA has not been read yet")}
+	a := &Authority{client: c, options: o.withDefaults(), woken: make(chan struct{}, 1), err: errors.New("the CA has not been read yet")}
 	if o.WebhookConfigurationName != "" {
 		a.injectErr = errors.New("the webhook configurations have not been read yet")
 	}
@@ -76,6 +77,15 @@ func NewAuthority(c client.Client, o Options) *Authority {
 // has changed it in between, but another mutating webhook may have changed the injection. Call OnPatched before Start.
 func (a *Authority) OnPatched(f func(ctx context.Context, before, after client.Object) error) {
 	a.patched = f
+}
+
+// Wake has the Secret and the webhook configurations read within a second: a configuration that has just been applied has no
+// bundle, and kube-apiserver cannot call it until it has.
+func (a *Authority) Wake() {
+	select {
+	case a.woken <- struct{}{}:
+	default: // A wake-up is pending.
+	}
 }
 
 // Start works until ctx ends. It returns an error for wrong Options only: whatever else goes wrong
@@ -106,12 +116,28 @@ func (a *Authority) Start(ctx context.Context) error {
 		default:
 			delay = min(startInterval, a.options.Interval)
 		}
-		select {
-		case <-ctx.Done():
+		// Whatever wakes it, and another tool may change each bundle of ours, attempts are a second apart.
+		pause := min(startInterval, delay)
+		if !sleep(ctx, pause, nil) || !sleep(ctx, delay-pause, a.woken) {
 			return nil
-		case <-time.After(delay):
 		}
 	}
+}
+
+// sleep returns early if it is woken. It reports whether ctx still runs.
+func sleep(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-woken:
+	}
+	return true
 }
 
 // NeedLeaderElection is false: every replica serves.

@@ -114,6 +114,24 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 	g.Eventually(stopped, "10s").Should(Receive(BeNil()))
 }
 
+// A configuration that is applied while the operator runs does not wait for the next interval.
+func TestBundleIsInjectedOnceWoken(t *testing.T) {
+	g := NewWithT(t)
+	c, o, _ := operator(t)
+	o.WebhookConfigurationName, o.Interval = o.Namespace, time.Hour
+	a := NewAuthority(c, o)
+	go func() { _ = a.Start(t.Context()) }()
+	g.Eventually(func() error { return a.Ready(nil) }, "30s", "20ms").Should(Succeed())
+
+	_, validating := configurations(o.Namespace)
+	create(t, validating)
+	a.Wake()
+	g.Eventually(func(g Gomega) {
+		g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(validating), validating)).To(Succeed())
+		g.Expect(validating.Webhooks[0].ClientConfig.CABundle).NotTo(BeEmpty())
+	}, "30s", "20ms").Should(Succeed())
+}
+
 func TestBundleIsNotInjectedIntoAVersionThatWasNotRead(t *testing.T) {
 	c, o, _ := operator(t)
 	_, validating := configurations(o.Namespace)
