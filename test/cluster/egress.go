@@ -122,8 +122,8 @@ func (e *egress) connect(w http.ResponseWriter, r *http.Request) {
 	join(client, server)
 }
 
-// routeServices sends what kube-apiserver says to our Services to their addresses here.
-func (c *Cluster) routeServices(ctx context.Context) error {
+// RouteServices sends what kube-apiserver says to our Services to their addresses here. Start does it for what it installs.
+func (c *Cluster) RouteServices(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.Admin())
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func (c *Cluster) install(ctx context.Context) error {
 	if _, _, err := c.Kubectl(ctx, c.AdminKubeconfig, manifests.String(), "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if err := c.routeServices(ctx); err != nil || !crds {
+	if err := c.RouteServices(ctx); err != nil || !crds {
 		return err
 	}
 	_, _, err = c.Kubectl(ctx, c.AdminKubeconfig, "",

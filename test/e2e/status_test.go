@@ -405,7 +405,10 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 			if err := desk.Status().Patch(t.Context(), pat(ns, name), revocation(t, ns, name)); err != nil {
 				t.Fatal(err)
 			}
-			recorded := func() bool { end := recordOf(t, ns, name).EndOf(id); return end != nil && end.Reason == record.EndedRevoked }
+			recorded := func() bool {
+				end := recordOf(t, ns, name).EndOf(id)
+				return end != nil && end.Reason == record.EndedRevoked
+			}
 			eventually(t, patience, recorded, func() string { return fmt.Sprintf("the record is %+v", recordOf(t, ns, name)) })
 			waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
 			if *soak {

@@ -57,6 +57,7 @@ const (
 
 var (
 	cl       *cluster.Cluster
+	binary   string // the manager
 	root     string // of the module
 	scheme   = runtime.NewScheme()
 	admin    client.Client
@@ -74,8 +75,7 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 		return err
 	}
 	// Without the race detector: what it is to find in the manager, test/e2e and test/faults look for.
-	binary, err := cluster.BuildManager(ctx, dir)
-	if err != nil {
+	if binary, err = cluster.BuildManager(ctx, dir); err != nil {
 		return err
 	}
 	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary}); err != nil {
