@@ -391,17 +391,23 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 			accepted(t, stolen)
 			id := get(t, ns, name).Status.TokenID
 			led := leadership(t)
-			forgets := attack(t, rate, func(ctx context.Context, _ int) error {
+			forgets, stopForgetting := attack(t, rate, func(ctx context.Context, _ int) error {
 				err := alice.Status().Patch(ctx, pat(ns, name), client.RawPatch(types.MergePatchType, []byte(`{"status":{"revoked":null}}`)))
 				if apierrors.IsForbidden(err) {
 					return nil
 				}
 				return err // None: there is nothing to take back yet.
 			})
-			annotates := attack(t, 125, func(ctx context.Context, i int) error {
+			annotates, stopAnnotating := attack(t, 125, func(ctx context.Context, i int) error {
 				patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"example.com/noise":"%d"}}}`, i)
 				return alice.Patch(ctx, pat(ns, name), client.RawPatch(types.MergePatchType, patch))
 			})
+			underWay := func(more int) {
+				t.Helper()
+				until := min(forgets(), annotates()) + more
+				eventually(t, time.Minute, func() bool { return min(forgets(), annotates()) >= until }, func() string { return "the attack is over" })
+			}
+			underWay(100)
 			if err := desk.Status().Patch(t.Context(), pat(ns, name), revocation(t, ns, name)); err != nil {
 				t.Fatal(err)
 			}
@@ -410,7 +416,7 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 				return end != nil && end.Reason == record.EndedRevoked
 			}
 			eventually(t, patience, recorded, func() string { return fmt.Sprintf("the record is %+v", recordOf(t, ns, name)) })
-			waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
+			underWay(100)
 			if *soak {
 				until := time.Now().Add(time.Minute)
 				eventually(t, 2*time.Minute, func() bool {
@@ -427,11 +433,13 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 			}
 			if *soak {
 				restartOperator(t)
-				waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
 				restartVerifier(t)
 				refused(t, stolen)
 			}
 			t.Logf("%d patches of status and %d of an annotation", forgets(), annotates())
+			stopForgetting()
+			stopAnnotating()
+			waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
 			if !recorded() {
 				t.Errorf("the record is %+v", recordOf(t, ns, name))
 			}
@@ -449,19 +457,20 @@ func leadership(t *testing.T) string {
 	return fmt.Sprintf("%s since %v", ptr.Deref(lease.Spec.HolderIdentity, ""), lease.Spec.AcquireTime)
 }
 
-// attack does something so many times a second, or as often as the API server lets it, until stop is called, which tells how
+// attack does something so many times a second, or as often as the API server lets it, until stop is called. It counts how
 // often it was done.
-func attack(t *testing.T, rate int, do func(ctx context.Context, i int) error) (stop func() int) {
+func attack(t *testing.T, rate int, do func(ctx context.Context, i int) error) (count func() int, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var attackers sync.WaitGroup
-	due, done := make(chan int), atomic.Int64{}
+	var done atomic.Int64
+	due := make(chan int)
 	for range 8 {
 		attackers.Go(func() {
 			for i := range due {
 				if err := do(ctx, i); err != nil && ctx.Err() == nil {
-					t.Errorf("the attack is over: %v", err)
-					return
+					t.Errorf("the attack fails: %v", err)
+					cancel()
 				}
 				done.Add(1)
 			}
@@ -484,13 +493,12 @@ func attack(t *testing.T, rate int, do func(ctx context.Context, i int) error) (
 			}
 		}
 	})
-	stop = func() int {
+	stop = func() {
 		cancel()
 		attackers.Wait()
-		return int(done.Load())
 	}
-	t.Cleanup(func() { stop() })
-	return stop
+	t.Cleanup(stop)
+	return func() int { return int(done.Load()) }, stop
 }
 
 // A backup tool that is cluster-admin makes a resource again and writes the status that it has saved, as Velero does with
