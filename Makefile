@@ -74,7 +74,7 @@ soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then 
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
 	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/authn -soak=$(ABUSETIME)
 	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34' ./controllers -soak
-	@$(assets); go test -timeout 2h -count=1 -run 'Case01|Case09|Case43|Case44|Case51|TestHundreds' ./test/e2e -soak
+	@$(assets); go test -timeout 2h -count=1 -run 'Case01|Case09|Case43|Case44|Case51|TestHundreds' ./test/e2e -soak=$(SOAKTIME)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).

@@ -14,17 +14,17 @@ tried=0 survived=0
 for patch in test/mutations/*"$name"*.patch; do
   [ -e "$patch" ] || { echo "mutations: no patch is called $name" >&2; exit 1; }
   patch=$PWD/$patch label=$(basename "$patch" .patch)
-  package=$(sed -n 's/^Package: //p' "$patch") test=$(sed -n 's/^Test: //p' "$patch")
+  at=$SECONDS package=$(sed -n 's/^Package: //p' "$patch") test=$(sed -n 's/^Test: //p' "$patch")
   [ -n "$package" ] && [ -n "$test" ] || { echo "mutations: $label names no Package: and Test:" >&2; exit 1; }
   (
     cd "$copy"
     git apply "$patch" || exit 3
-    go test -c -o /dev/null "$package" || exit 4
-    go test -count=1 -timeout 10m -run "$test" "$package" >mutation.log 2>&1 && exit 5
-    grep -q -- '--- FAIL' mutation.log || { cat mutation.log; exit 6; }
+    go test -c -o mutation.test "$package" || exit 4
+    (cd "$package" && "$copy/mutation.test" -test.timeout 10m -test.run "$test") >"$copy/mutation.log" 2>&1 && exit 5
+    grep -q -- '--- FAIL' "$copy/mutation.log" || { cat "$copy/mutation.log"; exit 6; }
   ) && status=0 || status=$?
   case $status in
-    0) echo "found     $label ($test)" ;;
+    0) echo "found     $label ($test) after $((SECONDS - at)) s" ;;
     3) echo "mutations: $label does not apply" >&2; exit 1 ;;
     4) echo "mutations: $label does not compile" >&2; exit 1 ;;
     5) echo "SURVIVED  $label: $test passes with the fault in it"; survived=$((survived + 1)) ;;

@@ -233,7 +233,7 @@ func TestCase09_DryRunMakesNoToken(t *testing.T) {
 
 func TestCase09_GenerateNameConcurrently(t *testing.T) {
 	n := 250
-	if *soak {
+	if *soak > 0 {
 		n = 1000
 	}
 	ns := team(t)

@@ -77,7 +77,7 @@ func TestReapplyingChangesNothing(t *testing.T) {
 
 func TestHundredsOfManifests(t *testing.T) {
 	n := 60
-	if *soak {
+	if *soak > 0 {
 		n = 500
 	}
 	ns := team(t)

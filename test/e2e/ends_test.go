@@ -137,8 +137,11 @@ func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
 func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
 	t.Parallel()
 	n := 150
-	if *soak {
+	switch {
+	case *soak >= 30*time.Minute:
 		n = 10_000
+	case *soak > 0:
+		n = 1000
 	}
 	ns := team(t)
 	const lanes = 8

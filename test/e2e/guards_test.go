@@ -185,7 +185,7 @@ func TestCase51_ToolsThatChangeTheWebhook(t *testing.T) {
 
 	// Two tools that disagree about the timeout.
 	rounds := 1
-	if *soak {
+	if *soak > 0 {
 		rounds = 20
 	}
 	for i := range rounds {
@@ -238,7 +238,7 @@ func TestCase51_AWaitingWishOutlivesTheGuards(t *testing.T) {
 		t.Helper()
 		killOperator(t)
 		startOperator(t)
-		if *soak {
+		if *soak > 0 {
 			if err := cl.WaitAccepted(t.Context()); err != nil {
 				t.Fatal(err)
 			}

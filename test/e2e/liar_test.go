@@ -310,16 +310,16 @@ func TestCase43_LiesAboutResourcesEndNothing(t *testing.T) {
 		lie  *lie
 		long time.Duration
 	}{
-		{"404", &lie{status: http.StatusNotFound}, time.Minute},
-		{"403", &lie{status: http.StatusForbidden}, time.Minute},
-		{"a list without one", &lie{of: map[string]bool{"one": true}, status: http.StatusOK}, 10 * time.Minute},
-		{"empty lists", &lie{status: http.StatusOK}, 10 * time.Minute},
+		{"404", &lie{status: http.StatusNotFound}, *soak / 30},
+		{"403", &lie{status: http.StatusForbidden}, *soak / 30},
+		{"a list without one", &lie{of: map[string]bool{"one": true}, status: http.StatusOK}, *soak / 3},
+		{"empty lists", &lie{status: http.StatusOK}, *soak / 3},
 	} {
 		about := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !tc.lie.about(name) })
 		l.tell(tc.lie)
 		leaders := 1
-		if *soak {
-			leaders = 5
+		if *soak > 0 {
+			leaders = 3
 		}
 		for range leaders {
 			l.tell(tc.lie)
@@ -332,9 +332,9 @@ func TestCase43_LiesAboutResourcesEndNothing(t *testing.T) {
 				return l.asked(ns, about)
 			}, func() string { return tc.name + ": nobody asks about the resources" })
 			lasts := time.Now().Add(tc.long / time.Duration(leaders))
-			eventually(t, 2*tc.long, func() bool {
+			eventually(t, patience+tc.long, func() bool {
 				unchanged(tc.name)
-				return !*soak || time.Now().After(lasts)
+				return time.Now().After(lasts)
 			}, func() string { return "the lie does not end" })
 		}
 		l.tell(nil)

@@ -278,7 +278,7 @@ func TestCase10_SomebodyElsesUpdate(t *testing.T) {
 // A thousand at once by ten people: nobody gets another's name.
 func TestCase01_EverybodyIsStampedAsThemselves(t *testing.T) {
 	people, each := 10, 6
-	if *soak {
+	if *soak > 0 {
 		each = 30
 	}
 	ns := team(t)

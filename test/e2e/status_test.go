@@ -381,7 +381,7 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 	ns, desk := team(t), helpDesk(t)
 	rates := []int{125}
-	if *soak {
+	if *soak > 0 {
 		rates = append(rates, 500)
 	}
 	for _, rate := range rates {
@@ -417,9 +417,9 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 			}
 			eventually(t, patience, recorded, func() string { return fmt.Sprintf("the record is %+v", recordOf(t, ns, name)) })
 			underWay(100)
-			if *soak {
-				until := time.Now().Add(time.Minute)
-				eventually(t, 2*time.Minute, func() bool {
+			if *soak > 0 {
+				until := time.Now().Add(*soak / 30)
+				eventually(t, *soak, func() bool {
 					if !recorded() || leadership(t) != led {
 						t.Fatalf("recorded: %v; the lease is of %s, was of %s", recorded(), leadership(t), led)
 					}
@@ -431,7 +431,7 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 			if now := leadership(t); now != led {
 				t.Errorf("the lease is of %s, was of %s", now, led)
 			}
-			if *soak {
+			if *soak > 0 {
 				restartOperator(t)
 				restartVerifier(t)
 				refused(t, stolen)

@@ -52,7 +52,7 @@ const (
 	kasRemembers = 12 * time.Second
 )
 
-var soak = flag.Bool("soak", false, "make as many resources as CASES ask for")
+var soak = flag.Duration("soak", 0, "make as many resources as CASES ask for, and share this out among what lasts; 30m and more: all of them")
 
 var (
 	cl                 *cluster.Cluster
