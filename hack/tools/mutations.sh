@@ -5,10 +5,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 name=${1:-}
-copy=${XDG_CACHE_HOME:-$HOME/.cache}/pat-operator/mutations # The same folder each time, so that builds are cached.
+# The same folder for a checkout each time, so that builds are cached.
+copy=${XDG_CACHE_HOME:-$HOME/.cache}/pat-operator/mutations/$(cksum <<<"$PWD" | cut -d ' ' -f 1)
 rm -rf "$copy" && mkdir -p "$copy"
 git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' f; do [ ! -e "$f" ] || printf '%s\0' "$f"; done |
   tar --null -T - -cf - | tar -xf - -C "$copy"
+
+(cd "$copy" && for patch in test/mutations/*.patch; do
+  git apply --check "$patch" || { echo "mutations: ${patch##*/} does not apply; the code has changed" >&2; exit 1; }
+done)
 
 tried=0 survived=0
 for patch in test/mutations/*"$name"*.patch; do
@@ -18,14 +23,13 @@ for patch in test/mutations/*"$name"*.patch; do
   [ -n "$package" ] && [ -n "$test" ] || { echo "mutations: $label names no Package: and Test:" >&2; exit 1; }
   (
     cd "$copy"
-    git apply "$patch" || exit 3
+    git apply "$patch" || exit 6
     go test -c -o mutation.test "$package" || exit 4
     (cd "$package" && "$copy/mutation.test" -test.timeout 10m -test.run "$test") >"$copy/mutation.log" 2>&1 && exit 5
     grep -q -- '--- FAIL' "$copy/mutation.log" || { cat "$copy/mutation.log"; exit 6; }
   ) && status=0 || status=$?
   case $status in
     0) echo "found     $label ($test) after $((SECONDS - at)) s" ;;
-    3) echo "mutations: $label does not apply" >&2; exit 1 ;;
     4) echo "mutations: $label does not compile" >&2; exit 1 ;;
     5) echo "SURVIVED  $label: $test passes with the fault in it"; survived=$((survived + 1)) ;;
     *) echo "mutations: $label: $test did not run to its end" >&2; exit 1 ;;
