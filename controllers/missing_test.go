@@ -156,6 +156,33 @@ func TestCase43_AnOldListIsNoAnswer(t *testing.T) {
 	}
 }
 
+// The CRD is deleted, so no read proves that a resource is gone. The watch has said so before.
+func TestCase43_ADeletionEndsTokensWhereNothingCanBeRead(t *testing.T) {
+	unserved := func() error {
+		return apierrors.NewGenericServerResponse(404, "get", patResource, "", "404 page not found", 0, true)
+	}
+	for kind, create := range map[string]func(*world){"in a Secret": create, "a holder's": createHolders} {
+		t.Run(kind, func(t *testing.T) {
+			w := newWorld(t)
+			create(w)
+			w.settle(thePAT)
+			pat := w.get(thePAT)
+			w.blind(liar(unserved, unserved))
+			if _, err := w.reconcile(thePAT); err == nil {
+				t.Error("nothing can be read, and it does not say so")
+			}
+			if rec := w.record(pat.UID); rec == nil || rec.Current == nil {
+				t.Fatalf("ended without evidence: %+v", rec)
+			}
+			w.sightings.gone(pat, w.Clock.Now())
+			w.settle(thePAT)
+			if rec := w.record(pat.UID); rec != nil && rec.Current != nil {
+				t.Errorf("the record is %+v", rec)
+			}
+		})
+	}
+}
+
 // What was deleted while no operator ran is collected after an hour, by two lists and a proven clock.
 func TestCase43_ADeletionThatNobodySawIsCollectedSlowly(t *testing.T) {
 	w := newWorld(t)

@@ -279,7 +279,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	}
 	// After the record: another leader may have written it for a spec that is younger, or for a younger resource.
 	pat, listed, err := r.resource(ctx, key)
-	if err != nil {
+	if err != nil && !r.isOver(key, current) {
 		return 0, err
 	}
 	in, err := r.input(ctx, r.Live, key, pat, current, recordErr)
@@ -329,6 +329,13 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 		}
 	}
 	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
+}
+
+// isOver reports whether a record is a tombstone, or of a resource that a watch has said was deleted. No read has to prove it, and
+// none can where the CRD was deleted.
+func (r *Reconciler) isOver(key types.NamespacedName, current *stored) bool {
+	_, _, deleted := r.sightings.of(key, "")
+	return current != nil && (current.record.Tombstone() || current.record.Resource.UID == deleted)
 }
 
 // asks reports whether spec has a wish that the guards have to vouch for.

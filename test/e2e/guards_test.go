@@ -184,10 +184,7 @@ func TestCase51_ToolsThatChangeTheWebhook(t *testing.T) {
 	granted("labelled") // What nobody had carried out when a guard changed would be refused.
 
 	// Two tools that disagree about the timeout.
-	rounds := 1
-	if *soak > 0 {
-		rounds = 20
-	}
+	rounds := 1 + int(*soak/(90*time.Second))
 	for i := range rounds {
 		changeWebhook(t, func(v *validating) { v.Webhooks[0].TimeoutSeconds = ptr.To(int32(3 + i%2)) })
 		name := fmt.Sprintf("between-%d", i)
