@@ -42,6 +42,8 @@ type claim struct {
 	// withheld is why the token is not honoured now; empty where it is.
 	withheld  Reason
 	expiresAt time.Time
+	// since orders the claims of an id; zero where the operator made the token, whose id nobody could choose.
+	since time.Time
 
 	namespace, name                string
 	user                           *v1alpha1.UserInfo
@@ -75,6 +77,7 @@ type tokenFacts struct {
 	id                  string
 	digest              token.Digest
 	issuedAt, expiresAt time.Time
+	ofHolder            bool
 }
 
 // resourceFacts are what verification needs of a PersonalAccessToken. spec lacks what join does not read.
@@ -120,7 +123,9 @@ func factsOfRecord(r *record.Record) *recordFacts {
 		}
 		// A digest that does not parse stays zero and matches nothing.
 		digest, _ := token.ParseDigest(t.Digest)
-		f.tokens = append(f.tokens, tokenFacts{id: t.ID, digest: digest, issuedAt: t.IssuedAt, expiresAt: t.EndsAt()})
+		f.tokens = append(f.tokens, tokenFacts{
+			id: t.ID, digest: digest, issuedAt: t.IssuedAt, expiresAt: t.EndsAt(), ofHolder: t.Source == record.SourceHolder,
+		})
 	}
 	if r.Pending != nil && r.EndOf(r.Pending.ID) == nil {
 		f.pending = r.Pending.ID
@@ -217,6 +222,9 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 		name:            r.resource.Name,
 		user:            r.user,
 		recordAudiences: r.audiences,
+	}
+	if t.ofHolder {
+		c.since = t.issuedAt
 	}
 	if pat == nil || (record.Resource{Namespace: pat.key.Namespace, Name: pat.key.Name, UID: pat.uid}) != r.resource {
 		c.withheld = ReasonResourceNotSeen

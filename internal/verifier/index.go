@@ -87,9 +87,8 @@ type entry struct {
 type refusal struct{ resourceVersion, reason string }
 
 type shard struct {
-	mu sync.RWMutex
-	// ids holds slices that are replaced, never written to.
-	ids map[tokenID][]*claim
+	mu  sync.RWMutex
+	ids map[tokenID]claims
 }
 
 type tokenID [token.IDLength]byte
@@ -104,7 +103,7 @@ func NewIndex(log logr.Logger) *Index {
 		owned:    map[types.NamespacedName]map[string]struct{}{},
 	}
 	for i := range x.shards {
-		x.shards[i].ids = map[tokenID][]*claim{}
+		x.shards[i].ids = map[tokenID]claims{}
 	}
 	return x
 }
@@ -276,12 +275,13 @@ func (x *Index) apiAudiences() []string {
 	return nil
 }
 
-// lookup returns the claims of an id; they and the slice are shared.
-func (x *Index) lookup(id string) []*claim {
+// lookup returns what is claimed of an id. Only the writers may touch what is waiting.
+func (x *Index) lookup(id string) (all claims, ok bool) {
 	s := x.shard(id)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.ids[tokenID([]byte(id))]
+	all, ok = s.ids[tokenID([]byte(id))]
+	return all, ok
 }
 
 func (x *Index) shard(id string) *shard {
@@ -327,27 +327,21 @@ func (x *Index) rejoin(name string, e *entry) {
 		revoked = slices.Concat(revoked, e.resource.revoked)
 	}
 	next := join(e.record, e.resource, revoked, x.accounts)
-	for _, old := range e.published {
-		if claimOf(next, old.id) == nil {
-			x.replace(old.id, old.claim, nil)
-		}
+	gone := make(map[string]*claim, len(e.published))
+	for _, c := range e.published {
+		gone[c.id] = c.claim
 	}
 	for _, c := range next {
-		x.replace(c.id, claimOf(e.published, c.id), c.claim)
+		x.replace(c.id, gone[c.id], c.claim)
+		delete(gone, c.id)
+	}
+	for id, c := range gone {
+		x.replace(id, c, nil)
 	}
 	e.published = next
 	if e.record == nil && e.resource == nil && e.refused == (refusal{}) {
 		delete(x.entries, name)
 	}
-}
-
-func claimOf(claims []idClaim, id string) *claim {
-	for _, c := range claims {
-		if c.id == id {
-			return c.claim
-		}
-	}
-	return nil
 }
 
 // replace puts one claim of an id in the place of another, either of which may be nil, in one step for readers.
@@ -356,18 +350,13 @@ func (x *Index) replace(id string, old, next *claim) {
 	s := x.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	claims := make([]*claim, 0, len(s.ids[key])+1)
-	for _, c := range s.ids[key] {
-		if c != old {
-			claims = append(claims, c)
-		}
-	}
-	if next != nil {
-		claims = append(claims, next)
-	}
-	if len(claims) == 0 {
+	all := s.ids[key]
+	all.remove(old)
+	all.add(next)
+	all.promote()
+	if all.empty() {
 		delete(s.ids, key)
 		return
 	}
-	s.ids[key] = claims
+	s.ids[key] = all
 }

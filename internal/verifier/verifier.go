@@ -17,8 +17,8 @@ limitations under the License.
 // Package verifier decides whether a bearer token is honoured now, from memory alone.
 //
 // An Index joins three feeds, which are records, PersonalAccessTokens and the UIDs of service accounts, into immutable
-// claims by the token's public id. Verify only reads them: it never asks the API server, and the number of digests that
-// it computes is bounded by the number of resources that claim the one id. The package knows nothing of HTTP.
+// claims by the token's public id. Verify only reads them: it never asks the API server, and it computes at most maxCompared
+// digests, however many resources claim the id. The package knows nothing of HTTP.
 package verifier
 
 import (
@@ -98,9 +98,9 @@ type Result struct {
 
 // Verify says whether a bearer token is honoured at a time for any of the audiences; none stand for the API server's own.
 //
-// An id is public, so anybody can claim somebody else's in a resource of his own. A live claim whose digest matches
-// therefore wins over every other, and nothing but a matching digest, or every claim of the id having ended, makes a no
-// that may be cached. What has ended keeps no digest, so it is told by its id alone.
+// An id is public, so a resource can claim the id of another one's token. The claim whose digest matches wins over every
+// other. Only a matching digest, or the end of every claim of the id, makes a no that may be cached. An ended token keeps
+// no digest, so only its id tells it.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
 	id, err := token.Parse(bearer)
 	if err != nil {
@@ -113,33 +113,20 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 	if len(audiences) == 0 {
 		audiences = own
 	}
-	claims := x.lookup(id)
-	if len(claims) == 0 {
+	all, ok := x.lookup(id)
+	if !ok {
 		return Result{Verdict: Unknown, Reason: ReasonUnknownID, ID: id, Audiences: audiences}
 	}
-	result := Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
-	matched := false
-	for _, c := range claims {
-		if c.ended {
-			continue
-		}
-		if c.digest.IsZero() || !c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
-			if !matched {
-				result = Result{Verdict: Unknown, Reason: ReasonNoMatch, ID: id, Audiences: audiences}
-			}
-			continue
-		}
-		r := c.answer(id, audiences, own, now)
-		if r.Verdict == Authenticated {
-			return r
-		}
-		// Two claims match when a resource was re-created with the digest of the one before it; the answer that is not
-		// cached is the safe one.
-		if !matched || r.Verdict == Unknown {
-			result, matched = r, true
+	for _, c := range all.compared {
+		// A digest names its resource, and a resource claims an id once, so no other claim matches.
+		if c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
+			return c.answer(id, audiences, own, now)
 		}
 	}
-	return result
+	if all.over() {
+		return Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
+	}
+	return Result{Verdict: Unknown, Reason: ReasonNoMatch, ID: id, Audiences: audiences}
 }
 
 // answer is what a claim says to the token that it holds the digest of.
