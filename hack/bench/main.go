@@ -86,6 +86,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := benchSquatters(o, out); err != nil {
+		return err
+	}
 	if err := benchFace(ctx, o, out, large); err != nil {
 		return err
 	}

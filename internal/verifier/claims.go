@@ -16,14 +16,19 @@ limitations under the License.
 
 package verifier
 
-import "slices"
+import (
+	"cmp"
+	"iter"
+	"slices"
+)
 
 // maxCompared is how many digests one verification computes at most.
 const maxCompared = 64
 
 // claims are the claims of one id.
 type claims struct {
-	// compared are claims with a digest, at most maxCompared. Readers share the slice, so it is replaced, never written to.
+	// compared are claims with a digest in the order of byClaimant, at most maxCompared. Readers share the slice, so it is
+	// replaced, never written to.
 	compared []*claim
 	// waiting are the claims with a digest that compared has no room for; none waits while there is room.
 	waiting map[*claim]struct{}
@@ -45,7 +50,7 @@ func (a *claims) add(c *claim) {
 	case c.digest.IsZero():
 		a.pending++
 	default:
-		a.compared = slices.Concat(a.compared, []*claim{c})
+		a.compared = with(a.compared, c)
 		if len(a.compared) > maxCompared {
 			out := displaced(a.compared)
 			a.compared = without(a.compared, out)
@@ -78,7 +83,7 @@ func (a *claims) promote() {
 	if len(a.compared) < maxCompared {
 		for c := range a.waiting {
 			delete(a.waiting, c)
-			a.compared = slices.Concat(a.compared, []*claim{c})
+			a.compared = with(a.compared, c)
 			break
 		}
 	}
@@ -90,21 +95,48 @@ func (a *claims) promote() {
 // displaced returns the claim that has to wait: the latest of the user with the most claims in the namespace with the most
 // claims. The first claim of a namespace therefore waits only while maxCompared other namespaces have an earlier one.
 func displaced(all []*claim) *claim {
-	crowd := most(all, func(c *claim) claimant { return claimant{namespace: c.namespace} })
-	crowd = most(crowd, func(c *claim) claimant { return claimant{c.namespace, c.user.Username} })
-	return slices.MaxFunc(crowd, func(a, b *claim) int { return a.since.Compare(b.since) })
+	var out *claim
+	var mostOfNamespace, mostOfUser int
+	for ofNamespace := range runs(all, sameNamespace) {
+		for ofUser := range runs(ofNamespace, sameUser) {
+			latest := ofUser[len(ofUser)-1]
+			if out == nil || cmp.Or(cmp.Compare(len(ofNamespace), mostOfNamespace), cmp.Compare(len(ofUser), mostOfUser),
+				latest.since.Compare(out.since)) > 0 {
+				out, mostOfNamespace, mostOfUser = latest, len(ofNamespace), len(ofUser)
+			}
+		}
+	}
+	return out
 }
 
-type claimant struct{ namespace, username string }
+// byClaimant puts the claims of a namespace side by side, in it those of a user, the earliest first.
+func byClaimant(a, b *claim) int {
+	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.user.Username, b.user.Username), a.since.Compare(b.since))
+}
 
-// most returns the claims of whoever has the most of them.
-func most(all []*claim, by func(*claim) claimant) []*claim {
-	count, highest := make(map[claimant]int, len(all)), 0
-	for _, c := range all {
-		count[by(c)]++
-		highest = max(highest, count[by(c)])
+func sameNamespace(a, b *claim) bool { return a.namespace == b.namespace }
+
+func sameUser(a, b *claim) bool { return a.user.Username == b.user.Username }
+
+// runs yields the longest runs of claims that are the same in some way.
+func runs(all []*claim, same func(a, b *claim) bool) iter.Seq[[]*claim] {
+	return func(yield func([]*claim) bool) {
+		for len(all) > 0 {
+			n := 1
+			for n < len(all) && same(all[0], all[n]) {
+				n++
+			}
+			if !yield(all[:n]) {
+				return
+			}
+			all = all[n:]
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(c *claim) bool { return count[by(c)] < highest })
+}
+
+func with(all []*claim, c *claim) []*claim {
+	at, _ := slices.BinarySearchFunc(all, c, byClaimant)
+	return slices.Concat(all[:at], []*claim{c}, all[at:])
 }
 
 func without(all []*claim, c *claim) []*claim {

@@ -61,8 +61,18 @@ func New(i int, now time.Time) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	return member(i, id, plaintext, false, now)
+}
+
+// OfHolder makes the i-th member with a token that its holder made. Other members may claim the same id.
+func OfHolder(i int, id, plaintext string, now time.Time) (*Member, error) {
+	return member(i, id, plaintext, true, now)
+}
+
+func member(i int, id, plaintext string, ofHolder bool, now time.Time) (*Member, error) {
 	namespace, name := fmt.Sprintf("team-%03d", i%namespaces), fmt.Sprintf("build-pipeline-%06d", i)
-	days := int32(lifetimeDays)
+	days, end := int32(lifetimeDays), now.Add(lifetimeDays*24*time.Hour)
+	digest := token.NewDigest(namespace, name, plaintext).Hex()
 	pat := &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: name, UID: types.UID(uuid(0xa, i)), Generation: 1,
@@ -76,14 +86,21 @@ func New(i int, now time.Time) (*Member, error) {
 		},
 		Status: v1alpha1.PersonalAccessTokenStatus{TokenID: id},
 	}
+	if ofHolder {
+		pat.Spec.ExpiresInDays, pat.Spec.ExpiresAt, pat.Spec.Delivery = nil, &metav1.Time{Time: end}, nil
+		pat.Spec.Token = &v1alpha1.HolderToken{ID: id, SHA256: digest, BoundTo: namespace + "/" + name}
+	}
 	r := record.New(pat, now)
 	r.Current = &record.Token{
 		ID:        id,
-		Digest:    token.NewDigest(namespace, name, plaintext).Hex(),
+		Digest:    digest,
 		Source:    record.SourceOperator,
 		Delivery:  &record.Delivery{Secret: &record.SecretDelivery{TTLSeconds: 3600, UID: types.UID(uuid(0xb, i)), Removed: true}},
 		IssuedAt:  now,
-		ExpiresAt: now.Add(lifetimeDays * 24 * time.Hour),
+		ExpiresAt: end,
+	}
+	if ofHolder {
+		r.Current.Source, r.Current.Delivery = record.SourceHolder, nil
 	}
 	secret, err := record.ToSecret(r, "pat-operator-records")
 	if err != nil {
