@@ -93,7 +93,7 @@ func (a *claims) promote() {
 }
 
 // displaced returns the claim that has to wait: the latest of the user with the most claims in the namespace with the most
-// claims. The first claim of a namespace therefore waits only while maxCompared other namespaces have an earlier one.
+// claims. So the first claim of a namespace has to wait only if maxCompared other namespaces have an earlier one.
 func displaced(all []*claim) *claim {
 	var out *claim
 	var mostOfNamespace, mostOfUser int
