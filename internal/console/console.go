@@ -116,6 +116,7 @@ func New(o Options) (*Console, error) {
 	get("/assets/", page.Assets())
 	get("/{$}", c.as(c.showTokens))
 	get("/table", c.as(c.showTable))
+	mux.Handle("POST /namespaces", c.as(c.chooseNamespaces))
 	get("/new", c.as(c.askNew))
 	mux.Handle("POST /new", c.as(c.create))
 	const resource = "/tokens/{namespace}/{name}"
@@ -172,9 +173,6 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err e
 			Next: "Sign in at the proxy, and load this page again.",
 		})
 	case over, errors.Is(err, errNoSession):
-		if r.Method == http.MethodGet && !fragment(r) && r.URL.Path != "/table" { // others may come late, after another sign-in
-			c.forget(w, r, 0)
-		}
 		to := url.Values{}
 		if over {
 			to.Set("over", "1")

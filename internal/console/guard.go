@@ -72,6 +72,13 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	})
 }
 
+// fromElsewhere reports whether a browser says that no page of ours led here, but another site, another program such as mail,
+// or an address that was typed. Such a request changes nothing, cookies included.
+func fromElsewhere(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin"
+}
+
 // readForm reads what a POST sends, for who is known: before that nothing of it is kept. What to do about a form that is too
 // long is the caller's to say.
 func readForm(w http.ResponseWriter, r *http.Request, limit int64, tooLong string) error {

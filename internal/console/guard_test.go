@@ -52,7 +52,7 @@ func TestAPostThatOurPageDidNotMakeIsRefused(t *testing.T) {
 	} {
 		t.Run(origin.name, func(t *testing.T) {
 			for _, path := range []string{
-				"/sign-in", "/sign-out", "/new", resource + "/revoke", resource + "/rotate", resource + "/suspend", resource + "/resume",
+				"/sign-in", "/sign-out", "/new", "/namespaces", resource + "/revoke", resource + "/rotate", resource + "/suspend", resource + "/resume",
 			} {
 				r := b.request(http.MethodPost, path, url.Values{"uid": {seen(pat)}, "token": {bobBearer}, "name": {"forged"}})
 				r.Header.Del("Origin")
@@ -109,7 +109,7 @@ func TestBodiesOfWhoIsNotKnownAreNotRead(t *testing.T) {
 		s.ServeHTTP(w, r)
 		return w
 	}
-	for _, path := range []string{"/new", "/tokens/team-a/x/revoke", "/tokens/team-a/x/rotate", "/tokens/team-a/x/suspend", "/sign-out", "/nowhere"} {
+	for _, path := range []string{"/new", "/namespaces", "/tokens/team-a/x/revoke", "/tokens/team-a/x/rotate", "/tokens/team-a/x/suspend", "/sign-out", "/nowhere"} {
 		if w := post(path, s.origin, unread{t}); w.Code != http.StatusSeeOther && w.Code != http.StatusNotFound {
 			t.Errorf("POST %s: %d", path, w.Code)
 		}

@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -177,6 +178,11 @@ func chosenOf(r *http.Request) (taken, left []string) {
 			names = strings.Split(cookie.Value, ".") // no namespace has one
 		}
 	}
+	return namespacesIn(names)
+}
+
+// namespacesIn returns the namespaces that people may have typed with commas and spaces, as many as may be, and the others.
+func namespacesIn(names []string) (taken, left []string) {
 	var chosen []string
 	for _, name := range names {
 		for _, name := range strings.FieldsFunc(name, func(r rune) bool { return r == ',' || r == ' ' }) {
@@ -189,16 +195,25 @@ func chosenOf(r *http.Request) (taken, left []string) {
 	return chosen[:n], chosen[n:]
 }
 
-// remember keeps the namespaces that were chosen on our own page, and forgets them where none was. What a link of somebody
-// else's names counts for the page that it leads to.
-func (c *Console) remember(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Get("remember") != "1" || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
-		return
-	}
+// chooseNamespaces keeps the namespaces that were chosen on the page, and forgets them where none was left. It answers a POST:
+// a link, which anybody can make, names the namespaces of one page only.
+func (c *Console) chooseNamespaces(w http.ResponseWriter, r *http.Request, _ *visitor) error {
+	without := r.PostForm["without"]
+	taken, left := namespacesIn(slices.DeleteFunc(r.PostForm["ns"], func(name string) bool { return slices.Contains(without, name) }))
 	life := namespacesLife
-	names := chosen(r)
-	if len(names) == 0 {
+	if len(taken) == 0 {
 		life = -1
 	}
-	setCookie(w, namespacesCookie, strings.Join(names, "."), http.SameSiteLaxMode, life)
+	setCookie(w, namespacesCookie, strings.Join(taken, "."), http.SameSiteLaxMode, life)
+	view := url.Values{}
+	for _, name := range []string{"q", "sort", "all"} {
+		if value := r.PostForm.Get(name); value != "" {
+			view.Set(name, value)
+		}
+	}
+	if chosen := slices.Concat(taken, left); len(chosen) > 0 { // the page says which are too many
+		view["ns"] = chosen
+	}
+	http.Redirect(w, r, strings.TrimSuffix("/?"+view.Encode(), "?"), http.StatusSeeOther)
+	return nil
 }

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -144,6 +145,10 @@ func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
 	if !c.byOIDC(w, r) {
 		return
 	}
+	if fromElsewhere(r) { // no sign-in begins, and none that was begun is forgotten, unless somebody asks for it on our page
+		http.Redirect(w, r, "/sign-in?"+url.Values{"return": {localPath(r.URL.Query().Get("return"))}}.Encode(), http.StatusSeeOther)
+		return
+	}
 	_, config, err := c.oidc.discover(r.Context())
 	if err != nil {
 		c.noIssuer(w, r, err)
@@ -181,12 +186,13 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	setCookie(w, loginCookie, "", http.SameSiteLaxMode, -1)
 	query := r.URL.Query()
 	if err != nil || !c.clock.Now().Before(l.Expires) || subtle.ConstantTimeCompare([]byte(l.State), []byte(query.Get("state"))) != 1 {
 		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in was not begun in this browser, or more than ten minutes ago.")
 		return
 	}
+	// Used up only now: a link that anybody can make must not end a login.
+	setCookie(w, loginCookie, "", http.SameSiteLaxMode, -1)
 	if said := query.Get("error"); said != "" {
 		if more := query.Get("error_description"); more != "" {
 			said += ": " + more

@@ -35,7 +35,6 @@ const sortByName, sortByCreated, sortByModified, sortByExpires, sortByActive = "
 
 // showTokens is the page with the table.
 func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	c.remember(w, r)
 	table, err := c.table(r, v)
 	if err != nil {
 		return err

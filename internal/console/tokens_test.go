@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -197,11 +198,11 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 	if a := b.get("/"); strings.Contains(a.body, "kube-system") {
 		t.Errorf("what a link named is remembered:\n%s", a.body)
 	}
-	b.get("/?ns=kube-system&remember=1")
+	b.post("/namespaces", url.Values{"ns": {"kube-system"}})
 	if a := b.get("/"); !strings.Contains(a.body, "You may not list tokens in kube-system") {
 		t.Errorf("the choice is forgotten:\n%s", a.body)
 	}
-	b.get("/?ns=&remember=1")
+	b.post("/namespaces", url.Values{"ns": {"kube-system"}, "without": {"kube-system"}})
 	if a := b.get("/"); !strings.Contains(a.body, "in-team-a") {
 		t.Errorf("the choice cannot be taken back:\n%s", a.body)
 	}
@@ -216,10 +217,17 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 	if a := b.get(strings.TrimSuffix(many, "&ns=team-19")); strings.Contains(a.body, "At most") {
 		t.Errorf("as many as can be chosen:\n%s", a.body)
 	}
-	elsewhere := b.request(http.MethodGet, "/?ns=kube-system&remember=1", nil)
-	elsewhere.Header.Set("Sec-Fetch-Site", "cross-site")
-	if a := b.do(elsewhere); len(a.Cookies()) > 0 {
-		t.Errorf("another site's link is remembered: %v", a.Cookies())
+	for sent, want := range map[string]string{
+		"ns=b&ns=a&ns=c&without=a&sort=name&all=1&q=x+y": "/?all=1&ns=b&ns=c&q=x+y&sort=name",
+		"ns=a&without=a": "/", "ns=a%2C+b&ns=No.": "/?ns=a&ns=b", "": "/", strings.TrimPrefix(many, "/?"): many,
+	} {
+		form, err := url.ParseQuery(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := b.post("/namespaces", form); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != want {
+			t.Errorf("choosing %s: %s to %q, want %q", sent, a.Status, a.Header.Get("Location"), want)
+		}
 	}
 	several := open(t, func(o *Options) { o.Namespaces = []string{"kube-public", team, "kube-system"} })
 	if a := several.signedIn(t, aliceBearer).get("/"); !strings.Contains(a.body, "in-team-a") || strings.Contains(a.body, "You may not list tokens in kube") {

@@ -18,9 +18,12 @@ package browser
 
 import (
 	"encoding/base64"
+	"html"
+	"net/url"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
 )
 
 // What a link in a mail leads to is shown at once to who is signed in, though Strict cookies do not come along with it; and
@@ -30,23 +33,67 @@ func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
 	namespace := team(t)
 	pat := hers(t, namespace, "Linked")
 	path := "/tokens/" + namespace + "/" + pat.Name
-	follow := func(b *tab) {
-		b.Helper()
-		mail := `<a href="` + cl.ConsoleURL + path + `">a link</a>`
-		b.do(chromedp.Navigate("data:text/html;base64," + base64.StdEncoding.EncodeToString([]byte(mail))))
-		b.click("a")
-	}
 	b := newTab(t)
 	b.signIn("alice", namespace)
-	follow(b)
+	b.follow(path)
 	b.until("the token is shown", `location.pathname === `+quote(path))
 	b.says("main", "Linked")
 	b.says(".user", "alice")
 
 	nobody := newTab(t)
-	follow(nobody)
+	nobody.follow(path)
 	nobody.until("the page to sign in is shown", `location.pathname === "/sign-in"`)
 	if at := eval[string](nobody, `new URLSearchParams(location.search).get("return")`); at != path {
 		t.Errorf("after signing in, one is led to %q", at)
 	}
+}
+
+// Whatever another site's link asks for, the browser has the same cookies afterwards: of somebody who is signed in and has chosen
+// a namespace, and of nobody.
+func TestCase53_ALinkOfAnotherSiteChangesNoCookieOfABrowser(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	const evil = "/?ns=kube-system&remember=1"
+	back := url.Values{"return": {evil}}.Encode()
+	alice, nobody := newTab(t), newTab(t)
+	alice.signIn("alice", namespace)
+	for _, link := range []struct {
+		b        *tab
+		path, at string
+	}{
+		{alice, evil, evil},
+		{alice, "/namespaces?ns=kube-system", "/namespaces?ns=kube-system"},
+		{alice, "/sign-in/oidc?" + back, "/sign-in?" + back},
+		{alice, "/callback?state=x", "/callback?state=x"},
+		{nobody, evil, "/sign-in"},
+		{nobody, "/sign-in/oidc?" + back, "/sign-in?" + back},
+	} {
+		before := link.b.values()
+		link.b.follow(link.path)
+		link.b.until(link.path+" leads to "+link.at, `location.pathname + location.search === `+quote(link.at)+` && document.readyState === "complete"`)
+		if diff := cmp.Diff(before, link.b.values()); diff != "" {
+			t.Errorf("following %s: cookies (-before +after):\n%s", link.path, diff)
+		}
+	}
+	if len(alice.values()) < 2 {
+		t.Errorf("alice has the cookies %v, want a session and the namespace that she chose", alice.values())
+	}
+}
+
+// follow clicks a link to the console on a page of another site.
+func (b *tab) follow(path string) {
+	b.Helper()
+	mail := `<a href="` + html.EscapeString(cl.ConsoleURL+path) + `">a link</a>`
+	b.do(chromedp.Navigate("data:text/html;base64," + base64.StdEncoding.EncodeToString([]byte(mail))))
+	b.click("a")
+}
+
+// values are those of the console's cookies.
+func (b *tab) values() map[string]string {
+	b.Helper()
+	values := map[string]string{}
+	for _, cookie := range b.cookies() {
+		values[cookie.Name] = cookie.Value
+	}
+	return values
 }

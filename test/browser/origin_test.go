@@ -73,7 +73,7 @@ func TestPOSTWithoutTheRightOriginIsRefused(t *testing.T) {
 		"from cross-site": {"Origin": {cl.ConsoleURL}, "Sec-Fetch-Site": {"cross-site"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, path := range []string{"/new", "/sign-in", "/sign-out", resource + "/revoke", resource + "/rotate", resource + "/suspend", resource + "/resume"} {
+			for _, path := range []string{"/new", "/namespaces", "/sign-in", "/sign-out", resource + "/revoke", resource + "/rotate", resource + "/suspend", resource + "/resume"} {
 				if status := post(path, header); status != http.StatusForbidden {
 					t.Errorf("POST %s answers %d", path, status)
 				}

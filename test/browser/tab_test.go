@@ -20,6 +20,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,17 +154,17 @@ func (b *tab) open(path string) int64 {
 // signIn signs somebody in and shows the tokens of the namespaces.
 func (b *tab) signIn(name string, namespaces ...string) {
 	b.Helper()
-	path := "/?remember=1"
-	for _, namespace := range namespaces {
-		path += "&ns=" + namespace
-	}
 	b.open("/sign-in")
 	b.click(`a[href^="/sign-in/oidc"]`)
 	b.fill("#username", name)
 	b.fill("#password", name)
 	b.click(`button[type="submit"]`)
 	b.until("the table of "+name+" is shown", `document.querySelector("#table") !== null`)
-	b.open(path)
+	form := quote(url.Values{"ns": namespaces}.Encode())
+	if !eval[bool](b, `fetch("/namespaces", {method: "POST", body: new URLSearchParams(`+form+`)}).then((r) => r.ok)`) {
+		b.Fatal("the namespaces are not taken")
+	}
+	b.open("/?" + url.Values{"ns": namespaces}.Encode())
 }
 
 // click clicks the first that a CSS selector finds and that can be seen.

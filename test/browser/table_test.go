@@ -24,6 +24,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -286,4 +287,23 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 		t.Errorf("signing in and the page took %.0f bytes", fresh.received)
 	}
 	t.Logf("signing in and the page took %.0f bytes", fresh.received)
+}
+
+// Namespaces are added and left out on the page, which keeps the search, and are still chosen when it is opened again.
+func TestNamespacesAreChosenOnThePage(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.fill("#q", "report")
+	b.until("the search is in the address", `location.search.includes("q=report")`)
+	b.click(".namespaces summary")
+	b.fill("#ns", "kube-public")
+	b.keys(kb.Enter) // adds, and leaves none out
+	b.until("both are in the address, and the search", `location.search === `+quote("?ns="+namespace+"&ns=kube-public&q=report&sort=-created"))
+	b.until("they can be left out", visible(`.namespaces button[name="without"]`))
+	b.click(`button[value="kube-public"]`)
+	b.until("one is left", `location.search === `+quote("?ns="+namespace+"&q=report&sort=-created"))
+	b.open("/")
+	b.until("it is chosen still", `document.querySelector('#leave-out [name="ns"]')?.value === `+quote(namespace))
 }

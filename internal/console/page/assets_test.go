@@ -89,13 +89,13 @@ func getAsset(t *testing.T, path, encoding string) *httptest.ResponseRecorder {
 func TestLinksKeepTheView(t *testing.T) {
 	table := Table{Query: "a b", Sort: "name", All: true, Namespaces: []string{"x", "y"}}
 	got := map[string]string{
-		"mine": table.HrefMine(), "clear": table.HrefClear(), "table": table.HrefTable(), "without": table.HrefWithout("x"),
+		"mine": table.HrefMine(), "clear": table.HrefClear(), "table": table.HrefTable(),
 		"sorted": table.Columns()[0].Href, "other": table.Columns()[3].Href, "bare": Table{}.HrefMine(),
 		"new": table.HrefNew(), "bare new": Table{}.HrefNew(), "new, none chosen": Table{Namespaces: []string{"x"}, Fallback: true}.HrefNew(),
 	}
 	want := map[string]string{
 		"mine": "/?ns=x&ns=y&q=a+b&sort=name", "clear": "/?all=1&ns=x&ns=y&sort=name", "table": "/table?all=1&ns=x&ns=y&sort=name",
-		"without": "/?all=1&ns=y&q=a+b&remember=1&sort=name", "sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
+		"sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
 		"other": "/?all=1&ns=x&ns=y&q=a+b&sort=expires", "bare": "/",
 		"new": "/new?ns=x&ns=y", "bare new": "/new", "new, none chosen": "/new",
 	}

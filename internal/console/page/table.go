@@ -185,22 +185,6 @@ func (t Table) HrefNew() string {
 	return "/new"
 }
 
-// HrefWithout leaves out one of the chosen namespaces.
-func (t Table) HrefWithout(namespace string) string {
-	return t.href("/", func(v url.Values) {
-		v.Del("ns")
-		v.Set("remember", "1")
-		for _, n := range t.Chosen() {
-			if n != namespace {
-				v.Add("ns", n)
-			}
-		}
-		if !v.Has("ns") {
-			v.Set("ns", "") // none, and not those of the last time
-		}
-	})
-}
-
 func (t Table) href(path string, change func(url.Values)) string {
 	v := url.Values{}
 	if t.Query != "" {

@@ -18,7 +18,6 @@ package page
 
 import (
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -65,8 +64,8 @@ func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
 				}
 			}
 		}
-		// In the form of the search, and in that of the namespaces.
-		want := []string{"alpha", "beta", "alpha", "beta"}
+		// In the form of the search, and in those that leave a namespace out and add one.
+		want := []string{"alpha", "beta", "alpha", "beta", "alpha", "beta"}
 		if fallback {
 			want = nil
 		}
@@ -82,26 +81,30 @@ func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
 	}
 }
 
-func TestChoosingNamespacesIsRemembered(t *testing.T) {
+// What is remembered is sent by POST, which no link is. Enter in the field adds a namespace, and leaves none out.
+func TestChoosingNamespacesIsAPost(t *testing.T) {
 	nodes := parsed(t, func(w io.Writer) error {
-		return Tokens(w, Shell{}, Table{ChooseNamespaces: true, Namespaces: []string{"a"}})
+		return Tokens(w, Shell{}, Table{ChooseNamespaces: true, Namespaces: []string{"a", "b"}})
 	})
-	remembered := 0
+	posts := 0
+	var leaving []string
 	for _, n := range nodes {
-		if name, _ := attr(n, "name"); name == "remember" {
-			remembered++
+		if action, _ := attr(n, "action"); action == "/namespaces" {
+			if method, _ := attr(n, "method"); method != "post" {
+				t.Errorf("a form of namespaces is sent by %q", method)
+			}
+			posts++
 		}
-		link, _ := attr(n, "href")
-		u, err := url.Parse(link)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if title, _ := attr(n, "title"); (title == "Leave out a") != (u.Query().Get("remember") == "1") {
-			t.Errorf("%q leads to %s", title, link)
+		if name, _ := attr(n, "name"); name == "without" {
+			value, _ := attr(n, "value")
+			leaving = append(leaving, value)
+			if form, _ := attr(n, "form"); form != "leave-out" {
+				t.Errorf("the button that leaves out %s belongs to the form %q", value, form)
+			}
 		}
 	}
-	if remembered != 1 {
-		t.Errorf("%d forms ask to be remembered", remembered)
+	if diff := cmp.Diff([]string{"a", "b"}, leaving); diff != "" || posts != 2 {
+		t.Errorf("%d forms; buttons that leave out (-want +got):\n%s", posts, diff)
 	}
 }
 

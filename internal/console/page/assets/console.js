@@ -202,9 +202,10 @@
     const q = query.value.trim();
     const withSearch = (url) => { if (q) url.searchParams.set("q", q); else url.searchParams.delete("q"); return url; };
     const here = withSearch(new URL(location.href));
-    here.searchParams.delete("remember"); // done once, and not by whoever is sent the address
     history.replaceState(null, "", here);
-    for (const a of document.querySelectorAll("[data-keep-search]")) a.href = withSearch(new URL(a.href));
+    for (const e of document.querySelectorAll("[data-keep-search]")) {
+      if (e.href) e.href = withSearch(new URL(e.href)); else e.value = q;
+    }
   };
   let etag = "", asked = 0, wait = pollEvery;
   const refresh = async () => {
@@ -308,6 +309,5 @@
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
   // The server has left out what does not match; the rest is needed for the next search.
   if ("searched" in region.dataset) refresh();
-  if (location.search.includes("remember=")) remember();
   setTimeout(poll, pollEvery);
 })();
