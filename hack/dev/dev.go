@@ -24,15 +24,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
-
-// restartAfter is how long a dead manager stays down: long enough to see what a cluster without one does, once
-// kube-apiserver's caches (10 s) are empty.
-const restartAfter = 15 * time.Second
 
 func runDev(ctx context.Context, opts options, out io.Writer) error {
 	if opts.dir == "" {
@@ -63,9 +59,11 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 	}
 
 	opts.console = true
+	opts.patient = true
 	opts.operatorArgs = append([]string{expiryWarnings}, opts.operatorArgs...)
 	return withCluster(ctx, opts, out, func(c *cluster.Cluster, m managers) error {
-		if err := settlePeople(ctx, c); err != nil {
+		k := &keeper{cluster: c, out: out, every: retryEvery}
+		if err := k.begin(ctx, "The people with their tokens", func() error { return settlePeople(ctx, c) }); err != nil {
 			return err
 		}
 		if err := files.write(c, m); err != nil {
@@ -76,58 +74,51 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n  kubectl pat --help\n\n"+
 			"Logs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
 			quote(files.path("env")), m.operator.LogFile, m.verifier.LogFile)
-		return files.keepRunning(ctx, c, m, opts, out)
+		files.keepRunning(ctx, k, m, opts)
+		return nil
 	})
 }
 
-// keepRunning starts a manager that has died again, as its Deployment would, until ctx is done. Each waits for itself.
-func (f devFiles) keepRunning(ctx context.Context, c *cluster.Cluster, m managers, opts options, out io.Writer) error {
-	start := map[**cluster.Manager]func() (*cluster.Manager, error){
-		&m.operator: func() (*cluster.Manager, error) { return c.StartOperator(ctx, opts.operatorArgs...) },
-		&m.verifier: func() (*cluster.Manager, error) { return opts.startVerifier(ctx, c) },
+// keepRunning starts again whatever has ended, as a cluster would, until ctx is done. Each process waits for itself.
+func (f devFiles) keepRunning(ctx context.Context, k *keeper, m managers, opts options) {
+	var mu sync.Mutex // guards m and the files
+	write := func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		return f.write(k.cluster, m)
 	}
-	due := make(chan **cluster.Manager)
-	watch := func(which **cluster.Manager) {
-		running := *which
-		go func() {
-			select {
-			case <-ctx.Done():
-				return
-			case <-running.Exited():
-			}
-			fmt.Fprintf(out, "The %s (PID %d) has ended; the next one starts in %v.\n", running.Command, running.PID, restartAfter)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(restartAfter):
-			}
-			select {
-			case <-ctx.Done():
-			case due <- which:
-			}
-		}()
-	}
-	for which := range start {
-		watch(which)
-	}
-	for {
-		var which **cluster.Manager
-		select {
-		case <-ctx.Done():
-			return nil
-		case which = <-due:
+	manager := func(place **cluster.Manager, start func(context.Context) (*cluster.Manager, error)) kept {
+		return kept{
+			name: (*place).Command, pause: opts.restartAfter, needs: k.managersNeed,
+			exited: func() <-chan struct{} { return (*place).Exited() },
+			start: func(ctx context.Context) (about string, err error) {
+				next, err := start(ctx)
+				if err != nil {
+					return "", err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				*place = next
+				return fmt.Sprintf(" (PID %d); its log: %s", next.PID, next.LogFile), nil
+			},
 		}
-		next, err := start[which]()
-		if err != nil {
-			return err
-		}
-		*which = next
-		watch(which)
-		if err := f.write(c, m); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "The %s runs again (PID %d); its log: %s\n", next.Command, next.PID, next.LogFile)
 	}
+	all := []kept{
+		manager(&m.operator, func(ctx context.Context) (*cluster.Manager, error) {
+			return k.cluster.StartOperator(ctx, opts.operatorArgs...)
+		}),
+		manager(&m.verifier, func(ctx context.Context) (*cluster.Manager, error) { return opts.startVerifier(ctx, k.cluster) }),
+	}
+	for _, part := range k.cluster.Parts() {
+		all = append(all, kept{name: part.Name, exited: part.Exited, start: func(ctx context.Context) (about string, err error) {
+			return "", part.Restart(ctx)
+		}})
+	}
+	var keeping sync.WaitGroup
+	for _, p := range all {
+		keeping.Go(func() { k.keep(ctx, p, write) })
+	}
+	keeping.Wait()
 }
 
 // lock fails where another run uses dir.

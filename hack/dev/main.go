@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || commands[args[0]] == nil {
 		return errors.New(usage)
 	}
-	var opts options
+	opts := options{restartAfter: restartAfter}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&opts.manager, "manager", "", "the manager `binary` to run; default: build it")
@@ -96,6 +96,8 @@ type options struct {
 	manager, config, dir string
 	operatorArgs         []string
 	console              bool // and who can sign in to it
+	patient              bool // with an API server that stalls while the managers start
+	restartAfter         time.Duration
 }
 
 func (o options) startVerifier(ctx context.Context, c *cluster.Cluster) (*cluster.Manager, error) {
@@ -140,11 +142,21 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 		err = errors.Join(err, c.Stop())
 	}()
 	var m managers
+	begin := func(_ context.Context, _ string, start func() error) error { return start() }
+	if opts.patient {
+		begin = (&keeper{cluster: c, out: out, every: retryEvery}).begin
+	}
 	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
-	if m.verifier, err = opts.startVerifier(ctx, c); err != nil {
+	if err := begin(ctx, "The verifier", func() (err error) {
+		m.verifier, err = opts.startVerifier(ctx, c)
+		return err
+	}); err != nil {
 		return err
 	}
-	if m.operator, err = c.StartOperator(ctx, opts.operatorArgs...); err != nil {
+	if err := begin(ctx, "The operator", func() (err error) {
+		m.operator, err = c.StartOperator(ctx, opts.operatorArgs...)
+		return err
+	}); err != nil {
 		return err
 	}
 	say("ready")

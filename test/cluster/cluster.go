@@ -64,7 +64,7 @@ type Options struct {
 }
 
 // Cluster is a running control plane. Its methods that start and stop processes of the control plane are not for
-// concurrent use; those that start and stop managers are, once one verifies.
+// concurrent use, Parts aside; those that start and stop managers are, once one verifies.
 type Cluster struct {
 	// Dir holds everything that the cluster has written, logs included. Stop removes it.
 	Dir string
@@ -103,7 +103,7 @@ type Cluster struct {
 	issuer                             *http.Server
 
 	started  atomic.Int32 // managers so far
-	mu       sync.Mutex
+	mu       sync.Mutex   // guards managers, and which processes the control plane has
 	managers []*Manager
 }
 
@@ -239,7 +239,7 @@ func (c *Cluster) Stop() error {
 }
 
 // APIServerPID is kube-apiserver's process id; a restart changes it.
-func (c *Cluster) APIServerPID() int { return c.apiServer.pid() }
+func (c *Cluster) APIServerPID() int { return c.now(&c.apiServer).pid() }
 
 // EtcdPID is etcd's process id.
 func (c *Cluster) EtcdPID() int { return c.etcd.pid() }

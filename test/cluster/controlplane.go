@@ -39,8 +39,7 @@ var auditPolicy []byte
 func (c *Cluster) startEtcd(ctx context.Context) error {
 	client := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcd)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcdPeer)
-	var err error
-	c.etcd, err = c.startBinary("etcd",
+	etcd, err := c.startBinary(&c.etcd, "etcd",
 		"--data-dir="+c.path("etcd"),
 		"--listen-client-urls="+client,
 		"--advertise-client-urls="+client,
@@ -53,7 +52,7 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.etcd.waitReady(ctx, startTimeout, func(ctx context.Context) error {
+	return etcd.waitReady(ctx, startTimeout, func(ctx context.Context) error {
 		return getOK(ctx, http.DefaultClient, client+"/health")
 	})
 }
@@ -94,8 +93,8 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		}
 		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+c.AuditLog)
 	}
-	var err error
-	if c.apiServer, err = c.startBinary("kube-apiserver", append(args, c.opts.APIServerArgs...)...); err != nil {
+	apiServer, err := c.startBinary(&c.apiServer, "kube-apiserver", append(args, c.opts.APIServerArgs...)...)
+	if err != nil {
 		return err
 	}
 	client, err := rest.HTTPClientFor(c.Admin())
@@ -103,7 +102,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	return c.apiServer.waitReady(ctx, startTimeout, func(ctx context.Context) error {
+	return apiServer.waitReady(ctx, startTimeout, func(ctx context.Context) error {
 		return getOK(ctx, client, c.Server+"/readyz")
 	})
 }
@@ -123,8 +122,7 @@ func (c *Cluster) RestartAPIServer(ctx context.Context) error {
 }
 
 func (c *Cluster) startControllerManager(ctx context.Context) error {
-	var err error
-	c.controllerManager, err = c.startBinary("kube-controller-manager",
+	controllerManager, err := c.startBinary(&c.controllerManager, "kube-controller-manager",
 		"--kubeconfig="+c.AdminKubeconfig,
 		"--authentication-kubeconfig="+c.AdminKubeconfig,
 		"--authorization-kubeconfig="+c.AdminKubeconfig,
@@ -148,14 +146,64 @@ func (c *Cluster) startControllerManager(ctx context.Context) error {
 	}
 	defer client.CloseIdleConnections()
 	url := fmt.Sprintf("https://127.0.0.1:%d/healthz", c.ports.controllerManager)
-	return c.controllerManager.waitReady(ctx, startTimeout, func(ctx context.Context) error {
+	return controllerManager.waitReady(ctx, startTimeout, func(ctx context.Context) error {
 		return getOK(ctx, client, url)
 	})
 }
 
-// startBinary runs a binary of Assets; its log is in Dir.
-func (c *Cluster) startBinary(name string, args ...string) (*process, error) {
-	return startProcess(name, c.path(name+".log"), c.Env(""), filepath.Join(c.Assets, name), args...)
+// startBinary runs a binary of Assets, which takes the place of one that has ended; its log is in Dir.
+func (c *Cluster) startBinary(place **process, name string, args ...string) (*process, error) {
+	p, err := startProcess(name, c.path(name+".log"), c.Env(""), filepath.Join(c.Assets, name), args...)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*place = p
+	return p, nil
+}
+
+// Part is a process of the control plane, to be watched over. Each may be started beside the others.
+type Part struct {
+	Name string
+	// Exited returns a channel that is closed when the process that runs now has ended.
+	Exited func() <-chan struct{}
+	// Restart kills what is left of it and starts it again.
+	Restart func(ctx context.Context) error
+}
+
+// Parts are etcd, kube-apiserver and kube-controller-manager.
+func (c *Cluster) Parts() []Part {
+	part := func(name string, place **process, start func(context.Context) error) Part {
+		return Part{
+			name, func() <-chan struct{} { return c.now(place).exited },
+			func(ctx context.Context) error {
+				c.now(place).kill()
+				return start(ctx)
+			},
+		}
+	}
+	return []Part{
+		part("etcd", &c.etcd, c.startEtcd),
+		part("kube-apiserver", &c.apiServer, c.startAPIServer),
+		part("kube-controller-manager", &c.controllerManager, c.startControllerManager),
+	}
+}
+
+// now is the process that is in a place at this moment.
+func (c *Cluster) now(place **process) *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *place
+}
+
+// Get asks the API server for a path as an administrator, and returns why it does not answer 200.
+func (c *Cluster) Get(ctx context.Context, path string) error {
+	client, err := rest.HTTPClientFor(c.Admin())
+	if err != nil {
+		return err
+	}
+	return getOK(ctx, client, c.Server+path)
 }
 
 func getOK(ctx context.Context, client *http.Client, url string) error {

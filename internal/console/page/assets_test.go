@@ -96,7 +96,7 @@ func TestLinksKeepTheView(t *testing.T) {
 	want := map[string]string{
 		"mine": "/?ns=x&ns=y&q=a+b&sort=name", "clear": "/?all=1&ns=x&ns=y&sort=name", "table": "/table?all=1&ns=x&ns=y&sort=name",
 		"sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
-		"other": "/?all=1&ns=x&ns=y&q=a+b&sort=expires", "bare": "/",
+		"other":  "/?all=1&ns=x&ns=y&q=a+b&sort=expires", "bare": "/",
 		"new": "/new?ns=x&ns=y", "bare new": "/new", "new, none chosen": "/new",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
