@@ -1,0 +1,167 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package certs
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	operatorAccount = "system:serviceaccount:pat-operator-system:pat-operator"
+	configDir       = "../../config"
+)
+
+// Whoever takes the operator's account over may change all of its webhook configurations: docs/security.md says so. With the
+// policy among the API server's files it changes the caBundle alone, by which the operator lives.
+func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
+	api := must[*discovery.DiscoveryClient](t)(discovery.NewDiscoveryClientForConfig(environment.Config))
+	version := must[*version.Info](t)(api.ServerVersion())
+	if minor := must[int](t)(strconv.Atoi(strings.TrimSuffix(version.Minor, "+"))); minor < 37 {
+		t.Skipf("an API server of 1.%d reads no policies from files", minor)
+	}
+	guarded := &envtest.Environment{}
+	guarded.ControlPlane.GetAPIServer().Configure().Append("admission-control-config-file", staticPolicies(t))
+	if _, err := guarded.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = guarded.Stop() })
+
+	bundle := base64.StdEncoding.EncodeToString(encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert))
+	cases := map[string]struct {
+		patch   string
+		refused bool // by the policy
+	}{
+		"nothing":        {`[]`, false},
+		"the caBundle":   {fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, bundle), false},
+		"no failures":    {`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`, true},
+		"a selector":     {`[{"op":"add","path":"/webhooks/0/objectSelector","value":{"matchLabels":{"a":"b"}}}]`, true},
+		"every resource": {`[{"op":"add","path":"/webhooks/0/rules/-","value":{"apiGroups":["*"],"apiVersions":["*"],"operations":["*"],"resources":["*/*"]}}]`, true},
+		"another server": {`[{"op":"replace","path":"/webhooks/0/clientConfig","value":{"url":"https://mallory.example.com"}}]`, true},
+		"another path":   {`[{"op":"replace","path":"/webhooks/0/clientConfig/service/path","value":"/x"}]`, true},
+		"a condition":    {`[{"op":"add","path":"/webhooks/0/matchConditions/-","value":{"name":"never","expression":"false"}}]`, true},
+		"no condition":   {`[{"op":"remove","path":"/webhooks/0/matchConditions"}]`, true},
+		"a timeout":      {`[{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":1}]`, true},
+		"another name":   {`[{"op":"replace","path":"/webhooks/0/name","value":"other.pat-operator.io"}]`, true},
+		"one more":       {`[{"op":"copy","from":"/webhooks/0","path":"/webhooks/1"},{"op":"replace","path":"/webhooks/1/name","value":"other.pat-operator.io"}]`, true},
+		"none":           {`[{"op":"replace","path":"/webhooks","value":[]}]`, true},
+		"an annotation":  {`[{"op":"add","path":"/metadata/annotations/pat-operator.io~1rules","value":"99"}]`, true},
+		"no annotations": {`[{"op":"remove","path":"/metadata/annotations"}]`, true},
+		"a finalizer":    {`[{"op":"add","path":"/metadata/finalizers","value":["a.example.com/b"]}]`, true},
+	}
+	const says = "pat-operator changes nothing of its webhook configurations but the caBundle."
+	for where, env := range map[string]*envtest.Environment{"with the policy": guarded, "without it": environment} {
+		administrator, operator, webhooks := installed(t, env)
+		for name, tc := range cases {
+			for _, o := range webhooks {
+				patch := func(by client.Client) error {
+					return by.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch(types.JSONPatchType, []byte(tc.patch)), client.DryRunAll)
+				}
+				err := patch(operator)
+				if refused := tc.refused && env == guarded; refused != (err != nil) || refused && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), says)) {
+					t.Errorf("%s, %s in a %T: %v", where, name, o, err)
+				}
+				if err := patch(administrator); err != nil {
+					t.Errorf("%s, %s in a %T by an administrator: %v", where, name, o, err)
+				}
+			}
+		}
+	}
+}
+
+// staticPolicies writes a file for --admission-control-config-file, as docs/security.md has it.
+func staticPolicies(t *testing.T) string {
+	t.Helper()
+	dir := must[string](t)(filepath.Abs(filepath.Join(configDir, "apiserver")))
+	file := filepath.Join(t.TempDir(), "admission.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+  - name: ValidatingAdmissionPolicy
+    configuration:
+      apiVersion: apiserver.config.k8s.io/v1
+      kind: ValidatingAdmissionPolicyConfiguration
+      staticManifestsDir: %s
+`, dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// installed applies the webhook configurations and the rights of the operator's account.
+func installed(t *testing.T, env *envtest.Environment) (administrator, operator client.Client, webhooks []client.Object) {
+	t.Helper()
+	administrator = must[client.Client](t)(client.New(env.Config, client.Options{}))
+	config := rest.CopyConfig(env.Config)
+	config.Impersonate.UserName = operatorAccount
+	operator = must[client.Client](t)(client.New(config, client.Options{}))
+	webhooks = []client.Object{&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}}
+	read(t, "webhook/manifests.yaml", webhooks...)
+	role := &rbacv1.ClusterRole{}
+	read(t, "rbac/operator/role.yaml", role)
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorAccount}},
+	}
+	for _, o := range append([]client.Object{role, binding}, webhooks...) {
+		if err := administrator.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = administrator.Delete(context.WithoutCancel(t.Context()), o) })
+	}
+	NewWithT(t).Eventually(func() error {
+		return operator.Get(t.Context(), client.ObjectKeyFromObject(webhooks[0]), webhooks[0].DeepCopyObject().(client.Object))
+	}, "30s", "50ms").Should(Succeed(), "RBAC takes effect")
+	return administrator, operator, webhooks
+}
+
+// read decodes the first documents of a file in config.
+func read(t *testing.T, file string, into ...client.Object) {
+	t.Helper()
+	data := must[[]byte](t)(os.ReadFile(filepath.Join(configDir, file)))
+	var documents []string
+	for document := range strings.SplitSeq(string(data), "\n---\n") {
+		if strings.Contains(document, "\nkind: ") {
+			documents = append(documents, document)
+		}
+	}
+	for i, o := range into {
+		if err := yaml.UnmarshalStrict([]byte(documents[i]), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
