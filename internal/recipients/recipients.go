@@ -20,10 +20,11 @@ package recipients
 
 import (
 	"crypto/fips140"
-	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -34,14 +35,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// minRSABits is the least that agessh takes.
-const minRSABits = 2048
-
-// errFIPS is that Go's FIPS 140-3 module has none of the algorithms of age.
+// errFIPS: Go's FIPS 140-3 module lacks the algorithms of age.
 var errFIPS = errors.New("age is not available in FIPS-only mode (GODEBUG=fips140=only); use spec.delivery.secret, or make the token on your own machine and set spec.token")
 
-// Check tells what keeps a token from being encrypted to these keys, one for each entry. What an entry holds is not in the
-// errors: it may be a private key that was pasted by mistake.
+// Check returns what keeps a token from being encrypted to these keys, one error for each entry. No error holds any part of
+// an entry: it may be a private key that was pasted by mistake. Where there are too many entries, no key is read.
 func Check(path *field.Path, entries []string) field.ErrorList {
 	if len(entries) == 0 {
 		return nil
@@ -49,25 +47,52 @@ func Check(path *field.Path, entries []string) field.ErrorList {
 	if fips140.Enforced() {
 		return field.ErrorList{field.Forbidden(path, errFIPS.Error())}
 	}
+	if len(entries) > MaxEntries {
+		return tooMany(path, entries)
+	}
 	var errs field.ErrorList
+	refuse := func(i int, why error) { errs = append(errs, refusal(path, i, why)) }
+	seen := map[string]int{}
 	quantum, classic := -1, -1
 	for i, entry := range entries {
-		if _, err := parse(entry); err != nil {
-			errs = append(errs, field.Invalid(path.Index(i), field.OmitValueType{}, err.Error()))
-		} else if first := slices.Index(entries, entry); first < i {
-			errs = append(errs, field.Invalid(path.Index(i), field.OmitValueType{}, fmt.Sprintf("is entry %d once more; leave it out", first)))
+		key, err := parse(entry)
+		if err != nil {
+			refuse(i, err)
+			continue
 		}
-		if strings.HasPrefix(entry, prefixHybrid) {
+		if first, again := seen[key.id]; again {
+			refuse(i, fmt.Errorf("is entry %d once more; leave it out", first))
+		} else {
+			seen[key.id] = i
+		}
+		if _, ok := key.Recipient.(*age.HybridRecipient); ok {
 			quantum = i
 		} else {
 			classic = i
 		}
 	}
 	if len(errs) == 0 && quantum >= 0 && classic >= 0 {
-		errs = append(errs, field.Invalid(path.Index(classic), field.OmitValueType{}, fmt.Sprintf(
-			"is not post-quantum, and entry %d is: what is encrypted to both is only as safe as the weaker; give keys of one of these two kinds", quantum)))
+		refuse(classic, fmt.Errorf(
+			"is not post-quantum, and entry %d is: what is encrypted to both is only as safe as the weaker; give keys of one of these two kinds", quantum))
 	}
 	return errs
+}
+
+// tooMany refuses a list for its length, or for what it really is: a file that was pasted line by line.
+func tooMany(path *field.Path, entries []string) field.ErrorList {
+	err := field.TooMany(path, len(entries), MaxEntries)
+	err.Detail = fmt.Sprintf("there are %d keys, and a token is encrypted to %d at most; give fewer", len(entries), MaxEntries)
+	for i, entry := range slices.Backward(entries) {
+		if why := refused(entry); why != nil && err.Detail != errPrivate.Error() {
+			err = refusal(path, i, why)
+		}
+	}
+	return field.ErrorList{err}
+}
+
+// refusal names an entry by its index alone.
+func refusal(path *field.Path, i int, why error) *field.Error {
+	return field.Invalid(path.Index(i), field.OmitValueType{}, why.Error())
 }
 
 // Encrypt returns an armored age file that each of the keys opens by itself and nothing else does.
@@ -81,7 +106,7 @@ func Encrypt(plaintext string, entries []string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("recipient %d %w", i, err)
 		}
-		keys = append(keys, key)
+		keys = append(keys, key.Recipient)
 	}
 	var out strings.Builder
 	armored := armor.NewWriter(&out)
@@ -98,6 +123,87 @@ func Encrypt(plaintext string, entries []string) (string, error) {
 	return out.String(), nil
 }
 
+// key is a public key, and what tells it from others: its comment does not.
+type key struct {
+	age.Recipient
+	id string
+}
+
+// parse reads one key. The libraries' errors quote what they were given, so none is passed on.
+func parse(entry string) (*key, error) {
+	if why := refused(entry); why != nil {
+		return nil, why
+	}
+	entry = Trim(entry)
+	if several(entry) {
+		return nil, errSeveral
+	}
+	k, err := parseKey(entry)
+	if err != nil {
+		return nil, err
+	}
+	// A key may be well-formed and unusable, such as a point of low order.
+	if w, err := age.Encrypt(io.Discard, k); err != nil || w.Close() != nil {
+		return nil, errUnknown
+	}
+	return k, nil
+}
+
+func parseKey(entry string) (*key, error) {
+	switch {
+	case strings.HasPrefix(entry, prefixHybrid):
+		if k, err := age.ParseHybridRecipient(entry); err == nil {
+			return &key{k, k.String()}, nil
+		}
+	case strings.HasPrefix(entry, prefixAge):
+		if k, err := age.ParseX25519Recipient(entry); err == nil {
+			return &key{k, k.String()}, nil
+		}
+	case strings.HasPrefix(entry, prefixSSH):
+		return parseSSH(entry)
+	}
+	return nil, errUnknown
+}
+
+func parseSSH(entry string) (*key, error) {
+	switch bits := rsaBits(entry); {
+	case bits == 0: // another type
+	case bits < minRSABits:
+		return nil, errSmallRSA
+	case bits > maxRSABits:
+		return nil, errLargeRSA
+	}
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(entry))
+	if err != nil {
+		return nil, errUnknown
+	}
+	k, err := agessh.ParseRecipient(entry)
+	if err != nil {
+		return nil, errUnknown
+	}
+	return &key{k, string(public.Marshal())}, nil
+}
+
+// rsaBits returns the size of an RSA modulus, before anything is done with it; 0 for what is not an RSA key.
+func rsaBits(entry string) int {
+	words := strings.Fields(entry)
+	if len(words) < 2 || words[0] != ssh.KeyAlgoRSA {
+		return 0
+	}
+	blob, err := base64.StdEncoding.DecodeString(words[1])
+	if err != nil {
+		return 0
+	}
+	var public struct {
+		Type string
+		E, N *big.Int
+	}
+	if ssh.Unmarshal(blob, &public) != nil {
+		return 0
+	}
+	return public.N.BitLen()
+}
+
 const (
 	prefixAge    = "age1"
 	prefixHybrid = "age1pq1"
@@ -106,55 +212,7 @@ const (
 	prefixBlob = "AAAA"
 )
 
-// Why an entry is refused, each with the way out.
-var (
-	errUnknown = errors.New("is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 bits or more)")
-	errPrivate = errors.New("is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key")
-	errSeveral = errors.New("holds more than one key or line; give each key an entry of its own")
-	errWeakRSA = errors.New("is an RSA key of fewer than 2048 bits; make another (ssh-keygen -t ed25519) and give its public key")
-)
-
-// parse reads one key. The libraries' errors quote what they were given, so none is passed on.
-func parse(entry string) (age.Recipient, error) {
-	switch {
-	case strings.HasPrefix(entry, "AGE-"), strings.HasPrefix(entry, "-----BEGIN"):
-		return nil, errPrivate
-	case strings.ContainsAny(entry, "\r\n"), several(entry):
-		return nil, errSeveral
-	}
-	key, err := parseKey(entry)
-	if err != nil {
-		return nil, err
-	}
-	// A key may be well-formed and still be none, such as a point of low order.
-	if w, err := age.Encrypt(io.Discard, key); err != nil || w.Close() != nil {
-		return nil, errUnknown
-	}
-	return key, nil
-}
-
-func parseKey(entry string) (age.Recipient, error) {
-	switch {
-	case strings.HasPrefix(entry, prefixHybrid):
-		if key, err := age.ParseHybridRecipient(entry); err == nil {
-			return key, nil
-		}
-	case strings.HasPrefix(entry, prefixAge):
-		if key, err := age.ParseX25519Recipient(entry); err == nil {
-			return key, nil
-		}
-	case strings.HasPrefix(entry, prefixSSH):
-		if weakRSA(entry) {
-			return nil, errWeakRSA
-		}
-		if key, err := agessh.ParseRecipient(entry); err == nil {
-			return key, nil
-		}
-	}
-	return nil, errUnknown
-}
-
-// several tells whether a second key hides where an SSH key has its comment.
+// several reports whether there is a second line, or a second key where an SSH key has its comment.
 func several(entry string) bool {
 	words := strings.Fields(entry)
 	for i, word := range words {
@@ -163,18 +221,5 @@ func several(entry string) bool {
 			return true
 		}
 	}
-	return false
-}
-
-func weakRSA(entry string) bool {
-	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(entry))
-	if err != nil {
-		return false
-	}
-	public, ok := key.(ssh.CryptoPublicKey)
-	if !ok {
-		return false
-	}
-	pub, ok := public.CryptoPublicKey().(*rsa.PublicKey)
-	return ok && pub.N.BitLen() < minRSABits
+	return strings.ContainsAny(entry, "\r\n")
 }
