@@ -143,7 +143,7 @@ func TestUpdate(t *testing.T) {
 		}},
 		{
 			name: "rotate, to no key", was: alicesPAT(issued), is: alicesPAT(issued, toKeys("x"), rotating),
-			want: isForbidden + `spec.delivery.recipients[0]: is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 bits or more)`,
+			want: isForbidden + `spec.delivery.recipients[0]: is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 to 8192 bits)`,
 		},
 		{
 			name: "rotate, with too long a life", was: alicesPAT(issued, days(30)), is: alicesPAT(issued, rotating, days(367)),

@@ -139,7 +139,7 @@ func TestCreate(t *testing.T) {
 		{name: "recipients", pat: alicesPAT(toKeys(vendorKey, vendorSSH)), config: noSecrets},
 		{
 			name: "recipients that are none, all at once", pat: alicesPAT(toKeys("nonsense", vendorKey, "AGE-SECRET-KEY-1MYSECRET", vendorSSH+" "+vendorKey)),
-			want: isInvalid + `[spec.delivery.recipients[0]: Invalid value: is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 bits or more), ` +
+			want: isInvalid + `[spec.delivery.recipients[0]: Invalid value: is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 to 8192 bits), ` +
 				`spec.delivery.recipients[2]: Invalid value: is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key, ` +
 				`spec.delivery.recipients[3]: Invalid value: holds more than one key or line; give each key an entry of its own]`,
 		},

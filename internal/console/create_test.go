@@ -18,6 +18,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -152,6 +153,34 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// What is wrong with recipients is said of each by its place, and a private key is not sent back.
+func TestCase57_TheFormTellsKeysApart(t *testing.T) {
+	const key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+	many := make([]string, 43)
+	for i := range many {
+		many[i] = fmt.Sprintf("ssh-rsa AAAA%d", i)
+	}
+	for _, test := range []struct{ name, text, want, kept string }{
+		{"an ECDSA key", key + "\n\necdsa-sha2-nistp256 AAAAE2Vj x", "Key 2 is an ECDSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key.", key + "\n\necdsa-sha2-nistp256 AAAAE2Vj x"},
+		{"a private key", key + "\n-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n", "Key 2 is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key.", ""},
+		{"a private key of many lines", "-----BEGIN RSA PRIVATE KEY-----\n" + strings.Join(many, "\n"), "One key is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key.", ""},
+		{"too many", strings.Join(many, "\n"), "There are 43 keys, and a token is encrypted to 16 at most; give fewer.", strings.Join(many, "\n")},
+		{"a key with two comments", vendorSSH + " a\n" + vendorSSH + " b", "One key is the same key as an earlier entry; leave it out.", vendorSSH + " a\n" + vendorSSH + " b"},
+		{"a byte order mark", "\ufeff" + key, "", "\ufeff" + key},
+	} {
+		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Days: "1", Recipients: test.text, Errors: map[string]string{}}
+		resourceOf(&f, time.Now())
+		if got := f.Errors[fieldRecipients]; got != test.want || (test.want == "") != (len(f.Errors) == 0) {
+			t.Errorf("%s: it says %q of %v", test.name, got, f.Errors)
+		}
+		if f.Recipients != test.kept {
+			t.Errorf("%s: the form has %q", test.name, f.Recipients)
+		}
+	}
+}
+
+const vendorSSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL/6c4r/d20dKQYj0VwfyMhEhdpAmPsukdWsUNWx7gtK"
 
 // More options: a date, audiences and recipients.
 func TestMoreOptions(t *testing.T) {

@@ -31,6 +31,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
@@ -118,15 +119,37 @@ func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken,
 		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name, Audiences: lines(f.Audiences)},
 	}
 	if keys := lines(f.Recipients); len(keys) > 0 {
-		if errs := recipients.Check(nil, keys); len(errs) > 0 {
-			f.Errors[fieldRecipients] = sentence(errs[0].Detail)
+		if wrong := checkKeys(keys); wrong != "" {
+			f.Errors[fieldRecipients] = wrong
 		}
 		pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
+	}
+	if recipients.HoldsPrivateKey(f.Recipients) {
+		f.Recipients = "" // It is not sent back.
 	}
 	if f.Errors[fieldDate]+f.Errors[fieldRecipients] != "" {
 		f.MoreOpen = true
 	}
 	return pat, life, expires
+}
+
+// checkKeys returns why a token cannot be encrypted to these keys, as a sentence that counts them from one.
+func checkKeys(keys []string) string {
+	if len(keys) <= recipients.MaxEntries {
+		for i, key := range keys {
+			if errs := recipients.Check(nil, []string{key}); len(errs) > 0 {
+				return fmt.Sprintf("Key %d %s.", i+1, errs[0].Detail)
+			}
+		}
+	}
+	switch errs := recipients.Check(nil, keys); {
+	case len(errs) == 0:
+		return ""
+	case errs[0].Type == field.ErrorTypeInvalid:
+		return fmt.Sprintf("One key %s.", errs[0].Detail)
+	default:
+		return sentence(errs[0].Detail)
+	}
 }
 
 // endOfDay is the last second of the date, which belongs to it: where the visitor is, else in UTC.

@@ -29,6 +29,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
 // titleOf is what people call a token.
@@ -110,7 +111,9 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 		d.Groups = visible(pat.Spec.User.Groups)
 	}
 	if pat.Spec.Delivery != nil {
-		d.Recipients = visible(pat.Spec.Delivery.Recipients)
+		for _, key := range pat.Spec.Delivery.Recipients {
+			d.Recipients = append(d.Recipients, holder.Visible(recipients.Trim(key)))
+		}
 	}
 	for i := range pat.Spec.Scopes {
 		d.Scopes = append(d.Scopes, scopeText(&pat.Spec.Scopes[i]))

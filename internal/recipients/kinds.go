@@ -42,6 +42,8 @@ var (
 	errTooLong  = errors.New("is longer than 4096 characters, and no public key is; give one public key")
 	errUTF16    = errors.New("is UTF-16 text, as Windows PowerShell writes files; convert the file with: iconv -f UTF-16 -t UTF-8 FILE")
 	errSeveral  = errors.New("holds more than one key or line; give each key an entry of its own")
+	errRepeated = errors.New("is the same key as an earlier entry; leave it out")
+	errMixed    = errors.New("is not post-quantum, and another entry is: what is encrypted to both is only as safe as the weaker; give keys of one of these two kinds")
 	errSmallRSA = errors.New("is an RSA key of fewer than 2048 bits; make another (ssh-keygen -t ed25519) and give its public key")
 	errLargeRSA = errors.New("is an RSA key of more than 8192 bits, which is the largest size; make another (ssh-keygen -t ed25519) and give its public key")
 )

@@ -113,13 +113,13 @@ func TestCase57_WhiteSpaceAroundAKeyDoesNotMatter(t *testing.T) {
 			if got, err := open(ciphertext, o.identity); err != nil || got != "x" {
 				t.Errorf("%s in %q: it reads %q, %v", kind, form, got, err)
 			}
-			if errs := Check(path, []string{o.public, entry}); len(errs) != 1 || !strings.Contains(errs[0].Detail, "is entry 0 once more") {
+			if errs := Check(path, []string{o.public, entry}); len(errs) != 1 || !strings.Contains(errs[0].Detail, "is the same key as an earlier entry") {
 				t.Errorf("%s in %q, twice: %v", kind, form, errs)
 			}
 		}
 	}
 	once := ed().public
-	if errs := Check(path, []string{once + " office", once + " home"}); len(errs) != 1 || !strings.Contains(errs[0].Detail, "is entry 0 once more") {
+	if errs := Check(path, []string{once + " office", once + " home"}); len(errs) != 1 || !strings.Contains(errs[0].Detail, "is the same key as an earlier entry") {
 		t.Errorf("one key with two comments: %v", errs)
 	}
 }

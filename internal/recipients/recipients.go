@@ -52,28 +52,26 @@ func Check(path *field.Path, entries []string) field.ErrorList {
 	}
 	var errs field.ErrorList
 	refuse := func(i int, why error) { errs = append(errs, refusal(path, i, why)) }
-	seen := map[string]int{}
-	quantum, classic := -1, -1
+	seen := map[string]bool{}
+	quantum, classic := false, -1
 	for i, entry := range entries {
 		key, err := parse(entry)
 		if err != nil {
 			refuse(i, err)
 			continue
 		}
-		if first, again := seen[key.id]; again {
-			refuse(i, fmt.Errorf("is entry %d once more; leave it out", first))
-		} else {
-			seen[key.id] = i
+		if seen[key.id] {
+			refuse(i, errRepeated)
 		}
+		seen[key.id] = true
 		if _, ok := key.Recipient.(*age.HybridRecipient); ok {
-			quantum = i
+			quantum = true
 		} else {
 			classic = i
 		}
 	}
-	if len(errs) == 0 && quantum >= 0 && classic >= 0 {
-		refuse(classic, fmt.Errorf(
-			"is not post-quantum, and entry %d is: what is encrypted to both is only as safe as the weaker; give keys of one of these two kinds", quantum))
+	if len(errs) == 0 && quantum && classic >= 0 {
+		refuse(classic, errMixed)
 	}
 	return errs
 }

@@ -140,7 +140,7 @@ func TestTheLargestFits(t *testing.T) {
 func TestCase40_AKeyThatIsThereTwiceIsNotEchoed(t *testing.T) {
 	once := classic().public
 	errs := Check(field.NewPath("recipients"), []string{once, ed().public, once})
-	if got, want := errs.ToAggregate().Error(), "recipients[2]: Invalid value: is entry 0 once more; leave it out"; got != want {
+	if got, want := errs.ToAggregate().Error(), "recipients[2]: Invalid value: is the same key as an earlier entry; leave it out"; got != want {
 		t.Errorf("got %q; want %q", got, want)
 	}
 }
@@ -170,8 +170,8 @@ func TestCase40_RefusedWholeWithoutAnEcho(t *testing.T) {
 		"two age keys":          {[]string{good + " " + good}, "recipients[0]", "give each key an entry of its own"},
 		"an age identity":       {[]string{must(age.GenerateX25519Identity()).String()}, "recipients[0]", "is a private key"},
 		"a private SSH key":     {[]string{"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA==\n"}, "recipients[0]", "is a private key"},
-		"mixed":                 {[]string{quantum, good}, "recipients[1]", "is not post-quantum, and entry 0 is"},
-		"mixed, the other way":  {[]string{good, quantum}, "recipients[0]", "is not post-quantum, and entry 1 is"},
+		"mixed":                 {[]string{quantum, good}, "recipients[1]", "is not post-quantum, and another entry is"},
+		"mixed, the other way":  {[]string{good, quantum}, "recipients[0]", "is not post-quantum, and another entry is"},
 		"post-quantum with ssh": {[]string{quantum, ed().public}, "recipients[1]", "is not post-quantum"},
 	} {
 		t.Run(name, func(t *testing.T) {

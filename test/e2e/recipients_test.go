@@ -156,8 +156,9 @@ func TestCase40_BadRecipientsAreRefusedWhole(t *testing.T) {
 		"one of two":       {[]string{good, "age1"}, []string{"spec.delivery.recipients[1]", "is not a public key that a token can be encrypted to; give one age recipient"}},
 		"a private":        {[]string{secret}, []string{"spec.delivery.recipients[0]", "regard it as leaked, make another"}},
 		"a private, twice": {[]string{secret, secret}, []string{"spec.delivery.recipients[1]", "regard it as leaked, make another"}},
-		"one twice":        {[]string{good, good}, []string{"spec.delivery.recipients[1]", "is entry 0 once more; leave it out"}},
+		"one twice":        {[]string{good, good}, []string{"spec.delivery.recipients[1]", "is the same key as an earlier entry; leave it out"}},
 		"two in one":       {[]string{good + "\n" + good}, []string{"spec.delivery.recipients[0]", "give each key an entry of its own"}},
+		"a PEM key":        {[]string{"-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n"}, []string{"spec.delivery.recipients[0]", "convert it with: ssh-keygen -i -m PKCS8 -f FILE"}},
 		"too many":         {manyKeys(17), []string{"spec.delivery.recipients", "must have at most 16 items"}},
 		"none":             {[]string{}, []string{"spec.delivery", "set exactly one of secret and recipients"}},
 	} {

@@ -23,6 +23,9 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pat-operator/pat-operator/internal/recipients"
@@ -34,33 +37,36 @@ import (
 func readKeys(values []string) ([]string, error) {
 	var keys []string
 	add := func(where, key string) error {
+		if key = recipients.Trim(key); slices.Contains(keys, key) {
+			return nil
+		}
+		if len(keys) == recipients.MaxEntries {
+			return usagef("%s is one key too many: a token is encrypted to %d at most; give fewer", where, recipients.MaxEntries)
+		}
 		if errs := recipients.Check(nil, []string{key}); len(errs) > 0 {
 			return usagef("%s %s", where, errs[0].Detail)
 		}
-		if !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
+		keys = append(keys, key)
 		return nil
 	}
 	for i, value := range values {
 		file, ok := strings.CutPrefix(value, "@")
 		if !ok {
-			if err := add(fmt.Sprintf("--recipient number %d", i+1), strings.TrimSpace(value)); err != nil {
+			if err := add(fmt.Sprintf("--recipient number %d", i+1), value); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		text, err := os.ReadFile(expandHome(file))
+		lines, err := readLines(expandHome(file))
 		if err != nil {
 			return nil, fmt.Errorf("--recipient: %w", err)
 		}
-		found, number := false, 0
-		for line := range strings.Lines(string(text)) {
-			number++
-			if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+		found := false
+		for i, line := range lines {
+			if line == "" || strings.HasPrefix(line, "#") {
 				continue
 			}
-			if err := add(fmt.Sprintf("--recipient %s: line %d", value, number), line); err != nil {
+			if err := add(fmt.Sprintf("--recipient %s: line %d", value, i+1), line); err != nil {
 				return nil, err
 			}
 			found = true
@@ -73,6 +79,24 @@ func readKeys(values []string) ([]string, error) {
 		return nil, usageError{errs[0]}
 	}
 	return keys, nil
+}
+
+// readLines returns the lines of a text file, trimmed. A file with a byte order mark may be in UTF-16, as Windows PowerShell
+// writes files.
+func readLines(path string) ([]string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	text, _, err := transform.Bytes(unicode.BOMOverride(encoding.Nop.NewDecoder()), raw)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines, nil
 }
 
 // expandHome does what a shell leaves undone behind an @.

@@ -19,16 +19,18 @@ package app
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"filippo.io/age"
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestReadKeys(t *testing.T) {
+func TestCase57_KeysFromArgumentsAndFiles(t *testing.T) {
 	const (
 		other   = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 		key     = "age17ay4pxwstjx56fm60azwat8sl5gxycv8lqxkzxl564vygd364f4qlgmae5"
-		unknown = "is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 bits or more)"
+		unknown = "is not a public key that a token can be encrypted to; give one age recipient (age1…, age1pq1…) or one SSH public key (ssh-ed25519, or ssh-rsa of 2048 to 8192 bits)"
 	)
 	home := t.TempDir()
 	t.Setenv("HOME", home)
@@ -36,6 +38,9 @@ func TestReadKeys(t *testing.T) {
 		"twice": key + "\n" + key + "\n",
 		"keys":  "# ours\n\n  " + key + "  \r\n", "none": "# nothing\n", "bad": key + "\nnonsense\n",
 		"private": "-----BEGIN OPENSSH PRIVATE KEY-----\n",
+		"pem":     "-----BEGIN PUBLIC KEY-----\nMIIBIjAN\n", "utf8": "\ufeff" + key + "\r\n" + other,
+		"utf16": "\xff\xfe" + wide(key+"\r\n"+other+"\r\n"), "unmarked": wide(key),
+		"17": seventeen(t),
 	} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -59,6 +64,12 @@ func TestReadKeys(t *testing.T) {
 		"no key":             {values: []string{key, "nonsense"}, err: "--recipient number 2 " + unknown},
 		"no key in a line":   {values: []string{"@~/bad"}, err: "--recipient @~/bad: line 2 " + unknown},
 		"a private key":      {values: []string{"@~/private"}, err: "--recipient @~/private: line 1 is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key"},
+		"a PEM file":         {values: []string{"@~/pem"}, err: "--recipient @~/pem: line 1 is a public key in PEM format (PKCS#8); convert it with: ssh-keygen -i -m PKCS8 -f FILE"},
+		"a byte order mark":  {values: []string{"@~/utf8"}, want: []string{key, other}},
+		"UTF-16":             {values: []string{"@~/utf16"}, want: []string{key, other}},
+		"UTF-16, no mark":    {values: []string{"@~/unmarked"}, err: "--recipient @~/unmarked: line 1 is UTF-16 text, as Windows PowerShell writes files; convert the file with: iconv -f UTF-16 -t UTF-8 FILE"},
+		"too many":           {values: []string{"@~/17"}, err: "--recipient @~/17: line 17 is one key too many: a token is encrypted to 16 at most; give fewer"},
+		"options in front":   {values: []string{`from="10.0.0.1" ssh-ed25519 AAAAC3Nz`}, err: "--recipient number 1 has options or a host name in front of the key; give the line from the type of the key on (ssh-ed25519, ssh-rsa)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := readKeys(tc.values)
@@ -70,4 +81,21 @@ func TestReadKeys(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wide is a text in UTF-16, little-endian.
+func wide(text string) string { return strings.Join(strings.Split(text, ""), "\x00") + "\x00" }
+
+// seventeen is a file of as many keys.
+func seventeen(t *testing.T) string {
+	t.Helper()
+	var keys strings.Builder
+	for range 17 {
+		identity, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys.WriteString(identity.Recipient().String() + "\n")
+	}
+	return keys.String()
 }

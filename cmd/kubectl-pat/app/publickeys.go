@@ -20,13 +20,15 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
 // nameKeys says what public keys these are, as people tell them apart.
 func nameKeys(keys []string) []string {
 	names := make([]string, 0, len(keys))
 	for _, key := range keys {
-		names = append(names, nameKey(key))
+		names = append(names, nameKey(recipients.Trim(key)))
 	}
 	return names
 }
