@@ -140,12 +140,14 @@ type UserInfo struct {
 	// +kubebuilder:validation:MaxLength=256
 	UID string `json:"uid,omitempty"`
 
-	// groups are the names of the groups that the token's holder is in: a snapshot.
+	// groups are the names of the groups that the token's holder is in: a snapshot. At most 1000 names of 1024 bytes, which
+	// have 128 KiB together.
 	// +optional
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.map(g, size(g)).sum() <= 131072",message="a token carries groups of at most 128 KiB together; list the groups that the token needs in spec.user.groups"
 	Groups []string `json:"groups,omitempty"`
 
 	// extra is any additional information of the authenticator.

@@ -23,11 +23,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"gomodules.xyz/jsonpatch/v2"
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -39,7 +40,7 @@ import (
 // NewDefaulter returns the mutating handler. On CREATE a wholly absent spec.user becomes the requester, and a service
 // account that is named gets its UID and groups; on UPDATE what is absent of spec.user is taken from the old object, never
 // from the requester or a lookup, since a PUT by anybody may leave it out. Whether the requester may is the validator's to
-// say.
+// say, except for groups that are more than a token carries: no later step can name the way out.
 //
 // It works on raw JSON and answers with one patch of /spec/user: a typed object, marshalled again, would rewrite times
 // and empty fields that the user wrote.
@@ -65,7 +66,10 @@ func NewDefaulter(cfg Config) ctrladmission.Handler {
 		default:
 			err = errors.New("the request names no operation")
 		}
+		tooMany := &field.Error{}
 		switch {
+		case errors.As(err, &tooMany):
+			return ctrladmission.Denied(fmt.Sprintf("%s: %s", tooMany.Field, tooMany.Detail))
 		case err != nil:
 			return ctrladmission.Errored(http.StatusBadRequest, err)
 		case stamp == nil:
@@ -97,10 +101,16 @@ func userOnCreate(object []byte, requester authenticationv1.UserInfo) (stamp any
 	}
 	_, present = spec["user"]
 	stamped := &v1alpha1.UserInfo{Username: requester.Username, UID: requester.UID}
+	seen := sets.New(user.AllAuthenticated)
 	for _, group := range requester.Groups {
-		if group != user.AllAuthenticated && !slices.Contains(stamped.Groups, group) {
+		if !seen.Has(group) {
+			seen.Insert(group)
 			stamped.Groups = append(stamped.Groups, group)
 		}
+	}
+	// The schema would say so too, but not what to do.
+	if err := identity.CheckSizeOfGroups(userPath.Child("groups"), stamped.Groups); err != nil {
+		return nil, false, err
 	}
 	return stamped, present, nil
 }

@@ -155,6 +155,30 @@ func TestDefaulterPatchesOnlyTheUser(t *testing.T) {
 	}
 }
 
+// Whoever is in more groups than a token carries is told what to do, which the schema could not say.
+func TestCase58_MoreGroupsThanATokenCarries(t *testing.T) {
+	mutate := handlers(t, config)[admission.MutatePath]
+	in := func(n int) string {
+		groups := []string{"system:authenticated", "g-0"} // one is left out, and one is there twice
+		for i := range n {
+			groups = append(groups, fmt.Sprintf("g-%d", i))
+		}
+		info, err := json.Marshal(map[string]any{"username": "alice", "groups": groups})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(info)
+	}
+	if answer := post(t, mutate, review("CREATE", in(1000), "", `{}`, false)); !answer.Allowed || !strings.Contains(string(answer.Patch), `"g-999"`) {
+		t.Errorf("1000 groups: %+v", answer.Result)
+	}
+	answer := post(t, mutate, review("CREATE", in(1001), "", `{}`, false))
+	const want = "spec.user.groups: a token carries at most 1000 groups; list the groups that the token needs in spec.user.groups"
+	if answer.Allowed || answer.Result.Code != http.StatusForbidden || answer.Result.Message != want {
+		t.Errorf("1001 groups: %+v", answer.Result)
+	}
+}
+
 func TestCase09_DryRunIsAnsweredLikeTheRealRequest(t *testing.T) {
 	h := handlers(t, config)[admission.ValidatePath]
 	for name, tc := range map[string]struct {

@@ -25,6 +25,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -137,8 +138,9 @@ func stranger(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string
 	case u.UID != requester.UID:
 		return "your uid is " + quote(requester.UID)
 	}
+	today := sets.New(requester.Groups...)
 	for _, group := range u.Groups {
-		if !slices.Contains(requester.Groups, group) {
+		if !today.Has(group) {
 			return fmt.Sprintf("you are not in group %s today", quote(group))
 		}
 	}

@@ -41,11 +41,12 @@ const (
 	bootstrappersGroup   = "system:bootstrappers"
 	everybodysGroup      = "system:authenticated"
 
-	// The limits of spec.user in the schema, in characters and in items.
+	// The limits of spec.user in the schema, in characters and in items. Those of groups are in bytes.
 	maxUsername   = 512
 	maxUID        = 256
-	maxGroups     = 128
-	maxGroup      = 256
+	maxGroups     = 1000
+	maxGroup      = 1024
+	maxAllGroups  = 128 << 10
 	maxExtraKeys  = 16
 	maxValues     = 16
 	maxValue      = 1024
@@ -83,7 +84,7 @@ func Equal(a, b *v1alpha1.UserInfo) bool {
 		return a == b
 	}
 	return a.Username == b.Username && a.UID == b.UID &&
-		slices.Equal(set(a.Groups), set(b.Groups)) &&
+		(slices.Equal(a.Groups, b.Groups) || slices.Equal(set(a.Groups), set(b.Groups))) &&
 		maps.EqualFunc(a.Extra, b.Extra, func(x, y v1alpha1.ExtraValue) bool { return slices.Equal(x, y) })
 }
 
@@ -123,14 +124,39 @@ func checkUsername(path *field.Path, name string) field.ErrorList {
 
 func checkGroups(user *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
 	path := user.Child("groups")
-	if len(u.Groups) > maxGroups {
-		return field.ErrorList{field.TooMany(path, len(u.Groups), maxGroups)}
+	if err := CheckSizeOfGroups(path, u.Groups); err != nil {
+		return field.ErrorList{err}
 	}
 	var errs field.ErrorList
 	for i, name := range u.Groups {
 		errs = append(errs, checkGroup(user, path.Index(i), name, u.Username)...)
 	}
 	return errs
+}
+
+// CheckSizeOfGroups returns an error where the groups are more than a token carries.
+func CheckSizeOfGroups(path *field.Path, groups []string) *field.Error {
+	const wayOut = "list the groups that the token needs in spec.user.groups"
+	if n := len(groups); n > maxGroups {
+		err := field.TooMany(path, n, maxGroups)
+		err.Detail = fmt.Sprintf("a token carries at most %d groups; %s", maxGroups, wayOut)
+		return err
+	}
+	all := 0
+	for i, name := range groups {
+		if len(name) > maxGroup {
+			err := field.TooLong(path.Index(i), "", maxGroup)
+			err.Detail = fmt.Sprintf("the name of a group has at most %d bytes, and this one has %d; %s", maxGroup, len(name), wayOut)
+			return err
+		}
+		all += len(name)
+	}
+	if all > maxAllGroups {
+		err := field.TooLong(path, "", maxAllGroups)
+		err.Detail = fmt.Sprintf("a token carries groups of at most %d bytes together, and these have %d; %s", maxAllGroups, all, wayOut)
+		return err
+	}
+	return nil
 }
 
 func checkGroup(user, path *field.Path, name, username string) field.ErrorList {

@@ -72,7 +72,7 @@ func TestPeopleMayHaveTokens(t *testing.T) {
 	}
 	for _, group := range []string{
 		"devs", "system:authenticated", "system:monitoring", "kubeadm:cluster-admins", "system-team", "Отдел разработки",
-		"oidc:Müller GmbH", strings.Repeat("ü", 256),
+		"oidc:Müller GmbH", strings.Repeat("ü", 512),
 	} {
 		if errs := identity.Check(user, in(group)); len(errs) > 0 {
 			t.Errorf("group %q: %v", group, errs)
@@ -110,7 +110,7 @@ func TestErrorsNameTheFieldAndTheWayOut(t *testing.T) {
 		{"masters", in("devs", "system:masters"), []string{`spec.user.groups[1]: Forbidden: "system:masters" may be in no token; set spec.user, with username, uid and the groups but this one`}},
 		{"empty group", in(""), []string{`spec.user.groups[0]: Required value: a group has a name; leave it out`}},
 		{"groups of service accounts", in("system:serviceaccounts:team-a"), []string{`spec.user.groups[0]: Forbidden: "system:serviceaccounts:team-a" is a group of service accounts that the user is none of; leave it out`}},
-		{"too many groups", in(strings.Split(strings.Repeat("g,", 128)+"g", ",")...), []string{`spec.user.groups: Too many: 129: must have at most 128 items`}},
+		{"too many groups", in(strings.Split(strings.Repeat("g,", 1000)+"g", ",")...), []string{`spec.user.groups: Too many: 1001: a token carries at most 1000 groups; list the groups that the token needs in spec.user.groups`}},
 		{"reserved extra", with("Authentication.Kubernetes.io/credential-id", "JTI=1"), []string{`spec.user.extra["Authentication.Kubernetes.io/credential-id"]: Forbidden: only Kubernetes sets keys under authentication.kubernetes.io/; leave it out`}},
 		{"our own extra", with("pat-operator.io/scoped", "true"), []string{`spec.user.extra["pat-operator.io/scoped"]: Forbidden: only pat-operator sets keys under pat-operator.io/; leave it out`}},
 		{"upper-case extra", with("accessKeyId", "1"), []string{`spec.user.extra["accessKeyId"]: Invalid value: "accessKeyId": an extra key is lower-case letters, digits, '-', '_' and '.', as a rule a domain, a slash and a name; spell it so, or leave it out`}},
@@ -130,6 +130,34 @@ func TestErrorsNameTheFieldAndTheWayOut(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestCase58_GroupsUpToTheBoundAndOnePastIt(t *testing.T) {
+	const wayOut = "; list the groups that the token needs in spec.user.groups"
+	// named returns n groups of a size in bytes.
+	named := func(n, size int) []string {
+		groups := make([]string, n)
+		for i := range groups {
+			groups[i] = fmt.Sprintf("%0*d", size, i)
+		}
+		return groups
+	}
+	for name, tc := range map[string]struct {
+		groups []string
+		want   string
+	}{
+		"1000 of 131 bytes":      {named(1000, 131), ""},
+		"128 of 1024 bytes":      {named(128, 1024), ""},
+		"1001":                   {named(1001, 4), "spec.user.groups: Too many: 1001: a token carries at most 1000 groups" + wayOut},
+		"1025 bytes":             {append(named(2, 2), strings.Repeat("x", 1025)), "spec.user.groups[2]: Too long: the name of a group has at most 1024 bytes, and this one has 1025" + wayOut},
+		"513 letters of 2 byte":  {[]string{strings.Repeat("ü", 513)}, "spec.user.groups[0]: Too long: the name of a group has at most 1024 bytes, and this one has 1026" + wayOut},
+		"a byte past 128 KiB":    {append(named(128, 1024), "x"), "spec.user.groups: Too long: a token carries groups of at most 131072 bytes together, and these have 131073" + wayOut},
+		"an invisible character": {[]string{"devs", "o\u200cps"}, `spec.user.groups[1]: Invalid value: "o\u200cps": contains U+200C, a control or invisible character; have it renamed where people log in`},
+	} {
+		if got := strings.Join(texts(identity.Check(user, in(tc.groups...))), "\n"); got != tc.want {
+			t.Errorf("%s: got %q; want %q", name, got, tc.want)
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ type UserInfoApplyConfiguration struct {
 	Username *string `json:"username,omitempty"`
 	// uid tells users apart who have the same name at different times.
 	UID *string `json:"uid,omitempty"`
-	// groups are the names of the groups that the token's holder is in: a snapshot.
+	// groups are the names of the groups that the token's holder is in: a snapshot. At most 1000 names of 1024 bytes, which
+	// have 128 KiB together.
 	Groups []string `json:"groups,omitempty"`
 	// extra is any additional information of the authenticator.
 	Extra map[string]apiv1alpha1.ExtraValue `json:"extra,omitempty"`
