@@ -111,7 +111,7 @@ func policyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
 		"masters by case":        {admin, asUser(v1alpha1.UserInfo{Username: "admin", Groups: []string{"System:Masters"}}), []string{"spec.user: System:Masters", "mistaken"}},
 		"masters in Cyrillic":    {admin, asUser(v1alpha1.UserInfo{Username: "admin", Groups: []string{"ѕystem:masters"}}), []string{"mistaken"}},
 		"masters, another colon": {admin, asUser(v1alpha1.UserInfo{Username: "admin", Groups: []string{"system：masters"}}), []string{"mistaken"}},
-		"masters, invisible":     {admin, asUser(v1alpha1.UserInfo{Username: "admin", Groups: []string{"sys\u200btem:masters"}}), []string{"mistaken"}},
+		"masters, invisible":     {admin, asUser(v1alpha1.UserInfo{Username: "admin", Groups: []string{"sys\u200btem:masters"}}), []string{"holds a control or invisible character, U+200B"}},
 		"masters, two lines":     {admin, asUser(v1alpha1.UserInfo{Username: "admin", Groups: []string{"system:masters\n"}}), []string{"control or invisible character"}},
 		"a node":                 {admin, asUser(v1alpha1.UserInfo{Username: "system:node:n1"}), []string{"spec.user.username", "system:node:n1"}},
 		"anonymous":              {admin, asUser(v1alpha1.UserInfo{Username: "system:anonymous"}), []string{"spec.user.username"}},
