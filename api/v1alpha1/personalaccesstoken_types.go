@@ -74,10 +74,12 @@ type PersonalAccessToken struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.token) || has(self.expiresAt)",message="token requires expiresAt, so that applying it again never renews its life"
 // +kubebuilder:validation:XValidation:rule="!has(self.expiresAt) || self.expiresAt >= timestamp(0)",message="expiresAt must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
 type PersonalAccessTokenSpec struct {
-	// displayName is what people call the token. At most 128 characters.
+	// displayName is what people call the token. At most 128 characters, without control characters and marks that change the
+	// direction of text.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'[\p{Cc}\p{Zl}\p{Zp}\x{61c}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}]')`,message="displayName must not contain a control character, such as a tab or a line end, or a mark that changes the direction of text; leave it out"
 	DisplayName string `json:"displayName,omitempty"`
 
 	// user is whose authority the token carries. Absent at creation, it becomes the requester.

@@ -157,6 +157,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		MaxLifetime:          o.maxLifetime,
 		SecretDelivery:       o.secretDelivery,
 		RestrictingExtraKeys: o.restrictingExtraKeys,
+		OwnNamespaces:        []string{p.operatorNamespace, p.recordsNamespace},
 		Client:               p.GetClient(),
 		ServiceAccounts:      p.GetAPIReader(),
 		Record:               recordOf(p.GetAPIReader(), p.recordsNamespace),

@@ -55,6 +55,8 @@ type Config struct {
 	// RestrictingExtraKeys are keys of a user's extra that say that the user is held to less than what their name and
 	// groups may do, which a token could not keep. Case does not matter.
 	RestrictingExtraKeys []string
+	// OwnNamespaces are those of the operator and the records, which hold no tokens.
+	OwnNamespaces []string
 	// Client creates SubjectAccessReviews. Required.
 	Client Creator
 	// ServiceAccounts reads the metadata of service accounts, live: a cache would pin a token to an account that is gone.

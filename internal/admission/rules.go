@@ -19,8 +19,11 @@ package admission
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -237,6 +240,31 @@ func uncovered(rec *record.Record, is *v1alpha1.PersonalAccessToken) field.Error
 		wayOut = "first put back " + strings.Join(wishes, ", ") + ", as the condition Ready says, or " + wayOut
 	}
 	return field.ErrorList{field.Forbidden(specPath, "an earlier change was refused by the operator, which carries out nothing more of it; "+wayOut)}
+}
+
+// displayName refuses a name that could pass for other columns or rows of a table. was is nil on creation.
+func displayName(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
+	if was != nil && was.DisplayName == is.DisplayName {
+		return nil
+	}
+	i := strings.IndexFunc(is.DisplayName, func(r rune) bool {
+		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+	})
+	if i < 0 {
+		return nil
+	}
+	r, _ := utf8.DecodeRuneInString(is.DisplayName[i:])
+	return field.ErrorList{field.Invalid(specPath.Child("displayName"), field.OmitValueType{}, fmt.Sprintf(
+		"contains %U, a control character or a mark that changes the direction of text; leave it out", r))}
+}
+
+// foreign refuses tokens among what belongs to the operator.
+func (c *Config) foreign(namespace string) field.ErrorList {
+	if !slices.Contains(c.OwnNamespaces, namespace) {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(field.NewPath("metadata", "namespace"), fmt.Sprintf(
+		"%s belongs to pat-operator, and holds no tokens of others; use another namespace", namespace))}
 }
 
 // unsupported refuses what the schema knows and this version does not do, rather than ignore it. was is nil on creation;

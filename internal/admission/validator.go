@@ -71,7 +71,9 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	f.invalid = append(f.invalid, v.deliverable(&pat.Spec)...)
 	f.invalid = append(f.invalid, rotation(nil, &pat.Spec)...)
 	f.invalid = append(f.invalid, unsupported(nil, &pat.Spec)...)
+	f.invalid = append(f.invalid, displayName(nil, &pat.Spec)...)
 	f.forbidden = append(f.forbidden, v.room(ctx, pat)...)
+	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
 	over := passed(&pat.Spec, now)
 	if err := f.err(pat.Name); err != nil || over != nil {
 		return over, err
@@ -104,7 +106,7 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	}
 	if widened(was, is) == nil {
 		if len(f.forbidden) == 0 {
-			f.forbidden = unsupported(&was.Spec, &is.Spec)
+			f.forbidden = append(unsupported(&was.Spec, &is.Spec), displayName(&was.Spec, &is.Spec)...)
 		}
 		var over ctrladmission.Warnings
 		if !sameLife(&was.Spec, &is.Spec) {
@@ -133,7 +135,9 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	f.invalid = append(f.invalid, v.reissued(was, is, current, req.Namespace)...)
 	f.invalid = append(f.invalid, rotation(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
+	f.invalid = append(f.invalid, displayName(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, uncovered(rec, is)...)
+	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
 	if !equal(was.Spec.Token, is.Spec.Token) {
 		f.invalid = append(f.invalid, v.room(ctx, is)...)
 	}

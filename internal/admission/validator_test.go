@@ -17,6 +17,7 @@ limitations under the License.
 package admission_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -199,5 +200,46 @@ func TestCase06_NobodyCreatesWhatMayNeverBe(t *testing.T) {
 		if _, err := validator.ValidateCreate(request(by), alicesPAT(user(func(u *v1alpha1.UserInfo) { u.Groups = append(u.Groups, group) }))); err == nil {
 			t.Errorf("group %q may be in a token", group)
 		}
+	}
+}
+
+func TestCase64_ADisplayNameThatForgesARow(t *testing.T) {
+	validator := admission.NewValidator(config)
+	named := func(name string) modifier { return func(p *object) { p.Spec.DisplayName = name } }
+	for _, tc := range []struct{ character, point string }{
+		{"\t", "U+0009"}, {"\n", "U+000A"}, {"\r", "U+000D"}, {"\v", "U+000B"}, {"\x1b", "U+001B"}, {"\x00", "U+0000"}, {"\x7f", "U+007F"}, {"\u0085", "U+0085"},
+		{"\u061c", "U+061C"}, {"\u200e", "U+200E"}, {"\u200f", "U+200F"}, {"\u2028", "U+2028"}, {"\u2029", "U+2029"},
+		{"\u202a", "U+202A"}, {"\u202e", "U+202E"}, {"\u2066", "U+2066"}, {"\u2069", "U+2069"},
+	} {
+		says := "spec.displayName: %scontains " + tc.point + ", a control character or a mark that changes the direction of text; leave it out"
+		forged := named("CI" + tc.character + "alice True")
+		_, err := validator.ValidateCreate(request(), alicesPAT(forged))
+		check(t, err, isInvalid+fmt.Sprintf(says, "Invalid value: "))
+		for _, update := range []modifier{suspended, rotating, func(*object) {}} {
+			_, err = validator.ValidateUpdate(request(), alicesPAT(), alicesPAT(forged, update))
+			check(t, err, isForbidden+fmt.Sprintf(says, ""))
+		}
+		if _, err := validator.ValidateUpdate(request(), alicesPAT(forged), alicesPAT(forged, suspended)); err != nil {
+			t.Errorf("a name that is there already: %v", err)
+		}
+	}
+	for _, name := range []string{"PoliteMail Comparison List API", "Ключ для CI", "مفتاح", "می\u200cخواهم", "👩\u200d💻 laptop", "a  b"} {
+		if _, err := validator.ValidateCreate(request(), alicesPAT(named(name))); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestCase65_OurOwnNamespacesHoldNoTokens(t *testing.T) {
+	const says = isForbidden + "metadata.namespace: team-a belongs to pat-operator, and holds no tokens of others; use another namespace"
+	cfg := config
+	cfg.OwnNamespaces = []string{"pat-operator-system", "team-a"}
+	validator := admission.NewValidator(cfg)
+	_, err := validator.ValidateCreate(request(), alicesPAT())
+	check(t, err, says)
+	_, err = validator.ValidateUpdate(request(), alicesPAT(), alicesPAT(rotating))
+	check(t, err, says)
+	if _, err := validator.ValidateUpdate(request(), alicesPAT(), alicesPAT(suspended)); err != nil {
+		t.Errorf("suspended: %v", err)
 	}
 }

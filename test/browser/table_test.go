@@ -194,7 +194,7 @@ func TestHostileNamesStayText(t *testing.T) {
 	names := map[string]string{
 		script:                       script,
 		`"><svg onload="hostile=1">`: `"><svg onload="hostile=1">`,
-		"invoice\u202efdp.exe":       `invoice\u202efdp.exe`,
+		"invoice\u200bfdp.exe":       `invoice\u200bfdp.exe`,
 		strings.Repeat("W", 128):     strings.Repeat("W", 128),
 		"{{.Data}} ${1+1} </bdi>":    "{{.Data}} ${1+1} </bdi>",
 	}

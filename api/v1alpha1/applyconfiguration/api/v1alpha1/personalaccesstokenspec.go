@@ -27,7 +27,8 @@ import (
 //
 // PersonalAccessTokenSpec is what is asked for.
 type PersonalAccessTokenSpecApplyConfiguration struct {
-	// displayName is what people call the token. At most 128 characters.
+	// displayName is what people call the token. At most 128 characters, without control characters and marks that change the
+	// direction of text.
 	DisplayName *string `json:"displayName,omitempty"`
 	// user is whose authority the token carries. Absent at creation, it becomes the requester.
 	// It cannot change: make a new token for another user.
