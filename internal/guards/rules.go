@@ -40,7 +40,7 @@ var contents = map[int]*content{
 	1: {
 		matchConditions:  "1c1e45d09278eb42931525dd00a699824b151b348da7d5de9a326e33ddc537b0",
 		variables:        "af6c6f333de919d73dfea3313b53b6e6aea52494bab112e1a01560b759dd6567",
-		validations:      "df581a24436776d278ee3f10876314d48ecd1cf010e3977b7151e24fc25748c7",
+		validations:      "499b4525b64fc2d763ce1c2d50062ad0a2a409f2527fdd61a7d062b098f95a71",
 		webhookCondition: "19719361f0d4bce3d00edba6431e054133ac0ac5c5bdd79156fda72596289d4f",
 	},
 }
