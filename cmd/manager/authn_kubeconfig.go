@@ -20,6 +20,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/certs"
@@ -37,6 +38,12 @@ kube-apiserver follows a file that changes, and only a file.`,
 		Example: `  manager authn-kubeconfig --server https://10.96.0.15/authenticate --out /etc/kubernetes/pat-operator`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := certs.CheckAuthnKubeconfig(server, present); err != nil {
+				return err
+			}
+			if len(validation.IsDNS1123Label(operatorNamespace)) > 0 {
+				return notANamespace("--operator-namespace", operatorNamespace)
+			}
 			config, err := restConfig(kubeconfig)
 			if err != nil {
 				return err

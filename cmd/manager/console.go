@@ -32,6 +32,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/console"
 )
 
@@ -81,12 +82,12 @@ func (o *consoleOptions) validate() error {
 		errs = append(errs, errors.New("--console-oidc-client-secret-file and --console-oidc-ca-file say more about an issuer: set --console-oidc-issuer-url as well"))
 	case o.issuer != "" && o.byProxy:
 		errs = append(errs, errors.New("--console-oidc-issuer-url and --console-proxy-authorization are two ways to sign in: set one"))
-	case o.issuer != "" && (err != nil || issuer.Scheme != "https" || issuer.Host == ""):
-		errs = append(errs, fmt.Errorf("--console-oidc-issuer-url %q is not an https URL, which the API server needs as well", o.issuer))
+	case o.issuer != "" && (err != nil || issuer.Scheme != "https" || !certs.IsHost(strings.ToLower(issuer.Hostname())) || issuer.RawQuery != "" || issuer.Fragment != ""):
+		errs = append(errs, fmt.Errorf("--console-oidc-issuer-url %q is not an https URL without a query, which the API server needs as well; set it as --console-oidc-issuer-url=https://login.example.com", o.issuer))
 	}
 	for _, namespace := range o.namespaces {
-		if msgs := validation.IsDNS1123Label(namespace); len(msgs) > 0 {
-			errs = append(errs, fmt.Errorf("--console-namespaces %q is not a namespace: %s", namespace, msgs[0]))
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			errs = append(errs, notANamespace("--console-namespaces", namespace))
 		}
 	}
 	return errors.Join(errs...)
@@ -94,7 +95,7 @@ func (o *consoleOptions) validate() error {
 
 // origin is --console-url as browsers write it in the header Origin: in lower case, and without the default port.
 func (o *consoleOptions) origin() (*url.URL, error) {
-	wrong := fmt.Errorf("--console-url %q is not https://HOST[:PORT], as browsers reach the console", o.url)
+	wrong := fmt.Errorf("--console-url %q is not https://HOST[:PORT], as browsers reach the console; set it as --console-url=https://pat.example.com", o.url)
 	u, err := url.Parse(o.url)
 	if err != nil || u.Scheme != "https" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return nil, wrong
@@ -102,7 +103,7 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 	host := strings.ToLower(u.Hostname())
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" {
 		host = ip.String()
-	} else if len(validation.IsDNS1123Subdomain(host)) > 0 {
+	} else if !certs.IsHost(host) || strings.Contains(host, "%") {
 		return nil, wrong
 	}
 	port := uint64(443)

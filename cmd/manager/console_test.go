@@ -54,6 +54,7 @@ func TestTheConsolesURLIsWrittenAsBrowsersDo(t *testing.T) {
 		"https://alice@tokens.example.com":   wrong,
 		"https://münchen.example.com":        wrong,
 		"https://a b":                        wrong,
+		"https://10.0.0.300":                 wrong,
 		"https://*.example.com":              wrong,
 		"https://[fe80::1%25eth0]":           wrong,
 	} {
@@ -79,9 +80,9 @@ func TestTheConsolesFlagsAreChecked(t *testing.T) {
 		},
 		"on, behind a proxy": {[]string{url, "--console-proxy-authorization", "--console-namespaces=people,team-a"}, ""},
 		"off":                {[]string{"--console-bind-address=0", "--console-url=nonsense"}, ""},
-		"no address":         {[]string{url, "--console-bind-address=9445"}, `--console-bind-address "9445" is not [HOST]:PORT`},
-		"no URL":             {nil, `--console-url "" is not https://HOST[:PORT], as browsers reach the console`},
-		"a URL with a path":  {[]string{url + "/x"}, `--console-url "https://tokens.example.com/x" is not https://HOST[:PORT], as browsers reach the console`},
+		"no address":         {[]string{url, "--console-bind-address=9445"}, `--console-bind-address "9445" is not [HOST]:PORT; set it as --console-bind-address=:9443 or --console-bind-address=127.0.0.1:9443`},
+		"no URL":             {nil, `--console-url "" is not https://HOST[:PORT], as browsers reach the console; set it as --console-url=https://pat.example.com`},
+		"a URL with a path":  {[]string{url + "/x"}, `--console-url "https://tokens.example.com/x" is not https://HOST[:PORT], as browsers reach the console; set it as --console-url=https://pat.example.com`},
 		"an issuer without a client": {
 			[]string{url, "--console-oidc-issuer-url=https://login.example.com"},
 			"--console-oidc-issuer-url and --console-oidc-client-id go together: set both, or neither",
@@ -104,20 +105,20 @@ func TestTheConsolesFlagsAreChecked(t *testing.T) {
 		},
 		"an issuer without TLS": {
 			[]string{url, "--console-oidc-issuer-url=http://login.example.com", "--console-oidc-client-id=c"},
-			`--console-oidc-issuer-url "http://login.example.com" is not an https URL, which the API server needs as well`,
+			`--console-oidc-issuer-url "http://login.example.com" is not an https URL without a query, which the API server needs as well; set it as --console-oidc-issuer-url=https://login.example.com`,
 		},
 		"an issuer without a host": {
 			[]string{url, "--console-oidc-issuer-url=https:login", "--console-oidc-client-id=c"},
-			`--console-oidc-issuer-url "https:login" is not an https URL, which the API server needs as well`,
+			`--console-oidc-issuer-url "https:login" is not an https URL without a query, which the API server needs as well; set it as --console-oidc-issuer-url=https://login.example.com`,
 		},
 		"no namespace": {
 			[]string{url, "--console-namespaces=people,A"},
-			`--console-namespaces "A" is not a namespace: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`,
+			`--console-namespaces "A" is not a namespace; set names of a-z, 0-9 and '-', as --console-namespaces=team-a`,
 		},
 		"everything at once": {
 			[]string{"--console-bind-address=x", "--console-oidc-client-id=c"},
-			`--console-bind-address "x" is not [HOST]:PORT` + "\n" +
-				`--console-url "" is not https://HOST[:PORT], as browsers reach the console` + "\n" +
+			`--console-bind-address "x" is not [HOST]:PORT; set it as --console-bind-address=:9443 or --console-bind-address=127.0.0.1:9443` + "\n" +
+				`--console-url "" is not https://HOST[:PORT], as browsers reach the console; set it as --console-url=https://pat.example.com` + "\n" +
 				"--console-oidc-issuer-url and --console-oidc-client-id go together: set both, or neither",
 		},
 	} {

@@ -43,7 +43,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no namespace":       {[]string{"--records-namespace=A B"}, `--records-namespace "A B" is not a namespace: a lowercase RFC 1123 label`},
+		"no namespace":       {[]string{"--records-namespace=A B"}, `--records-namespace "A B" is not a namespace; set names of a-z, 0-9 and '-', as --records-namespace=team-a`},
 		"one for both":       {[]string{"--records-namespace=x", "--operator-namespace=x"}, `--records-namespace and --operator-namespace are both "x": who may read records must not read keys; name two`},
 		"no address":         {[]string{"--verifier-bind-address=9444"}, `--verifier-bind-address "9444" is not [HOST]:PORT`},
 		"admission address":  {[]string{"--admission-bind-address="}, `--admission-bind-address "" is not [HOST]:PORT`},
@@ -51,11 +51,11 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		"too long a life":    {[]string{"--max-lifetime=90000h"}, "--max-lifetime 90000h0m0s is not between 24h and"},
 		"no skew":            {[]string{"--max-clock-skew=1s"}, "--max-clock-skew 1s is less than 2s: the API server's Date counts whole seconds"},
 		"no proof":           {[]string{"--max-staleness=19s"}, "--max-staleness 19s is less than 20s: a proof takes up to half of it"},
-		"no warning":         {[]string{"--expiry-warnings=24h,-1h"}, "--expiry-warnings: -1h0m0s is no time before an end; set hours, as 168h,24h"},
+		"no warning":         {[]string{"--expiry-warnings=24h,-1h"}, "--expiry-warnings -1h0m0s is not a time before an end; set hours, as --expiry-warnings=168h,24h"},
 		"too many writes":    {[]string{"--last-used-rate=1001"}, "--last-used-rate 1001 is not between 0 and 1000"},
 		"no host":            {[]string{"--serving-host=a_b"}, `--serving-host "a_b" is neither a DNS name nor an IP address`},
 		"two at once":        {[]string{"--max-lifetime=1h", "--serving-host=a_b"}, "--serving-host"},
-		"bodies logged":      {[]string{"--zap-log-level=8"}, "--zap-log-level is 8 or more, at which client-go logs the bodies of Secrets; set at most 7"},
+		"bodies logged":      {[]string{"--zap-log-level=8"}, "--zap-log-level is 8 or more, at which client-go logs the bodies of Secrets; set at most --zap-log-level=7"},
 		"unknown flag":       {[]string{"--no-such"}, "unknown flag: --no-such"},
 		"no such kubeconfig": {[]string{"--kubeconfig=/no/such"}, "no way to the cluster (set --kubeconfig, or run in a pod)"},
 	} {

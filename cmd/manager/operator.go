@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/admission"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/guards"
+	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -94,18 +96,40 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
 	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * 24 * time.Hour, 24 * time.Hour},
 		"how long before its end a token is warned of, by the condition ExpiringSoon and an event each; empty warns of none")
+	warnings := fs.Lookup("expiry-warnings")
+	warnings.Value = durations{warnings.Value, &o.expiryWarnings}
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
 		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
+}
+
+// durations is a list that may be empty, which pflag's own may not.
+type durations struct {
+	pflag.Value
+	list *[]time.Duration
+}
+
+// Set implements pflag.Value.
+func (d durations) Set(text string) error {
+	if text == "" {
+		*d.list = nil
+		return nil
+	}
+	return d.Value.Set(text)
 }
 
 func (o *operatorOptions) validate() error {
 	errs := []error{validateAddress("--admission-bind-address", o.admissionAddress)}
 	if o.maxLifetime < 24*time.Hour || o.maxLifetime > maxMaxLifetime {
-		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days)", o.maxLifetime, maxMaxLifetime))
+		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days); set it as --max-lifetime=8784h", o.maxLifetime, maxMaxLifetime))
 	}
 	for _, w := range o.expiryWarnings {
 		if w <= 0 {
-			errs = append(errs, fmt.Errorf("--expiry-warnings: %v is no time before an end; set hours, as 168h,24h", w))
+			errs = append(errs, fmt.Errorf("--expiry-warnings %v is not a time before an end; set hours, as --expiry-warnings=168h,24h", w))
+		}
+	}
+	for _, key := range o.restrictingExtraKeys {
+		if !identity.IsExtraKey(strings.ToLower(key)) {
+			errs = append(errs, fmt.Errorf("--restricting-extra-keys %q cannot be the key of a user's extra; set it as --restricting-extra-keys=scopes.authorization.openshift.io", key))
 		}
 	}
 	return errors.Join(errs...)

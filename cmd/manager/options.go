@@ -21,12 +21,17 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/pat-operator/pat-operator/internal/certs"
 )
 
 const (
@@ -57,6 +62,21 @@ func (o *commonOptions) bind(fs *pflag.FlagSet) {
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)
+	// What zap takes when nothing is said, which it does not tell; and its help names a value that it does not take.
+	for name, value := range map[string]string{"zap-log-level": "info", "zap-encoder": "json", "zap-stacktrace-level": "error", "zap-time-encoding": "epoch"} {
+		fs.Lookup(name).DefValue = value
+	}
+	fs.Lookup("zap-time-encoding").Usage = "how times are logged: 'epoch', 'millis', 'nanos', 'iso8601', 'rfc3339' or 'rfc3339nano'"
+}
+
+// flagError names a value that can be, where pflag says only that one cannot.
+func flagError(_ *cobra.Command, err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	f := invalid.GetFlag()
+	return fmt.Errorf("%w; set it as --%s=%s", err, f.Name, strings.Trim(f.DefValue, "[]"))
 }
 
 // bindCluster binds the flags that every command which talks to the cluster has.
@@ -69,31 +89,46 @@ func bindCluster(fs *pflag.FlagSet, kubeconfig, operatorNamespace *string) {
 func (o *commonOptions) validate() error {
 	var errs []error
 	for name, ns := range map[string]string{"--operator-namespace": o.operatorNamespace, "--records-namespace": o.recordsNamespace} {
-		if msgs := validation.IsDNS1123Label(ns); len(msgs) > 0 {
-			errs = append(errs, fmt.Errorf("%s %q is not a namespace: %s", name, ns, msgs[0]))
+		if len(validation.IsDNS1123Label(ns)) > 0 {
+			errs = append(errs, notANamespace(name, ns))
 		}
 	}
 	if o.operatorNamespace == o.recordsNamespace {
-		errs = append(errs, fmt.Errorf("--records-namespace and --operator-namespace are both %q: who may read records must not read keys; name two", o.recordsNamespace))
+		errs = append(errs, fmt.Errorf("--records-namespace and --operator-namespace are both %q: who may read records must not read keys; name two, as --records-namespace=pat-operator-records", o.recordsNamespace))
 	}
-	if o.maxClockSkew < 2*time.Second {
-		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds", o.maxClockSkew))
-	}
-	for _, host := range o.servingHosts {
-		if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(host)) > 0 {
-			errs = append(errs, fmt.Errorf("--serving-host %q is neither a DNS name nor an IP address", host))
+	for name, address := range map[string]string{"--health-probe-bind-address": o.probeAddress, "--metrics-bind-address": o.metricsAddress} {
+		if address == off {
+			continue
+		}
+		if err := validateAddress(name, address); err != nil {
+			errs = append(errs, err)
 		}
 	}
-	if o.zap.Level != nil && o.zap.Level.Enabled(-zapcore.Level(bodiesLogged)) {
-		errs = append(errs, fmt.Errorf("--zap-log-level is %d or more, at which client-go logs the bodies of Secrets; set at most %d", bodiesLogged, bodiesLogged-1))
+	if o.maxClockSkew < 2*time.Second {
+		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds; set it as --max-clock-skew=1m", o.maxClockSkew))
+	}
+	for _, host := range o.servingHosts {
+		if !certs.IsHost(host) || strings.Contains(host, "%") {
+			errs = append(errs, fmt.Errorf("--serving-host %q is neither a DNS name nor an IP address; set it as --serving-host=pat.example.com or --serving-host=10.0.0.30", host))
+		}
+	}
+	switch level := o.zap.Level; {
+	case level == nil:
+	case level.Enabled(-zapcore.Level(bodiesLogged)), !level.Enabled(zapcore.PanicLevel): // zap keeps a level in one byte
+		errs = append(errs, fmt.Errorf("--zap-log-level is %d or more, at which client-go logs the bodies of Secrets; set at most --zap-log-level=%d", bodiesLogged, bodiesLogged-1))
 	}
 	return errors.Join(errs...)
 }
 
-// validateAddress says why a flag is no address to serve at.
+func notANamespace(flag, value string) error {
+	return fmt.Errorf("%s %q is not a namespace; set names of a-z, 0-9 and '-', as %[1]s=team-a", flag, value)
+}
+
+// validateAddress returns why a process cannot serve at an address.
 func validateAddress(flag, address string) error {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return fmt.Errorf("%s %q is not [HOST]:PORT", flag, address)
+	host, port, err := net.SplitHostPort(address)
+	if _, badPort := strconv.ParseUint(port, 10, 16); err != nil || badPort != nil || host != "" && !certs.IsHost(host) {
+		return fmt.Errorf("%s %q is not [HOST]:PORT; set it as %[1]s=:9443 or %[1]s=127.0.0.1:9443", flag, address)
 	}
 	return nil
 }

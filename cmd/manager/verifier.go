@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,10 +83,13 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 func (o *verifierOptions) validate() error {
 	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate()}
 	if o.maxStaleness < verifier.MinMaxStaleness {
-		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it", o.maxStaleness, verifier.MinMaxStaleness))
+		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", o.maxStaleness, verifier.MinMaxStaleness))
 	}
 	if o.lastUsedRate < 0 || o.lastUsedRate > maxLastUsedRate {
-		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d", o.lastUsedRate, maxLastUsedRate))
+		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d; set it as --last-used-rate=10", o.lastUsedRate, maxLastUsedRate))
+	}
+	if slices.Contains(o.apiAudiences, "") {
+		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
 	}
 	return errors.Join(errs...)
 }

@@ -45,16 +45,8 @@ type ClientCertificate struct{ CertFile, KeyFile string }
 // belong in the same place on every host that runs kube-apiserver. A file that is there is replaced
 // as a whole, so this may run under a live kube-apiserver.
 func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCertificate) (kubeconfigPath string, err error) {
-	if err := validateServer(server); err != nil {
+	if err := CheckAuthnKubeconfig(server, present); err != nil {
 		return "", err
-	}
-	if (present.CertFile == "") != (present.KeyFile == "") {
-		return "", errors.New("--client-certificate and --client-key go together: set both, or neither")
-	}
-	for flag, file := range map[string]string{"--client-certificate": present.CertFile, "--client-key": present.KeyFile} {
-		if file != "" && !filepath.IsAbs(file) {
-			return "", fmt.Errorf("%s %q is not an absolute path: kube-apiserver reads it, from a folder of its own", flag, file)
-		}
 	}
 	certs, err := parseCertificates(bundle)
 	if err != nil {
@@ -85,6 +77,22 @@ func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCerti
 	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o600)
 }
 
+// CheckAuthnKubeconfig returns what is wrong with the flags that say what WriteAuthnKubeconfig is to write.
+func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
+	if err := validateServer(server); err != nil {
+		return err
+	}
+	if (present.CertFile == "") != (present.KeyFile == "") {
+		return errors.New("--client-certificate and --client-key go together: set both, or neither")
+	}
+	for flag, file := range map[string]string{"--client-certificate": present.CertFile, "--client-key": present.KeyFile} {
+		if file != "" && !filepath.IsAbs(file) {
+			return fmt.Errorf("%s %q is not an absolute path: kube-apiserver reads it, from a folder of its own", flag, file)
+		}
+	}
+	return nil
+}
+
 func validateServer(server string) error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("--server %s, e.g. https://10.96.0.20%s", fmt.Sprintf(format, args...), authenticatePath)
@@ -103,7 +111,7 @@ func validateServer(server string) error {
 		return wrong("must begin with https://")
 	case u.User != nil:
 		return wrong("must not hold a user name or a password")
-	case u.Hostname() == "":
+	case !IsHost(strings.ToLower(u.Hostname())):
 		return wrong("must name a host")
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (portErr != nil || port < 1 || port > 65535):
 		return wrong("must name a port from 1 to 65535, or none for 443")

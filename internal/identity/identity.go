@@ -234,12 +234,15 @@ func checkExtraKey(path *field.Path, key string) *field.Error {
 			return field.Forbidden(path, fmt.Sprintf("only %s sets keys under %s; leave it out", r.owner, r.prefix))
 		}
 	}
-	if len(key) > maxExtraKey || !extraKey.MatchString(key) {
+	if !IsExtraKey(key) {
 		return field.Invalid(path, short(key),
 			"an extra key is lower-case letters, digits, '-', '_' and '.', as a rule a domain, a slash and a name; spell it so, or leave it out")
 	}
 	return nil
 }
+
+// IsExtraKey reports whether a user's extra can have a key.
+func IsExtraKey(key string) bool { return len(key) <= maxExtraKey && extraKey.MatchString(key) }
 
 func checkExtraValue(path *field.Path, value string) field.ErrorList {
 	if value == "" {

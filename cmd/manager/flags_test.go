@@ -1,0 +1,187 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// values are, for each flag of a command that serves, some that it takes and some that can never work. Those of the console
+// are tried with a console that is on.
+var values = map[string]struct{ good, bad []string }{
+	"kubeconfig":                      {nil, []string{"/no/such"}},
+	"operator-namespace":              {[]string{"pat-operator-system", "tokens"}, []string{"", "A", "a.b", "a/b", strings.Repeat("a", 64)}},
+	"records-namespace":               {[]string{"pat-operator-records", "records"}, []string{"", "A B", "pat-operator-system"}},
+	"health-probe-bind-address":       {[]string{":8081", "0", "127.0.0.1:0", "[::1]:8081"}, []string{"", "8081", ":99999", "10.0.0.300:8081", ":http!", "a b:1"}},
+	"metrics-bind-address":            {[]string{"0", ":8443", "localhost:8443"}, []string{"", "8443", ":-1", "10.0.0.300:8443"}},
+	"serving-host":                    {[]string{"pat.example.com", "10.0.0.30", "2001:db8::1", "a,10.0.0.30", ""}, []string{"10.0.0.300", "a_b", "https://pat.example.com", "pat.example.com:9443", "fe80::1%eth0", "a b"}},
+	"max-clock-skew":                  {[]string{"1m", "2s"}, []string{"", "1", "1s", "-1m", "a minute"}},
+	"zap-log-level":                   {[]string{"debug", "info", "error", "panic", "1", "7"}, []string{"", "0", "8", "129", "200", "trace"}},
+	"zap-devel":                       {[]string{"false", "true"}, []string{"", "yes please"}},
+	"zap-encoder":                     {[]string{"json", "console"}, []string{"", "xml"}},
+	"zap-stacktrace-level":            {[]string{"info", "error", "panic"}, []string{"", "1", "debug"}},
+	"zap-time-encoding":               {[]string{"epoch", "millis", "nanos", "iso8601", "rfc3339", "rfc3339nano"}, []string{"", "nano"}},
+	"admission-bind-address":          {[]string{":9443", "0.0.0.0:9443"}, []string{"", "0", "9443", "10.0.0.300:9443", ":65536"}},
+	"leader-elect":                    {[]string{"true", "false"}, []string{"", "maybe"}},
+	"secret-delivery":                 {[]string{"true", "false"}, []string{"", "never"}},
+	"max-lifetime":                    {[]string{"8784h", "24h", "87840h"}, []string{"", "366", "366d", "23h59m", "87841h"}},
+	"expiry-warnings":                 {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
+	"restricting-extra-keys":          {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
+	"verifier-bind-address":           {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},
+	"max-staleness":                   {[]string{"1m", "20s"}, []string{"", "60", "19s", "-1m"}},
+	"last-used-rate":                  {[]string{"10", "0", "1000"}, []string{"", "1001", "-1", "ten"}},
+	"api-audiences":                   {[]string{"", "https://kubernetes.default.svc", "a,b"}, []string{"a,,b"}},
+	"verifier-client-ca-file":         {[]string{""}, nil},
+	"console-bind-address":            {[]string{"0", ":9445"}, []string{"", "9445", "10.0.0.300:9445"}},
+	"console-url":                     {[]string{"https://tokens.example.com", "https://10.0.0.30:8443"}, []string{"", "http://tokens.example.com", "https://10.0.0.300", "tokens.example.com"}},
+	"console-oidc-issuer-url":         {[]string{"https://login.example.com/realms/a"}, []string{"login.example.com", "http://login.example.com", "https://10.0.0.300", "https://login.example.com?a=b"}},
+	"console-oidc-client-id":          {[]string{"pat"}, []string{""}},
+	"console-oidc-client-secret-file": {[]string{"", "/run/secret"}, nil},
+	"console-oidc-ca-file":            {[]string{"", "/run/ca.crt"}, nil},
+	"console-oidc-scopes":             {[]string{"profile,email,groups", ""}, nil},
+	"console-proxy-authorization":     {[]string{"false"}, []string{"", "true", "nginx"}}, // true goes with no issuer
+	"console-namespaces":              {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
+}
+
+// started is how far a command gets whose flags can be.
+const started = "no way to the cluster"
+
+// tried runs a command with a flag on top of others that are right.
+func tried(t *testing.T, command, flag, value string) error {
+	t.Helper()
+	args := []string{command, "--kubeconfig=/no/such"}
+	if strings.HasPrefix(flag, "console-") {
+		args = append(args, "--console-bind-address=:9445", "--console-url=https://tokens.example.com",
+			"--console-oidc-issuer-url=https://login.example.com", "--console-oidc-client-id=pat")
+	}
+	return run(t.Context(), append(args, "--"+flag+"="+value), &bytes.Buffer{}, &bytes.Buffer{})
+}
+
+// Each documented flag takes the values that the documentation names, and none that can never work.
+func TestCase60_EachDocumentedValue(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| (both|operator|verifier) \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(docs), -1) {
+		flag, command, value := row[1], row[2], row[3]
+		documented[flag] = true
+		if command == "both" {
+			command = "operator"
+		}
+		tests, ok := values[flag]
+		if !ok {
+			t.Errorf("no value of --%s is tried", flag)
+		}
+		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" {
+			tests.good = append(tests.good, value)
+		}
+		if value == "" && regexp.MustCompile("^(zap|max|leader)").MatchString(flag) {
+			t.Errorf("--%s has no default", flag)
+		}
+		for _, command := range []string{command, "run"} {
+			for _, value := range tests.good {
+				if err := tried(t, command, flag, value); err == nil || !strings.HasPrefix(err.Error(), started) {
+					t.Errorf("manager %s --%s=%s: %v", command, flag, value, err)
+				}
+			}
+			for _, value := range tests.bad {
+				err := tried(t, command, flag, value)
+				if err == nil || strings.HasPrefix(err.Error(), started) != (flag == "kubeconfig") || !strings.Contains(err.Error(), "--"+flag) {
+					t.Errorf("manager %s --%s=%s: %v", command, flag, value, err)
+				}
+			}
+		}
+	}
+	for flag := range values {
+		if !documented[flag] {
+			t.Errorf("--%s is tried and not documented", flag)
+		}
+	}
+}
+
+// What is refused names a value that is taken.
+func TestCase60_ARefusalNamesAnExample(t *testing.T) {
+	example := regexp.MustCompile(`--([a-z-]+)=(\S+?)(?: or |$)`)
+	for flag, tests := range values {
+		command := "verifier"
+		if strings.Contains("admission-bind-address leader-elect secret-delivery max-lifetime expiry-warnings restricting-extra-keys", flag) {
+			command = "operator"
+		}
+		for _, value := range tests.bad {
+			if flag == "kubeconfig" || flag == "console-oidc-client-id" || flag == "console-proxy-authorization" && value == "true" {
+				continue // no one value is right
+			}
+			err := tried(t, command, flag, value)
+			if err == nil {
+				t.Errorf("--%s=%s is taken", flag, value)
+				continue
+			}
+			named := example.FindAllStringSubmatch(err.Error(), -1)
+			if len(named) == 0 {
+				t.Errorf("--%s=%s: no example in %q", flag, value, err)
+			}
+			for _, m := range named {
+				if err := tried(t, command, m[1], m[2]); err == nil || !strings.HasPrefix(err.Error(), started) {
+					t.Errorf("--%s=%s: the example %s is refused: %v", flag, value, m[0], err)
+				}
+			}
+		}
+	}
+}
+
+func TestCase60_FlagsOfAuthnKubeconfig(t *testing.T) {
+	const server = "--server=https://10.96.0.15/authenticate"
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"a server":                 {[]string{server}, started},
+		"a client certificate":     {[]string{server, "--client-certificate=/etc/pat/kas.crt", "--client-key=/etc/pat/kas.key", "--out=etc"}, started},
+		"no address":               {[]string{"--server=https://10.0.0.300/authenticate"}, "--server must name a host, e.g. https://10.96.0.20/authenticate"},
+		"no TLS":                   {[]string{"--server=http://10.96.0.15/authenticate"}, "--server must begin with https://, e.g. https://10.96.0.20/authenticate"},
+		"no namespace":             {[]string{server, "--operator-namespace=A"}, `--operator-namespace "A" is not a namespace; set names of a-z, 0-9 and '-', as --operator-namespace=team-a`},
+		"half a certificate":       {[]string{server, "--client-key=/etc/pat/kas.key"}, "--client-certificate and --client-key go together: set both, or neither"},
+		"a certificate's own path": {[]string{server, "--client-certificate=kas.crt", "--client-key=/kas.key"}, `--client-certificate "kas.crt" is not an absolute path: kube-apiserver reads it, from a folder of its own`},
+	} {
+		err := run(t.Context(), append([]string{"authn-kubeconfig", "--kubeconfig=/no/such"}, tc.args...), &bytes.Buffer{}, &bytes.Buffer{})
+		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+			t.Errorf("%s: got %v; want %s", name, err, tc.want)
+		}
+	}
+}
+
+// An empty list of warnings is one, and a later value replaces it.
+func TestCase60_NoExpiryWarnings(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want int
+	}{{nil, 2}, {[]string{"--expiry-warnings="}, 0}, {[]string{"--expiry-warnings=", "--expiry-warnings=1h"}, 1}, {[]string{"--expiry-warnings=1h", "--expiry-warnings="}, 0}} {
+		o, fs := &operatorOptions{}, pflag.NewFlagSet("", pflag.ContinueOnError)
+		o.bind(fs)
+		if err := fs.Parse(tc.args); err != nil || len(o.expiryWarnings) != tc.want {
+			t.Errorf("%v: %v, %v; want %d", tc.args, o.expiryWarnings, err, tc.want)
+		}
+	}
+}
