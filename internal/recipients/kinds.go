@@ -44,6 +44,7 @@ var (
 	errSeveral  = errors.New("holds more than one key or line; give each key an entry of its own")
 	errRepeated = errors.New("is the same key as an earlier entry; leave it out")
 	errMixed    = errors.New("is not post-quantum, and another entry is: what is encrypted to both is only as safe as the weaker; give keys of one of these two kinds")
+	errECDSA    = errors.New("is an ECDSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key")
 	errSmallRSA = errors.New("is an RSA key of fewer than 2048 bits; make another (ssh-keygen -t ed25519) and give its public key")
 	errLargeRSA = errors.New("is an RSA key of more than 8192 bits, which is the largest size; make another (ssh-keygen -t ed25519) and give its public key")
 )
@@ -60,6 +61,8 @@ var kinds = []struct {
 	why    error
 }{
 	{begin(`(ssh-ed25519|ssh-rsa)\s|age1pq1`), nil},
+	{begin(`-----BEGIN PUBLIC KEY-----\s+MCowBQYDK2Vw`), errors.New("is an Ed25519 public key in PEM format, which many versions of ssh-keygen cannot convert; make another (ssh-keygen -t ed25519) and give its public key")},
+	{begin(`-----BEGIN PUBLIC KEY-----\s+(MFkwEwYHKoZIzj0CAQ|MHYwEAYHKoZIzj0CAQ|MIGbMBAGByqGSM49AgEG)`), errECDSA},
 	{begin(`-----BEGIN PUBLIC KEY-----`), errors.New("is a public key in PEM format (PKCS#8); convert it with: ssh-keygen -i -m PKCS8 -f FILE")},
 	{begin(`-----BEGIN RSA PUBLIC KEY-----`), errors.New("is an RSA public key in PEM format (PKCS#1); convert it with: ssh-keygen -i -m PEM -f FILE")},
 	{begin(`---- BEGIN SSH2 PUBLIC KEY ----`), errors.New("is an SSH public key in RFC 4716 format; convert it with: ssh-keygen -i -m RFC4716 -f FILE")},
@@ -67,7 +70,7 @@ var kinds = []struct {
 	{begin(`-----BEGIN PGP PUBLIC KEY BLOCK-----`), errors.New("is a PGP public key; where it has a key for authentication, convert it with: gpg --export-ssh-key USER")},
 	{begin(`-----BEGIN `), errors.New("is in PEM format, and not a public key; give one age recipient (age1…) or one SSH public key")},
 	{begin(`[\w-]+-cert-v01@openssh\.com\s`), errors.New("is an SSH certificate; give the public key that it certifies: FILE.pub instead of FILE-cert.pub")},
-	{begin(`ecdsa-sha2-`), errors.New("is an ECDSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key")},
+	{begin(`ecdsa-sha2-`), errECDSA},
 	{begin(`(webauthn-)?sk-(ssh|ecdsa)-`), errors.New("is the key of a hardware security key (FIDO), which signs and cannot decrypt; make another (ssh-keygen -t ed25519) and give its public key")},
 	{begin(`ssh-dss\s`), errors.New("is a DSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key")},
 	{begin(`AGE-PLUGIN-`), errors.New("is the identity of an age plugin, and plugins are not supported; give the recipient of an identity that age-keygen makes (age1…)")},

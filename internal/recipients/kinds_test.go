@@ -57,20 +57,26 @@ func block(label string, der []byte) string {
 
 func TestCase57_APublicKeyInAnotherFormatIsToldApart(t *testing.T) {
 	rsa2048, ecdsaKey := &must(rsa.GenerateKey(rand.Reader, 2048)).PublicKey, must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	ed25519Key, _, _ := ed25519.GenerateKey(rand.Reader)
 	pkix := block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(rsa2048)))
 	der := must(x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &ecdsaKey.PublicKey, ecdsaKey))
+	const ecdsaText = "is an ECDSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key"
 	good := ed().public
 	utf16 := "\ufffd\ufffd" + strings.Join(strings.Split(good, ""), "\x00") + "\x00"
 	for name, tc := range map[string]struct{ entry, want string }{
 		"PKCS#8":             {pkix, "is a public key in PEM format (PKCS#8); convert it with: ssh-keygen -i -m PKCS8 -f FILE"},
 		"PKCS#8, first line": {strings.Split(pkix, "\n")[0], "is a public key in PEM format (PKCS#8); convert it with: ssh-keygen -i -m PKCS8 -f FILE"},
+		"PKCS#8, Ed25519":    {block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(ed25519Key))), "is an Ed25519 public key in PEM format, which many versions of ssh-keygen cannot convert; make another (ssh-keygen -t ed25519) and give its public key"},
+		"PKCS#8, P-256":      {block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&ecdsaKey.PublicKey))), ecdsaText},
+		"PKCS#8, P-384":      {block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).PublicKey))), ecdsaText},
+		"PKCS#8, P-521":      {block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader)).PublicKey))), ecdsaText},
 		"PKCS#1":             {block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(rsa2048)), "is an RSA public key in PEM format (PKCS#1); convert it with: ssh-keygen -i -m PEM -f FILE"},
 		"RFC 4716":           {"---- BEGIN SSH2 PUBLIC KEY ----\nComment: \"x\"\nAAAAC3Nz\n---- END SSH2 PUBLIC KEY ----\n", "is an SSH public key in RFC 4716 format; convert it with: ssh-keygen -i -m RFC4716 -f FILE"},
 		"certificate":        {block("CERTIFICATE", der), "is an X.509 certificate; take its public key out with: openssl x509 -in FILE -noout -pubkey > KEY; ssh-keygen -i -m PKCS8 -f KEY"},
 		"PGP":                {"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEZ\n-----END PGP PUBLIC KEY BLOCK-----\n", "is a PGP public key; where it has a key for authentication, convert it with: gpg --export-ssh-key USER"},
 		"other PEM":          {block("CERTIFICATE REQUEST", der), "is in PEM format, and not a public key; give one age recipient (age1…) or one SSH public key"},
 		"SSH certificate":    {"ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAx x", "is an SSH certificate; give the public key that it certifies: FILE.pub instead of FILE-cert.pub"},
-		"ecdsa":              {line(&ecdsaKey.PublicKey), "is an ECDSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key"},
+		"ecdsa":              {line(&ecdsaKey.PublicKey), ecdsaText},
 		"sk-ssh":             {"sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t x", "is the key of a hardware security key (FIDO), which signs and cannot decrypt; make another (ssh-keygen -t ed25519) and give its public key"},
 		"sk-ecdsa":           {"sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZA x", "is the key of a hardware security key (FIDO), which signs and cannot decrypt; make another (ssh-keygen -t ed25519) and give its public key"},
 		"DSA":                {"ssh-dss AAAAB3NzaC1kc3MAAACB x", "is a DSA key, to which age cannot encrypt; make another (ssh-keygen -t ed25519) and give its public key"},
@@ -193,10 +199,21 @@ func TestCase57_TheCommandsConvert(t *testing.T) {
 // The sizes are known before anything is computed with a key.
 func TestCase52_SizesAreCheckedBeforeKeysAreUsed(t *testing.T) {
 	const large = "is an RSA key of more than 8192 bits, which is the largest size; make another (ssh-keygen -t ed25519) and give its public key"
-	for _, bits := range []int{8193, 16384, 20000} {
+	for _, bits := range []int{8193, 16384} {
 		errs := Check(path, slices.Repeat([]string{line(public(bits))}, 16))
 		if len(errs) != 16 || errs[15].Error() != "spec.delivery.recipients[15]: Invalid value: "+large {
 			t.Errorf("RSA-%d: %v", bits, errs)
+		}
+	}
+	// The SSH library reads none that is larger.
+	if errs := Check(path, []string{line(public(20000))}); len(errs) != 1 || !strings.Contains(errs[0].Detail, "ssh-rsa of 2048 to 8192 bits") {
+		t.Errorf("RSA-20000: %v", errs)
+	}
+	// No other name, option or separator hides the size.
+	for _, form := range []string{"ssh-ed25519 %s", "ssh-rsa\f%s\tx", "ssh-rsa\vX %s", "ssh-rsa\u00a0X %s", "ssh-rsa X %[1]s", `no-pty ssh-rsa %s`} {
+		entry := fmt.Sprintf(form, strings.Fields(line(public(16384)))[1])
+		if errs := Check(path, []string{entry}); len(errs) != 1 {
+			t.Errorf("RSA-16384 in %q is taken", form)
 		}
 	}
 	if errs := Check(path, []string{line(public(8192))}); len(errs) > 0 {

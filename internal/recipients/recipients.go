@@ -20,11 +20,10 @@ package recipients
 
 import (
 	"crypto/fips140"
-	"encoding/base64"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"slices"
 	"strings"
 
@@ -164,42 +163,39 @@ func parseKey(entry string) (*key, error) {
 }
 
 func parseSSH(entry string) (*key, error) {
-	switch bits := rsaBits(entry); {
-	case bits == 0: // another type
-	case bits < minRSABits:
-		return nil, errSmallRSA
-	case bits > maxRSABits:
-		return nil, errLargeRSA
-	}
 	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(entry))
 	if err != nil {
 		return nil, errUnknown
 	}
-	k, err := agessh.ParseRecipient(entry)
+	var recipient age.Recipient
+	switch public.Type() {
+	case ssh.KeyAlgoED25519:
+		recipient, err = agessh.NewEd25519Recipient(public)
+	case ssh.KeyAlgoRSA:
+		switch bits := rsaBits(public); {
+		case bits < minRSABits:
+			return nil, errSmallRSA
+		case bits > maxRSABits:
+			return nil, errLargeRSA
+		}
+		recipient, err = agessh.NewRSARecipient(public)
+	default:
+		err = errUnknown
+	}
 	if err != nil {
 		return nil, errUnknown
 	}
-	return &key{k, string(public.Marshal())}, nil
+	return &key{recipient, string(public.Marshal())}, nil
 }
 
-// rsaBits returns the size of an RSA modulus, before anything is done with it; 0 for what is not an RSA key.
-func rsaBits(entry string) int {
-	words := strings.Fields(entry)
-	if len(words) < 2 || words[0] != ssh.KeyAlgoRSA {
-		return 0
+// rsaBits returns the size of an RSA key; 0 for another.
+func rsaBits(public ssh.PublicKey) int {
+	if k, ok := public.(ssh.CryptoPublicKey); ok {
+		if k, ok := k.CryptoPublicKey().(*rsa.PublicKey); ok {
+			return k.N.BitLen()
+		}
 	}
-	blob, err := base64.StdEncoding.DecodeString(words[1])
-	if err != nil {
-		return 0
-	}
-	var public struct {
-		Type string
-		E, N *big.Int
-	}
-	if ssh.Unmarshal(blob, &public) != nil {
-		return 0
-	}
-	return public.N.BitLen()
+	return 0
 }
 
 const (
