@@ -32,8 +32,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/console"
+	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 // off is the address of what is not served.
@@ -82,7 +82,7 @@ func (o *consoleOptions) validate() error {
 		errs = append(errs, errors.New("--console-oidc-client-secret-file and --console-oidc-ca-file say more about an issuer: set --console-oidc-issuer-url as well"))
 	case o.issuer != "" && o.byProxy:
 		errs = append(errs, errors.New("--console-oidc-issuer-url and --console-proxy-authorization are two ways to sign in: set one"))
-	case o.issuer != "" && (err != nil || issuer.Scheme != "https" || !certs.IsHost(strings.ToLower(issuer.Hostname())) || issuer.RawQuery != "" || issuer.Fragment != ""):
+	case o.issuer != "" && (err != nil || issuer.Scheme != "https" || !host.Valid(strings.ToLower(issuer.Hostname())) || issuer.RawQuery != "" || issuer.Fragment != ""):
 		errs = append(errs, fmt.Errorf("--console-oidc-issuer-url %q is not an https URL without a query, which the API server needs as well; set it as --console-oidc-issuer-url=https://login.example.com", o.issuer))
 	}
 	for _, namespace := range o.namespaces {
@@ -100,10 +100,10 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 	if err != nil || u.Scheme != "https" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return nil, wrong
 	}
-	host := strings.ToLower(u.Hostname())
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" {
-		host = ip.String()
-	} else if !certs.IsHost(host) || strings.Contains(host, "%") {
+	name := strings.ToLower(u.Hostname())
+	if ip, err := netip.ParseAddr(name); err == nil && ip.Zone() == "" {
+		name = ip.String()
+	} else if !host.Valid(name) {
 		return nil, wrong
 	}
 	port := uint64(443)
@@ -112,7 +112,7 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 			return nil, wrong
 		}
 	}
-	at := &url.URL{Scheme: u.Scheme, Host: net.JoinHostPort(host, strconv.FormatUint(port, 10))}
+	at := &url.URL{Scheme: u.Scheme, Host: net.JoinHostPort(name, strconv.FormatUint(port, 10))}
 	if port == 443 {
 		at.Host = strings.TrimSuffix(at.Host, ":443")
 	}

@@ -31,7 +31,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
-	"github.com/pat-operator/pat-operator/internal/certs"
+	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 const (
@@ -107,9 +107,9 @@ func (o *commonOptions) validate() error {
 	if o.maxClockSkew < 2*time.Second {
 		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds; set it as --max-clock-skew=1m", o.maxClockSkew))
 	}
-	for _, host := range o.servingHosts {
-		if !certs.IsHost(host) || strings.Contains(host, "%") {
-			errs = append(errs, fmt.Errorf("--serving-host %q is neither a DNS name nor an IP address; set it as --serving-host=pat.example.com or --serving-host=10.0.0.30", host))
+	for _, name := range o.servingHosts {
+		if !host.Valid(name) {
+			errs = append(errs, fmt.Errorf("--serving-host %q is neither a DNS name nor an IP address; set it as --serving-host=pat.example.com or --serving-host=10.0.0.30", name))
 		}
 	}
 	switch level := o.zap.Level; {
@@ -126,8 +126,10 @@ func notANamespace(flag, value string) error {
 
 // validateAddress returns why a process cannot serve at an address.
 func validateAddress(flag, address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if _, badPort := strconv.ParseUint(port, 10, 16); err != nil || badPort != nil || host != "" && !certs.IsHost(host) {
+	name, port, err := net.SplitHostPort(address)
+	_, badPort := strconv.ParseUint(port, 10, 16)
+	name, _, _ = strings.Cut(name, "%") // a zone
+	if err != nil || badPort != nil || name != "" && !host.Valid(name) {
 		return fmt.Errorf("%s %q is not [HOST]:PORT; set it as %[1]s=:9443 or %[1]s=127.0.0.1:9443", flag, address)
 	}
 	return nil

@@ -22,7 +22,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -30,6 +29,7 @@ import (
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/recipients"
 	"github.com/pat-operator/pat-operator/internal/record"
@@ -247,9 +247,7 @@ func displayName(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if was != nil && was.DisplayName == is.DisplayName {
 		return nil
 	}
-	i := strings.IndexFunc(is.DisplayName, func(r rune) bool {
-		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
-	})
+	i := strings.IndexFunc(is.DisplayName, identity.ForgesRows)
 	if i < 0 {
 		return nil
 	}

@@ -27,6 +27,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 const (
@@ -111,7 +113,7 @@ func validateServer(server string) error {
 		return wrong("must begin with https://")
 	case u.User != nil:
 		return wrong("must not hold a user name or a password")
-	case !IsHost(strings.ToLower(u.Hostname())):
+	case !host.Valid(strings.ToLower(u.Hostname())):
 		return wrong("must name a host")
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (portErr != nil || port < 1 || port > 65535):
 		return wrong("must name a port from 1 to 65535, or none for 443")

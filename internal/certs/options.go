@@ -20,9 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -149,16 +146,6 @@ func (o Options) Validate() error {
 		errs = append(errs, fmt.Errorf("a CA valid for %s cannot be rotated %s before its end", o.CAValidity, o.CARotateBefore))
 	}
 	return errors.Join(errs...)
-}
-
-// IsHost reports whether a text is an IP address or a DNS name. A name that ends with a number is a mistyped address.
-func IsHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	labels := strings.Split(host, ".")
-	_, err := strconv.Atoi(labels[len(labels)-1])
-	return err != nil && len(validation.IsDNS1123Subdomain(host)) == 0
 }
 
 // afterNewCA is what somebody has to do about a new CA, if anything: webhook configurations follow by themselves.

@@ -52,6 +52,11 @@ func checkText(path *field.Path, s string, limit int) field.ErrorList {
 // control characters, and what is invisible.
 func Unseen(r rune) bool { return unicode.IsControl(r) || invisible(r) }
 
+// ForgesRows reports whether a character in a name could make it pass for other columns or rows of a table.
+func ForgesRows(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}
+
 // invisible tells of format characters, line and paragraph separators, and what is drawn as nothing.
 func invisible(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)

@@ -129,6 +129,9 @@ What was asked for goes to standard output, everything else to standard error. E
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetUsageTemplate(withoutGlobalFlags(root.UsageTemplate()))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && invalid.GetFlag().DefValue != "" {
+			err = fmt.Errorf("%w; set it as --%s=%s", err, invalid.GetFlag().Name, invalid.GetFlag().DefValue)
+		}
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	s.flags.AddFlags(root.PersistentFlags())

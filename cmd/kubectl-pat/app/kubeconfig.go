@@ -22,12 +22,14 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 type kubeconfigOptions struct {
@@ -96,6 +98,8 @@ func (o *kubeconfigOptions) validate(tokenFileGiven bool) error {
 		return usagef("%s and %s are two ways to a token: choose one", sources[0], sources[1])
 	case !o.decrypt && len(o.keys.files) > 0:
 		return usagef("-i names a key to decrypt with: add --decrypt")
+	case o.output == "":
+		return usagef("--output is empty: name a file, as in -o ci.kubeconfig, or leave it out")
 	case slices.Contains([]string{outputJSON, outputYAML, outputName}, o.output):
 		return usagef("-o names the file to write here, and a kubeconfig is always YAML; for a file of that name: -o ./%s", o.output)
 	case tokenLike.MatchString(o.tokenPath), tokenLike.MatchString(o.tokenFile):
@@ -212,6 +216,9 @@ func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, 
 	}
 	if server.Scheme != "https" {
 		return nil, errNoTLS
+	}
+	if o.server != "" && !host.Valid(strings.ToLower(server.Hostname())) {
+		return nil, usagef("--server %q names no host: give a URL such as --server https://api.example.com:6443", o.server)
 	}
 	if server.User != nil {
 		return nil, usagef("the API server's address holds a user's name, which would be in the kubeconfig: give another by --server URL")

@@ -17,6 +17,7 @@ limitations under the License.
 package app
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
 // specFlags are what a new token is to be, as create and generate take it.
@@ -58,6 +60,8 @@ func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToke
 		return nil, usagef("%q is no namespace: take at most 63 of a-z, 0-9 and '-'", namespace)
 	case utf8.RuneCountInString(f.displayName) > holder.MaxDisplayName:
 		return nil, usagef("--display-name has %d characters: take at most %d", utf8.RuneCountInString(f.displayName), holder.MaxDisplayName)
+	case strings.ContainsFunc(f.displayName, identity.ForgesRows):
+		return nil, usagef("--display-name has a control character, such as a tab, or a mark that changes the direction of text: leave it out, as in --display-name 'Build agent'")
 	}
 	pat := &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},

@@ -1,0 +1,173 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package app
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+)
+
+const (
+	somebodysKey = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+	hardwareKey  = "sk-ssh-ed25519@openssh.com AAAAGnNr"
+)
+
+// lines are command lines that are right, to which a flag is added.
+var lines = map[string][]string{
+	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
+	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil,
+}
+
+// tries are, for each flag, or each flag of a command, values that it takes and values that can never work. What else the
+// flag needs is in front of a value.
+var tries = map[string]struct{ good, bad []string }{
+	"all-namespaces":        {[]string{"true", "false"}, []string{"", "maybe"}},
+	"revoke all-namespaces": {[]string{"false"}, []string{"", "true", "maybe"}}, // true goes with --user
+	"audience":              {[]string{"https://vault.example.com"}, []string{""}},
+	"cluster-name":          {[]string{"prod"}, []string{""}},
+	"copy":                  {[]string{"false"}, []string{"", "maybe"}},
+	"decrypt":               {[]string{"true", "false"}, []string{"", "maybe"}},
+	"display-name":          {[]string{"Build agent", "Müller & Söhne"}, []string{"", strings.Repeat("x", 129), "a\tb", "a\nb", "a\u202eb"}},
+	"dry-run":               {[]string{"none", "server"}, []string{"", "client", "true"}},
+	"create dry-run":        {[]string{"none", "client", "server"}, []string{"", "true"}},
+	"expires-in":            {[]string{"90d", "12h", "1d12h", "1h30m"}, []string{"", "90", "0d", "-1d", "4000d", "1y", "500ms"}},
+	"expiring-within":       {[]string{"7d", "12h"}, []string{"", "7", "-7d", "soon"}},
+	"filename":              {nil, []string{""}},
+	"for":                   {[]string{"alice", "system:serviceaccount:team-a:ci"}, []string{""}},
+	"group":                 {[]string{"--for=alice developers"}, []string{"--for=alice ", "developers"}},
+	"identity":              {[]string{"TEMP/identity"}, []string{""}},
+	"kubeconfig identity":   {[]string{"--decrypt TEMP/identity"}, []string{"", "TEMP/identity"}},
+	"keep":                  {[]string{"true", "false"}, []string{"", "maybe"}},
+	"manifest":              {[]string{"TEMP/manifest"}, []string{""}},
+	"no-headers":            {[]string{"true", "false"}, []string{"", "maybe"}},
+	"output":                {[]string{"json", "yaml"}, []string{"xml", "JSON"}},
+	"create output":         {[]string{"token", "json", "yaml", "--copy name"}, []string{"", "wide", "name"}},
+	"rotate output":         {[]string{"token", "json", "yaml", "--copy name"}, []string{"", "wide"}},
+	"list output":           {[]string{"", "wide", "json", "yaml", "name"}, []string{"xml"}},
+	"find output":           {[]string{"", "json", "yaml", "--namespace=team-a name"}, []string{"wide", "name"}},
+	"kubeconfig output":     {[]string{"TEMP/kubeconfig", "-", "./json"}, []string{"", "json", "yaml", "name"}},
+	"overlap":               {[]string{"24h", "7d", "0", "0s"}, []string{"", "24", "-1h", "367d"}},
+	"reason":                {[]string{"--keep in a log"}, []string{"--keep ", "in a log", "--keep " + strings.Repeat("x", maxReason+1)}},
+	"recipient":             {[]string{somebodysKey, "@TEMP/recipients"}, []string{"", "nonsense", hardwareKey, "@TEMP/empty"}},
+	"retire-on-first-use":   {[]string{"--overlap=24h true", "false"}, []string{"", "maybe"}},
+	"server":                {[]string{"https://api.example.com:6443", "https://10.0.0.30"}, []string{"", "https://10.0.0.300", "https://a_b"}},
+	"sort-by":               {[]string{"name", "expires", "created", "modified", "last-used"}, []string{"", "age"}},
+	"timeout":               {[]string{"30s", "1m"}, []string{"", "30", "0s", "-1s", "forever"}},
+	"token-file":            {[]string{"TEMP/new/COMMAND"}, []string{""}},
+	"whoami token-file":     {[]string{"TEMP/token", "-"}, []string{""}},
+	"kubeconfig token-file": {[]string{"TEMP/token", "-"}, []string{""}},
+	"token-id":              {[]string{"--keep k3xq5v7c2mzr4nbd"}, []string{"--keep ", "k3xq5v7c2mzr4nbd", "--keep K3XQ5V7C2MZR4NBD", "--keep x"}},
+	"token-path":            {[]string{"/var/run/secrets/token"}, []string{""}},
+	"uid":                   {[]string{"--for=alice 4711"}, []string{"--for=alice ", "4711"}},
+	"unused-for":            {[]string{"30d"}, []string{"", "30", "never"}},
+	"user":                  {[]string{"alice"}, []string{""}},
+	"revoke user":           {nil, []string{"", "alice"}}, // it goes without a name
+	"wait":                  {[]string{"true", "false"}, []string{"", "maybe"}},
+	"yes":                   {[]string{"true", "false"}, []string{"", "maybe"}},
+}
+
+// Each flag of each command takes the values that its help names, and says of what can never work which flag it is and, but
+// for what is empty or goes with something else, a value that works.
+func TestCase60_EachFlagOfEachCommand(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	if err := os.Mkdir(filepath.Join(dir, "new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"token": madeToken, "recipients": somebodysKey, "empty": "# nothing\n",
+		"identity": "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	used := map[string]bool{}
+	for _, cmd := range newRootCommand(newTrial(t, interceptor.Funcs{}).Environment).Commands() {
+		name := cmd.Name()
+		line, ok := lines[name]
+		if !ok {
+			t.Errorf("no line of %s is known", name)
+		}
+		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == "help" {
+				return
+			}
+			which := f.Name
+			if _, ok := tries[name+" "+f.Name]; ok {
+				which = name + " " + f.Name
+			}
+			used[which] = true
+			values, ok := tries[which]
+			if !ok {
+				t.Errorf("no value of %s --%s is tried", name, f.Name)
+			}
+			try := func(value string, code int) string {
+				t.Helper()
+				args := []string{name}
+				for _, arg := range line {
+					if !strings.HasPrefix(arg, "--"+f.Name) {
+						args = append(args, arg)
+					}
+				}
+				for strings.HasPrefix(value, "--") {
+					var with string
+					with, value, _ = strings.Cut(value, " ")
+					args = append(args, with)
+				}
+				args = append(args, "--"+f.Name+"="+value)
+				for i := range args {
+					args[i] = strings.NewReplacer("TEMP", dir, "COMMAND", name).Replace(args[i])
+				}
+				tr := newTrial(t, interceptor.Funcs{})
+				tr.Connect = func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) {
+					return nil, errors.New("no cluster")
+				}
+				t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
+				tr.In = strings.NewReader(madeToken)
+				got := Run(t.Context(), tr.Environment, args)
+				if (got == exitUsage) != (code == exitUsage) {
+					t.Errorf("kubectl pat %q: exit code %d\n%s", args, got, tr.errOut)
+				}
+				return tr.errOut.String()
+			}
+			for _, value := range values.good {
+				try(value, exitOK)
+			}
+			for _, value := range values.bad {
+				said := try(value, exitUsage)
+				if !strings.Contains(said, "--"+f.Name) && !strings.Contains(said, "-"+f.Shorthand+" ") {
+					t.Errorf("kubectl pat %s --%s=%s: it does not name the flag: %s", name, f.Name, value, said)
+				}
+			}
+		})
+	}
+	for which := range tries {
+		if !used[which] {
+			t.Errorf("%s is tried, and there is no such flag", which)
+		}
+	}
+}
