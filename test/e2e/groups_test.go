@@ -60,6 +60,7 @@ func TestCase58_ManyGroups(t *testing.T) {
 	for name, groups := range map[string][]string{
 		"200":                    groupsOf(200, 40, "x"),
 		"distinguished-names":    groupsOf(40, 300, "CN=Team of Many Words,OU=Groups,"),
+		"999":                    groupsOf(999, 36, "x"),
 		"1000":                   groupsOf(1000, 131, "x"),
 		"1000-in-another-script": groupsOf(1000, 130, "ж"),
 		"1000-like-kubernetes":   groupsOf(1000, 131, "system-"),
@@ -128,5 +129,10 @@ func TestCase58_OnePastTheBounds(t *testing.T) {
 	u := carol(t, groupsOf(3000, 20, "x"))
 	if err := u.Create(t.Context(), pat(ns, "some", named(groupsOf(1000, 20, "x"))), client.DryRunAll); err != nil {
 		t.Errorf("1000 of 3000 groups: %v", err)
+	}
+	u = carol(t, groupsOf(700, 900, "x"))
+	wantStatus(t, u.Create(t.Context(), pat(ns, "all"), client.DryRunAll), 403, "spec.user.groups: a token carries groups of at most 131072 bytes together, and these have 629109; "+listThem)
+	if err := u.Create(t.Context(), pat(ns, "some", named(groupsOf(140, 900, "x"))), client.DryRunAll); err != nil {
+		t.Errorf("140 of 700 groups of 900 bytes: %v", err)
 	}
 }
