@@ -144,7 +144,7 @@ func (o *consoleOptions) setup(p *process, c client.Client) error {
 	if err != nil {
 		return err
 	}
-	return p.serveTLS("console", o.address, page, p.authority.TLSConfig(), nil)
+	return p.serveTLS("console", o.address, page, p.authority.TLSConfig(), console.Limits, nil)
 }
 
 // oidc reads what the flags of the issuer name.

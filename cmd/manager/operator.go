@@ -42,6 +42,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 const (
@@ -54,6 +55,10 @@ const (
 	maxRemembered = 5000
 )
 
+// admissionLimits fit the requests that one kube-apiserver has under way, 600 by default. A review holds two objects, and etcd
+// takes 1.5 MiB of each.
+var admissionLimits = serving.Limits{Connections: 2048, Requests: 2048, Body: 4 << 20}
+
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-ca,verbs=get;update
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=pat-operator,verbs=get;patch
@@ -64,6 +69,7 @@ const (
 // operatorOptions are the flags of what writes.
 type operatorOptions struct {
 	admissionAddress     string
+	clientCAFile         string
 	leaderElect          bool
 	secretDelivery       bool
 	maxLifetime          time.Duration
@@ -91,6 +97,7 @@ func operatorCommand() *cobra.Command {
 
 func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.admissionAddress, "admission-bind-address", ":9443", "where the admission webhooks are served (https)")
+	fs.StringVar(&o.clientCAFile, "admission-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
@@ -196,7 +203,11 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 	for path, handler := range handlers {
 		mux.Handle("POST "+path, handler)
 	}
-	return p.serveTLS("admission", o.admissionAddress, mux, p.authority.TLSConfig(), nil)
+	config, err := p.requireClients("admission", o.clientCAFile)
+	if err != nil {
+		return err
+	}
+	return p.serveTLS("admission", o.admissionAddress, mux, config, admissionLimits, nil)
 }
 
 // acceptedGuards wires what proves that the guards of admission are in force, and accepts them.

@@ -19,11 +19,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -35,17 +37,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/controllers"
-	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	patclock "github.com/pat-operator/pat-operator/internal/clock"
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 const leaseName = "pat-operator"
+
+// The limits of what an administrator's tools ask, and kubelet.
+var (
+	healthLimits  = serving.Limits{Connections: 1024, Requests: 64}
+	metricsLimits = serving.Limits{Connections: 1024, Requests: 16}
+)
 
 // half is the operator or the verifier: what it serves by which certificates, and how it is wired.
 type half struct {
@@ -61,6 +70,8 @@ type process struct {
 	skew *patclock.Skew
 	// authority signs the certificates of the half that is being set up.
 	authority *certs.Authority
+	// ready says by name whether this replica is to be asked.
+	ready map[string]healthz.Checker
 }
 
 // serve runs one half, or both, until ctx ends.
@@ -86,25 +97,22 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...h
 		}
 		authorities = append(authorities, authority)
 	}
-	mgr, err := o.manager(config, authorities[0], leaderElect)
+	mgr, err := o.manager(config, leaderElect)
 	if err != nil {
 		return err
 	}
+	p := &process{commonOptions: o, Manager: mgr, skew: skew, ready: map[string]healthz.Checker{"clock": skew.Ready}}
 	for i, h := range halves {
-		if err := mgr.Add(authorities[i]); err != nil {
+		p.authority = authorities[i]
+		if err := mgr.Add(p.authority); err != nil {
 			return err
 		}
-		if err := mgr.AddReadyzCheck(h.name+"-certificates", authorities[i].Ready); err != nil {
-			return err
-		}
-		if err := h.setup(ctx, &process{o, mgr, skew, authorities[i]}); err != nil {
+		p.ready[h.name+"-certificates"] = p.authority.Ready
+		if err := h.setup(ctx, p); err != nil {
 			return err
 		}
 	}
-	if err := mgr.AddReadyzCheck("clock", skew.Ready); err != nil {
-		return err
-	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+	if err := errors.Join(p.serveHealth(), p.serveMetrics(authorities[0])); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -152,7 +160,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
-func (o *commonOptions) manager(config *rest.Config, authority *certs.Authority, leaderElect bool) (ctrl.Manager, error) {
+func (o *commonOptions) manager(config *rest.Config, leaderElect bool) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -160,20 +168,12 @@ func (o *commonOptions) manager(config *rest.Config, authority *certs.Authority,
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         controllers.CacheOptions(o.recordsNamespace),
-		HealthProbeBindAddress:        o.probeAddress,
+		HealthProbeBindAddress:        off, // serveHealth
 		LeaderElection:                leaderElect,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.operatorNamespace,
 		LeaderElectionReleaseOnCancel: true,
-		Metrics: metricsserver.Options{
-			BindAddress:    o.metricsAddress,
-			SecureServing:  true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				c.MinVersion = tls.VersionTLS13
-				c.GetCertificate = authority.TLSConfig().GetCertificate
-			}},
-		},
+		Metrics:                       metricsserver.Options{BindAddress: off}, // serveMetrics
 	})
 }
 
@@ -205,8 +205,22 @@ func (o *commonOptions) serviceHost(service string) string {
 	return service + "." + o.operatorNamespace + ".svc"
 }
 
+// requireClients is how the half serves TLS: to holders of a certificate of the CAs in the file of --NAME-client-ca-file, if
+// that is set, and to everybody if not.
+func (p *process) requireClients(name, file string) (*tls.Config, error) {
+	config := p.authority.TLSConfig()
+	if file == "" {
+		return config, nil
+	}
+	clients, err := serving.NewClientCA(file)
+	if err != nil {
+		return nil, fmt.Errorf("--%s-client-ca-file: %w", name, err)
+	}
+	return clients.Require(config), p.Add(clients)
+}
+
 // serveTLS adds an HTTPS server that every replica runs. It listens at once, so that a port in use is known at once.
-func (p *process) serveTLS(name, address string, handler http.Handler, config *tls.Config, drain *authn.Drain) error {
+func (p *process) serveTLS(name, address string, handler http.Handler, config *tls.Config, limits serving.Limits, drain *serving.Drain) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("--%s-bind-address: %w", name, err)
@@ -214,8 +228,45 @@ func (p *process) serveTLS(name, address string, handler http.Handler, config *t
 	log := p.GetLogger().WithName(name)
 	return p.Add(everywhere(func(ctx context.Context) error {
 		log.Info("Serving", "address", listener.Addr().String())
-		return authn.Serve(ctx, authn.NewServer(handler, config, log), listener, drain, drainGrace)
+		return serving.NewServer(handler, config, limits, log).Run(ctx, listener, drain, drainGrace)
 	}))
+}
+
+// serveHealth answers probes from the start until everything else has ended.
+func (p *process) serveHealth() error {
+	if p.probeAddress == off || p.probeAddress == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", p.probeAddress)
+	if err != nil {
+		return fmt.Errorf("--health-probe-bind-address: %w", err)
+	}
+	mux := http.NewServeMux()
+	for path, checks := range map[string]map[string]healthz.Checker{"/healthz": {"ping": healthz.Ping}, "/readyz": p.ready} {
+		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
+		mux.Handle(path, handler)
+		mux.Handle(path+"/", handler)
+	}
+	server := serving.NewServer(mux, nil, healthLimits, p.GetLogger().WithName("health"))
+	return p.Add(&manager.Server{Name: "health", Server: server.HTTP, Listener: server.Limit(listener)})
+}
+
+// serveMetrics answers those who may get the path /metrics.
+func (p *process) serveMetrics(authority *certs.Authority) error {
+	if p.metricsAddress == off || p.metricsAddress == "" {
+		return nil
+	}
+	filter, err := filters.WithAuthenticationAndAuthorization(p.GetConfig(), p.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	handler, err := filter(p.GetLogger().WithName("metrics"), promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", handler)
+	return p.serveTLS("metrics", p.metricsAddress, mux, authority.TLSConfig(), metricsLimits, nil)
 }
 
 // everywhere is a Runnable of every replica, the leader or not.

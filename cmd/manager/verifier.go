@@ -32,6 +32,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/lastused"
+	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -73,7 +74,7 @@ func verifierCommand() *cobra.Command {
 
 func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.verifierAddress, "verifier-bind-address", ":9444", "where TokenReviews are answered (https)")
-	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: TokenReviews are answered to holders of one alone; followed when it changes")
+	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
 	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "at most so many times a second this replica writes when a token was used; 0 writes nothing, and then no predecessor retires on first use")
 	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
@@ -134,20 +135,11 @@ func (o *verifierOptions) setup(_ context.Context, p *process) error {
 			return err
 		}
 	}
-	if err := p.AddReadyzCheck("verifier", func(*http.Request) error { return index.Ready(time.Now()) }); err != nil {
-		return err
-	}
+	p.ready["verifier"] = func(*http.Request) error { return index.Ready(time.Now()) }
 
-	config := p.authority.TLSConfig()
-	if o.clientCAFile != "" {
-		clients, err := authn.NewClientCA(o.clientCAFile)
-		if err != nil {
-			return fmt.Errorf("--verifier-client-ca-file: %w", err)
-		}
-		if err := p.Add(clients); err != nil {
-			return err
-		}
-		config = clients.Verify(config)
+	config, err := p.requireClients("verifier", o.clientCAFile)
+	if err != nil {
+		return err
 	}
 	var used func(*verifier.Result, time.Time)
 	if o.lastUsedRate > 0 {
@@ -157,13 +149,13 @@ func (o *verifierOptions) setup(_ context.Context, p *process) error {
 		}
 		used = tracker.Used
 	}
-	drain := &authn.Drain{}
+	drain := &serving.Drain{}
 	mux := http.NewServeMux()
 	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, RequireClientCertificate: o.clientCAFile != "", Used: used,
+		Log: log, Drain: drain, Used: used,
 	}))
 	if err := o.console.setup(p, c); err != nil {
 		return err
 	}
-	return p.serveTLS("verifier", o.verifierAddress, mux, config, drain)
+	return p.serveTLS("verifier", o.verifierAddress, mux, config, authn.Limits, drain)
 }

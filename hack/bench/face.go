@@ -32,6 +32,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/lastused"
+	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 	"github.com/pat-operator/pat-operator/test/abuse"
 	"github.com/pat-operator/pat-operator/test/fleet"
@@ -51,7 +52,7 @@ func serve(ctx context.Context, x *indexed, used func(*verifier.Result, time.Tim
 	stopped := make(chan error, 1)
 	handler := authn.NewTokenReviewHandler(x, authn.Options{Used: used})
 	go func() {
-		stopped <- authn.Serve(ctx, authn.NewServer(handler, server, logr.Discard()), listener, nil, 0)
+		stopped <- serving.NewServer(handler, server, authn.Limits, logr.Discard()).Run(ctx, listener, nil, 0)
 	}()
 	return abuse.Target{Address: listener.Addr().String(), TLS: client}, func() error { cancel(); return <-stopped }, nil
 }

@@ -17,11 +17,16 @@ limitations under the License.
 package authn
 
 import (
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+
+	"github.com/pat-operator/pat-operator/internal/verifier"
+	"github.com/pat-operator/pat-operator/test/abuse"
 	"github.com/pat-operator/pat-operator/test/fleet"
 )
 
@@ -29,7 +34,23 @@ import (
 // resource are there is accepted; one of which either was deleted before the review was sent never is again.
 func TestCase37_StormOverHTTP(t *testing.T) {
 	const writers, readers, rounds, known = 4, 4, 25, 1000
-	_, client, index := victim(t)
+	index := verifier.NewIndex(logr.Discard())
+	index.SetAPIAudiences([]string{fleet.Audience})
+	index.MarkSynced()
+	bearers, _, err := fleet.Feed(index, 0, known, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, trust, err := abuse.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(NewTokenReviewHandler(index, Options{}))
+	server.TLS, server.EnableHTTP2 = config, true
+	server.StartTLS()
+	defer server.Close()
+	client := abuse.NewClient(abuse.Target{Address: server.Listener.Addr().String(), TLS: trust}, bearers, fleet.Username)
+	defer client.Close()
 
 	type guest struct {
 		bearer string

@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
@@ -49,15 +50,16 @@ const (
 	// ExtraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
 	ExtraName = "pat-operator.io/name"
 
-	maxReviewBytes = 64 << 10
 	// unknownError is the whole of what is said about a token that may be honoured later: it reaches whoever posts a
 	// TokenReview to the API server.
 	unknownError = "the personal access token cannot be verified at the moment"
 
-	resultMalformed     = "malformed_request"
-	resultNoCertificate = "no_client_certificate"
-	resultPanic         = "panic"
+	resultMalformed = "malformed_request"
+	resultPanic     = "panic"
 )
+
+// Limits of a server of TokenReviews. They are far beyond what kube-apiservers need, and fit into the memory of a pod.
+var Limits = serving.Limits{Connections: 4096, Requests: 4096, Body: 64 << 10}
 
 var tokenReviews = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "pat_operator_tokenreviews_total",
@@ -76,9 +78,7 @@ type Options struct {
 	Log logr.Logger
 	Now func() time.Time
 	// Drain, once begun, turns every answer into a request to ask another replica.
-	Drain *Drain
-	// RequireClientCertificate refuses whoever has not presented one that the server has verified.
-	RequireClientCertificate bool
+	Drain *serving.Drain
 	// Used is told of every token that is honoured, on the way of the request; nil tells nobody.
 	Used func(*verifier.Result, time.Time)
 }
@@ -90,20 +90,19 @@ type tokenReviewHandler struct {
 	verifier Verifier
 	log      logr.Logger
 	now      func() time.Time
-	drain    *Drain
-	// needCertificate refuses clients without a verified certificate.
-	needCertificate bool
-	used            func(*verifier.Result, time.Time)
+	drain    *serving.Drain
+	used     func(*verifier.Result, time.Time)
 }
 
-// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath.
+// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath. The server limits
+// their size.
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
-	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, needCertificate: opts.RequireClientCertificate, used: opts.Used}
+	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, used: opts.Used}
 	if h.now == nil {
 		h.now = time.Now
 	}
 	if h.drain == nil {
-		h.drain = &Drain{}
+		h.drain = &serving.Drain{}
 	}
 	if h.used == nil {
 		h.used = func(*verifier.Result, time.Time) {}
@@ -131,16 +130,11 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(w, http.StatusServiceUnavailable)
 		}
 	}()
-	if h.needCertificate && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
-		tokenReviews.WithLabelValues(resultNoCertificate).Inc()
-		fail(w, http.StatusForbidden)
-		return
-	}
-	if h.drain.begun() {
+	if h.drain.Begun() {
 		notReady(w)
 		return
 	}
-	review, status := readReview(w, r)
+	review, status := readReview(r)
 	if status != http.StatusOK {
 		tokenReviews.WithLabelValues(resultMalformed).Inc()
 		if status == http.StatusMethodNotAllowed {
@@ -175,7 +169,7 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // readReview reads a request, or returns the HTTP status to refuse it with. No text says why: a decoder's errors quote
 // what they read.
-func readReview(w http.ResponseWriter, r *http.Request) (*tokenReview, int) {
+func readReview(r *http.Request) (*tokenReview, int) {
 	if r.URL.Path != TokenReviewPath {
 		return nil, http.StatusNotFound
 	}
@@ -188,10 +182,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (*tokenReview, int) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, http.StatusUnsupportedMediaType
 	}
-	if r.ContentLength > maxReviewBytes {
-		return nil, http.StatusRequestEntityTooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReviewBytes))
+	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		switch {

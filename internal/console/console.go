@@ -32,9 +32,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
-	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 const (
@@ -49,6 +49,10 @@ const (
 	didHeader = "X-Pat-Did"
 	userAgent = "pat-console"
 )
+
+// Limits of a server of the console. What visitors send and are shown is in the memory of what verifies tokens. A form that
+// is too long gets an answer of the console's own up to here.
+var Limits = serving.Limits{Connections: 2048, Requests: 256, Body: 2 * maxForm}
 
 // Options of a console.
 type Options struct {
@@ -136,11 +140,11 @@ func New(o Options) (*Console, error) {
 	mux.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/", LinkText: "To my tokens"})
 	}))
-	c.Handler = authn.LimitRequests(c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c.Handler = c.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		mux.ServeHTTP(w, r.WithContext(ctx))
-	})), maxRequests)
+	}))
 	return c, nil
 }
 

@@ -28,14 +28,9 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-const (
-	// maxForm is in bytes: recipients are the longest, 16 of 4096. maxSignIn is of who is not known yet, for a credential
-	// that cookies can carry.
-	maxForm, maxSignIn = 128 << 10, 32 << 10
-	// maxRequests is how many there may be at once, shared by those who send them; people have few. What they send and are
-	// shown is in the memory of what verifies tokens.
-	maxRequests = 256
-)
+// maxForm is in bytes: recipients are the longest, 16 of 4096. maxSignIn is of who is not known yet, for a credential that
+// cookies can carry.
+const maxForm, maxSignIn = 128 << 10, 32 << 10
 
 // guard says to browsers what they may do with our answers, and refuses what another origin makes them send.
 func (c *Console) guard(next http.Handler) http.Handler {

@@ -136,28 +136,6 @@ func TestBodiesOfWhoIsNotKnownAreNotRead(t *testing.T) {
 	}
 }
 
-// One address has a part of what the console takes at once, and leaves another its own.
-func TestRequestsAtOnceAreBounded(t *testing.T) {
-	s := open(t)
-	ask := func(from string) int {
-		r, w := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/sign-in", nil), httptest.NewRecorder()
-		r.RemoteAddr = from + ":1234" // its answer has gone out when the context ends: not before the test does
-		s.ServeHTTP(w, r)
-		return w.Code
-	}
-	for i := range maxRequests / 2 {
-		if got := ask("10.0.0.1"); got != http.StatusOK {
-			t.Fatalf("request %d: %d", i, got)
-		}
-	}
-	if got := ask("10.0.0.1"); got != http.StatusInternalServerError {
-		t.Errorf("one more: %d", got)
-	}
-	if got := ask("10.0.0.2"); got != http.StatusOK {
-		t.Errorf("of another address: %d", got)
-	}
-}
-
 // No answer may be framed, kept, or load anything from elsewhere; and nothing but GET, HEAD and POST is known.
 func TestEveryAnswerSaysWhatABrowserMayDo(t *testing.T) {
 	s := open(t)

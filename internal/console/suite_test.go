@@ -45,7 +45,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
-	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 // Bearer tokens that the API server of these tests takes; the users of the first two may do in team-a what developers do.
@@ -143,7 +143,8 @@ func open(t *testing.T, change ...func(*Options)) *site {
 	s := &site{clock: testingclock.NewFakePassiveClock(time.Now())}
 	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(w, r) }))
 	// The server that `manager verifier` serves it by, whose limits are part of what a browser meets.
-	s.server.Config = authn.NewServer(s.server.Config.Handler, nil, logr.Discard())
+	limited := serving.NewServer(s.server.Config.Handler, nil, Limits, logr.Discard())
+	s.server.Config, s.server.Listener = limited.HTTP, limited.Limit(s.server.Listener)
 	s.server.EnableHTTP2 = true
 	s.server.StartTLS()
 	t.Cleanup(s.server.Close)

@@ -45,6 +45,9 @@ type Target struct {
 	TLS *tls.Config
 	// Scale multiplies how many connections an attack opens; 0 is 1.
 	Scale int
+	// Sources is the number of addresses that an attack comes from in turn: Source(1), Source(2) and so on; 0: one of the
+	// system's choice.
+	Sources int
 	// Once: a few connections only, and what the server has ended is not opened again.
 	Once bool
 }
@@ -144,9 +147,19 @@ func (t Target) open(ctx context.Context, protocol string) (conn net.Conn, close
 	return secured, closeConn, nil
 }
 
+var dialed atomic.Int32
+
+// Source is a local address of this machine, another one for each number up to 65,000: 127.0.0.1 is number 0. Only Linux has
+// them all.
+func Source(n int) net.IP { n++; return net.IPv4(127, 0, byte(n>>8), byte(n)) }
+
 // openTCP dials. The connection is reset and not just closed, so that no port of this machine waits for the peer.
 func (t Target) openTCP(ctx context.Context) (conn net.Conn, closeConn func(), err error) {
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.Address)
+	dialer := &net.Dialer{}
+	if t.Sources > 0 {
+		dialer.LocalAddr = &net.TCPAddr{IP: Source(1 + int(dialed.Add(1))%t.Sources)}
+	}
+	raw, err := dialer.DialContext(ctx, "tcp", t.Address)
 	if err != nil {
 		return nil, nil, err
 	}

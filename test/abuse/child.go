@@ -35,7 +35,7 @@ const environment = "PAT_OPERATOR_TEST_ABUSE"
 // order is what the child is told to do next.
 type order struct {
 	Attack, Address string
-	Scale           int
+	Scale, Sources  int
 }
 
 // Result of an attack that has been stopped.
@@ -83,7 +83,7 @@ func carryOut(ctx context.Context, o order) Result {
 	begun := time.Now()
 	for _, attack := range append(Floods(), Others()...) {
 		if attack.Name == o.Attack {
-			attack.Run(ctx, Target{Address: o.Address, TLS: &tls.Config{InsecureSkipVerify: true}, Scale: o.Scale}, &done)
+			attack.Run(ctx, Target{Address: o.Address, TLS: &tls.Config{InsecureSkipVerify: true}, Scale: o.Scale, Sources: o.Sources}, &done)
 		}
 	}
 	reported.Wait()
@@ -127,7 +127,7 @@ func (a *Attacker) Close() error {
 
 // start begins an attack and returns when it has begun.
 func (a *Attacker) start(attack Attack, t Target) (stop func() (Result, error), err error) {
-	if err := json.NewEncoder(a.in).Encode(order{attack.Name, t.Address, t.Scale}); err != nil {
+	if err := json.NewEncoder(a.in).Encode(order{attack.Name, t.Address, t.Scale, t.Sources}); err != nil {
 		return nil, err
 	}
 	if _, err := a.out.ReadString('\n'); err != nil {

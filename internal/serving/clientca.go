@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package authn
+package serving
 
 import (
 	"context"
@@ -25,8 +25,8 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 )
 
-// ClientCA verifies client certificates by a file of CA certificates, which is followed when it changes. It is a Runnable
-// of every replica.
+// ClientCA verifies client certificates by a file of CA certificates, and follows the file. It is a Runnable of every
+// replica.
 type ClientCA struct {
 	content *dynamiccertificates.DynamicFileCAContent
 }
@@ -35,7 +35,7 @@ type ClientCA struct {
 func NewClientCA(file string) (*ClientCA, error) {
 	content, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the certificates of client CAs: %w", err)
+		return nil, fmt.Errorf("cannot read the client CAs: %w", err)
 	}
 	return &ClientCA{content: content}, nil
 }
@@ -49,20 +49,19 @@ func (c *ClientCA) Start(ctx context.Context) error {
 	return nil
 }
 
-// Verify makes a server ask for a client certificate. One that the CAs did not sign ends the handshake; none does not,
-// since not every face needs one: Options.RequireClientCertificate.
-func (c *ClientCA) Verify(base *tls.Config) *tls.Config {
+// Require returns a configuration by which only holders of a certificate of the CAs complete a handshake.
+func (c *ClientCA) Require(base *tls.Config) *tls.Config {
 	config := base.Clone()
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		options, ok := c.content.VerifyOptions()
 		if !ok {
 			return nil, errors.New("there are no client CAs")
 		}
-		verifying := base.Clone()
-		verifying.ClientAuth, verifying.ClientCAs = tls.VerifyClientCertIfGiven, options.Roots
+		requiring := base.Clone()
+		requiring.ClientAuth, requiring.ClientCAs = tls.RequireAndVerifyClientCert, options.Roots
 		// A resumed session would not be verified by the CAs of today.
-		verifying.SessionTicketsDisabled = true
-		return verifying, nil
+		requiring.SessionTicketsDisabled = true
+		return requiring, nil
 	}
 	return config
 }

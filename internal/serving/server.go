@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package authn
+// Package serving holds the HTTP servers to limits that no client can exceed, and shares them between clients.
+package serving
 
 import (
 	"context"
@@ -38,35 +39,35 @@ const (
 	idleTimeout       = 90 * time.Second
 	maxHeaderBytes    = 64 << 10
 
-	// maxStreams is of a connection, the least that RFC 9113 recommends: reviews are short, so kube-apiserver has few at
-	// once, and opens another connection if need be.
+	// maxStreams is per connection, the least that RFC 9113 recommends. A client that needs more opens another connection.
 	maxStreams = 100
-	// maxUnread is what a connection may send ahead of the handlers that read it: of a stream a whole review, of all its
-	// streams together a few. net/http's own is 1 MiB each.
-	maxUnread, maxUnreadOfConn = maxReviewBytes, 2 * maxReviewBytes
-	// socketBuffer is what the kernel keeps of a connection in each direction.
-	socketBuffer = 64 << 10
+	// maxUnread is how much a connection may send before the handlers read it: a unit for a stream, two for all its
+	// streams. The default of net/http is 1 MiB each.
+	maxUnread, maxUnreadOfConn = unit, 2 * unit
 	// stuckTimeout ends an HTTP/2 connection that takes no byte. HTTP/1.1 has writeTimeout for it.
 	stuckTimeout = 10 * time.Second
-
-	// maxConnections and maxRequests, at once, are shared by those who connect; see shares. They are what fits into
-	// the memory of a pod, and far beyond what kube-apiservers and proxies open.
-	maxConnections = 8192
-	maxRequests    = 8192
 
 	// shutdownTimeout lets the slowest request that the timeouts above allow finish.
 	shutdownTimeout = writeTimeout + readHeaderTimeout
 )
 
-// NewServer returns a server whose limits no client can outlast, for Serve. Limits of the body are the handler's matter.
-func NewServer(handler http.Handler, tlsConfig *tls.Config, log logr.Logger) *http.Server {
-	tlsConfig = tlsConfig.Clone()
-	if tlsConfig != nil && tlsConfig.MinVersion < tls.VersionTLS13 {
-		tlsConfig.MinVersion = tls.VersionTLS13
+// Server is an HTTP server with limits.
+type Server struct {
+	// HTTP is for the listener that Limit returns, and no other.
+	HTTP   *http.Server
+	ledger *ledger
+}
+
+// NewServer returns a server of HTTPS, or of HTTP if config is nil.
+func NewServer(handler http.Handler, config *tls.Config, limits Limits, log logr.Logger) *Server {
+	if config = config.Clone(); config != nil && config.MinVersion < tls.VersionTLS13 {
+		config.MinVersion = tls.VersionTLS13
 	}
-	return &http.Server{
-		Handler:           limitRequests(handler, newShares(maxRequests)),
-		TLSConfig:         tlsConfig,
+	l := newLedger(limits)
+	return &Server{ledger: l, HTTP: &http.Server{
+		Handler:           l.handler(handler),
+		ConnContext:       withConn,
+		TLSConfig:         config,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -79,40 +80,51 @@ func NewServer(handler http.Handler, tlsConfig *tls.Config, log logr.Logger) *ht
 			WriteByteTimeout:              stuckTimeout,
 		},
 		ErrorLog: errorLog(log),
-	}
+	}}
 }
 
-// Serve serves TLS on a listener until ctx ends. It then begins the drain, if there is one, answers for another grace,
-// so that callers find another replica, and shuts down without cutting off a request.
-func Serve(ctx context.Context, server *http.Server, listener net.Listener, drain *Drain, grace time.Duration) error {
-	listener = &fairListener{Listener: listener, shares: newShares(maxConnections)}
+// Limit returns the listener with the server's limits.
+func (s *Server) Limit(listener net.Listener) net.Listener {
+	return &limitedListener{Listener: listener, ledger: s.ledger}
+}
+
+// Run serves on a listener until ctx ends. It then begins the drain, if there is one, answers for another grace, so that
+// callers find another replica, and shuts down without cutting off a request.
+func (s *Server) Run(ctx context.Context, listener net.Listener, drain *Drain, grace time.Duration) error {
+	listener = s.Limit(listener)
 	failed := make(chan error, 1)
-	go func() { failed <- server.ServeTLS(listener, "", "") }()
+	go func() {
+		if s.HTTP.TLSConfig == nil {
+			failed <- s.HTTP.Serve(listener)
+		} else {
+			failed <- s.HTTP.ServeTLS(listener, "", "")
+		}
+	}()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		return fmt.Errorf("cannot serve on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	if drain != nil {
-		drain.Begin(server)
+		drain.Begin(s.HTTP)
 		select {
 		case err := <-failed:
-			return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+			return fmt.Errorf("cannot serve on %s: %w", listener.Addr(), err)
 		case <-time.After(grace):
 		}
 	}
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(shutdown); err != nil {
-		return errors.Join(fmt.Errorf("shutting down %s: %w", listener.Addr(), err), server.Close())
+	if err := s.HTTP.Shutdown(shutdown); err != nil {
+		return errors.Join(fmt.Errorf("cannot shut down %s: %w", listener.Addr(), err), s.HTTP.Close())
 	}
 	return nil
 }
 
-// Drain is whether a replica is about to go. Its zero value is not.
+// Drain says whether a replica is about to go. Its zero value says no.
 type Drain struct{ on atomic.Bool }
 
-// Begin makes handlers that share the drain send callers elsewhere, and lets go of the servers' idle connections.
+// Begin makes the handlers that share the drain send callers elsewhere, and closes the servers' idle connections.
 func (d *Drain) Begin(servers ...*http.Server) {
 	d.on.Store(true)
 	for _, s := range servers {
@@ -120,7 +132,8 @@ func (d *Drain) Begin(servers ...*http.Server) {
 	}
 }
 
-func (d *Drain) begun() bool { return d.on.Load() }
+// Begun reports whether the replica is about to go.
+func (d *Drain) Begun() bool { return d.on.Load() }
 
 // errorLog passes on what kind of thing net/http complains of, and never its text, which quotes clients and panics.
 func errorLog(logger logr.Logger) *log.Logger { return log.New(errorWriter{logger}, "", 0) }

@@ -1,0 +1,325 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package serving
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+
+	"github.com/pat-operator/pat-operator/test/abuse"
+)
+
+// crowded is a server whose limits a test can fill, and whose timeouts do not help it.
+type crowded struct {
+	*ledger
+	address string
+	trust   *tls.Config
+}
+
+func newCrowded(t *testing.T, limits Limits) *crowded {
+	t.Helper()
+	config, trust, err := abuse.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			_, _ = io.WriteString(w, "served")
+		}
+	}), config, limits, logr.Discard())
+	s.HTTP.ReadHeaderTimeout, s.HTTP.ReadTimeout, s.HTTP.WriteTimeout = time.Hour, time.Hour, time.Hour
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Run(ctx, listener, nil, 0) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+	return &crowded{s.ledger, listener.Addr().String(), trust}
+}
+
+// client is one that has connections of its own, from a source.
+func (c *crowded) client(source int, protocol string) *http.Client {
+	config := c.trust.Clone()
+	config.NextProtos = []string{protocol}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: abuse.Source(source)}}
+	transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: protocol == "h2"}
+	if protocol != "h2" {
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	return &http.Client{Transport: transport, Timeout: time.Minute}
+}
+
+// streams is how many an attack opens on a connection.
+const streams = 20
+
+// newcomer is a source that had no connection before.
+var newcomer = 5000
+
+// serves reports an error if a source that holds nothing is not served.
+func (c *crowded) serves() error {
+	for _, protocol := range []string{"http/1.1", "h2"} {
+		newcomer++
+		client := c.client(newcomer, protocol)
+		resp, err := client.Post("https://"+c.address, "", strings.NewReader("hello"))
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		client.CloseIdleConnections()
+		if err != nil || string(body) != "served" {
+			return fmt.Errorf("%s: %s %q, %w", protocol, resp.Status, body, err)
+		}
+	}
+	return nil
+}
+
+func (c *crowded) held() (connections, requests, sources int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.connections, c.requests, len(c.holders)
+}
+
+// holds are ways to take a connection and keep it until ctx ends or the server closes it.
+func (c *crowded) holds() map[string]func(ctx context.Context, source int) error {
+	dial := func(ctx context.Context, source int) (net.Conn, error) {
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: abuse.Source(source)}}).DialContext(ctx, "tcp", c.address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() })
+		}
+		return conn, err
+	}
+	says := func(protocol, text string) func(context.Context, int) error {
+		return func(ctx context.Context, source int) error {
+			conn, err := dial(ctx, source)
+			if err != nil {
+				return err
+			}
+			config := c.trust.Clone()
+			config.NextProtos = []string{protocol}
+			config.ServerName = "127.0.0.1"
+			secured := tls.Client(conn, config)
+			if err := secured.HandshakeContext(ctx); err != nil {
+				return err
+			}
+			if _, err = io.WriteString(secured, text); err != nil {
+				return err
+			}
+			_, _ = io.Copy(io.Discard, secured)
+			return nil
+		}
+	}
+	return map[string]func(context.Context, int) error{
+		"half-open handshakes": func(ctx context.Context, source int) error {
+			conn, err := dial(ctx, source)
+			if err != nil {
+				return err
+			}
+			_, _ = conn.Write([]byte{22, 3, 1, 2, 0, 1})
+			_, _ = io.Copy(io.Discard, conn)
+			return nil
+		},
+		"idle connections": says("http/1.1", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"slow headers":     says("http/1.1", "GET / HTTP/1.1\r\n"),
+		"slow bodies":      says("http/1.1", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{"),
+		"streams": func(ctx context.Context, source int) error {
+			client := c.client(source, "h2")
+			client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return dial(ctx, source) }
+			defer client.CloseIdleConnections()
+			var holding sync.WaitGroup
+			for range streams {
+				holding.Go(func() {
+					body, _ := io.Pipe()
+					r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.address, body)
+					if err != nil {
+						return
+					}
+					if resp, err := client.Do(r); err == nil {
+						_ = resp.Body.Close()
+					}
+				})
+			}
+			holding.Wait()
+			return nil
+		},
+	}
+}
+
+// Sources take all that they may, one after another, keep it, and come back at once when the server closes a connection. A
+// client from another source is served all the while, and nothing stays when the sources are gone.
+func TestCase47_ANewcomerIsServed(t *testing.T) {
+	for name := range (&crowded{}).holds() {
+		for _, sources := range []int{1, 2, 14, 40} {
+			t.Run(fmt.Sprintf("%s of %d", name, sources), func(t *testing.T) {
+				g := NewWithT(t)
+				c := newCrowded(t, Limits{Connections: 64, Requests: 64, Body: 64 << 10})
+				if err := c.serves(); err != nil {
+					t.Fatal(err)
+				}
+				baseline := runtime.NumGoroutine()
+				hold := c.holds()[name]
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var holding sync.WaitGroup
+				for source := 1; source <= sources; source++ {
+					each := 64/sources + 4
+					if name == "streams" {
+						each = 64/streams/sources + 2
+					}
+					for range each {
+						holding.Go(func() {
+							for ctx.Err() == nil {
+								_ = hold(ctx, source)
+								time.Sleep(time.Millisecond)
+							}
+						})
+					}
+				}
+				g.Eventually(func() int {
+					connections, requests, _ := c.held()
+					return max(connections, requests)
+				}).WithTimeout(20 * time.Second).Should(BeNumerically(">=", 64*min(sources, 2)/2), "what there is is not taken")
+				for i := range 5 {
+					if err := c.serves(); err != nil {
+						t.Errorf("request %d of a newcomer: %v", i, err)
+					}
+				}
+				cancel()
+				holding.Wait()
+				g.Eventually(func() int {
+					connections, requests, sources := c.held()
+					return connections + requests + sources
+				}).WithTimeout(20 * time.Second).Should(BeZero(), "something stays counted")
+				g.Eventually(runtime.NumGoroutine).WithTimeout(20 * time.Second).Should(BeNumerically("<=", baseline+4))
+			})
+		}
+	}
+}
+
+// More sources than connections each keep one.
+func TestCase47_ANewcomerIsServedBesideManySources(t *testing.T) {
+	c := newCrowded(t, Limits{Connections: 64, Requests: 64, Body: 64 << 10})
+	for source := 1; source <= 200; source++ {
+		go func() { _ = c.holds()["slow bodies"](t.Context(), source) }()
+	}
+	NewWithT(t).Eventually(func() int { _, requests, _ := c.held(); return requests }).WithTimeout(20 * time.Second).Should(Equal(64))
+	if err := c.serves(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A source that is within its share loses nothing to one that has more.
+func TestCase47_OneThatHoldsLittleKeepsIt(t *testing.T) {
+	l := newLedger(Limits{Connections: 8, Requests: 8})
+	open := func(source string) *conn { return l.open(&fakeConn{address: source}) }
+	small := open("10.0.0.1:1")
+	if !l.begin(small, 1) {
+		t.Fatal("the first request is refused")
+	}
+	for range 3 {
+		for _, source := range []string{"10.0.0.2:1", "10.0.0.3:1", "[2001:db8::1]:1", "[2001:db8::2]:1"} {
+			for range 8 {
+				if c := open(source); c != nil {
+					l.begin(c, 1)
+				}
+			}
+		}
+	}
+	if small.closed || small.requests != 1 {
+		t.Error("the source that holds one connection has lost it")
+	}
+	held := map[string]int{}
+	for source, h := range l.holders {
+		held[source.String()] = len(h.conns)
+		if h.requests != len(h.conns) {
+			t.Errorf("%s: %d requests on %d connections", source, h.requests, len(h.conns))
+		}
+	}
+	for source, n := range held {
+		if n > 3 {
+			t.Errorf("%s holds %d of 8: %v", source, n, held)
+		}
+	}
+	if len(held) != 4 {
+		t.Errorf("%v, want the three IPv4 addresses and one IPv6 /64", held)
+	}
+}
+
+// A long body counts as what it takes of memory, and a source gets half.
+func TestCase47_LongBodiesCountMore(t *testing.T) {
+	c := newCrowded(t, Limits{Connections: 8, Requests: 8, Body: 1 << 20})
+	for length, want := range map[int]int{1: 200, 256 << 10: 200, 256<<10 + 1: 500, 1<<20 + 1: 413} {
+		for _, chunked := range []bool{false, true} {
+			var body io.Reader = strings.NewReader(strings.Repeat("x", length))
+			want := want
+			if chunked {
+				body, want = io.MultiReader(body), 500 // counts as the longest
+			}
+			resp, err := c.client(1, "h2").Post("https://"+c.address, "", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%d bytes, chunked: %v: %d, want %d", length, chunked, resp.StatusCode, want)
+			}
+			if want == 500 && (resp.Header.Get("Retry-After") != "0" || resp.ContentLength != 0) {
+				t.Errorf("%v, want what sends kube-apiserver elsewhere, and no body", resp.Header)
+			}
+		}
+	}
+}
+
+func TestSourceOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"10.1.2.3:4": "10.1.2.3/32", "[::ffff:10.1.2.3]:4": "10.1.2.3/32", "[2001:db8:1:2:3:4:5:6]:7": "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:7": "fe80::/64", "@": "invalid Prefix", "": "invalid Prefix",
+	} {
+		if got := sourceOf((&fakeConn{address: address}).RemoteAddr()).String(); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
+
+type fakeConn struct {
+	net.Conn
+	address string
+}
+
+func (c *fakeConn) RemoteAddr() net.Addr { return c }
+func (c *fakeConn) Network() string      { return "tcp" }
+func (c *fakeConn) String() string       { return c.address }
+func (c *fakeConn) Close() error         { return nil }
