@@ -72,7 +72,7 @@ mutations: ## Put each fault of test/mutations back into a copy and demand that 
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
-	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/authn -soak=$(ABUSETIME)
+	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/serving -soak=$(ABUSETIME)
 	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34' ./controllers -soak
 	@$(assets); go test -timeout 2h -count=1 -run 'Case01|Case09|Case43|Case44|Case51|TestHundreds' ./test/e2e -soak=$(SOAKTIME)
 

@@ -203,7 +203,7 @@ func TestCase47_ANewcomerIsServed(t *testing.T) {
 						holding.Go(func() {
 							for ctx.Err() == nil {
 								_ = hold(ctx, source)
-								time.Sleep(time.Millisecond)
+								time.Sleep(10 * time.Millisecond)
 							}
 						})
 					}
@@ -211,7 +211,7 @@ func TestCase47_ANewcomerIsServed(t *testing.T) {
 				g.Eventually(func() int {
 					connections, requests, _ := c.held()
 					return max(connections, requests)
-				}).WithTimeout(20 * time.Second).Should(BeNumerically(">=", 64*min(sources, 2)/2), "what there is is not taken")
+				}).WithTimeout(20*time.Second).Should(BeNumerically(">=", 64*min(sources, 2)/2), "what there is is not taken")
 				for i := range 5 {
 					if err := c.serves(); err != nil {
 						t.Errorf("request %d of a newcomer: %v", i, err)
@@ -222,7 +222,7 @@ func TestCase47_ANewcomerIsServed(t *testing.T) {
 				g.Eventually(func() int {
 					connections, requests, sources := c.held()
 					return connections + requests + sources
-				}).WithTimeout(20 * time.Second).Should(BeZero(), "something stays counted")
+				}).WithTimeout(20*time.Second).Should(BeZero(), "something stays counted")
 				g.Eventually(runtime.NumGoroutine).WithTimeout(20 * time.Second).Should(BeNumerically("<=", baseline+4))
 			})
 		}
