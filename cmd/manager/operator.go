@@ -55,9 +55,9 @@ const (
 	maxRemembered = 5000
 )
 
-// admissionLimits fit the requests that one kube-apiserver has under way, 600 by default. A review holds two objects, and etcd
+// admissionLimits fit the changes that one kube-apiserver has under way, 200 by default. A review holds two objects, and etcd
 // takes 1.5 MiB of each.
-var admissionLimits = serving.Limits{Connections: 2048, Requests: 2048, Body: 4 << 20}
+var admissionLimits = serving.Limits{Slots: 1024, Body: 4 << 20}
 
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-ca,verbs=get;update

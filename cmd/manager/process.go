@@ -52,8 +52,8 @@ const leaseName = "pat-operator"
 
 // The limits of what an administrator's tools ask, and kubelet.
 var (
-	healthLimits  = serving.Limits{Connections: 1024, Requests: 64}
-	metricsLimits = serving.Limits{Connections: 1024, Requests: 16}
+	healthLimits  = serving.Limits{Slots: 256}
+	metricsLimits = serving.Limits{Slots: 64}
 )
 
 // half is the operator or the verifier: what it serves by which certificates, and how it is wired.

@@ -153,6 +153,7 @@ func benchAbuse(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	client := abuse.NewClient(target, x.bearers, fleet.Username)
+	target.Sources = 14
 	trial := abuse.Trial{Target: target, Client: client, Attacker: attacker, Quiet: o.duration / 2, Abused: o.duration}
 	fmt.Fprintf(out, "\nTokenReviews of valid tokens beside abuse from another process; factor is of p99\n%s\n", abuse.Head)
 	worst := 0.0

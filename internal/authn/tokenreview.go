@@ -58,8 +58,9 @@ const (
 	resultPanic     = "panic"
 )
 
-// Limits of a server of TokenReviews. They are far beyond what kube-apiservers need, and fit into the memory of a pod.
-var Limits = serving.Limits{Connections: 4096, Requests: 4096, Body: 64 << 10}
+// Limits of a server of TokenReviews. They fit the requests that one kube-apiserver has under way, 600 by default, and the
+// memory of a pod.
+var Limits = serving.Limits{Slots: 2048, Body: 64 << 10}
 
 var tokenReviews = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "pat_operator_tokenreviews_total",

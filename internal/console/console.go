@@ -52,7 +52,7 @@ const (
 
 // Limits of a server of the console. What visitors send and are shown is in the memory of what verifies tokens. A form that
 // is too long gets an answer of the console's own up to here.
-var Limits = serving.Limits{Connections: 2048, Requests: 256, Body: 2 * maxForm}
+var Limits = serving.Limits{Slots: 512, Body: 2 * maxForm}
 
 // Options of a console.
 type Options struct {

@@ -78,7 +78,7 @@ func victim(t *testing.T) (abuse.Target, *abuse.Client) {
 			t.Error(err)
 		}
 	})
-	target := abuse.Target{Address: listener.Addr().String(), TLS: trust, Scale: 1}
+	target := abuse.Target{Address: listener.Addr().String(), TLS: trust, Scale: 1, Sources: 14}
 	reviewer := abuse.NewClient(target, bearers, fleet.Username)
 	t.Cleanup(reviewer.Close)
 	return target, reviewer

@@ -30,21 +30,20 @@ import (
 )
 
 const (
-	// unit is how much of a body counts as one request.
+	// unit is how much of a body takes one slot.
 	unit = 64 << 10
 	// socketBuffer is what the kernel keeps of a connection in each direction. By default that is megabytes for each
 	// connection that is not read from, and they count as the pod's.
 	socketBuffer = 64 << 10
 )
 
-// Limits of a server. One source gets half of the connections and of the requests at most. When all are taken, the source
-// that holds the most loses a connection to a source that holds none, or fewer by two at least: a newcomer always gets one,
-// and sources that hold their share do not take from each other.
+// Limits of a server.
 type Limits struct {
-	// Connections is the number of connections at once.
-	Connections int
-	// Requests is the number of requests at once. One with a longer body than 64 KiB counts once for each 64 KiB.
-	Requests int
+	// Slots is how much the server holds at once. A connection takes one slot, or as many as the requests on it: one for each
+	// 64 KiB of a body, and at least one. A source, an IPv4 address or an IPv6 /64, gets half of the slots at most. When none is
+	// left, the source that holds the most loses connections, idle ones first, to a source that holds less. So a source that
+	// holds nothing is always served.
+	Slots int
 	// Body is the maximum length of a body in bytes.
 	Body int64
 }
@@ -71,26 +70,27 @@ func sourceOf(address net.Addr) netip.Prefix {
 type ledger struct {
 	Limits
 
-	mu          sync.Mutex
-	holders     map[netip.Prefix]*holder
-	connections int
-	requests    int
+	mu      sync.Mutex
+	taken   int
+	holders map[netip.Prefix]*holder
 }
 
 // holder is a source with connections.
 type holder struct {
-	conns    map[*conn]struct{}
-	requests int
+	taken int
+	conns map[*conn]struct{}
 }
 
 type conn struct {
 	net.Conn
-	ledger   *ledger
-	source   netip.Prefix
-	holder   *holder
+	ledger *ledger
+	source netip.Prefix
+	// requests is how many slots the requests of the connection need; negative once it is closed.
 	requests int
-	closed   bool
 }
+
+// closed is what conn.requests says of a connection that no longer counts.
+const closed = -1
 
 func newLedger(limits Limits) *ledger {
 	return &ledger{Limits: limits, holders: map[netip.Prefix]*holder{}}
@@ -101,93 +101,98 @@ func (l *ledger) open(raw net.Conn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &conn{Conn: raw, ledger: l, source: sourceOf(raw.RemoteAddr())}
-	c.holder = l.holders[c.source]
-	if c.holder == nil {
-		c.holder = &holder{conns: map[*conn]struct{}{}}
-	}
-	held := len(c.holder.conns)
-	if held >= l.Connections/2 {
+	if !l.makeRoom(c.source, 1) {
 		return nil
 	}
-	if l.connections >= l.Connections {
-		most := l.largest(func(h *holder) int { return len(h.conns) })
-		if held > 0 && len(most.conns) < held+2 {
-			return nil
-		}
-		l.evict(most, func(c *conn) int { return -c.requests }) // an idle one first
+	h := l.holders[c.source]
+	if h == nil {
+		h = &holder{conns: map[*conn]struct{}{}}
+		l.holders[c.source] = h
 	}
-	l.holders[c.source] = c.holder
-	c.holder.conns[c] = struct{}{}
-	l.connections++
+	h.conns[c] = struct{}{}
+	l.count(h, 1)
 	return c
 }
 
-// begin counts a request of the given size, or returns false if its source gets no more.
-func (l *ledger) begin(c *conn, size int) bool {
+// begin counts a request that needs some slots, or returns false if its source gets no more.
+func (l *ledger) begin(c *conn, slots int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed || c.holder.requests+size > l.Requests/2 {
+	if c.requests == closed {
 		return false
 	}
-	for held := c.holder.requests; l.requests+size > l.Requests; {
-		most := l.largest(func(h *holder) int { return h.requests })
-		if most.requests < size || held > 0 && most.requests < held+size+1 {
-			return false
-		}
-		l.evict(most, func(c *conn) int { return c.requests })
+	more := max(1, c.requests+slots) - c.slots()
+	if !l.makeRoom(c.source, more) {
+		return false
 	}
-	l.count(c, size)
+	c.requests += slots
+	l.count(l.holders[c.source], more)
 	return true
 }
 
-// end takes a request off, unless it ended with its connection.
-func (l *ledger) end(c *conn, size int) {
+// end takes a request off, unless its connection has been taken off.
+func (l *ledger) end(c *conn, slots int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !c.closed {
-		l.count(c, -size)
+	if c.requests == closed {
+		return
 	}
-}
-
-func (l *ledger) count(c *conn, requests int) {
-	c.requests += requests
-	c.holder.requests += requests
-	l.requests += requests
+	before := c.slots()
+	c.requests -= slots
+	l.count(l.holders[c.source], c.slots()-before)
 }
 
 // close takes a connection off with its requests, once.
 func (l *ledger) close(c *conn) {
-	if c.closed {
+	if c.requests == closed {
 		return
 	}
-	l.count(c, -c.requests)
-	c.closed = true
-	l.connections--
-	if delete(c.holder.conns, c); len(c.holder.conns) == 0 {
+	h := l.holders[c.source]
+	l.count(h, -c.slots())
+	c.requests = closed
+	if delete(h.conns, c); len(h.conns) == 0 {
 		delete(l.holders, c.source)
 	}
 }
 
-func (l *ledger) largest(size func(*holder) int) (largest *holder) {
-	for _, h := range l.holders {
-		if largest == nil || size(h) > size(largest) {
-			largest = h
-		}
-	}
-	return largest
+func (c *conn) slots() int { return max(1, c.requests) }
+
+func (l *ledger) count(h *holder, slots int) {
+	h.taken += slots
+	l.taken += slots
 }
 
-// evict closes the connection of a source that comes first.
-func (l *ledger) evict(from *holder, first func(*conn) int) {
-	var victim *conn
-	for c := range from.conns {
-		if victim == nil || first(c) > first(victim) {
-			victim = c
-		}
+// makeRoom reports whether a source gets more slots. Where too few are left, it closes connections of the source that holds
+// the most. A source never takes from one that holds less than it would: the two would take from each other forever.
+func (l *ledger) makeRoom(source netip.Prefix, slots int) bool {
+	held := 0
+	if h := l.holders[source]; h != nil {
+		held = h.taken
 	}
-	l.close(victim)
-	_ = victim.Conn.Close()
-	refusedForLoad.WithLabelValues("evicted").Inc()
+	if held+slots > l.Slots/2 {
+		return false
+	}
+	for l.taken+slots > l.Slots {
+		var most *holder
+		for _, h := range l.holders {
+			if most == nil || h.taken > most.taken {
+				most = h
+			}
+		}
+		if held > 0 && most.taken <= held+slots {
+			return false
+		}
+		var victim *conn
+		for c := range most.conns {
+			if victim == nil || c.requests < victim.requests {
+				victim = c
+			}
+		}
+		l.close(victim)
+		go func() { _ = victim.Conn.Close() }() // waits for whoever reads from it
+		refusedForLoad.WithLabelValues("evicted").Inc()
+	}
+	return true
 }
 
 // Read lets other goroutines run first. Otherwise a connection whose input never ends keeps its processor for 10 ms, and
@@ -255,16 +260,16 @@ func (l *ledger) handler(next http.Handler) http.Handler {
 		if length < 0 {
 			length = l.Body
 		}
-		c, size := r.Context().Value(connKey{}).(*conn), int(max(length+unit-1, unit)/unit)
+		c, slots := r.Context().Value(connKey{}).(*conn), int(max(length+unit-1, unit)/unit)
 		switch {
 		case length > l.Body:
 			refuse(w, http.StatusRequestEntityTooLarge)
-		case !l.begin(c, size):
+		case !l.begin(c, slots):
 			refusedForLoad.WithLabelValues("request").Inc()
 			w.Header().Set("Retry-After", "0")
 			refuse(w, http.StatusInternalServerError)
 		default:
-			context.AfterFunc(r.Context(), func() { l.end(c, size) })
+			context.AfterFunc(r.Context(), func() { l.end(c, slots) })
 			r.Body = http.MaxBytesReader(w, r.Body, l.Body)
 			next.ServeHTTP(w, r)
 		}

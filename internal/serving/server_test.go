@@ -40,7 +40,7 @@ import (
 )
 
 // limits are small, so that a test can fill them.
-var limits = serving.Limits{Connections: 64, Requests: 64, Body: 64 << 10}
+var limits = serving.Limits{Slots: 64, Body: 64 << 10}
 
 // echo answers with the body that it read.
 var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
