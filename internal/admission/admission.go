@@ -86,7 +86,7 @@ func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, erro
 	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Record == nil || cfg.Crowded == nil || cfg.Guards == nil || cfg.Now == nil {
 		return nil, errors.New("admission needs Client, ServiceAccounts, Record, Crowded, Guards and Now")
 	}
-	cfg.Client = limited{cfg.Client, make(chan struct{}, allReviews)}
+	cfg = cfg.inTurn(newTurns(allQuestions))
 	cfg.advice = &remembering{Creator: cfg.Client, ttl: adviceTTL}
 	hooks := map[string]*ctrladmission.Webhook{
 		MutatePath:   {Handler: NewDefaulter(cfg)},

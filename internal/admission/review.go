@@ -39,10 +39,10 @@ import (
 )
 
 const (
-	// parallelReviews is how many SubjectAccessReviews one request has under way at a time, and allReviews how many all of
-	// them have: nobody's requests keep the API server from answering the controller's.
+	// parallelReviews is how many SubjectAccessReviews one request has under way at a time, and allQuestions how many questions
+	// all requests have, so that they do not keep the API server from answering the controller's.
 	parallelReviews = 8
-	allReviews      = 16
+	allQuestions    = 16
 	// authorityTimeout and adviceTimeout fit, one after the other, into the webhook's 5 seconds.
 	authorityTimeout = 3 * time.Second
 	adviceTimeout    = time.Second
@@ -132,22 +132,6 @@ func (r *remembering) Create(ctx context.Context, object client.Object, options 
 	}
 	r.answers[key] = remembered{review.Status, asked.Add(r.ttl)}
 	return nil
-}
-
-// limited creates a number of objects at a time.
-type limited struct {
-	Creator
-	slots chan struct{}
-}
-
-func (l limited) Create(ctx context.Context, object client.Object, options ...client.CreateOption) error {
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-l.slots }()
-	return l.Creator.Create(ctx, object, options...)
 }
 
 // right is the verb impersonate on one part of a user.

@@ -83,6 +83,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			"--authentication-token-webhook-cache-ttl=10s",
 		)
 	}
+	if c.admissionConfig != "" {
+		args = append(args, "--admission-control-config-file="+c.admissionConfig)
+	}
 	if c.Issuer != nil {
 		args = append(args, "--authentication-config="+c.path(authenticationConfig))
 	}
@@ -111,6 +114,13 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 // restart keeps it.
 func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string) error {
 	c.tokenWebhook = kubeconfig
+	return c.RestartAPIServer(ctx)
+}
+
+// UseAdmissionConfig restarts kube-apiserver with an AdmissionConfiguration, with none if file is empty; every later restart
+// keeps it.
+func (c *Cluster) UseAdmissionConfig(ctx context.Context, file string) error {
+	c.admissionConfig = file
 	return c.RestartAPIServer(ctx)
 }
 
