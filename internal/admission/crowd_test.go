@@ -54,7 +54,7 @@ func (a *asked) answer(ctx context.Context) error {
 		}
 	}
 	select {
-	case <-time.After(10 * time.Millisecond):
+	case <-time.After(100 * time.Millisecond):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -119,8 +119,14 @@ func TestCase48_ReviewsOfAnotherCallerStarveNobody(t *testing.T) {
 			defer running.Wait()
 			defer stop()
 
-			send := func(client *http.Client) (*admissionv1.AdmissionResponse, error) {
-				resp, err := client.Post("https://"+listener.Addr().String()+tc.path+"?timeout=5s", "application/json", strings.NewReader(tc.review))
+			send := func(ctx context.Context, client *http.Client) (*admissionv1.AdmissionResponse, error) {
+				url := "https://" + listener.Addr().String() + tc.path + "?timeout=5s"
+				r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(tc.review))
+				if err != nil {
+					return nil, err
+				}
+				r.Header.Set("Content-Type", "application/json")
+				resp, err := client.Do(r)
 				if err != nil {
 					return nil, err
 				}
@@ -143,7 +149,7 @@ func TestCase48_ReviewsOfAnotherCallerStarveNobody(t *testing.T) {
 			for range 1500 {
 				callers.Go(func() {
 					for flooding.Err() == nil {
-						_, _ = send(flooder)
+						_, _ = send(flooding, flooder)
 					}
 				})
 			}
@@ -152,7 +158,7 @@ func TestCase48_ReviewsOfAnotherCallerStarveNobody(t *testing.T) {
 			g.Eventually(questions.under.Load).WithTimeout(20 * time.Second).Should(BeEquivalentTo(16))
 			for i := range 5 {
 				began := time.Now()
-				answer, err := send(apiServer)
+				answer, err := send(ctx, apiServer)
 				if err != nil {
 					t.Fatalf("review %d, after %v: %v", i, time.Since(began), err)
 				}
