@@ -41,7 +41,7 @@ const (
 	security   = "docs/security.md"
 	operations = "docs/operations.md"
 	// lastCase is the highest number of a case. Each case up to coveredCases has a row; later ones as they are built.
-	lastCase, coveredCases = 75, 48
+	lastCase, coveredCases = 75, 55
 )
 
 func TestNamedTestsExist(t *testing.T) {
