@@ -73,7 +73,7 @@ var mutations = []mutation{
 	{"a record is taken over whatever is there", "made again and again", withoutVersion, nil},
 	{"a record is deleted by name", "made again while its end is swept", recordDeletedByName, nil},
 	{"a late status finds the next resource", "made again while it is issued", statusWithoutVersion, nil},
-	{"the resource is read before its record", "made again while its end is swept", nil, resourceReadFirst},
+	{"the resource is read before its record", "made again while it is issued", nil, resourceReadFirst},
 }
 
 // The tests above have teeth: each of these mistakes, which are the operator's own steps swapped, dropped or changed, is

@@ -121,11 +121,14 @@ func TestSamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			manifest := strings.ReplaceAll(string(raw), "default/", ns+"/")
-			kubeconfig := alice.kubeconfig
-			if strings.HasPrefix(name, "role-") {
-				kubeconfig = cl.AdminKubeconfig
+			switch {
+			case name == "network-policies.yaml": // of the operator's namespace
+				kubectl(t, cl.AdminKubeconfig, manifest, "apply", "-f", "-")
+			case strings.HasPrefix(name, "role-"):
+				kubectl(t, cl.AdminKubeconfig, manifest, "-n", ns, "apply", "-f", "-")
+			default:
+				kubectl(t, alice.kubeconfig, manifest, "-n", ns, "apply", "-f", "-")
 			}
-			kubectl(t, kubeconfig, manifest, "-n", ns, "apply", "-f", "-")
 		})
 	}
 	for _, p := range strings.Fields(kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "-o", "name")) {

@@ -19,23 +19,50 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
 
 // Of its webhook configurations the operator patches the caBundle, and names the version that it has read: whatever else the audit
 // log shows of its account is not the operator.
 func TestTheOperatorPatchesTheBundleAlone(t *testing.T) {
-	t.Parallel()
+	mutate := &mutating{ObjectMeta: metav1.ObjectMeta{Name: "pat-operator"}}
+	changeObject(t, mutate, func() { mutate.Webhooks[0].ClientConfig.CABundle = nil })
+	changeWebhook(t, func(v *validating) { v.Webhooks[0].ClientConfig.CABundle = nil })
+	known := regexp.MustCompile(`^(test /metadata/resourceVersion|add /webhooks/\d+/clientConfig/caBundle)$`)
+	patched := map[string]bool{}
+	eventually(t, patience, func() bool {
+		for _, event := range patchesOfTheOperator(t) {
+			var operations []struct{ Op, Path string }
+			if err := json.Unmarshal(event.RequestObject.Raw, &operations); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range operations {
+				if operation := o.Op + " " + o.Path; !known.MatchString(operation) {
+					t.Errorf("the operator does %q to %s", operation, event.ObjectRef.Resource)
+				}
+			}
+			patched[event.ObjectRef.Resource] = true
+		}
+		return patched["mutatingwebhookconfigurations"] && patched["validatingwebhookconfigurations"]
+	}, func() string { return fmt.Sprintf("the audit log has patches of %v alone", patched) })
+	if err := cl.WaitAccepted(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patchesOfTheOperator are its patches of webhook configurations in the audit log.
+func patchesOfTheOperator(t *testing.T) (events []auditv1.Event) {
+	t.Helper()
 	log, err := os.ReadFile(cl.AuditLog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := regexp.MustCompile(`^(test /metadata/resourceVersion|add /webhooks/\d+/clientConfig/caBundle)$`)
-	patches := map[string]int{}
 	for line := range bytes.Lines(log) {
 		var event auditv1.Event
 		if err := json.Unmarshal(line, &event); err != nil {
@@ -47,20 +74,7 @@ func TestTheOperatorPatchesTheBundleAlone(t *testing.T) {
 		if event.RequestObject == nil {
 			t.Fatalf("a patch is logged without its content: %s", line)
 		}
-		var operations []struct{ Op, Path string }
-		if err := json.Unmarshal(event.RequestObject.Raw, &operations); err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range operations {
-			if operation := o.Op + " " + o.Path; !known.MatchString(operation) {
-				t.Errorf("the operator does %q to %s", operation, event.ObjectRef.Resource)
-			}
-		}
-		patches[event.ObjectRef.Resource]++
+		events = append(events, event)
 	}
-	for _, resource := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
-		if patches[resource] == 0 {
-			t.Errorf("the audit log has no patch of %s, so this shows nothing", resource)
-		}
-	}
+	return events
 }
