@@ -52,6 +52,7 @@ var values = map[string]struct{ good, bad []string }{
 	"last-used-rate":                  {[]string{"10", "0", "1000"}, []string{"", "1001", "-1", "ten"}},
 	"api-audiences":                   {[]string{"", "https://kubernetes.default.svc", "a,b"}, []string{"a,,b"}},
 	"verifier-client-ca-file":         {[]string{""}, nil},
+	"admission-client-ca-file":        {[]string{""}, nil},
 	"console-bind-address":            {[]string{"0", ":9445"}, []string{"", "9445", "10.0.0.300:9445"}},
 	"console-url":                     {[]string{"https://tokens.example.com", "https://10.0.0.30:8443"}, []string{"", "http://tokens.example.com", "https://10.0.0.300", "tokens.example.com"}},
 	"console-oidc-issuer-url":         {[]string{"https://login.example.com/realms/a"}, []string{"login.example.com", "http://login.example.com", "https://10.0.0.300", "https://login.example.com?a=b"}},

@@ -76,7 +76,7 @@ func TestCase47_ANewcomerIsServedOnEveryPort(t *testing.T) {
 			scheme := "http"
 			transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: abuse.Source(100)}}).DialContext}
 			if port.config != nil {
-				scheme, transport.TLSClientConfig = "https", trust
+				scheme, transport.TLSClientConfig = "https", trust.Clone()
 			}
 			defer transport.CloseIdleConnections()
 			client := &http.Client{Transport: transport, Timeout: 20 * time.Second}

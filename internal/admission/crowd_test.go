@@ -139,7 +139,7 @@ func TestCase48_ReviewsOfAnotherCallerStarveNobody(t *testing.T) {
 			}
 			from := func(source int) *http.Client {
 				dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: abuse.Source(source)}}
-				transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: trust, ForceAttemptHTTP2: true, MaxConnsPerHost: 20}
+				transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true, MaxConnsPerHost: 20}
 				t.Cleanup(transport.CloseIdleConnections)
 				return &http.Client{Transport: transport, Timeout: 5 * time.Second} // as the webhooks are configured
 			}
