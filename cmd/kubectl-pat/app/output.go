@@ -19,12 +19,15 @@ package app
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 
-	yamlv3 "go.yaml.in/yaml/v3"
+	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
@@ -71,9 +74,9 @@ func encodeJSON(v any) ([]byte, error) {
 	return escapeQuoted(buffer.Bytes(), escapeJSON), nil
 }
 
+// encodeYAML writes YAML as kubectl does and reads it: what YAML 1.1 takes for a boolean, such as NO, is quoted.
 func encodeYAML(v any) ([]byte, error) {
-	// By way of JSON, as Kubernetes' types want it, and of a map, which sorts: apiVersion, kind, metadata, spec.
-	data, err := json.Marshal(v)
+	data, err := json.Marshal(v) // as Kubernetes' types want it
 	if err != nil {
 		return nil, err
 	}
@@ -83,33 +86,58 @@ func encodeYAML(v any) ([]byte, error) {
 	if err := decoder.Decode(&tree); err != nil {
 		return nil, err
 	}
-	if data, err = json.Marshal(tree); err != nil {
+	var hostile placeholders
+	out, err := yaml.Marshal(hostile.insert(tree))
+	if err != nil {
 		return nil, err
 	}
-	var document yamlv3.Node
-	if err := yamlv3.Unmarshal(escapeQuoted(data, escapeYAML), &document); err != nil { // JSON is YAML
-		return nil, err
-	}
-	restyle(&document)
-	var buffer bytes.Buffer
-	encoder := yamlv3.NewEncoder(&buffer)
-	encoder.SetIndent(2)
-	encoder.CompactSeqIndent()
-	if err := encoder.Encode(&document); err != nil {
-		return nil, err
-	}
-	return escapeQuoted(buffer.Bytes(), escapeYAML), nil
+	return hostile.replace(out)
 }
 
-// restyle turns JSON's style into that of YAML, but where a string needs escapes: only double quotes have them.
-func restyle(node *yamlv3.Node) {
-	node.Style = 0
-	if node.Kind == yamlv3.ScalarNode && strings.ContainsFunc(node.Value, escaped) {
-		node.Style = yamlv3.DoubleQuotedStyle
+// placeholders stand for the strings that need escapes, since the writer has no way to ask for these. They hold a character
+// that needs one, so no other string in the output looks like them.
+type placeholders []string
+
+var placeholder = regexp.MustCompile("\u200b([0-9]+)\u200b")
+
+// insert returns a value, as encoding/json decodes it, with placeholders for its strings and keys that need escapes.
+func (p *placeholders) insert(v any) any {
+	switch v := v.(type) {
+	case string:
+		if strings.ContainsFunc(v, escaped) || v == "<<" { // the writer leaves a merge key without quotes
+			*p = append(*p, v)
+			return fmt.Sprintf("\u200b%d\u200b", len(*p)-1)
+		}
+	case []any:
+		for i := range v {
+			v[i] = p.insert(v[i])
+		}
+	case map[string]any:
+		inserted := make(map[string]any, len(v))
+		for key, value := range v {
+			inserted[p.insert(key).(string)] = p.insert(value)
+		}
+		return inserted
 	}
-	for _, child := range node.Content {
-		restyle(child)
-	}
+	return v
+}
+
+// replace writes the strings again, each in double quotes with escapes.
+func (p *placeholders) replace(out []byte) ([]byte, error) {
+	var wrong error
+	out = placeholder.ReplaceAllFunc(out, func(found []byte) []byte {
+		i, err := strconv.Atoi(string(placeholder.FindSubmatch(found)[1]))
+		if err != nil {
+			wrong = err
+			return nil
+		}
+		var quoted bytes.Buffer
+		encoder := json.NewEncoder(&quoted) // a string in JSON is one in YAML, but for escapes of two units
+		encoder.SetEscapeHTML(false)
+		wrong = errors.Join(wrong, encoder.Encode((*p)[i]))
+		return escapeQuoted(bytes.TrimSuffix(quoted.Bytes(), []byte("\n")), escapeYAML)
+	})
+	return out, wrong
 }
 
 // escaped tells of what is in no output as it is. A line feed is what lines end with.
