@@ -46,7 +46,8 @@ func newFindCommand(s *session) *cobra.Command {
 		Short: "Tell which resource a token or an ID belongs to",
 		Long: `Tell which PersonalAccessToken a token belongs to that has turned up somewhere, and how to end it. Standard input is searched
 for tokens and IDs: it may be a token, whole or cut off, an ID, the ID of a credential as audit logs have it (PAT=...), or any
-text with such in it. On a terminal it is asked for and not shown. It is never taken from the arguments, which others can
+text with such in it, also in base64 (a Secret, a Basic header), in UTF-16 or broken into lines. What cannot be read, such as
+compressed data, is reported. On a terminal it is asked for and not shown. It is never taken from the arguments, which others can
 see, and the secret part of a token is neither sent nor printed.
 
 All namespaces are searched; where you may not list them all, the current one, and that is said. What is not found there may be
@@ -100,8 +101,13 @@ func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
 	if err != nil {
 		return err
 	}
-	sightings := scan(string(text))
-	if len(sightings) == 0 {
+	sightings, unread := scan(string(text))
+	switch {
+	case len(sightings) == 0 && unread:
+		return errUnread
+	case unread:
+		o.sayf("Parts of standard input look compressed, encrypted or binary, and a token in them is not found. Decode them, and give the result to kubectl pat find.")
+	case len(sightings) == 0:
 		return errors.New("there is no token and no ID in standard input; an ID is 16 of a-z and 2-7, and a token begins with kubepat_")
 	}
 	c, err := o.client()
@@ -119,6 +125,8 @@ func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
 	}
 	return o.print(findings)
 }
+
+var errUnread = errors.New("no token and no ID was found, but parts of standard input look compressed, encrypted or binary, and may hold one: decode them, and give the result to kubectl pat find")
 
 // nowhere says what it means that nothing was found. That a token does not work follows from all namespaces alone.
 func nowhere(only string) error {

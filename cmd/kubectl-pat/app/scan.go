@@ -18,6 +18,7 @@ package app
 
 import (
 	"regexp"
+	"strings"
 
 	"github.com/pat-operator/pat-operator/internal/token"
 )
@@ -38,9 +39,14 @@ var (
 	bare = regexp.MustCompile(`\b[a-z2-7]{16}\b`)
 )
 
-// scan finds all tokens and IDs in a text: those that are certain first, each in the order that they are in it.
-func scan(text string) []sighting {
-	var found []sighting
+// hasMark reports whether there may be something marked in a text. It is faster than the expression.
+func hasMark(text string) bool {
+	return strings.Contains(text, token.Prefix) || strings.Contains(text, "PAT=") || strings.Contains(text, "PAT%3D")
+}
+
+// scan finds all tokens and IDs in a text, also in base64, UTF-16 and across line ends: those that are certain first, each in
+// the order that they are in it. unread reports that parts could not be decoded, in which there may be more.
+func scan(text string) (found []sighting, unread bool) {
 	// Logs are long and full of words of 16 letters: nothing that was found is searched for in a list.
 	places := map[string]int{}
 	at := func(id string) *sighting {
@@ -53,16 +59,31 @@ func scan(text string) []sighting {
 		return &found[i]
 	}
 	whole := map[string]bool{}
-	for _, match := range marked.FindAllStringSubmatch(text, -1) {
-		s := at(match[1])
-		s.certain = true
-		if _, err := token.Parse(match[0]); err == nil && !whole[match[0]] {
-			whole[match[0]] = true
-			s.plaintexts = append(s.plaintexts, match[0])
+	readings, unread := read(text)
+	for _, r := range readings {
+		if !hasMark(r.text) {
+			continue
+		}
+		for _, match := range marked.FindAllStringSubmatch(r.text, -1) {
+			_, err := token.Parse(match[0])
+			if err != nil && r.joined { // it may have been made up of two words
+				continue
+			}
+			s := at(match[1])
+			s.certain = true
+			if err == nil && !whole[match[0]] {
+				whole[match[0]] = true
+				s.plaintexts = append(s.plaintexts, match[0])
+			}
 		}
 	}
-	for _, id := range bare.FindAllString(text, -1) {
-		at(id)
+	for _, r := range readings {
+		if r.joined {
+			continue
+		}
+		for _, id := range bare.FindAllString(r.text, -1) {
+			at(id)
+		}
 	}
-	return found
+	return found, unread
 }
