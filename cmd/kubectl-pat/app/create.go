@@ -231,7 +231,12 @@ func (o *handover) announce(pat *v1alpha1.PersonalAccessToken, to *destination, 
 }
 
 // print writes what --output asks for, and hands the token over where it is not part of that.
-func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) error {
+func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) (err error) {
+	defer func() {
+		if err != nil && plaintext != "" && !errors.Is(err, errPrinted) {
+			err = fmt.Errorf("%w; the token of %s was not handed over, so make another: kubectl pat rotate %s -n %s", err, holder.ResourceName(pat.Name), pat.Name, pat.Namespace)
+		}
+	}()
 	if plaintext != "" && (o.output == outputToken || o.to.elsewhere()) {
 		if err := to.putOrPrint(plaintext); err != nil {
 			return err

@@ -34,6 +34,7 @@ import (
 	"filippo.io/age/agessh"
 	"filippo.io/age/armor"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/text/encoding/unicode"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -191,6 +192,10 @@ func TestOpenToken(t *testing.T) {
 		"ours":                       {good, ""},
 		"ours, with a line's end":    {seal(plaintext+"\n", agePublic), ""},
 		"ours among others":          {seal(plaintext, otherPublic, rsaPublic, agePublic), ""},
+		"in a mail":                  {"Hello,\r\n\r\n  " + strings.ReplaceAll(good, "\n", " \r\n  ") + "\r\n-- \r\nBob\r\n", ""},
+		"quoted in a mail":           {"Bob wrote:\n> " + strings.ReplaceAll(good, "\n", "\n>> ") + "\n> -- \n> Bob\n", ""},
+		"in UTF-16":                  {utf16Of(t, good, unicode.LittleEndian, unicode.UseBOM), ""},
+		"in a mail, cut off":         {"> " + strings.ReplaceAll(good[:len(good)/2], "\n", "\n> "), "this is no age file, or it is damaged"},
 		"for others":                 {seal(plaintext, otherPublic, rsaPublic), "none of these keys can open it: it is for an age key, an SSH key (ssh-rsa)"},
 		"post-quantum":               {seal(plaintext, hybrid), "none of these keys can open it: it is for a post-quantum age key"},
 		"something else":             {seal("hunter2", agePublic), "it opens, and what is in it is no token of ours, so it is not printed"},

@@ -64,7 +64,26 @@ func (f *destinationFlags) open(env Environment) (*destination, error) {
 		}
 		return &destination{out: env.Out, file: file, place: "in the file " + f.file}, nil
 	}
+	if err := printable(env.Out); err != nil {
+		return nil, fmt.Errorf("nothing was done: standard output takes no token (%w); name a file for it by --token-file FILE", err)
+	}
 	return &destination{out: env.Out}, nil
+}
+
+// printable reports why what is written to out would be lost. The Go runtime puts the null device where standard output is
+// closed.
+func printable(out io.Writer) error {
+	if file, ok := out.(*os.File); ok {
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+			return fmt.Errorf("it is closed, or %s", os.DevNull)
+		}
+	}
+	_, err := out.Write(nil) // a closed file and a full device refuse this, too
+	return err
 }
 
 // put hands the token over.
@@ -97,8 +116,11 @@ func (d *destination) putOrPrint(plaintext string) error {
 	if _, lost := fmt.Fprintln(d.out, plaintext); lost != nil {
 		return fmt.Errorf("%w; nor could it be printed: %w", err, lost)
 	}
-	return fmt.Errorf("%w; so it was printed on standard output", err)
+	return fmt.Errorf("%w; %w", err, errPrinted)
 }
+
+// errPrinted is that a token went to standard output instead.
+var errPrinted = errors.New("so it was printed on standard output")
 
 // close removes a file that no token went into.
 func (d *destination) close() {

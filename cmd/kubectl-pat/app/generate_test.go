@@ -92,16 +92,19 @@ func wantFile(t *testing.T, name string, mode os.FileMode, begins string) {
 
 // A digest without its token, or the other way round, is of no use.
 func TestGenerateLeavesNothingHalfDone(t *testing.T) {
-	for name, flags := range map[string][]string{
-		"the manifest cannot be printed": {"--token-file", "token"},
-		"the token cannot be printed":    {"--manifest", "ci.yaml"},
+	for name, tc := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"the manifest cannot be printed": {[]string{"--token-file", "token"}, "error: no space"},
+		"the token cannot be printed":    {[]string{"--manifest", "ci.yaml"}, "error: " + fullOutput},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
 			tr := offline(t)
 			tr.Out = full{}
-			tr.run(t.Context(), t, exitError, append(generateArgs, flags...)...)
-			tr.errs(t, "error: no space")
+			tr.run(t.Context(), t, exitError, append(generateArgs, tc.flags...)...)
+			tr.errs(t, tc.want)
 			if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
 				t.Errorf("%v, %v", left, err)
 			}

@@ -241,7 +241,7 @@ func (e wrongKeyError) Error() string {
 func openToken(file string, identities []age.Identity) (plaintext, id string, err error) {
 	var in io.Reader = strings.NewReader(file)
 	if !strings.HasPrefix(file, ageHeader) {
-		in = armor.NewReader(in)
+		in = armor.NewReader(strings.NewReader(outOfMail(file)))
 	}
 	content, err := age.Decrypt(in, identities...)
 	if mismatch, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
@@ -262,6 +262,24 @@ func openToken(file string, identities []age.Identity) (plaintext, id string, er
 		return "", "", errors.New("it opens, and what is in it is no token of ours, so it is not printed")
 	}
 	return plaintext, id, nil
+}
+
+// outOfMail returns the armored part of a text, without what a mail puts around it: other text, marks of quotes, spaces, and
+// UTF-16, of which the zeros are left out, since the rest is ASCII.
+func outOfMail(text string) string {
+	text = strings.ReplaceAll(text, "\x00", "")
+	_, body, _ := strings.Cut(text, armor.Header)
+	body, _, whole := strings.Cut(body, armor.Footer)
+	if !whole {
+		return text
+	}
+	lines := []string{armor.Header}
+	for line := range strings.Lines(body) {
+		if line = strings.Trim(line, "> \t\r\n"); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(append(lines, armor.Footer), "\n") + "\n"
 }
 
 // keysOfKinds says what keys an age file is for, by what its header has of them.
