@@ -20,12 +20,14 @@ package abuse
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
 	"hash/crc32"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,8 +43,14 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // Target is a server.
 type Target struct {
 	Address string
-	// TLS trusts it.
-	TLS *tls.Config
+	// Path is what attacks ask for; empty: where TokenReviews are posted.
+	Path string
+	// Body is of the requests of a crowd; empty: a review of an unknown token.
+	Body string
+	// Slots is how much the server holds at once, for the attack that takes all of them.
+	Slots int
+	// TLS trusts it; nil: it serves plain HTTP.
+	TLS *tls.Config `json:"-"`
 	// Scale multiplies how many connections an attack opens; 0 is 1.
 	Scale int
 	// Sources is the number of addresses that an attack comes from in turn: Source(1), Source(2) and so on; 0: one of the
@@ -85,14 +93,14 @@ func Others() []Attack {
 		{Name: "silent connections", Unit: "connections", Holds: true, Run: silent},
 		{Name: "unfinished handshakes", Unit: "connections", Holds: true, Run: unfinished},
 		{Name: "connect and close", Unit: "connections", Run: churn},
-		{Name: "slow headers", Unit: "connections", Holds: true, Run: slow(head + "X-Slow: ")},
-		{Name: "slow bodies", Unit: "connections", Holds: true, Run: slow(withLength(head, 60_000) + "{")},
+		{Name: "slow headers", Unit: "connections", Holds: true, Run: slow("X-Slow: ")},
+		{Name: "slow bodies", Unit: "connections", Holds: true, Run: slow(length(60_000) + "{")},
 		{Name: "slow bodies, HTTP/2", Unit: "streams", Holds: true, Run: slowStreams},
-		{Name: "10 MiB bodies", Unit: "requests", Run: posts(withLength(head, len(tenMiB)), tenMiB)},
-		{Name: "10 MiB bodies, chunked", Unit: "requests", Run: posts(head+"Transfer-Encoding: chunked\r\n\r\na00000\r\n", tenMiB)},
-		{Name: "deep JSON", Unit: "requests", Run: posts(withLength(head, len(deep)), deep)},
-		{Name: "gzip bombs", Unit: "requests", Run: posts(withLength(head+"Content-Encoding: gzip\r\n", len(bomb)), bomb)},
-		{Name: "huge headers", Unit: "requests", Run: posts(head+"X-Huge: ", bytes.Repeat([]byte("x"), 1<<20))},
+		{Name: "10 MiB bodies", Unit: "requests", Run: posts(length(len(tenMiB)), tenMiB)},
+		{Name: "10 MiB bodies, chunked", Unit: "requests", Run: posts("Transfer-Encoding: chunked\r\n\r\na00000\r\n", tenMiB)},
+		{Name: "deep JSON", Unit: "requests", Run: posts(length(len(deep)), deep)},
+		{Name: "gzip bombs", Unit: "requests", Run: posts("Content-Encoding: gzip\r\n"+length(len(bomb)), bomb)},
+		{Name: "huge headers", Unit: "requests", Run: posts("X-Huge: ", bytes.Repeat([]byte("x"), 1<<20))},
 		{Name: "rapid reset", Unit: "streams", Run: rapidReset},
 		{Name: "CONTINUATION flood", Unit: "frames", Run: continuations},
 		{Name: "SETTINGS flood", Unit: "frames", Run: settings},
@@ -102,6 +110,28 @@ func Others() []Attack {
 		{Name: "no window for answers", Unit: "streams", Holds: true, Run: noWindow},
 	}
 }
+
+// Crowds are attacks by many at once: one takes every slot of the server twice over and keeps it, one asks.
+func Crowds() []Attack {
+	return []Attack{
+		{Name: "every slot held", Unit: "connections", Holds: true, Run: holdSlots},
+		{Name: "1,500 requests at once", Unit: "requests", Run: crowd},
+	}
+}
+
+// All are all attacks.
+func All() []Attack { return slices.Concat(Floods(), Others(), Crowds()) }
+
+// URL is what attacks ask for.
+func (t Target) URL() string {
+	scheme := "https"
+	if t.TLS == nil {
+		scheme = "http"
+	}
+	return scheme + "://" + t.Address + t.path()
+}
+
+func (t Target) path() string { return cmp.Or(t.Path, Path) }
 
 // workers runs loops of the same step until ctx ends. A step returns an error where it got no connection; it is tried
 // again a little later.
@@ -131,11 +161,14 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// open dials TLS for one protocol. The connection ends with ctx; close may be called before that.
+// open dials, with TLS for one protocol where the server has it. The connection ends with ctx; close may be called before that.
 func (t Target) open(ctx context.Context, protocol string) (conn net.Conn, closeConn func(), err error) {
 	raw, closeConn, err := t.openTCP(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	if t.TLS == nil {
+		return raw, closeConn, nil
 	}
 	config := t.TLS.Clone()
 	config.NextProtos = []string{protocol}

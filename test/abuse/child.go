@@ -34,8 +34,9 @@ const environment = "PAT_OPERATOR_TEST_ABUSE"
 
 // order is what the child is told to do next.
 type order struct {
-	Attack, Address string
-	Scale, Sources  int
+	Attack string
+	Target Target
+	TLS    bool
 }
 
 // Result of an attack that has been stopped.
@@ -81,9 +82,12 @@ func carryOut(ctx context.Context, o order) Result {
 		fmt.Println()
 	})
 	begun := time.Now()
-	for _, attack := range append(Floods(), Others()...) {
+	if o.TLS {
+		o.Target.TLS = &tls.Config{InsecureSkipVerify: true}
+	}
+	for _, attack := range All() {
 		if attack.Name == o.Attack {
-			attack.Run(ctx, Target{Address: o.Address, TLS: &tls.Config{InsecureSkipVerify: true}, Scale: o.Scale, Sources: o.Sources}, &done)
+			attack.Run(ctx, o.Target, &done)
 		}
 	}
 	reported.Wait()
@@ -125,9 +129,9 @@ func (a *Attacker) Close() error {
 	return a.cmd.Wait()
 }
 
-// start begins an attack and returns when it has begun.
-func (a *Attacker) start(attack Attack, t Target) (stop func() (Result, error), err error) {
-	if err := json.NewEncoder(a.in).Encode(order{attack.Name, t.Address, t.Scale, t.Sources}); err != nil {
+// Start begins an attack and returns when it has begun.
+func (a *Attacker) Start(attack Attack, t Target) (stop func() (Result, error), err error) {
+	if err := json.NewEncoder(a.in).Encode(order{attack.Name, t, t.TLS != nil}); err != nil {
 		return nil, err
 	}
 	if _, err := a.out.ReadString('\n'); err != nil {

@@ -19,6 +19,7 @@ package abuse
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"fmt"
@@ -31,13 +32,7 @@ import (
 	"time"
 )
 
-const (
-	host = "Host: pat-operator\r\n"
-	// head is a request that lacks its last headers and its body.
-	head = "POST " + Path + " HTTP/1.1\r\n" + host + "Content-Type: application/json\r\n"
-
-	perWorker = 64
-)
+const perWorker = 64
 
 var (
 	tenMiB = make([]byte, 10<<20)
@@ -51,19 +46,23 @@ var (
 	}()
 )
 
-func withLength(head string, n int) string {
-	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, n)
+// head is a request that lacks its last headers and its body.
+func (t Target) head() string {
+	return "POST " + t.path() + " HTTP/1.1\r\nHost: pat-operator\r\nContent-Type: application/json\r\n"
 }
 
-// reviewOf is a TokenReview as kube-apiserver writes it.
-func reviewOf(bearer string) string {
+// length is the last header before a body.
+func length(n int) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n", n) }
+
+// ReviewOf is a TokenReview as kube-apiserver writes it.
+func ReviewOf(bearer string) string {
 	return `{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","metadata":{"creationTimestamp":null},` +
 		`"spec":{"token":"` + bearer + `","audiences":["https://kubernetes.default.svc"]},"status":{"user":{}}}`
 }
 
-func request(bearer string) string {
-	review := reviewOf(bearer)
-	return withLength(head, len(review)) + review
+func (t Target) request(bearer string) string {
+	review := ReviewOf(bearer)
+	return t.head() + length(len(review)) + review
 }
 
 // pipelined posts as many reviews as a connection takes, without waiting for one answer before the next question.
@@ -79,7 +78,7 @@ func pipelined(bearer func() string) func(context.Context, Target, *Done) {
 			for ctx.Err() == nil {
 				var batch strings.Builder
 				for range perWorker {
-					batch.WriteString(request(bearer()))
+					batch.WriteString(t.request(bearer()))
 				}
 				if _, err := io.WriteString(conn, batch.String()); err != nil {
 					return nil
@@ -138,6 +137,34 @@ func silent(ctx context.Context, t Target, done *Done) {
 	}, nil)
 }
 
+// holdSlots takes twice the slots that there are: what the server ends is opened again.
+func holdSlots(ctx context.Context, t Target, done *Done) {
+	t.hold(ctx, 2*max(t.Slots, 1), done, t.openTCP, nil)
+}
+
+// crowd has 1,500 requests under way, as a client of HTTP/2 has them where the server speaks it.
+func crowd(ctx context.Context, t Target, done *Done) {
+	transport := &http.Transport{
+		TLSClientConfig: t.TLS, ForceAttemptHTTP2: true, MaxConnsPerHost: 300,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			conn, _, err := t.openTCP(ctx)
+			return conn, err
+		},
+	}
+	defer transport.CloseIdleConnections()
+	client, body := &http.Client{Transport: transport}, cmp.Or(t.Body, ReviewOf(unknown()))
+	t.workers(ctx, 1500, func(ctx context.Context) error {
+		resp, err := send(ctx, client, t.URL(), body)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		done.Count.Add(1)
+		_, err = io.Copy(io.Discard, resp.Body)
+		return err
+	})
+}
+
 // unfinished begins handshakes and never finishes one.
 func unfinished(ctx context.Context, t Target, done *Done) {
 	t.hold(ctx, 200, done, func(ctx context.Context) (net.Conn, func(), error) {
@@ -170,7 +197,7 @@ func slow(start string) func(context.Context, Target, *Done) {
 		t.hold(ctx, 100, done, func(ctx context.Context) (net.Conn, func(), error) {
 			return t.open(ctx, "http/1.1")
 		}, func(ctx context.Context, conn io.Writer) {
-			_, err := io.WriteString(conn, start)
+			_, err := io.WriteString(conn, t.head()+start)
 			for err == nil && ctx.Err() == nil {
 				pause(ctx, 50*time.Millisecond)
 				_, err = io.WriteString(conn, "a")
@@ -189,7 +216,7 @@ func posts(start string, body []byte) func(context.Context, Target, *Done) {
 			}
 			defer closeConn()
 			done.Count.Add(1)
-			if _, err := io.WriteString(conn, start); err != nil {
+			if _, err := io.WriteString(conn, t.head()+start); err != nil {
 				return nil // answered and closed before the body: as it should be
 			}
 			var writing sync.WaitGroup
@@ -210,7 +237,7 @@ func neverRead(ctx context.Context, t Target, done *Done) {
 			return err
 		}
 		defer closeConn()
-		one := request(unknown())
+		one := t.request(unknown())
 		for {
 			if _, err := io.WriteString(conn, one); err != nil {
 				return nil

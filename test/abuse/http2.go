@@ -45,7 +45,7 @@ func openH2(ctx context.Context, t Target, read bool, settings ...http2.Setting)
 	var block bytes.Buffer
 	enc := hpack.NewEncoder(&block)
 	for _, f := range [][2]string{
-		{":method", "POST"}, {":scheme", "https"}, {":authority", "pat-operator"}, {":path", Path},
+		{":method", "POST"}, {":scheme", "https"}, {":authority", "pat-operator"}, {":path", t.path()},
 		{"content-type", "application/json"},
 	} {
 		// Never indexed, so that the same bytes can be sent again.
@@ -204,7 +204,7 @@ func (c *h2) ask(bearer string) error {
 	if err != nil {
 		return err
 	}
-	return c.WriteData(id, true, []byte(reviewOf(bearer)))
+	return c.WriteData(id, true, []byte(ReviewOf(bearer)))
 }
 
 // wait holds a connection until the server ends it.

@@ -32,6 +32,12 @@ const (
 	settled = 100 * time.Second
 )
 
+// Starved reports whether a well-behaved client got so slow that an attack has worked. How much slower it gets is for
+// hack/bench to say; here it is the machine's matter.
+func Starved(quiet, abused Latencies) bool {
+	return abused.Quantile(.99) > 50*quiet.Quantile(.99)+2*time.Second
+}
+
 // Usage is what the process holds after a collection.
 type Usage struct{ Heap, Goroutines int }
 
@@ -107,7 +113,7 @@ func (t *Trial) Run(ctx context.Context, attack Attack) (Row, error) {
 		t.before = Measure()
 	}
 	row.Before = t.before
-	stop, err := t.Attacker.start(attack, t.Target)
+	stop, err := t.Attacker.Start(attack, t.Target)
 	if err != nil {
 		return row, err
 	}
