@@ -13,7 +13,7 @@ TESTFLAGS ?=
 BENCHFLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
-# How long the long forms of the fault tests run in all, four minutes at least, and then those of abuse.
+# How long the long forms of the fault tests run in all, four minutes at least, and then those of abuse; make abuse too.
 SOAKTIME ?= 30m
 ABUSETIME ?= 3m
 # Where install-plugin installs; without it a folder that is in PATH: GOBIN, one of your own, or /usr/local/bin.
@@ -91,6 +91,10 @@ bench-cluster: ## Measure issuing beside the API server's own rate, requests, a 
 .PHONY: bench-console
 bench-console: ## Measure the console's table of 500 tokens beside the API server's own list, and the page's weight.
 	@$(assets); go run ./hack/bench --console 500 $(BENCHFLAGS)
+
+.PHONY: abuse
+abuse: ## Run each attack against each port of an installation for ABUSETIME (3m) in all; fail where others or memory suffer.
+	@$(assets); go run ./hack/bench --abuse $(ABUSETIME)
 
 .PHONY: screenshots
 screenshots: ## Make the pictures of the console in docs/images, in Chromium against a real control plane.

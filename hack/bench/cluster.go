@@ -161,17 +161,23 @@ func look(ctx context.Context, c *cluster.Cluster, o options, bearers []string) 
 	return s, err
 }
 
-var vmRSS = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
-
 // resident is how much memory a process has, of Linux.
-func resident(pid int) (int, error) {
+func resident(pid int) (int, error) { return memory(pid, "VmRSS") }
+
+// forgetPeak lets VmHWM be the most memory that a process has had from now on.
+func forgetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+// memory is one of the figures that Linux has of a process, in bytes.
+func memory(pid int, figure string) (int, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	found := vmRSS.FindSubmatch(status)
+	found := regexp.MustCompile(figure + `:\s+(\d+) kB`).FindSubmatch(status)
 	if found == nil {
-		return 0, fmt.Errorf("no VmRSS of process %d", pid)
+		return 0, fmt.Errorf("no %s of process %d", figure, pid)
 	}
 	kib, err := strconv.Atoi(string(found[1]))
 	return kib << 10, err

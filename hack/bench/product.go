@@ -34,8 +34,8 @@ type product struct {
 	verifier, operator *cluster.Manager
 }
 
-// startProduct starts a control plane with a verifier and an operator.
-func startProduct(ctx context.Context, dir string, verifier cluster.ManagerOptions) (p *product, err error) {
+// startProduct starts a control plane with a verifier and an operator, with further flags of the latter.
+func startProduct(ctx context.Context, dir string, verifier cluster.ManagerOptions, operator ...string) (p *product, err error) {
 	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func startProduct(ctx context.Context, dir string, verifier cluster.ManagerOptio
 	if p.verifier, err = c.StartManager(ctx, verifier); err != nil {
 		return nil, err
 	}
-	if p.operator, err = c.StartOperator(ctx); err != nil {
+	if p.operator, err = c.StartOperator(ctx, operator...); err != nil {
 		return nil, err
 	}
 	_, err = p.first(ctx, inSecret)
