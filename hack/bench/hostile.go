@@ -123,9 +123,9 @@ func (h *hostile) attack(ctx context.Context, p port, budget func() time.Duratio
 	if len(failures) > 0 {
 		return sum, fmt.Errorf("without any attack: %w", failures[0])
 	}
-	fmt.Fprintf(h.out, "%-17s | %-26s | %9s %9s | %6s %6s | %9s %-11s | %5s %5s\n", "port", "attack", "p50", "p99", "asked", "errors", "done", "", "MiB", "after")
+	fmt.Fprintf(h.out, "%-18s | %-26s | %9s %9s | %6s %6s | %9s %-11s | %5s %5s\n", "port", "attack", "p50", "p99", "asked", "errors", "done", "", "MiB", "after")
 	show := func(name, unit string, l abuse.Latencies, done int64, o outcome) {
-		fmt.Fprintf(h.out, "%-17s | %-26s | %9v %9v | %6d %6d | %9d %-11s | %5.0f %5.0f\n", p.name, name, l.Quantile(.5).Round(10*time.Microsecond),
+		fmt.Fprintf(h.out, "%-18s | %-26s | %9v %9v | %6d %6d | %9d %-11s | %5.0f %5.0f\n", p.name, name, l.Quantile(.5).Round(10*time.Microsecond),
 			l.Quantile(.99).Round(10*time.Microsecond), o.asked, o.failed, done, unit, mib(o.peak), mib(o.after))
 	}
 	before, err := resident(p.of.PID)
@@ -148,7 +148,7 @@ func (h *hostile) attack(ctx context.Context, p port, budget func() time.Duratio
 		}
 		abused, failures := p.others.Run(ctx, lasts)
 		done, err := stop()
-		if err != nil {
+		if err := errors.Join(err, ctx.Err()); err != nil {
 			return sum, err
 		}
 		o := outcome{asked: len(abused), failed: len(failures), slowest: abused.Quantile(.99)}
@@ -190,6 +190,14 @@ func here(ctx context.Context) func(abuse.Attack, abuse.Target) (func() (abuse.R
 		ctx, cancel := context.WithCancel(ctx)
 		began, ended, done := time.Now(), make(chan struct{}), &abuse.Done{}
 		go func() { defer close(ended); attack.Run(ctx, t, done) }()
+		for done.Count.Load() == 0 {
+			select {
+			case <-ended:
+				cancel()
+				return nil, fmt.Errorf("%s did not begin", attack.Name)
+			case <-time.After(time.Millisecond):
+			}
+		}
 		return func() (abuse.Result, error) {
 			cancel()
 			<-ended

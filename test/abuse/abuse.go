@@ -67,6 +67,8 @@ type Attack struct {
 	Unit string
 	// Holds: it opens connections to keep them, until the server ends them.
 	Holds bool
+	// Fills: it has begun only once it has opened twice the slots of the server.
+	Fills bool
 	// Run runs the attack until ctx ends, and returns when its connections and goroutines are gone.
 	Run func(ctx context.Context, t Target, done *Done)
 }
@@ -114,7 +116,7 @@ func Others() []Attack {
 // Crowds are attacks by many at once: one takes every slot of the server twice over and keeps it, one asks.
 func Crowds() []Attack {
 	return []Attack{
-		{Name: "every slot held", Unit: "connections", Holds: true, Run: holdSlots},
+		{Name: "every slot held", Unit: "connections", Holds: true, Fills: true, Run: holdSlots},
 		{Name: "1,500 requests at once", Unit: "requests", Run: crowd},
 	}
 }

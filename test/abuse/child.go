@@ -74,9 +74,19 @@ func Child() {
 
 func carryOut(ctx context.Context, o order) Result {
 	var done Done
+	var attack Attack
+	for _, a := range All() {
+		if a.Name == o.Attack {
+			attack = a
+		}
+	}
+	least := int64(1)
+	if attack.Fills {
+		least = int64(2 * o.Target.Slots)
+	}
 	var reported sync.WaitGroup
 	reported.Go(func() {
-		for ctx.Err() == nil && done.Count.Load() == 0 {
+		for ctx.Err() == nil && done.Count.Load() < least {
 			pause(ctx, time.Millisecond)
 		}
 		fmt.Println()
@@ -85,11 +95,7 @@ func carryOut(ctx context.Context, o order) Result {
 	if o.TLS {
 		o.Target.TLS = &tls.Config{InsecureSkipVerify: true}
 	}
-	for _, attack := range All() {
-		if attack.Name == o.Attack {
-			attack.Run(ctx, o.Target, &done)
-		}
-	}
+	attack.Run(ctx, o.Target, &done)
 	reported.Wait()
 	return Result{done.Count.Load(), done.Accepted.Load(), time.Since(begun)}
 }
