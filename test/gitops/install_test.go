@@ -248,6 +248,12 @@ func (i *installation) deleteCRD(t *testing.T) {
 	if _, err := i.StartVerifier(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// kube-apiserver was restarted for the verifier, and the operator may have lost its lease by that and ended.
+	i.operator.Kill()
+	var err error
+	if i.operator, err = i.StartOperator(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	var holders []client.Client
 	for _, name := range i.deliveries(t) {
 		secret := &corev1.Secret{}
@@ -262,7 +268,7 @@ func (i *installation) deleteCRD(t *testing.T) {
 	for _, c := range holders {
 		g.Eventually(func() error { return whoami(c) }, patience, poll).Should(Succeed())
 	}
-	// kube-apiserver was restarted for the verifier: what the operator issues anew shows that its watch is back.
+	// What the operator issues anew shows that its watch is back.
 	third := i.tokens[0].DeepCopy()
 	third.SetName("third")
 	i.tokens = append(i.tokens, third)
