@@ -15,6 +15,8 @@ BENCHFLAGS ?=
 FUZZTIME ?= 10s
 # How long the long forms of the fault tests run in all, four minutes at least, and then those of abuse; make abuse too.
 SOAKTIME ?= 30m
+# Which end-to-end tests have their long forms then.
+SOAKRUN ?= Case01|Case09|Case43|Case44|Case51|TestHundreds
 ABUSETIME ?= 3m
 # Where install-plugin installs; without it a folder that is in PATH: GOBIN, one of your own, or /usr/local/bin.
 BINDIR ?=
@@ -74,7 +76,7 @@ soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then 
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
 	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/serving -soak=$(ABUSETIME)
 	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34' ./controllers -soak
-	@$(assets); go test -timeout 2h -count=1 -run 'Case01|Case09|Case43|Case44|Case51|TestHundreds' ./test/e2e -soak=$(SOAKTIME)
+	@$(assets); go test -timeout 2h -count=1 -run '$(SOAKRUN)' ./test/e2e -soak=$(SOAKTIME)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).
