@@ -116,7 +116,7 @@ func (a *Authority) Start(ctx context.Context) error {
 		default:
 			delay = min(startInterval, a.options.Interval)
 		}
-		// Whatever wakes it, and another tool may change each bundle of ours, attempts are a second apart.
+		// Another tool may change our bundles again and again, so attempts are at least a second apart.
 		pause := min(startInterval, delay)
 		if !sleep(ctx, pause, nil) || !sleep(ctx, delay-pause, a.woken) {
 			return nil

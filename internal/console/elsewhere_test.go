@@ -99,7 +99,7 @@ func (s *surfer) kept() map[string]string {
 	return kept
 }
 
-// Whatever link somebody makes, and whoever follows it from wherever: no cookie comes, goes or changes.
+// No link adds, removes or changes a cookie, wherever it stands and with each kind of visitor.
 func TestCase53_ALinkOfAnotherSiteChangesNoCookie(t *testing.T) {
 	const evil = "/?ns=kube-system&remember=1"
 	back := url.Values{"return": {evil}}.Encode()

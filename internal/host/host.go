@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package host tells what a host is called from what it cannot be.
+// Package host checks the names and addresses of hosts.
 package host
 
 import (
