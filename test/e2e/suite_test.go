@@ -269,12 +269,14 @@ func whoami(ctx context.Context, c client.Client) (authenticationv1.UserInfo, er
 	return review.Status.UserInfo, err
 }
 
-// refused waits until kube-apiserver refuses a token, and returns how long it took.
+// refused waits until the verifier refuses a token, and then until kube-apiserver does; it returns how long both took.
 func refused(t *testing.T, plaintext string) time.Duration {
 	t.Helper()
+	took := eventually(t, patience, func() bool { return !directReview(t, plaintext).Authenticated },
+		func() string { return "the verifier still takes the token" })
 	c := bearer(t, plaintext)
 	var last error
-	return eventually(t, kasRemembers, func() bool {
+	return took + eventually(t, kasRemembers, func() bool {
 		_, last = whoami(t.Context(), c)
 		return apierrors.IsUnauthorized(last)
 	}, func() string { return fmt.Sprintf("kube-apiserver still takes the token (%v)", last) })
