@@ -64,8 +64,12 @@ chromium: ## Find a Chromium for the tests of the console, or install Debian's; 
 ##@ Check
 
 .PHONY: test
-test: ## Run every test with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches.
+test: ## Run the tests with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches, long or not.
 	@$(assets); $(browser); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
+
+.PHONY: test-long
+test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
+	@$(assets); $(browser); LONG=1 hack/tools/test.sh $(TESTFLAGS)
 
 .PHONY: mutations
 mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches.

@@ -34,10 +34,12 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Killed and started again, both processes know what they knew: tokens live, those revoked meanwhile do not.
 func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	kept := issued(t, alice, pat(ns, "kept"))
 	gone := issued(t, alice, pat(ns, "gone"))
