@@ -47,6 +47,10 @@ type PersonalAccessTokenStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	PreviousTokenID string `json:"previousTokenID,omitempty"`
 
+	// previousTokenExpiresAt is when the predecessor ends. It is set with previousTokenID.
+	// +optional
+	PreviousTokenExpiresAt *metav1.Time `json:"previousTokenExpiresAt,omitempty"`
+
 	// issuedAt is when the current token was issued.
 	// +optional
 	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`

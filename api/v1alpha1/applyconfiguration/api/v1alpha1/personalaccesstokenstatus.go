@@ -39,6 +39,8 @@ type PersonalAccessTokenStatusApplyConfiguration struct {
 	TokenID *string `json:"tokenID,omitempty"`
 	// previousTokenID is the public id of a predecessor that is still honoured.
 	PreviousTokenID *string `json:"previousTokenID,omitempty"`
+	// previousTokenExpiresAt is when the predecessor ends. It is set with previousTokenID.
+	PreviousTokenExpiresAt *metav1.Time `json:"previousTokenExpiresAt,omitempty"`
 	// issuedAt is when the current token was issued.
 	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`
 	// modifiedAt is when spec last changed.
@@ -97,6 +99,14 @@ func (b *PersonalAccessTokenStatusApplyConfiguration) WithTokenID(value string) 
 // If called multiple times, the PreviousTokenID field is set to the value of the last call.
 func (b *PersonalAccessTokenStatusApplyConfiguration) WithPreviousTokenID(value string) *PersonalAccessTokenStatusApplyConfiguration {
 	b.PreviousTokenID = &value
+	return b
+}
+
+// WithPreviousTokenExpiresAt sets the PreviousTokenExpiresAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PreviousTokenExpiresAt field is set to the value of the last call.
+func (b *PersonalAccessTokenStatusApplyConfiguration) WithPreviousTokenExpiresAt(value metav1.Time) *PersonalAccessTokenStatusApplyConfiguration {
+	b.PreviousTokenExpiresAt = &value
 	return b
 }
 
