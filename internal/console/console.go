@@ -69,8 +69,10 @@ type Options struct {
 	ProxyAuthorization bool
 	// Namespaces are looked at for those who may not list tokens everywhere, and have chosen none.
 	Namespaces []string
-	Clock      clock.PassiveClock
-	Log        logr.Logger
+	// MaxLifetime is the longest life that the operator gives a token.
+	MaxLifetime time.Duration
+	Clock       clock.PassiveClock
+	Log         logr.Logger
 }
 
 // Console is the page's server.
@@ -83,6 +85,7 @@ type Console struct {
 	oidc       *provider // nil without OIDC
 	byProxy    bool
 	namespaces []string
+	maxLife    time.Duration
 	clock      clock.PassiveClock
 	log        logr.Logger
 	lists      chan struct{} // takes what there may be at once
@@ -94,7 +97,7 @@ type Console struct {
 func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
-		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, clock: o.Clock, log: o.Log,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, maxLife: o.MaxLifetime, clock: o.Clock, log: o.Log,
 		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)

@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -44,13 +45,14 @@ func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return &refusal{http.StatusForbidden, page.Problem{Title: "You may make no token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 	}
 	c.showForm(w, r, v, http.StatusOK, page.Form{
-		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays), Errors: map[string]string{},
+		ResourceName: newResourceName(), Days: strconv.Itoa(min(v1alpha1.DefaultExpiresInDays, c.maxDays())), Errors: map[string]string{},
 	})
 	return nil
 }
 
 func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) {
 	c.offer(r, v, &f)
+	c.offerLives(&f)
 	c.show(w, status, func(w io.Writer) error {
 		return page.Create(w, c.shell(r, v, "Create Personal Access Token"), f)
 	})
@@ -59,7 +61,7 @@ func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, s
 // create makes a token in memory, for this one answer.
 func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	f := formOf(r)
-	pat, life, expires := resourceOf(&f, c.clock.Now())
+	pat, life, expires := resourceOf(&f, c.clock.Now(), c.maxLife)
 	if len(f.Errors) > 0 {
 		c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
 		return nil
@@ -95,6 +97,19 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	}
 	c.showToken(w, r, v, pat, s)
 	return nil
+}
+
+// maxDays is how many whole days a token may live.
+func (c *Console) maxDays() int { return int(c.maxLife / (24 * time.Hour)) }
+
+// offerLives fills in how long the token may live, and when it ends then.
+func (c *Console) offerLives(f *page.Form) {
+	f.MaxDays = c.maxDays()
+	for _, days := range []int{7, 30, 90, 180, f.MaxDays} {
+		if days < f.MaxDays || days == f.MaxDays && !slices.ContainsFunc(f.Lives, func(l page.Life) bool { return l.Days == days }) {
+			f.Lives = append(f.Lives, page.Life{Days: days, Ends: c.clock.Now().Add(time.Duration(days) * 24 * time.Hour)})
+		}
+	}
 }
 
 // alreadyCreated answers a form that was sent before.

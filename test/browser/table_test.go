@@ -158,7 +158,7 @@ func TestDatesAreInTheVisitorsWords(t *testing.T) {
 	b.click(`#table td.actions a:not([href$="/revoke"])`)
 	b.says("main", end.Format("2006-01-02 15:04 UTC"))
 	b.open("/new?ns=" + namespace)
-	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC), instead of days" {
+	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC)" {
 		t.Errorf("the field of a date is called %q", label)
 	}
 }
