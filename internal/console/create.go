@@ -19,10 +19,12 @@ package console
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,8 +69,10 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return nil
 	}
 	ctx, cancel, err := sending(r)
-	if err != nil {
-		return err
+	if asked, ok := errors.AsType[*refusal](err); ok {
+		f.Errors[fieldForm] = asked.Title + ". " + asked.Detail + " " + asked.Next
+		c.showForm(w, r, v, asked.status, f)
+		return nil
 	}
 	defer cancel()
 	plaintext := ""
@@ -80,12 +84,16 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	switch err := holder.Submit(ctx, v.client, pat); {
 	case apierrors.IsAlreadyExists(err):
 		return alreadyCreated(pat)
-	case refusedFields(&f, err):
-		status, _ := c.explain(err)
+	case apierrors.IsUnauthorized(err):
+		return err
+	case err != nil: // the form keeps what was typed, and its name: sent again, it makes no second token
+		status, p := c.explain(err)
+		if !refusedFields(&f, err) {
+			f.Errors[fieldForm] = strings.Join(strings.Fields(p.Title+". "+p.Detail+" "+p.Next), " ")
+		}
+		f.Cause = p.Cause
 		c.showForm(w, r, v, status, f)
 		return nil
-	case err != nil:
-		return err
 	}
 	// From here on the token is shown, whatever happens.
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)

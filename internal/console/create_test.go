@@ -349,3 +349,32 @@ func TestANamespaceIsNotTakenUnseen(t *testing.T) {
 	form.Set("name", "in one of two")
 	says("the token in one of two", b.post("/new", form), named+team+"</bdi>")
 }
+
+// What was typed survives what the API server refuses, whose own words are folded away.
+func TestWhatWasTypedSurvivesARefusal(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	form := b.form()
+	form.Set("name", "kept as typed")
+	form.Set("namespace", "kube-system")
+	a := b.post("/new", form)
+	said, cause, folded := strings.Cut(a.body, `<details class="cause">`)
+	if a.StatusCode != http.StatusForbidden || !folded || !strings.Contains(said, "You may not do this. Ask an administrator for the right that is named below.") ||
+		strings.Contains(said, "cannot create resource") || !strings.Contains(cause, "cannot create resource") {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+	for _, kept := range []string{`value="kept as typed"`, form.Get("resource"), "kube-system"} {
+		if !strings.Contains(a.body, kept) {
+			t.Errorf("%s is gone:\n%s", kept, a.body)
+		}
+	}
+}
+
+// A form whose session is over is not answered by another page that forgets it: loaded again, the browser sends it once more.
+func TestAFormWhoseSessionIsOverCanBeSentAgain(t *testing.T) {
+	b := open(t).browser(t)
+	a := b.post("/new", url.Values{"name": {"typed"}})
+	if a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.body, "Your session is over") || !strings.Contains(a.body, `href="/sign-in" target="_blank"`) {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+}

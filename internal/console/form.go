@@ -190,37 +190,37 @@ func lines(text string) []string {
 	return all
 }
 
-// refusedFields puts what the API server says of fields beside those of the form; false: it says nothing that the form
-// could show.
+// fieldTexts is what is said beside a field whose value the API server refuses. Its own words are folded away.
+var fieldTexts = map[string]string{
+	fieldName: "This name is not taken here.", fieldDays: "This is longer than allowed here. Choose a shorter life.",
+	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These audiences are not taken here.",
+	fieldRecipients: "These recipients are not taken here.", fieldNamespace: "This namespace is not taken here.",
+}
+
+// refusedFields marks the fields of the form that the API server refuses; false: it names none.
 func refusedFields(f *page.Form, err error) bool {
 	if isMissing(err, "namespaces", true) {
 		f.Errors[fieldNamespace], f.MoreOpen = fmt.Sprintf("There is no namespace %s.", f.Namespace), true
 		return true
 	}
 	var answer apierrors.APIStatus
-	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) && !apierrors.IsBadRequest(err) {
+	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) || answer.Status().Details == nil {
 		return false
 	}
-	status := answer.Status()
-	if details := status.Details; apierrors.IsInvalid(err) && details != nil {
-		for _, cause := range details.Causes {
-			name := fieldForm
-			for _, known := range fieldOfPath {
-				if strings.HasPrefix(cause.Field, known.path) {
-					name = known.field
-				}
+	for _, cause := range answer.Status().Details.Causes {
+		for _, known := range fieldOfPath {
+			if !strings.HasPrefix(cause.Field, known.path) {
+				continue
 			}
+			name := known.field
 			if name == fieldDays && f.OnDate() {
 				name = fieldDate
 			}
-			f.Errors[name] = strings.TrimSpace(f.Errors[name] + " " + sentence(holder.Visible(cause.Message)))
+			f.Errors[name] = fieldTexts[name]
 		}
 	}
-	if len(f.Errors) == 0 {
-		f.Errors[fieldForm] = sentence(holder.Visible(status.Message))
-	}
 	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldAudiences]+f.Errors[fieldRecipients] != ""
-	return true
+	return len(f.Errors) > 0
 }
 
 // sentence makes a clause one.

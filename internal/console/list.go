@@ -186,7 +186,7 @@ func sayRefused(t *page.Table, chosen bool, asked []string, refused map[string]e
 	what, next := "You may not list tokens in "+strings.Join(names, ", "), "Ask those who run the cluster for the role view or edit there, or name other namespaces."
 	switch {
 	case len(t.Namespaces) == 0:
-		t.Problem = &page.Problem{Title: what, Detail: strings.Join(reasons, " "), Next: next}
+		t.Problem = &page.Problem{Title: what, Cause: strings.Join(reasons, "\n"), Next: next}
 	case chosen:
 		t.Refused, t.Notice = names, strings.TrimSpace(what+". "+next+" "+t.Notice)
 	}

@@ -38,6 +38,8 @@ type Form struct {
 	MoreNamespaces bool
 	// Errors are by the field's name in the POST; "" is the whole form.
 	Errors map[string]string
+	// Cause is the API server's own words about an error, which are folded away.
+	Cause string
 	// MoreOpen opens More options.
 	MoreOpen bool
 }
