@@ -303,7 +303,7 @@ func TestNamespacesAreChosenOnThePage(t *testing.T) {
 	b.until("both are in the address, and the search", `location.search === `+quote("?ns="+namespace+"&ns="+other+"&q=report&sort=-created"))
 	b.click(".filter")
 	b.screenshot("filter")
-	b.click(`button[value=`+quote(other)+`]`)
+	b.click(`button[value=` + quote(other) + `]`)
 	b.until("one is left", `location.search === `+quote("?ns="+namespace+"&q=report&sort=-created"))
 	b.open("/")
 	b.until("it is chosen still", `document.querySelector('#leave-out [name="ns"]')?.value === `+quote(namespace))
