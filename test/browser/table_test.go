@@ -258,7 +258,7 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 	}
 	sizes()
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 	b.click("#dialog summary")
 	sizes()
 	b.press("Cancel")
