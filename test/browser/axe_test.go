@@ -85,7 +85,7 @@ func TestPagesKeepNobodyOut(t *testing.T) {
 	b.accessible("no match")
 	b.open("/")
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 	b.accessible("dialog New")
 	b.click("#dialog summary")
 	b.fill("#f-name", "Seen by all")

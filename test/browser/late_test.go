@@ -158,7 +158,7 @@ func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
 	b.says("#status", "suspended")
 	b.dialogCloses()
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 }
 
 // What a gateway says in the console's place is no dialog.
@@ -205,7 +205,7 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 	const quick = `(() => {
 		document.querySelector("#dialog [data-close]").click();
 		document.querySelector('#table td.actions a:not([href$="/revoke"])').click();
