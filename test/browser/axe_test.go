@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // finding is what axe-core says of a page.
@@ -66,6 +67,7 @@ func (b *tab) accessible(state string) {
 }
 
 func TestPagesKeepNobodyOut(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	if axeScript == "" {

@@ -35,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // shown is a token with its secret.
@@ -89,6 +90,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 }
 
 func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	for name, leave := range map[string]func(b *tab){
@@ -184,6 +186,7 @@ func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
 }
 
 func TestFormSentTwiceMakesOneToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

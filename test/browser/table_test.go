@@ -30,6 +30,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // hers makes a token of alice's that nobody has the plaintext of.
@@ -247,6 +248,7 @@ func (b *tab) fits(width, height int64) {
 }
 
 func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "PoliteMail Comparison List API")

@@ -137,6 +137,7 @@ func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
 
 // So many deletions at once are no fault of the API: all tokens end, and no record waits for an hour.
 func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := 150
 	switch {
