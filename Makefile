@@ -20,6 +20,8 @@ SOAKRUN ?= Case01|Case09|Case43|Case44|Case51|TestHundreds
 ABUSETIME ?= 3m
 # Where install-plugin installs; without it a folder that is in PATH: GOBIN, one of your own, or /usr/local/bin.
 BINDIR ?=
+# Flags of chart-render: --release NAME, --namespace NAME, --values FILE (with its whole path), --notes.
+RENDERFLAGS ?=
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
 IMG ?= pat-operator:dev
 # What `manager version` and `kubectl pat --version` say.
@@ -32,7 +34,7 @@ tool = $$(hack/tools/bin.sh $(1))
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=2m
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
-generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md charts/pat-operator/files
 
 ##@ General
 
@@ -110,6 +112,7 @@ screenshots: ## Make the pictures of the console in docs/images, in Chromium aga
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too.
 	go vet ./...
+	go -C test/chart vet ./...
 	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
 
 .PHONY: fmt
@@ -140,12 +143,16 @@ docker-build: ## Build the image IMG; BASE_IMAGE and BUILDER_IMAGE replace the i
 render: ## Print the manifests of config/default with the image IMG.
 	@"$(call tool,kustomize)" build config/default | sed 's|image: pat-operator:dev$$|image: $(IMG)|'
 
+.PHONY: chart-render
+chart-render: ## Print what the Helm chart renders, without helm: make chart-render RENDERFLAGS='--namespace a --values FILE'
+	@go -C test/chart run ./render --chart '$(CURDIR)/charts/pat-operator' $(RENDERFLAGS)
+
 .PHONY: kustomize
 kustomize: ## Build kustomize; print its path.
 	@hack/tools/bin.sh kustomize
 
 .PHONY: generate
-generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/api.md from the code.
+generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/api.md from the code, and the chart's copies.
 	go tool controller-gen \
 		object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt \
@@ -153,6 +160,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/
 	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/...;./internal/guards/..." \
 		output:rbac:dir=config/rbac/operator
 	go tool controller-gen rbac:roleName=pat-operator-verifier paths=./internal/verifier/... output:rbac:dir=config/rbac/verifier
+	hack/chart/files.sh
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
 		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates

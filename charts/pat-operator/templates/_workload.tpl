@@ -1,0 +1,217 @@
+{{/*
+One Deployment or DaemonSet. Call with a dict:
+context; values (of operator or verifier); kind; name; component (of the selector); label (the component that the object's
+label names); args and ports (lists); volumes and volumeMounts (lists that the chart adds).
+*/}}
+{{- define "pat-operator.workload" -}}
+{{- $c := .context -}}
+{{- $v := .values -}}
+{{- $selector := include "pat-operator.selector" .component -}}
+{{- $daemon := eq .kind "DaemonSet" -}}
+{{- $podLabels := mergeOverwrite (dict) (deepCopy $c.Values.commonLabels) (deepCopy $v.podLabels) (fromYaml $selector) -}}
+apiVersion: apps/v1
+kind: {{ .kind }}
+metadata:
+  name: {{ .name }}
+  namespace: {{ $c.Release.Namespace | quote }}
+  {{- with $v.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  labels:
+    {{- include "pat-operator.labels" (dict "context" $c "labels" (mergeOverwrite (dict) $v.labels (dict "app.kubernetes.io/component" .label))) | nindent 4 }}
+spec:
+  {{- if and (not $daemon) (not (kindIs "invalid" $v.replicas)) }}
+  replicas: {{ $v.replicas }}
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- $selector | nindent 6 }}
+  {{- if $daemon }}
+  updateStrategy:
+    rollingUpdate:
+      maxUnavailable: 1
+  {{- else }}
+  strategy:
+    rollingUpdate:
+      {{- if $v.hostNetwork }}
+      {{- /* A new pod beside the old one of its node would find the ports taken. */}}
+      maxUnavailable: 1
+      maxSurge: 0
+      {{- else }}
+      maxUnavailable: 0
+      {{- end }}
+  {{- end }}
+  template:
+    metadata:
+      annotations:
+        {{- toYaml (mergeOverwrite (dict "kubectl.kubernetes.io/default-container" "manager") $v.podAnnotations) | nindent 8 }}
+      labels:
+        {{- toYaml $podLabels | nindent 8 }}
+    spec:
+      serviceAccountName: {{ .name }}
+      enableServiceLinks: false
+      {{- with (($c.Values.global).imagePullSecrets) }}
+      imagePullSecrets:
+        {{- range . }}
+        {{- if kindIs "string" . }}
+        - name: {{ . | quote }}
+        {{- else }}
+        - {{- toYaml . | nindent 10 }}
+        {{- end }}
+        {{- end }}
+      {{- end }}
+      {{- if $v.hostNetwork }}
+      hostNetwork: true
+      {{- end }}
+      {{- with $v.dnsPolicy | default ($v.hostNetwork | ternary "ClusterFirstWithHostNet" "") }}
+      dnsPolicy: {{ . }}
+      {{- end }}
+      {{- with $v.priorityClassName }}
+      priorityClassName: {{ . | quote }}
+      {{- end }}
+      {{- /* The pause below, the drain (2 s), and the slowest request that the server's limits allow (20 s). */}}
+      terminationGracePeriodSeconds: 30
+      {{- with $v.podSecurityContext }}
+      securityContext:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $v.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $v.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $v.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if and $v.topologySpreadConstraints (not $daemon) }}
+      topologySpreadConstraints:
+        {{- range $v.topologySpreadConstraints }}
+        - {{- toYaml (mergeOverwrite (dict "labelSelector" (dict "matchLabels" (fromYaml $selector))) .) | nindent 10 }}
+        {{- end }}
+      {{- end }}
+      containers:
+        - name: manager
+          image: {{ include "pat-operator.image" $c | quote }}
+          imagePullPolicy: {{ $c.Values.image.pullPolicy }}
+          args:
+            {{- toYaml (concat .args $v.extraArgs) | nindent 12 }}
+          {{- with $v.env }}
+          env:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          ports:
+            {{- toYaml .ports | nindent 12 }}
+          {{- /* Serves on until every node has heard that this pod is no endpoint any more. */}}
+          lifecycle:
+            preStop:
+              sleep:
+                seconds: 5
+          livenessProbe:
+            httpGet:
+              path: /healthz
+              port: health
+            initialDelaySeconds: 15
+            periodSeconds: 20
+          readinessProbe:
+            httpGet:
+              path: /readyz
+              port: health
+            initialDelaySeconds: 2
+            periodSeconds: 5
+          {{- with $v.resources }}
+          resources:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          {{- with $v.securityContext }}
+          securityContext:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          {{- with concat .volumeMounts $v.volumeMounts }}
+          volumeMounts:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+      {{- with concat .volumes $v.volumes }}
+      volumes:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+{{- end -}}
+
+{{/* The flags that every process has, as YAML. Call with a dict: context, values, command. */}}
+{{- define "pat-operator.args" -}}
+{{- $c := .context -}}
+{{- $args := list .command (printf "--operator-namespace=%s" $c.Release.Namespace) (printf "--records-namespace=%s" (include "pat-operator.recordsNamespace" $c)) -}}
+{{- if ne (int .values.ports.health) 8081 }}{{ $args = append $args (printf "--health-probe-bind-address=:%d" (int .values.ports.health)) }}{{ end -}}
+{{- if $c.Values.metrics.enabled }}{{ $args = append $args (printf "--metrics-bind-address=:%d" (int .values.ports.metrics)) }}{{ end -}}
+{{- toYaml $args -}}
+{{- end -}}
+
+{{/* The flags of a process that verifies, beside those, as YAML. */}}
+{{- define "pat-operator.verifierArgs" -}}
+{{- $args := list -}}
+{{- $ports := .Values.verifier.ports -}}
+{{- if ne (int $ports.verifier) 9444 }}{{ $args = append $args (printf "--verifier-bind-address=:%d" (int $ports.verifier)) }}{{ end -}}
+{{- with .Values.verifier.service.clusterIP }}{{ if ne . "None" }}{{ $args = append $args (printf "--serving-host=%s" .) }}{{ end }}{{ end -}}
+{{- with .Values.console }}
+{{- if .enabled }}
+{{- $args = concat $args (list (printf "--console-bind-address=:%d" (int $ports.console)) (printf "--serving-host=pat-operator-console.%s.svc" $.Release.Namespace)) }}
+{{- $args = append $args (printf "--console-url=%s" (required "console.url is empty: set it to where browsers reach the console, for example https://tokens.example.com" .url)) }}
+{{- with .oidc }}
+{{- if .issuerURL }}
+{{- $args = concat $args (list (printf "--console-oidc-issuer-url=%s" .issuerURL) (printf "--console-oidc-client-id=%s" (required "console.oidc.clientID is empty: set it to the console's client at console.oidc.issuerURL" .clientID))) }}
+{{- if .clientSecret.name }}{{ $args = append $args "--console-oidc-client-secret-file=/etc/pat-operator/console/client-secret" }}{{ end }}
+{{- if .ca.configMap }}{{ $args = append $args "--console-oidc-ca-file=/etc/pat-operator/console/ca.crt" }}{{ end }}
+{{- with .scopes }}{{ $args = append $args (printf "--console-oidc-scopes=%s" (join "," .)) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if .proxyAuthorization }}{{ $args = append $args "--console-proxy-authorization" }}{{ end }}
+{{- with .namespaces }}{{ $args = append $args (printf "--console-namespaces=%s" (join "," .)) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- toYaml $args -}}
+{{- end -}}
+
+{{/* The ports of a process that verifies, as YAML. */}}
+{{- define "pat-operator.verifierPorts" -}}
+{{- $ports := list (dict "name" "verifier" "containerPort" .Values.verifier.ports.verifier) -}}
+{{- if .Values.console.enabled }}{{ $ports = append $ports (dict "name" "console" "containerPort" .Values.verifier.ports.console) }}{{ end -}}
+{{- toYaml $ports -}}
+{{- end -}}
+
+{{/* The volume with the files of the console's issuer, as YAML; an empty list where it has none. */}}
+{{- define "pat-operator.consoleVolumes" -}}
+{{- $sources := list -}}
+{{- with .Values.console }}{{ if and .enabled .oidc.issuerURL }}
+{{- with .oidc.clientSecret }}{{ if .name }}
+{{- $sources = append $sources (dict "secret" (dict "name" .name "items" (list (dict "key" .key "path" "client-secret")))) }}
+{{- end }}{{ end }}
+{{- with .oidc.ca }}{{ if .configMap }}
+{{- $sources = append $sources (dict "configMap" (dict "name" .configMap "items" (list (dict "key" .key "path" "ca.crt")))) }}
+{{- end }}{{ end }}
+{{- end }}{{ end -}}
+{{- $sources | empty | ternary (list) (list (dict "name" "console" "projected" (dict "sources" $sources))) | toYaml -}}
+{{- end -}}
+
+{{/* A PodDisruptionBudget. Call with a dict: context, values, name, component. One replica that may not be evicted would hold up drains. */}}
+{{- define "pat-operator.pdb" -}}
+{{- $replicas := .values.replicas -}}
+{{- if and .values.pdb.enabled (or (kindIs "invalid" $replicas) (gt (int $replicas) 1)) }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .name }}
+  namespace: {{ .context.Release.Namespace | quote }}
+  labels:
+    {{- include "pat-operator.labels" (dict "context" .context) | nindent 4 }}
+spec:
+  maxUnavailable: {{ .values.pdb.maxUnavailable }}
+  selector:
+    matchLabels:
+      {{- include "pat-operator.selector" .component | nindent 6 }}
+{{- end }}
+{{- end -}}
