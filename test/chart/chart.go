@@ -19,6 +19,7 @@ package chart
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,15 +110,20 @@ func ReadValues(file string) (map[string]any, error) {
 func decode(text string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	for documents := k8syaml.NewYAMLOrJSONDecoder(bytes.NewBufferString(text), 4096); ; {
-		o := &unstructured.Unstructured{}
-		switch err := documents.Decode(&o.Object); {
+		var document json.RawMessage
+		switch err := documents.Decode(&document); {
 		case errors.Is(err, io.EOF):
 			return objects, nil
 		case err != nil:
 			return nil, err
-		case len(o.Object) > 0:
-			objects = append(objects, o)
+		case len(document) == 0 || string(document) == "null":
+			continue
 		}
+		o := &unstructured.Unstructured{}
+		if err := o.UnmarshalJSON(document); err != nil {
+			return nil, err
+		}
+		objects = append(objects, o)
 	}
 }
 
