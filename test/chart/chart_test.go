@@ -545,6 +545,23 @@ func TestValuesReachTheirFields(t *testing.T) {
 	}
 }
 
+// In Helm, null takes a default away.
+func TestNullIsTheEmptyValue(t *testing.T) {
+	workload := `{extraArgs: null, env: null, volumes: null, volumeMounts: null, resources: null, nodeSelector: null, tolerations: null,
+  affinity: null, topologySpreadConstraints: null, podSecurityContext: null, securityContext: null, replicas: null,
+  labels: null, annotations: null, podLabels: null, podAnnotations: null}`
+	r := render(t, Release{Values: []map[string]any{values(t, `
+global: null
+commonLabels: null
+extraObjects: null
+rbac: {aggregateToDefaultRoles: null}
+operator: `+workload+`
+verifier: `+workload)}})
+	if got, want := len(r.Objects), len(render(t, Release{}).Objects); got != want {
+		t.Errorf("%d objects, want %d", got, want)
+	}
+}
+
 // The schema is strict everywhere but where Kubernetes or the user names the fields.
 func TestSchemaIsStrict(t *testing.T) {
 	data, err := os.ReadFile(dir + "/values.schema.json")

@@ -28,7 +28,7 @@ Call with a dict: context, path.
 {{- end -}}
 {{- range $role := list "view" "edit" "admin" -}}
   {{- $label := printf "rbac.authorization.k8s.io/aggregate-to-%s" $role -}}
-  {{- if and (hasKey ($o.metadata.labels | default dict) $label) (not (has $role $c.Values.rbac.aggregateToDefaultRoles)) -}}
+  {{- if and (hasKey ($o.metadata.labels | default dict) $label) (not (has $role ($c.Values.rbac.aggregateToDefaultRoles | default list))) -}}
     {{- $_ := unset $o.metadata.labels $label -}}
   {{- end -}}
 {{- end -}}

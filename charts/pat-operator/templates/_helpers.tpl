@@ -17,7 +17,7 @@
   "app.kubernetes.io/version" (regexReplaceAll "[^A-Za-z0-9_.-]" $c.Chart.AppVersion "_" | trunc 63 | trimAll "_.-")
   "app.kubernetes.io/managed-by" $c.Release.Service
   "helm.sh/chart" (printf "%s-%s" $c.Chart.Name $c.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
-{{- toYaml (mergeOverwrite (dict) (deepCopy $c.Values.commonLabels) (deepCopy (.labels | default dict)) $ours) -}}
+{{- toYaml (mergeOverwrite (dict) (deepCopy ($c.Values.commonLabels | default dict)) (deepCopy (.labels | default dict)) $ours) -}}
 {{- end -}}
 
 {{/* The labels by which a component's pods are found. They never change: a Deployment's selector cannot. */}}

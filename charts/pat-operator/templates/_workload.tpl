@@ -8,7 +8,7 @@ label names); args and ports (lists); volumes and volumeMounts (lists that the c
 {{- $v := .values -}}
 {{- $selector := include "pat-operator.selector" .component -}}
 {{- $daemon := eq .kind "DaemonSet" -}}
-{{- $podLabels := mergeOverwrite (dict) (deepCopy $c.Values.commonLabels) (deepCopy $v.podLabels) (fromYaml $selector) -}}
+{{- $podLabels := mergeOverwrite (dict) (deepCopy ($c.Values.commonLabels | default dict)) (deepCopy ($v.podLabels | default dict)) (fromYaml $selector) -}}
 apiVersion: apps/v1
 kind: {{ .kind }}
 metadata:
@@ -19,7 +19,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   labels:
-    {{- include "pat-operator.labels" (dict "context" $c "labels" (mergeOverwrite (dict) $v.labels (dict "app.kubernetes.io/component" .label))) | nindent 4 }}
+    {{- include "pat-operator.labels" (dict "context" $c "labels" (mergeOverwrite (dict) ($v.labels | default dict) (dict "app.kubernetes.io/component" .label))) | nindent 4 }}
 spec:
   {{- if and (not $daemon) (not (kindIs "invalid" $v.replicas)) }}
   replicas: {{ $v.replicas }}
@@ -45,7 +45,7 @@ spec:
   template:
     metadata:
       annotations:
-        {{- toYaml (mergeOverwrite (dict "kubectl.kubernetes.io/default-container" "manager") $v.podAnnotations) | nindent 8 }}
+        {{- toYaml (mergeOverwrite (dict "kubectl.kubernetes.io/default-container" "manager") ($v.podAnnotations | default dict)) | nindent 8 }}
       labels:
         {{- toYaml $podLabels | nindent 8 }}
     spec:
@@ -99,7 +99,7 @@ spec:
           image: {{ include "pat-operator.image" $c | quote }}
           imagePullPolicy: {{ $c.Values.image.pullPolicy }}
           args:
-            {{- toYaml (concat .args $v.extraArgs) | nindent 12 }}
+            {{- toYaml (concat .args ($v.extraArgs | default list)) | nindent 12 }}
           {{- with $v.env }}
           env:
             {{- toYaml . | nindent 12 }}
@@ -131,11 +131,11 @@ spec:
           securityContext:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-          {{- with concat .volumeMounts $v.volumeMounts }}
+          {{- with concat .volumeMounts ($v.volumeMounts | default list) }}
           volumeMounts:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-      {{- with concat .volumes $v.volumes }}
+      {{- with concat .volumes ($v.volumes | default list) }}
       volumes:
         {{- toYaml . | nindent 8 }}
       {{- end }}
