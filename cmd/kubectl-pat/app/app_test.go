@@ -162,7 +162,7 @@ func TestUsage(t *testing.T) {
 		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is no namespace: take at most 63 of a-z, 0-9 and '-'`},
 		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: take at most 128`},
 		"a group of nobody":       {[]string{"create", "x", "--group=g"}, `--group and --uid say more about the user that --for names: add --for USER`},
-		"no period":               {[]string{"create", "x", "--expires-in=90"}, `invalid argument "90" for "--expires-in" flag: a period is a number of days such as 90d, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
+		"no period":               {[]string{"create", "x", "--expires-in=90x"}, `invalid argument "90x" for "--expires-in" flag: a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
 		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is none of token, json, yaml and name`},
 		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is none of none, client and server`},
 		"no time":                 {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: name a time to wait, such as 30s`},
