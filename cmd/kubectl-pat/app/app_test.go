@@ -20,11 +20,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -71,6 +73,7 @@ func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalA
 			IOStreams: streams,
 			Clock:     clocktesting.NewFakePassiveClock(start),
 			Random:    zeros{},
+			Version:   "test",
 			Connect:   func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) { return c, nil },
 		},
 		client: c, out: out, errOut: errOut,
@@ -152,6 +155,13 @@ func TestUsage(t *testing.T) {
 	}{
 		"unknown command":         {[]string{"forge"}, `unknown command "forge"; see kubectl pat --help`},
 		"misspelt command":        {[]string{"crate", "x"}, `unknown command "crate"; did you mean create? See kubectl pat --help`},
+		"kubectl's delete":        {[]string{"delete", "x"}, `unknown command "delete"; did you mean revoke? See kubectl pat --help`},
+		"kubectl's get":           {[]string{"get"}, `unknown command "get"; did you mean describe or list? See kubectl pat --help`},
+		"version":                 {[]string{"version"}, `unknown command "version"; did you mean --version? See kubectl pat --help`},
+		"renew":                   {[]string{"renew", "x"}, `unknown command "renew"; did you mean rotate? See kubectl pat --help`},
+		"help of nothing":         {[]string{"help", "lst"}, `unknown command "lst"; did you mean list? See kubectl pat --help`},
+		"help of too much":        {[]string{"help", "list", "mine"}, `unknown command "list mine"; see kubectl pat --help`},
+		"help of a hostile word":  {[]string{"help", "a\x1b[2J"}, `unknown command "a\x1b[2J"; see kubectl pat --help`},
 		"unknown flag":            {[]string{"create", "x", "--life=1d"}, `unknown flag: --life; see kubectl pat create --help`},
 		"user is not for":         {[]string{"create", "x", "--user=alice"}, `unknown flag: --user; see kubectl pat create --help`},
 		"no name":                 {[]string{"create"}, `kubectl pat create takes one NAME, and 0 were given; see kubectl pat create --help`},
@@ -221,6 +231,46 @@ func TestHelpOfEveryCommandHasExamples(t *testing.T) {
 		tr.run(t.Context(), t, exitOK, append(strings.Fields(path)[2:], "--help")...)
 		if got := tr.out.String(); !strings.HasPrefix(got, cmd.Long) || !strings.Contains(got, "\nExamples:\n"+cmd.Example+"\n") || tr.errOut.Len() > 0 {
 			t.Errorf("%s --help prints\n%s%s", path, got, tr.errOut)
+		}
+	}
+}
+
+func TestHelpOfTheRoot(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{})
+	tr.Environment.Version = "v1.2.3"
+	tr.run(t.Context(), t, exitOK)
+	help := tr.out.String()
+	for _, want := range []string{"\n  create ", "\nFlags:\n  -h, --help", "--version", `-n NAMESPACE, --context NAME, --kubeconfig FILE and what else "kubectl options" lists`} {
+		if !strings.Contains(help, want) {
+			t.Errorf("%q is not in\n%s", want, help)
+		}
+	}
+	for _, wrong := range []string{"--as-group", "--insecure-skip-tls-verify", "Global Flags"} {
+		if strings.Contains(help, wrong) {
+			t.Errorf("%q is in\n%s", wrong, help)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"help"}} {
+		tr.run(t.Context(), t, exitOK, args...)
+		if diff := cmp.Diff(help, tr.out.String()); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", args, diff)
+		}
+	}
+	tr.run(t.Context(), t, exitOK, "list", "--help")
+	help = tr.out.String()
+	tr.run(t.Context(), t, exitOK, "help", "list")
+	if diff := cmp.Diff(help, tr.out.String()); diff != "" {
+		t.Errorf("help list (-want +got):\n%s", diff)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{})
+	for set, want := range map[string]string{"v1.2.3": "^v1[.]2[.]3$", "": "^(v0.*|devel [(]go.+[)])$"} {
+		tr.Environment.Version = Version(set)
+		tr.run(t.Context(), t, exitOK, "--version")
+		if got := strings.TrimSuffix(tr.out.String(), "\n"); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%q: got %q; want %s", set, got, want)
 		}
 	}
 }

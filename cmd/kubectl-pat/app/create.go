@@ -63,8 +63,9 @@ type Created struct {
 func newCreateCommand(s *session) *cobra.Command {
 	o := &createOptions{handover: handover{session: s}}
 	cmd := &cobra.Command{
-		Use:   "create NAME",
-		Short: "Make a token and print it once",
+		Use:        "create NAME",
+		SuggestFor: []string{"new", "add", "make", "issue"},
+		Short:      "Make a token and print it once",
 		Long: `Make a PersonalAccessToken, wait until its token works, and print the token: once, alone on standard output.
 
 The token is made on this machine. The cluster only gets its ID and a digest, from which nobody gets the token back. With

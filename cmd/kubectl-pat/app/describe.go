@@ -47,8 +47,9 @@ type describeOptions struct {
 func newDescribeCommand(s *session) *cobra.Command {
 	o := &describeOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "describe NAME...",
-		Short: "Tell everything about a token, but for the token itself",
+		Use:        "describe NAME...",
+		SuggestFor: []string{"get", "show", "inspect", "view"},
+		Short:      "Tell everything about a token, but for the token itself",
 		Long: `Tell whose a token is, where it came from, whether it is honoured, and if it is not, why and what helps. Times are given
 exactly and as people say them. Events are among it where you may list them.`,
 		Example: `  kubectl pat describe my-script

@@ -38,7 +38,7 @@ const (
 // lines are command lines that are right, to which a flag is added.
 var lines = map[string][]string{
 	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
-	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil,
+	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil, "help": nil,
 }
 
 // tries are, for each flag, or each flag of a command, values that it takes and values that can never work. What else the

@@ -44,9 +44,10 @@ type listOptions struct {
 func newListCommand(s *session) *cobra.Command {
 	o := &listOptions{session: s}
 	cmd := &cobra.Command{
-		Use:     "list [WORD...]",
-		Aliases: []string{"ls"},
-		Short:   "List and search tokens",
+		Use:        "list [WORD...]",
+		Aliases:    []string{"ls"},
+		SuggestFor: []string{"get", "show", "search"},
+		Short:      "List and search tokens",
 		Long: `List PersonalAccessTokens. Each WORD must be part of a token's name, display name, user, ID or audiences; upper and lower case
 are the same. A token's ID is the part between "kubepat_" and the next "_".`,
 		Example: `  # All of this namespace

@@ -53,8 +53,9 @@ type revokeOptions struct {
 func newRevokeCommand(s *session) *cobra.Command {
 	o := &revokeOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "revoke NAME... | --user USER",
-		Short: "End tokens for good",
+		Use:        "revoke NAME... | --user USER",
+		SuggestFor: []string{"delete", "remove", "rm", "end"},
+		Short:      "End tokens for good",
 		Long: `End tokens for good. Verifiers refuse them at once, kube-apiserver within 10 seconds. What is left of a token that was
 made on its holder's machine is remembered, so that no manifest revives it.
 

@@ -41,8 +41,9 @@ type rotateOptions struct {
 func newRotateCommand(s *session) *cobra.Command {
 	o := &rotateOptions{handover: handover{session: s}}
 	cmd := &cobra.Command{
-		Use:   "rotate NAME",
-		Short: "Replace a token by a new one, and print it once",
+		Use:        "rotate NAME",
+		SuggestFor: []string{"renew", "replace", "regenerate", "extend"},
+		Short:      "Replace a token by a new one, and print it once",
 		Long: `Replace a token by a new one, wait until that works, and print it: once, alone on standard output.
 
 The new token is made where the present one was. One that was made on its holder's machine is made on this one, and lives

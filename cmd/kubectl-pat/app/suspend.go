@@ -38,8 +38,9 @@ type suspendOptions struct {
 
 func newSuspendCommand(s *session) *cobra.Command {
 	return (&suspendOptions{session: s, suspend: true, done: "suspended"}).command(&cobra.Command{
-		Use:   "suspend NAME...",
-		Short: "Stop tokens for a while",
+		Use:        "suspend NAME...",
+		SuggestFor: []string{"disable", "pause"},
+		Short:      "Stop tokens for a while",
 		Long: `Stop tokens until they are resumed. A token that is suspended is refused at once by verifiers, and within 10 seconds by
 kube-apiserver. It ends when it would have ended anyway: its time goes on.
 
@@ -54,8 +55,9 @@ What is suspended already is left as it is.`,
 
 func newResumeCommand(s *session) *cobra.Command {
 	return (&suspendOptions{session: s, done: "resumed"}).command(&cobra.Command{
-		Use:   "resume NAME...",
-		Short: "Let suspended tokens work again",
+		Use:        "resume NAME...",
+		SuggestFor: []string{"enable", "activate", "unsuspend"},
+		Short:      "Let suspended tokens work again",
 		Long: `Let suspended tokens work again, and wait until they do. It takes the right to have such a token: you are its user, or may
 impersonate them.
 

@@ -71,8 +71,9 @@ type IdentifiedToken struct {
 func newWhoamiCommand(s *session) *cobra.Command {
 	o := &whoamiOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "whoami",
-		Short: "Tell who a token makes you, as the API server says",
+		Use:        "whoami",
+		SuggestFor: []string{"verify", "check"},
+		Short:      "Tell who a token makes you, as the API server says",
 		Long: `Ask the API server whom it takes you for, by the credential of the kubeconfig or by a token: that in --token-file, or
 that of kubectl's --token, which others on this machine can see. A token that is given is the only credential that is sent.
 Of a personal access token it is told which one it is and, if it may read its own resource, until when it works.`,
