@@ -46,6 +46,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		IOStreams: streams,
 		Clock:     clock.RealClock{},
 		Random:    rand.Reader,
+		Width:     app.TerminalWidth,
 		Connect:   app.Connect,
 		Version:   app.Version(version),
 	}

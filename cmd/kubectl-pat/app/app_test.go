@@ -74,6 +74,7 @@ func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalA
 			Clock:     clocktesting.NewFakePassiveClock(start),
 			Random:    zeros{},
 			Version:   "test",
+			Width:     func(io.Writer) int { return 0 },
 			Connect:   func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) { return c, nil },
 		},
 		client: c, out: out, errOut: errOut,

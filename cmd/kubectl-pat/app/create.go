@@ -235,7 +235,7 @@ func (o *handover) announce(pat *v1alpha1.PersonalAccessToken, to *destination, 
 func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) (err error) {
 	defer func() {
 		if err != nil && plaintext != "" && !errors.Is(err, errPrinted) {
-			err = fmt.Errorf("%w; the token of %s was not handed over, so make another: kubectl pat rotate %s -n %s", err, holder.ResourceName(pat.Name), pat.Name, pat.Namespace)
+			err = fmt.Errorf("%w; the token of %s was not handed over, so make another: %s", err, holder.ResourceName(pat.Name), rotateCommand(pat))
 		}
 	}()
 	if plaintext != "" && (o.output == outputToken || o.to.elsewhere()) {

@@ -86,7 +86,7 @@ Made By:         the operator, which encrypts it
   To:            age1x
                  age1y
   Open It With:  kubectl pat decrypt ci -n team-a -i KEYFILE
-Active:          True (Active)
+Status:          Active
                  Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
 Suspended:       no
 Created:         2026-10-15T12:00:00Z (40d ago)
@@ -133,31 +133,40 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 		pat  *v1alpha1.PersonalAccessToken
 		want string
 	}{
-		"active":        {withConditions(2, isReady, isActive), "True (Active)"},
-		"suspended":     {withConditions(2, isReady, suspended), "False (Suspended)|Resume it."},
-		"issuing":       {withConditions(2, isIssuing, waiting), "False (Issuing)|Wait."},
-		"stalled":       {withConditions(2, isStalled, waiting), `False (Issuing)|Wait.|Too many\x1b[31m.`},
-		"not looked at": {withConditions(2), "Unknown|The operator has not looked at it; is it running?"},
-		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "False (Suspended)|Resume it.|The operator has not looked at the last change yet."},
+		"active":        {withConditions(2, isReady, isActive), "Active"},
+		"suspended":     {withConditions(2, isReady, suspended), "Suspended|Resume it."},
+		"issuing":       {withConditions(2, isIssuing, waiting), "Pending|Wait."},
+		"stalled":       {withConditions(2, isStalled, waiting), `Not issued|Wait.|Too many\x1b[31m.`},
+		"not looked at": {withConditions(2), "Pending|The operator has not looked at it; is it running?"},
+		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "Suspended|Resume it.|The operator has not looked at the last change yet."},
+		"expired": {func() *v1alpha1.PersonalAccessToken {
+			p := withConditions(2, metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonExpired, Message: "It has expired."})
+			return p
+		}(), "Expired|It has expired.|For a new token run: kubectl pat rotate ci -n team-a"},
+		"expired just now": {func() *v1alpha1.PersonalAccessToken {
+			p := withConditions(2, isReady, isActive)
+			p.Status.ExpiresAt = after(0)
+			return p
+		}(), "Expired|The operator has not written this into its status yet.|For a new token run: kubectl pat rotate ci -n team-a"},
 		"about to be gone": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(2, isActive)
 			p.DeletionTimestamp = after(0)
 			return p
-		}(), "False (Deleting)|" + lifecycle.DeletingCondition(&v1alpha1.PersonalAccessToken{}).Message},
+		}(), "Deleting|" + lifecycle.DeletingCondition(&v1alpha1.PersonalAccessToken{}).Message},
 		"not looked at at all": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(1)
 			p.Status.ObservedGeneration = -1
 			return p
-		}(), "Unknown|The operator has not looked at it; is it running?"},
+		}(), "Pending|The operator has not looked at it; is it running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.pat.Status.ObservedGeneration == 0 {
 				tc.pat.Status.ObservedGeneration = 2
 			}
 			s := newSheet()
-			describeActive(s, tc.pat)
+			describeStatus(s, tc.pat, start)
 			var lines []string
-			for line := range strings.Lines(strings.TrimPrefix(s.String(), "Active:")) {
+			for line := range strings.Lines(strings.TrimPrefix(s.String(), "Status:")) {
 				lines = append(lines, strings.TrimSpace(line))
 			}
 			if got := strings.Join(lines, "|"); got != tc.want {

@@ -42,7 +42,7 @@ func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, now time
 	s.sayIf("Display Name", pat.Spec.DisplayName)
 	describeUser(s, pat.Spec.User)
 	describeToken(s, pat, now)
-	describeActive(s, pat)
+	describeStatus(s, pat, now)
 	s.say("Suspended", yesNo(pat.Spec.Suspend))
 	s.say("Created", when(&pat.CreationTimestamp, now, "unknown"))
 	s.say("Issued", when(pat.Status.IssuedAt, now, "not yet"))
@@ -143,15 +143,17 @@ func endOfPredecessor(pat *v1alpha1.PersonalAccessToken) *metav1.Time {
 	return &metav1.Time{Time: end}
 }
 
-// describeActive says whether the token is honoured, and the way out where it is not.
-func describeActive(s *sheet, pat *v1alpha1.PersonalAccessToken) {
-	conditions, active := holder.Conditions(pat), holder.Active(pat)
-	if active == nil {
-		s.say("Active", "Unknown", "The operator has not looked at it; is it running?")
-		return
-	}
-	lines := []string{fmt.Sprintf("%s (%s)", active.Status, active.Reason)}
-	if active.Message != "" {
+// describeStatus says whether the token works, and the way out where it does not.
+func describeStatus(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
+	state, conditions, active := holder.StateOf(pat, now), holder.Conditions(pat), holder.Active(pat)
+	lines := []string{string(state)}
+	works := state == holder.StateActive || state == holder.StateExpiring
+	switch {
+	case active == nil:
+		lines = append(lines, "The operator has not looked at it; is it running?")
+	case works != (active.Status == metav1.ConditionTrue): // by the clock, or by spec
+		lines = append(lines, "The operator has not written this into its status yet.")
+	case active.Message != "":
 		lines = append(lines, active.Message)
 	}
 	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionReady} {
@@ -161,10 +163,13 @@ func describeActive(s *sheet, pat *v1alpha1.PersonalAccessToken) {
 			lines = append(lines, c.Message)
 		}
 	}
-	if active.ObservedGeneration < pat.Generation {
+	if active != nil && active.ObservedGeneration < pat.Generation {
 		lines = append(lines, "The operator has not looked at the last change yet.")
 	}
-	s.say("Active", lines...)
+	if state == holder.StateExpired {
+		lines = append(lines, "For a new token run: "+rotateCommand(pat))
+	}
+	s.say("Status", lines...)
 }
 
 func describeScopes(s *sheet, scopes []v1alpha1.Scope) {

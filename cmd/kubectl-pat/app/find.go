@@ -183,7 +183,7 @@ func (o *findOptions) print(findings []Finding) error {
 	case outputName:
 		return o.printNames(findings)
 	}
-	if err := printFindings(o.Out, findings, o.Clock.Now()); err != nil {
+	if err := o.printFindings(findings); err != nil {
 		return err
 	}
 	o.sayEnds(findings)

@@ -18,12 +18,9 @@ package app
 
 import (
 	"fmt"
-	"io"
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
@@ -182,24 +179,17 @@ func (f *Finding) end() string {
 	return fmt.Sprintf("kubectl pat revoke %s -n %s", f.PersonalAccessToken.Name, f.PersonalAccessToken.Namespace)
 }
 
-func printFindings(w io.Writer, findings []Finding, now time.Time) error {
-	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
-		{Name: "Namespace"}, {Name: "Name"}, {Name: "User"}, {Name: "State"}, {Name: "Expires"}, {Name: "Digest"}, {Name: "Token ID"},
-	}}
+func (s *session) printFindings(findings []Finding) error {
+	t := s.table(s.Out, "NAMESPACE", "NAME", "USER", "STATE", "EXPIRES", "DIGEST", "TOKEN ID")
+	t.cut = []int{2}
+	rows := make([][]string, 0, len(findings))
 	for _, f := range findings {
 		digest := f.Digest
 		if digest == "" {
 			digest = "unknown"
 		}
-		row := []string{
-			f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name, holder.Username(f.PersonalAccessToken), f.State,
-			untilOrAgo(f.ExpiresAt, now), digest, f.TokenID,
-		}
-		cells := make([]any, 0, len(row))
-		for _, text := range row {
-			cells = append(cells, holder.Visible(text))
-		}
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
+		pat := f.PersonalAccessToken
+		rows = append(rows, []string{pat.Namespace, pat.Name, holder.Username(pat), f.State, untilOrAgo(f.ExpiresAt, s.Clock.Now()), digest, f.TokenID})
 	}
-	return printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, w)
+	return t.print(s.Out, rows)
 }

@@ -44,6 +44,8 @@ func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *cli
 		o.sayf("Warning: the token is for %s: the API server takes it only if it is one of these", strings.Join(pat.Spec.Audiences, ", "))
 	}
 	switch active := holder.Active(pat); {
+	case holder.StateOf(pat, o.Clock.Now()) == holder.StateExpired:
+		o.sayf("Warning: the token has expired; for a new one run: %s", rotateCommand(pat))
 	case active != nil && active.Status != "True":
 		o.sayf("Warning: the token is not active: %s", holder.Says(active))
 	case id != "" && id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:

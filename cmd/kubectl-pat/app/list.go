@@ -152,7 +152,22 @@ func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) 
 		}
 		return nil
 	}
-	return printTable(o.Out, pats, now, tableOptions{wide: o.output == outputWide, namespaces: o.allNamespaces, noHeaders: o.noHeaders})
+	wide := o.output == outputWide
+	t := o.tokenTable(wide, o.allNamespaces)
+	t.noHeaders = o.noHeaders
+	rows, expired := make([][]string, 0, len(pats)), false
+	for i := range pats {
+		state := holder.StateOf(&pats[i], now)
+		expired = expired || state == holder.StateExpired
+		rows = append(rows, tokenRow(&pats[i], state, now, wide, o.allNamespaces))
+	}
+	if err := t.print(o.Out, rows); err != nil {
+		return err
+	}
+	if expired && o.Width(o.Out) > 0 {
+		o.sayf("For a new token in place of one that has expired run: kubectl pat rotate NAME")
+	}
+	return nil
 }
 
 func (o *listOptions) sayNone() error {

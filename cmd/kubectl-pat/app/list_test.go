@@ -63,11 +63,11 @@ func samples() []*v1alpha1.PersonalAccessToken {
 func TestListTable(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{}, samples()...)
 	tr.run(t.Context(), t, exitOK, "list", "-A", "-o", "wide")
-	want := `NAMESPACE   NAME     DISPLAY NAME     USER       ACTIVE    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON
-team-a      backup   Nightly Backup   alice      True      in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active
-team-a      mail                      CORP\bob   True      in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active
-team-a      new                                  Unknown   unknown   never       5s                       2026-11-24T11:59:55Z   unknown                
-team-a      old                       alice      False     2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired
+	want := `NAMESPACE   NAME     DISPLAY NAME     USER       STATUS    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON
+team-a      backup   Nightly Backup   alice      Active    in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active
+team-a      mail                      CORP\bob   Active    in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active
+team-a      new                                  Pending   unknown   never       5s                       2026-11-24T11:59:55Z   unknown
+team-a      old                       alice      Expired   2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired
 `
 	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

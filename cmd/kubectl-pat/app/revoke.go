@@ -27,7 +27,6 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -192,16 +191,14 @@ func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAcc
 	if o.yes {
 		return nil
 	}
-	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
-		{Name: "Namespace"}, {Name: "Name"}, {Name: "Display Name"}, {Name: "User"}, {Name: "Expires"},
-	}}
+	t := o.table(o.ErrOut, "NAMESPACE", "NAME", "DISPLAY NAME", "USER", "EXPIRES")
+	t.cut = []int{2, 3}
+	rows := make([][]string, 0, len(pats))
 	for i := range pats {
 		pat := &pats[i]
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{
-			holder.Visible(pat.Namespace), holder.Visible(pat.Name), holder.Visible(pat.Spec.DisplayName), holder.Visible(holder.Username(pat)), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now()),
-		}})
+		rows = append(rows, []string{pat.Namespace, pat.Name, pat.Spec.DisplayName, holder.Username(pat), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now())})
 	}
-	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, o.ErrOut); err != nil {
+	if err := t.print(o.ErrOut, rows); err != nil {
 		return err
 	}
 	those := fmt.Sprintf("these %d tokens", len(pats))

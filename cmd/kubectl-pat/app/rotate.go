@@ -230,3 +230,8 @@ func (o *rotateOptions) dry(ctx context.Context, c client.WithWatch, r *holder.R
 	}
 	return o.print(pat, "", nil)
 }
+
+// rotateCommand is the command that makes another token.
+func rotateCommand(pat *v1alpha1.PersonalAccessToken) string {
+	return fmt.Sprintf("kubectl pat rotate %s -n %s", pat.Name, pat.Namespace)
+}

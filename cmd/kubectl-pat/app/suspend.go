@@ -129,9 +129,11 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 	if o.suspend {
 		over = holder.Suspended
 	}
-	switch _, err = holder.WaitFor(waiting, c, pat, over); {
+	switch pat, err = holder.WaitFor(waiting, c, pat, over); {
 	case err == nil:
 		return nil
+	case !o.suspend && holder.StateOf(pat, o.Clock.Now()) == holder.StateExpired:
+		return fmt.Errorf("it is resumed, but its token has expired; for a new one run: %s", rotateCommand(pat))
 	case !o.suspend:
 		return fmt.Errorf("it is resumed, but its token does not work: %w; see kubectl describe pat %s -n %s", err, pat.Name, pat.Namespace)
 	case waiting.Err() != nil:
