@@ -41,7 +41,8 @@ const (
 
 type describeOptions struct {
 	*session
-	output string
+	output         outputFlags
+	ignoreNotFound bool
 }
 
 func newDescribeCommand(s *session) *cobra.Command {
@@ -58,19 +59,20 @@ exactly and as people say them. Events are among it where you may list them.`,
   kubectl pat describe ci polite-mail -n team-a
 
   # Data
-  kubectl pat describe my-script -o yaml`,
+  kubectl pat describe my-script -o yaml
+  kubectl pat describe my-script -o jsonpath='{.status.expiresAt}{"\n"}'`,
 		Args:              noTokens(oneOrMoreNames),
 		ValidArgsFunction: s.completeNames,
 		RunE:              func(cmd *cobra.Command, names []string) error { return o.run(cmd.Context(), namesOf(names)) },
 	}
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the `FORMAT`: json or yaml (default: text)")
-	completeValues(cmd, "output", outputJSON, outputYAML)
+	o.output.bind(cmd, "text", outputJSON, outputYAML, outputName)
+	cmd.Flags().BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "leave out what is not there, without an error")
 	return cmd
 }
 
 func (o *describeOptions) run(ctx context.Context, names []string) error {
-	if !slices.Contains([]string{"", outputJSON, outputYAML}, o.output) {
-		return usagef("--output %q is neither json nor yaml", o.output)
+	if err := o.output.validate(false); err != nil {
+		return err
 	}
 	namespace, err := o.namespace()
 	if err != nil {
@@ -85,7 +87,9 @@ func (o *describeOptions) run(ctx context.Context, names []string) error {
 	var errs []error
 	for _, name := range names {
 		pat := v1alpha1.PersonalAccessToken{}
-		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pat); err != nil {
+		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pat); o.ignoreNotFound && isMissing(err) {
+			continue
+		} else if err != nil {
 			errs = append(errs, missing(err, namespace))
 			continue
 		}
@@ -98,17 +102,13 @@ func (o *describeOptions) run(ctx context.Context, names []string) error {
 }
 
 func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1alpha1.PersonalAccessToken) error {
-	if o.output != "" {
-		for i := range pats {
-			withKind(&pats[i])
-			pats[i].ManagedFields = nil
-		}
-		if len(pats) == 1 {
-			return write(o.Out, o.output, &pats[0])
-		}
-		list := &v1alpha1.PersonalAccessTokenList{Items: pats}
-		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessTokenList"))
-		return write(o.Out, o.output, list)
+	switch list := listOf(pats); {
+	case o.output.format == outputName:
+		return o.printNames(pats)
+	case o.output.format != "" && len(pats) == 1:
+		return o.output.print(o.Out, &list.Items[0])
+	case o.output.format != "":
+		return o.output.print(o.Out, list)
 	}
 	for i := range pats {
 		if i > 0 {
@@ -155,10 +155,16 @@ func lastSeen(event *corev1.Event) time.Time {
 
 // missing says where it was looked for, which is the usual mistake.
 func missing(err error, namespace string) error {
-	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != "" {
+	if isMissing(err) {
 		return fmt.Errorf("%w in namespace %s", err, namespace)
 	}
 	return err
+}
+
+// isMissing reports whether the API server knows the kind and has no resource of that name.
+func isMissing(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != ""
 }
 
 // oneLine joins errors in one line, as all errors are printed in.

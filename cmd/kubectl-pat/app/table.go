@@ -179,7 +179,7 @@ func shorten(text string, columns int) string {
 
 var colors = map[holder.State]color.Attribute{
 	holder.StateActive: color.FgGreen, holder.StateExpiring: color.FgYellow, holder.StateSuspended: color.FgYellow, holder.StatePending: color.FgCyan,
-	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed,
+	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed, stateDeleted: color.FgRed,
 }
 
 // paint colors the name of a state, and nothing else.
