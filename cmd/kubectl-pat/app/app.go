@@ -272,16 +272,24 @@ func oneName(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// explain returns the text of an error, with the way out where the cluster does not name it.
+// explain returns the text of an error, with its cause and the way out where the cluster does not name them.
 func explain(err error) string {
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
-		if apierrors.IsNotFound(err) && (status.Status().Details == nil || status.Status().Details.Name == "") {
+		switch {
+		case apierrors.IsNotFound(err) && (status.Status().Details == nil || status.Status().Details.Name == ""):
 			return err.Error() + "; pat-operator is not installed on this cluster: install it, or name another by --context"
+		case apierrors.IsUnauthorized(err):
+			return err.Error() + "; the API server does not accept your credentials: they have ended, or they are a personal access token and no verifier answers; kubectl pat whoami tells more"
 		}
 		return err.Error()
 	}
-	if _, ok := errors.AsType[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
-		return err.Error() + "; is this the right cluster (--context, --kubeconfig)?"
+	request, ok := errors.AsType[*url.Error](err)
+	if !ok || errors.Is(err, context.Canceled) {
+		return err.Error()
 	}
-	return err.Error()
+	text := err.Error()
+	if server, wrong := url.Parse(request.URL); wrong == nil && holder.IsRefusal(request) {
+		text = strings.Replace(text, request.Error(), fmt.Sprintf("no cluster answers at %s://%s: %v", server.Scheme, server.Host, request.Err), 1)
+	}
+	return text + "; is this the right cluster (--context, --kubeconfig)?"
 }

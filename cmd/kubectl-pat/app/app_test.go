@@ -19,7 +19,11 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -333,4 +337,33 @@ func TestWhereThereIsNoOperatorTheWayOutIsNamed(t *testing.T) {
 	})
 	tr.run(t.Context(), t, exitError, "list")
 	tr.errs(t, "error: the server could not find the requested resource (get personalaccesstokens.pat-operator.io); pat-operator is not installed on this cluster: install it, or name another by --context")
+}
+
+func TestWhereThereIsNoClusterThatIsSaid(t *testing.T) {
+	refused := &url.Error{Op: "Get", URL: "https://10.0.0.1:6443/apis/x?y", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
+	unknown := &url.Error{Op: "Get", URL: "https://api.example.com/apis", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "api.example.com", IsNotFound: true}}}
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"refused":              {refused, "no cluster answers at https://10.0.0.1:6443: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?"},
+		"no such host":         {unknown, "no cluster answers at https://api.example.com: dial tcp: lookup api.example.com: no such host; is this the right cluster (--context, --kubeconfig)?"},
+		"in another":           {fmt.Errorf("ci: %w", refused), "ci: no cluster answers at https://10.0.0.1:6443: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?"},
+		"credentials, or none": {apierrors.NewUnauthorized("Unauthorized"), "Unauthorized; the API server does not accept your credentials: they have ended, or they are a personal access token and no verifier answers; kubectl pat whoami tells more"},
+	} {
+		tr := newTrial(t, interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return tc.err }})
+		tr.run(t.Context(), t, exitError, "list")
+		if got, want := tr.errOut.String(), "error: "+tc.want+"\n"; got != want {
+			t.Errorf("%s: got %s\nwant %s", name, got, want)
+		}
+	}
+	_, plaintext := tokenOf(t, 7)
+	for _, args := range [][]string{{"list"}, {"create", "ci"}, {"whoami"}, {"whoami", "--token-file=-"}, {"kubeconfig", "ci"}} {
+		tr := newTrial(t, interceptor.Funcs{})
+		tr.Connect, tr.In = Connect, strings.NewReader(plaintext)
+		tr.run(t.Context(), t, exitError, args...)
+		if got, want := tr.errOut.String(), "error: "+errNoCluster.Error()+"\n"; got != want {
+			t.Errorf("%v: got %s\nwant %s", args, got, want)
+		}
+	}
 }

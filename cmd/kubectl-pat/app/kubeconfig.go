@@ -112,7 +112,7 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) (err error) {
 	if err := o.validate(o.tokenFile != stdin); err != nil {
 		return err
 	}
-	config, err := o.flags.ToRESTConfig()
+	config, err := restConfig(o.flags)
 	if err != nil {
 		return err
 	}

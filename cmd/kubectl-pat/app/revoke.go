@@ -47,6 +47,7 @@ type revokeOptions struct {
 	wait          bool
 	timeout       time.Duration
 	dryRun        string
+	ignoreMissing bool
 }
 
 func newRevokeCommand(s *session) *cobra.Command {
@@ -85,6 +86,7 @@ are ended all the same; the exit code is 1 then.`,
 	flags.BoolVar(&o.wait, "wait", true, "with --keep, wait until the operator has taken note")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the operator has taken note")
 	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not done)")
+	flags.BoolVar(&o.ignoreMissing, "ignore-not-found", false, "a name that is not there is no error")
 	completeValues(cmd, "dry-run", dryRunNone, dryRunServer)
 	return cmd
 }
@@ -160,11 +162,13 @@ func (o *revokeOptions) named(ctx context.Context, c client.Client, names []stri
 			pat = &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: name}}
 			pat.Namespace, err = o.namespace()
 		}
-		if err != nil {
+		switch {
+		case o.ignoreMissing && isMissing(err):
+		case err != nil:
 			all.fail(name, err)
-			continue
+		default:
+			pats = append(pats, *pat)
 		}
-		pats = append(pats, *pat)
 	}
 	return pats
 }
@@ -230,6 +234,7 @@ func (o *revokeOptions) done(pat *v1alpha1.PersonalAccessToken, revoked string) 
 	if o.dryRun != dryRunNone {
 		how = " (server dry run)"
 	}
+	o.clear()
 	_, err := fmt.Fprintf(o.Out, "%s %s%s%s\n", holder.ResourceName(pat.Name), revoked, where, how)
 	return err
 }
@@ -239,7 +244,9 @@ func (o *revokeOptions) deleteAll(ctx context.Context, c client.Client, pats []v
 	for i := range pats {
 		err := errInterrupted
 		if ctx.Err() == nil {
+			o.progress("Revoking token %d of %d…", i+1, len(pats))
 			err = o.delete(ctx, c, &pats[i])
+			o.clear()
 		}
 		if err != nil {
 			all.fail(o.label(&pats[i]), err)
@@ -257,7 +264,7 @@ func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alph
 	}
 	revoked := "revoked"
 	switch err := c.Delete(ctx, pat, opts...); {
-	case apierrors.IsNotFound(err) && pat.UID != "":
+	case apierrors.IsNotFound(err) && (pat.UID != "" || o.ignoreMissing && isMissing(err)):
 		revoked = "already revoked"
 	case err != nil:
 		return err

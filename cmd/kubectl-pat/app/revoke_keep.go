@@ -52,8 +52,10 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 	for i := range pats {
 		err, one := errInterrupted, kept{}
 		if ctx.Err() == nil {
+			o.progress("Revoking token %d of %d…", i+1, len(pats))
 			one, err = o.revokeAndKeep(ctx, c, &pats[i], entry)
 		}
+		o.clear()
 		if err != nil {
 			all.fail(o.label(&pats[i]), err)
 			continue
@@ -69,7 +71,8 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 	}
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	for _, one := range revoked {
+	for i, one := range revoked {
+		o.progress("Waiting until the operator has taken note: %d of %d…", i+1, len(revoked))
 		switch err := o.waitNoted(waiting, c, one, entry); {
 		case err == nil:
 		case waiting.Err() != nil:
@@ -78,6 +81,7 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 			all.fail(o.label(one.pat), fmt.Errorf("it is revoked, but %w", err))
 		}
 	}
+	o.clear()
 }
 
 // waitNoted waits until the operator has taken note. A rotation may have been on its way: what it has made is another token of

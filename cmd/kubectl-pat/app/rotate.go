@@ -137,7 +137,9 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	o.sayf("%s rotated in namespace %s, for %s", holder.ResourceName(name), pat.Namespace, userOf(pat))
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
+	o.progress("Waiting until the new token works, for at most %v…", o.timeout)
 	pat, inactive := holder.WaitFor(waiting, c, pat, r.Over)
+	o.clear()
 	if inactive == nil && was.Status.TokenID != "" {
 		o.sayf("%s", r.Predecessor(pat))
 		if former := was.Status.TokenID; r.Overlap == nil && former == pat.Status.PreviousTokenID { // nobody has asked for it now
@@ -147,7 +149,9 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	if inactive != nil {
 		inactive = fmt.Errorf("the new token is not active: %w; see kubectl describe pat %s -n %s", inactive, pat.Name, pat.Namespace)
 	}
-	err = o.hand(ctx, c, r, pat, to, inactive == nil)
+	if err = o.hand(ctx, c, r, pat, to, inactive == nil); err == nil && inactive == nil {
+		o.sayNext(pat, to)
+	}
 	if err != nil && inactive != nil {
 		return fmt.Errorf("%w; and %w", err, inactive)
 	}
