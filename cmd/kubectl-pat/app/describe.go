@@ -28,6 +28,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -116,7 +117,7 @@ func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1a
 				return err
 			}
 		}
-		text := describe(&pats[i], eventsOf(ctx, c, &pats[i]), o.Clock.Now())
+		text := describe(&pats[i], eventsOf(ctx, c, &pats[i]), deliveryGone(ctx, c, &pats[i]), o.Clock.Now())
 		if _, err := fmt.Fprint(o.Out, text); err != nil {
 			return err
 		}
@@ -138,6 +139,16 @@ func eventsOf(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccess
 		return []corev1.Event{}
 	}
 	return list.Items[max(0, len(list.Items)-shownEvents):]
+}
+
+// deliveryGone reports whether the Secret that status names is known to be gone. Its content is not read.
+func deliveryGone(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) bool {
+	if pat.Status.DeliverySecretName == "" {
+		return true
+	}
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return apierrors.IsNotFound(c.Get(ctx, client.ObjectKey{Namespace: pat.Namespace, Name: pat.Status.DeliverySecretName}, secret))
 }
 
 // lastSeen is when an event last happened, whichever API recorded it.

@@ -27,6 +27,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -117,7 +118,7 @@ Events:
   Normal   Issued        60m       Token \x1b[31m
   Warning  ExpiringSoon  60s (x3)  Soon.
 `
-	got := describe(rich(), events, start)
+	got := describe(rich(), events, true, start)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -178,7 +179,7 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 
 func TestDescribeLittle(t *testing.T) {
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "team-a", CreationTimestamp: *after(-time.Second)}}
-	got := describe(pat, nil, start)
+	got := describe(pat, nil, false, start)
 	for _, want := range []string{"User: nobody yet", "Token ID: none yet", "Issued: not yet", "Expires: 90 days after it is issued", "Last Used: never", "Audiences: the API server", "Conditions: <none>"} {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -187,7 +188,7 @@ func TestDescribeLittle(t *testing.T) {
 	if strings.Contains(got, "Events") {
 		t.Errorf("events that may not be read:\n%s", got)
 	}
-	if got = describe(pat, []corev1.Event{}, start); !strings.HasSuffix(strings.Join(strings.Fields(got), " "), "Events: <none>") {
+	if got = describe(pat, []corev1.Event{}, true, start); !strings.HasSuffix(strings.Join(strings.Fields(got), " "), "Events: <none>") {
 		t.Errorf("no events:\n%s", got)
 	}
 }
@@ -233,7 +234,7 @@ func TestDescribeBuildsNoCommandOfAnybodysText(t *testing.T) {
 	} {
 		pat := withConditions(1, isActive)
 		pat.Status.TokenID, pat.Status.DeliverySecretName = "aaaaaaaaaaaaaaaa", name
-		text := describe(pat, nil, start)
+		text := describe(pat, nil, false, start)
 		if got := strings.Contains(text, "kubectl get secret "+name+" -n team-a -o"); got != want || strings.Contains(text, "kubectl get secret") != want {
 			t.Errorf("of %q:\n%s", name, text)
 		}
@@ -259,5 +260,32 @@ func TestWhatReadsTakesNamesAsListPrintsThem(t *testing.T) {
 		}
 		tr.run(t.Context(), t, exitError, "decrypt", name, "-n", "team-a", "-i", key)
 		tr.errs(t, "error: team-a/ci has no encrypted token: its holder has made it, and nobody else ever had it")
+	}
+}
+
+// A Secret that is gone is not offered. Whoever may not read Secrets is told its name.
+func TestDescribeOffersNoSecretThatIsGone(t *testing.T) {
+	const name = "pat-aaaaaaaaaaaaaaaa"
+	pat := withConditions(1, isReady, isActive)
+	pat.Status.TokenID, pat.Status.DeliverySecretName = "aaaaaaaaaaaaaaaa", name
+	secrets := corev1.SchemeGroupVersion.WithResource("secrets").GroupResource()
+	for want, err := range map[string]error{
+		"  Secret:        " + name + "\n  Take It With:  kubectl get secret " + name + " -n team-a": nil,
+		"  Secret:    gone: the token was taken, or not in time\nStatus:":                           apierrors.NewNotFound(secrets, name),
+		"  Secret:        " + name + "\n  Take It With:  kubectl get secret ":                       apierrors.NewForbidden(secrets, name, nil),
+	} {
+		tr := newTrial(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if key.Name != name {
+				return c.Get(ctx, key, o, opts...)
+			}
+			if _, whole := o.(*metav1.PartialObjectMetadata); !whole {
+				t.Errorf("%T is read", o)
+			}
+			return err
+		}}, pat)
+		tr.run(t.Context(), t, exitOK, "describe", "ci", "-n", "team-a")
+		if !strings.Contains(tr.out.String(), want) || err != nil && apierrors.IsNotFound(err) && strings.Contains(tr.out.String(), name) {
+			t.Errorf("%v: %q is not in\n%s", err, want, tr.out)
+		}
 	}
 }

@@ -34,14 +34,14 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// describe tells about pat in words. events is nil where they are not known.
-func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, now time.Time) string {
+// describe tells about pat in words. events is nil where they are not known; deliveryGone tells that its Secret is not there.
+func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, deliveryGone bool, now time.Time) string {
 	s := newSheet()
 	s.say("Name", pat.Name)
 	s.say("Namespace", pat.Namespace)
 	s.sayIf("Display Name", pat.Spec.DisplayName)
 	describeUser(s, pat.Spec.User)
-	describeToken(s, pat, now)
+	describeToken(s, pat, deliveryGone, now)
 	describeStatus(s, pat, now)
 	s.say("Suspended", yesNo(pat.Spec.Suspend))
 	s.say("Created", when(&pat.CreationTimestamp, now, "unknown"))
@@ -83,7 +83,7 @@ func describeUser(s *sheet, user *v1alpha1.UserInfo) {
 }
 
 // describeToken says which token it is, where it came from, and where its holder takes it.
-func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
+func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone bool, now time.Time) {
 	status := &pat.Status
 	id := status.TokenID
 	if id == "" {
@@ -109,11 +109,13 @@ func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
 		}
 	default:
 		s.say("Made By", "the operator, which delivers it in a Secret")
-		if status.DeliverySecretName != "" {
+		switch {
+		case status.TokenID == "":
+		case deliveryGone:
+			s.say("  Secret", "gone: the token was taken, or not in time")
+		default:
 			s.say("  Secret", status.DeliverySecretName)
 			s.sayIf("  Take It With", takeCommand(pat))
-		} else if status.TokenID != "" {
-			s.say("  Secret", "gone")
 		}
 	}
 }
