@@ -39,6 +39,7 @@ import (
 const (
 	root       = "../.."
 	security   = "docs/security.md"
+	evidence   = "docs/security-evidence.md"
 	operations = "docs/operations.md"
 	// lastCase is the highest number of a case. Each case up to coveredCases has a row; later ones as they are built.
 	lastCase, coveredCases = 75, 55
@@ -58,7 +59,7 @@ func TestNamedTestsExist(t *testing.T) {
 
 func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 	rows := map[int]string{}
-	for _, cells := range table(t, security, "no.") {
+	for _, cells := range table(t, evidence, "no.") {
 		n, err := strconv.Atoi(cells[0])
 		if err != nil || n < 1 || n > lastCase || rows[n] != "" {
 			t.Errorf("row %q: want one for each case from 1 to %d", cells[0], lastCase)
@@ -84,7 +85,7 @@ func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 			continue
 		}
 		if n, err := strconv.Atoi(m[1]); err != nil || len(m[1]) != 2 || !strings.Contains(rows[n], "`"+name+"`") {
-			t.Errorf("%s is not named in the row of case %s in %s", name, m[1], security)
+			t.Errorf("%s is not named in the row of case %s in %s", name, m[1], evidence)
 		}
 	}
 }
