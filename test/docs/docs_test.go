@@ -221,14 +221,14 @@ func TestMakeTargetsExist(t *testing.T) {
 	}
 }
 
-// pages are README.md and everything in docs.
+// pages are those at the top and everything in docs.
 func pages(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	out := []string{"README.md"}
+	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
 	for _, file := range files {
 		out = append(out, "docs/"+filepath.Base(file))
 	}
