@@ -6,12 +6,39 @@
 For authors of manifests: examples first, then every field.
 
 - [Examples](#examples)
+- [The spec in short](#the-spec-in-short)
 - [pat-operator.io/v1alpha1](#pat-operatoriov1alpha1)
+
+`kubectl explain pat.spec --recursive` prints the fields, too. The states in `status.conditions` are in
+[troubleshooting](troubleshooting.md#states-of-a-token).
 
 ## Examples
 
 <!-- examples -->
 <!-- end of examples -->
+
+## The spec in short
+
+| `spec` | |
+|---|---|
+| `displayName` | what people call it: at most 128 characters, no control characters or marks that change the direction of text |
+| `user` | who it acts as. Leave it out: you, as you are logged in (name, UID, groups). Another user takes `impersonate`; a service account always names a user. Up to 1,000 groups of 1,024 bytes, 128 KiB together: a user in more groups lists those that the token needs. It cannot be changed |
+| `expiresInDays` | 1 to 3660 days from issuing; 90 without it and without `expiresAt`. The operator allows at most 366 (`--max-lifetime`) |
+| `expiresAt` | or the moment it ends. For a moment in the past, no token is issued, with a warning |
+| `suspend` | `true` stops it, `false` resumes it |
+| `audiences` | for whom it is valid; without it, the API server. A token for other audiences does not log in to the API server |
+| `delivery.secret.ttlSeconds` | how long the Secret with the token exists: 60 to 604800 seconds, 3600 without it |
+| `delivery.recipients` | instead of a Secret: 1 to 16 public keys, `age1…`, `age1pq1…` (not mixed with others), `ssh-ed25519` or `ssh-rsa` of 2048 to 8192 bits, on one line as in a `.pub` file. `status.encryptedToken` is then a file that each of them opens: `age -d -i ~/.ssh/id_ed25519` |
+| `token` | instead of `delivery`: `id` and `sha256` of a token that you made on your machine, with `boundTo: NAMESPACE/NAME` of this resource; requires `expiresAt`. `kubectl pat generate` writes it |
+| `rotation.trigger` | any new string makes a successor of the token, also of an expired one, with a life of its own |
+| `rotation.overlapSeconds` | how long the predecessor works together with it: 0 without it, and never past its own end |
+| `rotation.everyDays` | a successor every N days without a request; only with recipients, and for `--max-lifetime` after the trigger last changed |
+| `rotation.retireOnFirstUse` | the predecessor ends as soon as its successor is first used, if that is before the overlap is over |
+| `scopes` | refused until a later version |
+
+A user who may update the resource may shorten and suspend its token; one who may delete it may revoke it. To resume it, or to widen
+it in another way, takes its user, or a user who may impersonate them. An issued token is never extended: rotate it.
+
 {{ range . }}
 {{ template "gvDetails" . }}
 {{- end -}}
