@@ -90,6 +90,17 @@ func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 	}
 }
 
+// What is shown of other pages names a section that is there.
+func TestStatementsHaveTheirSections(t *testing.T) {
+	for _, cells := range table(t, evidence, "page") {
+		page := regexp.MustCompile(`\((.+)\)`).FindStringSubmatch(cells[0])[1]
+		section, _, _ := strings.Cut(cells[1], ": ")
+		if !regexp.MustCompile(`(?m)^#+ ` + regexp.QuoteMeta(section) + `$`).MatchString(read(t, "docs/"+page)) {
+			t.Errorf("docs/%s has no section %q", page, section)
+		}
+	}
+}
+
 // Each command has the flags that the tables give it, and no others.
 func TestFlagsAreThoseOfTheManager(t *testing.T) {
 	documented := map[string][]string{}
