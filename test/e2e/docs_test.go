@@ -48,7 +48,9 @@ func TestTheCommandsOfThePages(t *testing.T) {
 			case "README.md":
 				selfService(t, "alice")
 			case "docs/install.md":
-				t.Cleanup(func() { forget(t, "namespace/team-a", "namespace/shared", "clusterrole,clusterrolebinding/personalaccesstoken-issue-for-others") })
+				t.Cleanup(func() {
+					forget(t, "namespace/team-a", "namespace/shared", "clusterrole,clusterrolebinding/personalaccesstoken-issue-for-others")
+				})
 			case "docs/use-your-token.md":
 				env = receiver(t, dir)
 			}
