@@ -28,6 +28,11 @@ until_ok() {
 # The token is read from a file, so that it is in no list of processes.
 as_token() { kubectl --kubeconfig "$dir/kubeconfig" auth whoami -o jsonpath='{.status.userInfo.username}'; }
 is_user() { [ "$(as_token)" = "$user" ]; }
+take() {
+  secret=$(kubectl --as "$user" -n "$ns" get pat smoke-test -o jsonpath='{.status.deliverySecretName}') &&
+    (umask 077; kubectl --as "$user" -n "$ns" get secret "$secret" -o jsonpath='{.data.token}' | base64 -d >"$dir/token") &&
+    [ -s "$dir/token" ]
+}
 is_refused() { ! as_token 2>"$dir/refusal" && grep -q Unauthorized "$dir/refusal"; }
 
 # kube-apiserver may be restarting.
@@ -58,15 +63,14 @@ spec: {displayName: Smoke test, expiresInDays: 1}
 YAML
 until_ok 60 "a token is requested" kubectl --as "$user" apply -f "$dir/token.yaml"
 until_ok 60 "the operator issues it" kubectl -n "$ns" wait pat/smoke-test --for=condition=Active --timeout=5s
+until_ok 60 "its user takes it from the Secret" take
 
-secret=$(kubectl --as "$user" -n "$ns" get pat smoke-test -o jsonpath='{.status.deliverySecretName}')
-(umask 077; kubectl --as "$user" -n "$ns" get secret "$secret" -o jsonpath='{.data.token}' | base64 -d >"$dir/token")
 kubectl config view --raw --minify --flatten >"$dir/kubeconfig"
 kubectl --kubeconfig "$dir/kubeconfig" config unset users >/dev/null # a client certificate would be used before a token
 kubectl --kubeconfig "$dir/kubeconfig" config set users.token.tokenFile "$dir/token" >/dev/null
 kubectl --kubeconfig "$dir/kubeconfig" config set-context --current --user=token >/dev/null
 
 until_ok 180 "kube-apiserver takes it" is_user
-kubectl --as "$user" -n "$ns" delete pat smoke-test >/dev/null
+until_ok 60 "it is deleted" kubectl --as "$user" -n "$ns" delete pat smoke-test --ignore-not-found
 until_ok 30 "kube-apiserver refuses it after its deletion" is_refused
 echo "pat-operator works."

@@ -163,6 +163,7 @@ docker exec pat-control-plane pat-manager authn-kubeconfig --kubeconfig /etc/kub
 docker exec pat-control-plane cat /etc/kubernetes/manifests/kube-apiserver.yaml
 docker exec -i pat-control-plane cp /dev/stdin /etc/kubernetes/kube-apiserver.yaml
 docker exec pat-control-plane mv /etc/kubernetes/kube-apiserver.yaml /etc/kubernetes/manifests/kube-apiserver.yaml
+docker exec pat-control-plane sh -c grep -aqs authentication-token-webhoo[k] /proc/[0-9]*/cmdline
 smoke 
 `
 	if diff := cmp.Diff(want, strings.ReplaceAll(run(), filepath.Join(dir, "bin")+"/", "")); diff != "" {
