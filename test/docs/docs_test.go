@@ -145,6 +145,27 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 	}
 }
 
+// Each metric of ours has a row.
+func TestMetricsAreDocumented(t *testing.T) {
+	var documented []string
+	for _, cells := range table(t, operations, "metric") {
+		name, _, _ := strings.Cut(strings.Trim(cells[0], "`"), "{")
+		documented = append(documented, name)
+	}
+	var defined []string
+	metric := regexp.MustCompile(`"(pat_operator_[a-z_]+)"`)
+	for _, folder := range []string{"controllers", "internal"} {
+		for _, file := range sources(t, folder) {
+			for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
+				defined = append(defined, m[1])
+			}
+		}
+	}
+	if diff := cmp.Diff(set(defined), set(documented)); diff != "" {
+		t.Errorf("metrics (- defined, + %s):\n%s", operations, diff)
+	}
+}
+
 func TestPermissionsAreThoseOfTheRoles(t *testing.T) {
 	var granted, documented []string
 	for account, files := range map[string][]string{
@@ -283,6 +304,23 @@ func testsOfModule(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return names
+}
+
+// sources are the files below a folder, tests aside.
+func sources(t *testing.T, folder string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !strings.HasSuffix(path, "_test.go") {
+			var name string
+			name, err = filepath.Rel(root, path)
+			files = append(files, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // table returns the cells of each row of the one table of a page whose first column is headed so.

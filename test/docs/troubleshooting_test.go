@@ -17,8 +17,6 @@ limitations under the License.
 package docs
 
 import (
-	"io/fs"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -47,15 +45,8 @@ func TestQuotedTextsAreThere(t *testing.T) {
 	const kubernetes = "`exceeded quota` `failed calling webhook` `flags cannot be placed before plugin name` `unknown command \"pat\" for \"kubectl\"`"
 	var source strings.Builder
 	for _, folder := range []string{"api", "cmd", "config/policy", "controllers", "internal"} {
-		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && !entry.IsDir() && !strings.HasSuffix(path, "_test.go") {
-				name, _ := filepath.Rel(root, path)
-				source.WriteString(read(t, name))
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+		for _, file := range sources(t, folder) {
+			source.WriteString(read(t, file))
 		}
 	}
 	all := strings.Join(strings.Fields(source.String()), " ")
