@@ -37,6 +37,9 @@ import (
 // `make dev` running, those of the others with what the page asks for.
 func TestTheCommandsOfThePages(t *testing.T) {
 	dir := checkout(t)
+	if err := cluster.BuildPlugin(t.Context(), filepath.Join(dir, ".dev", "bin")); err != nil {
+		t.Fatal(err)
+	}
 	for _, page := range commands.Pages {
 		t.Run(page, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("../..", page))
@@ -104,15 +107,11 @@ func TestTheManifestsForKind(t *testing.T) {
 	}
 }
 
-// checkout is a folder with what the pages use of one, kubectl pat, and .dev/env as `make dev` writes it.
+// checkout is a folder with what the pages use of one, and .dev/env as `make dev` writes it.
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "pat-operator")
-	bin := filepath.Join(dir, ".dev", "bin")
-	if err := os.MkdirAll(bin, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.BuildPlugin(t.Context(), bin); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, ".dev", "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	root, err := cluster.ModuleRoot()
