@@ -28,7 +28,7 @@ import (
 //
 // PersonalAccessTokenStatus is what the operator has done.
 //
-// The rules read every time, since the schema alone takes some that no client can read: whoever may write a status must not
+// The rules read every time, since the schema alone takes some that no client can read: a writer of one status must not
 // spoil the list for everybody.
 type PersonalAccessTokenStatusApplyConfiguration struct {
 	// observedGeneration is the generation of spec that conditions speak of; -1 before the first reconcile.
@@ -37,7 +37,7 @@ type PersonalAccessTokenStatusApplyConfiguration struct {
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// tokenID is the public id of the current token.
 	TokenID *string `json:"tokenID,omitempty"`
-	// previousTokenID is the public id of a predecessor that is still honoured.
+	// previousTokenID is the public id of a predecessor that is still honored.
 	PreviousTokenID *string `json:"previousTokenID,omitempty"`
 	// previousTokenExpiresAt is when the predecessor ends. It is set with previousTokenID.
 	PreviousTokenExpiresAt *metav1.Time `json:"previousTokenExpiresAt,omitempty"`
