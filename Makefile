@@ -32,7 +32,7 @@ tool = $$(hack/tools/bin.sh $(1))
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=2m
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
-generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md
 
 ##@ General
 
@@ -64,8 +64,12 @@ chromium: ## Find a Chromium for the tests of the console, or install Debian's; 
 ##@ Check
 
 .PHONY: test
-test: ## Run every test with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches.
+test: ## Run the tests with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches, long or not.
 	@$(assets); $(browser); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
+
+.PHONY: test-long
+test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
+	@$(assets); $(browser); LONG=1 hack/tools/test.sh $(TESTFLAGS)
 
 .PHONY: mutations
 mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches.
@@ -141,7 +145,7 @@ kustomize: ## Build kustomize; print its path.
 	@hack/tools/bin.sh kustomize
 
 .PHONY: generate
-generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/api.md from the code.
+generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api.md and parts of other pages from the code.
 	go tool controller-gen \
 		object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt \
@@ -152,6 +156,11 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
 		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates
+	go run ./test/docs/generate
+
+.PHONY: package-picture
+package-picture: ## Draw the picture of the packages in docs/architecture.md from their imports.
+	go run ./test/docs/generate packages
 
 .PHONY: generate-check
 generate-check: generate ## Fail where what is generated differs from what is committed.

@@ -352,17 +352,17 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 		w.violated("Active, Ready, Stalled are %q; want %q", got, conditions)
 	}
 	s := &pat.Status
-	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
+	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken, stampOf(s.PreviousTokenExpiresAt)}
 	says := make([]string, len(mirrored))
 	if own != nil && own.Current != nil {
 		t := own.Current
-		says = []string{t.ID, "", "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
+		says = []string{t.ID, "", "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext, ""}
 		if _, ok := t.DeliverUntil(); ok {
 			says[2] = record.DeliverySecretName(t.ID)
 		}
 	}
 	if own != nil && own.Previous != nil {
-		says[1] = own.Previous.ID
+		says[1], says[6] = own.Previous.ID, stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, own.Previous)})
 	}
 	if !slices.Equal(mirrored, says) || s.ObservedGeneration != pat.Generation {
 		w.violated("status says %s of generation %d; want %s of %d", strings.Join(mirrored, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)

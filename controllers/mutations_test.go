@@ -33,6 +33,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // mutation is a mistake that the operator's code could make: it asks for its writes in another order, or for others.
@@ -79,6 +80,7 @@ var mutations = []mutation{
 // The tests above have teeth: each of these mistakes, which are the operator's own steps swapped, dropped or changed, is
 // found by them.
 func TestCase30_SwappedStepsAreFound(t *testing.T) {
+	long.Only(t)
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()

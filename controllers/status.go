@@ -82,8 +82,8 @@ func mirrorOf(status *v1alpha1.PersonalAccessTokenStatus) string {
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	_, _ = fmt.Fprintf(h, "%d %q %q %q %q %q %q", status.ObservedGeneration, status.TokenID, status.PreviousTokenID,
-		stamp(status.IssuedAt), stamp(status.ExpiresAt), status.DeliverySecretName, status.EncryptedToken)
+	_, _ = fmt.Fprintf(h, "%d %q %q %q %q %q %q %q", status.ObservedGeneration, status.TokenID, status.PreviousTokenID,
+		stamp(status.PreviousTokenExpiresAt), stamp(status.IssuedAt), stamp(status.ExpiresAt), status.DeliverySecretName, status.EncryptedToken)
 	conditions := slices.SortedFunc(slices.Values(status.Conditions), func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 	for _, c := range conditions {
 		_, _ = fmt.Fprintf(h, " %q %q %q %q %d", c.Type, c.Status, c.Reason, c.Message, c.ObservedGeneration)
@@ -146,9 +146,10 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 	want.Revoked = lifecycle.Revocations(pat, rec)
 	if rec != nil && rec.Refused != record.RefusedRecordLost {
 		want.TokenID, want.IssuedAt, want.ExpiresAt, want.DeliverySecretName = "", nil, nil, ""
-		want.EncryptedToken, want.PreviousTokenID = rec.Ciphertext, ""
-		if rec.Previous != nil {
-			want.PreviousTokenID = rec.Previous.ID
+		want.EncryptedToken, want.PreviousTokenID, want.PreviousTokenExpiresAt = rec.Ciphertext, "", nil
+		if t := rec.Previous; t != nil {
+			want.PreviousTokenID = t.ID
+			want.PreviousTokenExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
 		}
 		if t := rec.Current; t != nil {
 			want.TokenID = t.ID
@@ -163,7 +164,7 @@ func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifec
 		}
 	}
 	if deleting { // tokenID stays as a trace
-		want.PreviousTokenID, want.DeliverySecretName, want.EncryptedToken = "", "", ""
+		want.PreviousTokenID, want.PreviousTokenExpiresAt, want.DeliverySecretName, want.EncryptedToken = "", nil, "", ""
 	}
 	want.Conditions = slices.DeleteFunc(want.Conditions, func(c metav1.Condition) bool {
 		return !slices.Contains([]string{v1alpha1.ConditionActive, v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionExpiringSoon}, c.Type)
@@ -206,6 +207,9 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, revision string, want *v1alp
 	}
 	if want.PreviousTokenID != "" {
 		status.WithPreviousTokenID(want.PreviousTokenID)
+	}
+	if want.PreviousTokenExpiresAt != nil {
+		status.WithPreviousTokenExpiresAt(*want.PreviousTokenExpiresAt)
 	}
 	if want.IssuedAt != nil {
 		status.WithIssuedAt(*want.IssuedAt)

@@ -209,6 +209,10 @@ func (in *PersonalAccessTokenStatus) DeepCopyInto(out *PersonalAccessTokenStatus
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.PreviousTokenExpiresAt != nil {
+		in, out := &in.PreviousTokenExpiresAt, &out.PreviousTokenExpiresAt
+		*out = (*in).DeepCopy()
+	}
 	if in.IssuedAt != nil {
 		in, out := &in.IssuedAt, &out.IssuedAt
 		*out = (*in).DeepCopy()

@@ -24,11 +24,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // As on a machine that has nothing but Go: the plugin goes into a folder of PATH, with what completes it, and where there is no
 // kubectl with that.
 func TestInstallPlugin(t *testing.T) {
+	long.Only(t)
 	home := t.TempDir()
 	own := filepath.Join(home, "my bin")
 	if err := os.Mkdir(own, 0o700); err != nil {

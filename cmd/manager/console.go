@@ -139,7 +139,8 @@ func (o *consoleOptions) setup(p *process, c client.Client) error {
 	}
 	page, err := console.New(console.Options{
 		URL: at, Config: p.GetConfig(), Keys: keys, OIDC: oidc, ProxyAuthorization: o.byProxy, Namespaces: o.namespaces,
-		Clock: clock.RealClock{}, Log: log,
+		MaxLifetime: p.maxLifetime,
+		Clock:       clock.RealClock{}, Log: log,
 	})
 	if err != nil {
 		return err

@@ -127,7 +127,7 @@ func TestCase60_ARefusalNamesAnExample(t *testing.T) {
 	example := regexp.MustCompile(`--([a-z-]+)=(\S+?)(?: or |$)`)
 	for flag, tests := range values {
 		command := "verifier"
-		if strings.Contains("admission-bind-address leader-elect secret-delivery max-lifetime expiry-warnings restricting-extra-keys", flag) {
+		if strings.Contains("admission-bind-address leader-elect secret-delivery expiry-warnings restricting-extra-keys", flag) {
 			command = "operator"
 		}
 		for _, value := range tests.bad {

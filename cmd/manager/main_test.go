@@ -26,7 +26,7 @@ import (
 func TestEachHalfHasItsOwnFlags(t *testing.T) {
 	for command, foreign := range map[string][]string{
 		"operator": {"--verifier-bind-address=:1", "--max-staleness=60s", "--api-audiences=a", "--verifier-client-ca-file=a", "--last-used-rate=1"},
-		"verifier": {"--admission-bind-address=:1", "--leader-elect", "--secret-delivery", "--max-lifetime=24h", "--restricting-extra-keys=a", "--expiry-warnings=1h"},
+		"verifier": {"--admission-bind-address=:1", "--leader-elect", "--secret-delivery", "--restricting-extra-keys=a", "--expiry-warnings=1h"},
 	} {
 		for _, flag := range foreign {
 			err := run(t.Context(), []string{command, flag}, &bytes.Buffer{}, &bytes.Buffer{})

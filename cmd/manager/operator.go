@@ -49,8 +49,6 @@ const (
 	// webhookConfiguration is the name of both webhook configurations, whose caBundle is kept.
 	webhookConfiguration = "pat-operator"
 	admissionService     = "pat-operator-admission"
-	// maxMaxLifetime is what spec.expiresInDays is bounded by.
-	maxMaxLifetime = 3660 * 24 * time.Hour
 	// maxRemembered is how many ended tokens of a namespace are remembered, those of its holder-made tokens included.
 	maxRemembered = 5000
 )
@@ -72,7 +70,6 @@ type operatorOptions struct {
 	clientCAFile         string
 	leaderElect          bool
 	secretDelivery       bool
-	maxLifetime          time.Duration
 	expiryWarnings       []time.Duration
 	restrictingExtraKeys []string
 }
@@ -100,7 +97,6 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.clientCAFile, "admission-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
-	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for")
 	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * 24 * time.Hour, 24 * time.Hour},
 		"how long before its end a token is warned of, by the condition ExpiringSoon and an event each; empty warns of none")
 	warnings := fs.Lookup("expiry-warnings")
@@ -126,9 +122,6 @@ func (d durations) Set(text string) error {
 
 func (o *operatorOptions) validate() error {
 	errs := []error{validateAddress("--admission-bind-address", o.admissionAddress)}
-	if o.maxLifetime < 24*time.Hour || o.maxLifetime > maxMaxLifetime {
-		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days); set it as --max-lifetime=8784h", o.maxLifetime, maxMaxLifetime))
-	}
 	for _, w := range o.expiryWarnings {
 		if w <= 0 {
 			errs = append(errs, fmt.Errorf("--expiry-warnings %v is not a time before an end; set hours, as --expiry-warnings=168h,24h", w))
@@ -170,7 +163,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		RecordsNamespace: p.recordsNamespace,
 		Census:           census,
 		Config: lifecycle.Config{
-			MaxLifetime: o.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxRemembered: maxRemembered,
+			MaxLifetime: p.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxRemembered: maxRemembered,
 		},
 	}
 	accepted, err := p.acceptedGuards(reconciler.RefuseUncovered)
@@ -185,7 +178,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		return err
 	}
 	handlers, err := admission.Handlers(admission.Config{
-		MaxLifetime:          o.maxLifetime,
+		MaxLifetime:          p.maxLifetime,
 		SecretDelivery:       o.secretDelivery,
 		RestrictingExtraKeys: o.restrictingExtraKeys,
 		OwnNamespaces:        []string{p.operatorNamespace, p.recordsNamespace},

@@ -38,6 +38,8 @@ const (
 	defaultOperatorNamespace = "pat-operator-system"
 	// bodiesLogged is the verbosity from which client-go logs the bodies of requests and answers.
 	bodiesLogged = 8
+	// maxMaxLifetime is what spec.expiresInDays is bounded by.
+	maxMaxLifetime = 3660 * 24 * time.Hour
 )
 
 // commonOptions are the flags of every command that serves.
@@ -49,6 +51,7 @@ type commonOptions struct {
 	metricsAddress    string
 	servingHosts      []string
 	maxClockSkew      time.Duration
+	maxLifetime       time.Duration
 	zap               zap.Options
 }
 
@@ -59,6 +62,7 @@ func (o *commonOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "where /metrics is served (https, for who may get it); 0 serves none")
 	fs.StringSliceVar(&o.servingHosts, "serving-host", nil, "a further name or IP address in the serving certificates; may be repeated")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written or verified and the replica is unready")
+	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for: the operator holds tokens to it, and the console offers no longer one")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)
@@ -106,6 +110,9 @@ func (o *commonOptions) validate() error {
 	}
 	if o.maxClockSkew < 2*time.Second {
 		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds; set it as --max-clock-skew=1m", o.maxClockSkew))
+	}
+	if o.maxLifetime < 24*time.Hour || o.maxLifetime > maxMaxLifetime {
+		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days); set it as --max-lifetime=8784h", o.maxLifetime, maxMaxLifetime))
 	}
 	for _, name := range o.servingHosts {
 		if !host.Valid(name) {

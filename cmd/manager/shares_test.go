@@ -30,10 +30,12 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/test/abuse"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Fourteen sources, one after another, hold twice the connections that a port has. A newcomer is served.
 func TestCase47_ANewcomerIsServedOnEveryPort(t *testing.T) {
+	long.Only(t)
 	secured, trust, err := abuse.Certificate()
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // screen is what a dev cluster prints.
@@ -73,6 +74,7 @@ func (s *screen) until(t *testing.T, ended <-chan error, what string, ok func(sh
 
 // The API server stands still, or does not serve our kind, while a manager is to start: `make dev` says so, waits, and goes on.
 func TestCase66_DevWaitsForAnAPIServerThatStalls(t *testing.T) {
+	long.Only(t)
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Fatal("KUBEBUILDER_ASSETS is not set: run `make test`")
 	}

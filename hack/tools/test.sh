@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs go test with the race detector over every package; with RUN set, only the tests that match it, and fails where
-# none does. Arguments are further flags for go test.
+# Runs go test with the race detector over every package: without the tests that call long.Only; with LONG=1 these alone;
+# with RUN set only the tests that match it, long ones too, and fails where none does. Arguments are further flags for go test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 flags=(-race -timeout 20m "$@")
@@ -9,23 +9,32 @@ if ! command -v "$(go env CC)" >/dev/null; then
   flags=("${flags[@]:1}")
 fi
 
-# Those that take longest come first, so that none of them is left alone at the end.
-if [ -z "${RUN:-}" ]; then
-  exec go test "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./...
+# Lines of "folder function" of all tests, and those of them that call long.Only.
+tests() {
+  find . -name '*_test.go' -not -path '*/.*/*' -not -path './hack/tools/*' -not -path './hack/controlplane/*' -exec awk -v "only=${1:-}" '
+    /^func (Test|Fuzz|Example)/ {name = $2; sub(/\(.*/, "", name); dir = FILENAME; sub("/[^/]*$", "", dir); if (!only) print dir, name}
+    only && /long\.(Only|Form)\(/ {print dir, name}' {} + | sort -u
+}
+
+if [ -n "${RUN:-}" ]; then
+  # Only the packages that have such a test are built and run: a package's TestMain may start a control plane.
+  run=$RUN
+  mapfile -t packages < <(tests | TOP=${RUN%%/*} awk '$2 ~ ENVIRON["TOP"] {print $1}' | sort -u)
+  flags+=(-count=1 -v)
+elif [ -n "${LONG:-}" ]; then
+  run="^($(tests long | cut -d ' ' -f 2 | sort -u | paste -sd '|'))$"
+  mapfile -t packages < <(tests long | cut -d ' ' -f 1 | sort -u)
+  flags+=(-timeout 40m)
+else
+  # Those that take longest come first, so that none of them is left alone at the end.
+  exec go test -short "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./...
 fi
 
-# Only the packages that have such a test are built and run: a package's TestMain may start a control plane.
-mapfile -t packages < <(
-  find . -name '*_test.go' -not -path '*/.*/*' -not -path './hack/tools/*' -not -path './hack/controlplane/*' \
-    -exec grep -HoE '^func (Test|Fuzz|Example)[[:alnum:]_]*' {} + |
-    TOP=$(sed 's,/[^|]*,,g' <<<"$RUN") \
-      awk '{split($0, at, ":func ")} at[2] ~ ENVIRON["TOP"] {sub("/[^/]*$", "", at[1]); print at[1]}' | sort -u)
-nothing() { echo "test: no test matches RUN=$RUN" >&2; exit 1; }
+nothing() { echo "test: no test matches RUN=$run" >&2; exit 1; }
 [ ${#packages[@]} -gt 0 ] || nothing
-
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 status=0
-go test "${flags[@]}" -count=1 -v -run "$RUN" "${packages[@]}" | tee "$out" || status=$?
-if [ $status -eq 0 ] && ! grep -q '^=== RUN' "$out"; then nothing; fi
+go test "${flags[@]}" -run "$run" "${packages[@]}" | tee "$out" || status=$?
+if [ -n "${RUN:-}" ] && [ $status -eq 0 ] && ! grep -q '^=== RUN' "$out"; then nothing; fi
 exit $status

@@ -39,6 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/test/abuse"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // asked counts questions to an API server that takes a while to answer each.
@@ -76,6 +77,7 @@ func (s slowAccounts) Get(ctx context.Context, key client.ObjectKey, object clie
 // A caller that is not the API server has 1,500 reviews under way at once, again and again. Those of the API server are
 // answered in time, and few questions go to it at once.
 func TestCase48_ReviewsOfAnotherCallerStarveNobody(t *testing.T) {
+	long.Only(t)
 	groups := make([]string, 16)
 	for i := range groups {
 		groups[i] = fmt.Sprintf("group-%d", i)

@@ -140,14 +140,14 @@ func (c *Console) warning(what string, pat *v1alpha1.PersonalAccessToken) string
 		return tool + " keeps this token as Git has it: unless it is removed there too, another token is made under this name."
 	case what == actRotate && pat.Spec.Token != nil:
 		return tool + " keeps this token as Git has it, and would put the old one back, which stays ended: then neither works. " +
-			"Better make another by kubectl pat generate, and commit its manifest."
+			"Better have a new token made in Git."
 	case what == actRotate:
 		rotation := c.rotation(pat, holder.RotateOptions{})
 		if rotation.Edit(pat.DeepCopy()) == nil && !rotation.Undone() {
 			return ""
 		}
 		return tool + " keeps this token as Git has it, and would put the old rotation back, which may end the new token early, or ask for yet another. " +
-			"Better set a new spec.rotation.trigger in Git."
+			"Better have it rotated in Git."
 	}
 	return tool + " keeps this token as Git has it, and may undo what is done here. Do it in Git as well."
 }

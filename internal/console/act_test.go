@@ -243,7 +243,7 @@ func TestWhoMayNotIsTold(t *testing.T) {
 	} {
 		a := b.get(path)
 		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "You may not do this") || !strings.Contains(a.body, "cannot "+verb+" resource") ||
-			!strings.Contains(a.body, "Ask those who run the cluster") || strings.Contains(a.body, "Display not-for-carol") {
+			!strings.Contains(a.body, "Ask an administrator") || strings.Contains(a.body, "Display not-for-carol") {
 			t.Errorf("GET %s: %s\n%s", path, a.Status, a.body)
 		}
 	}

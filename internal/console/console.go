@@ -69,8 +69,10 @@ type Options struct {
 	ProxyAuthorization bool
 	// Namespaces are looked at for those who may not list tokens everywhere, and have chosen none.
 	Namespaces []string
-	Clock      clock.PassiveClock
-	Log        logr.Logger
+	// MaxLifetime is the longest life that the operator gives a token.
+	MaxLifetime time.Duration
+	Clock       clock.PassiveClock
+	Log         logr.Logger
 }
 
 // Console is the page's server.
@@ -83,6 +85,7 @@ type Console struct {
 	oidc       *provider // nil without OIDC
 	byProxy    bool
 	namespaces []string
+	maxLife    time.Duration
 	clock      clock.PassiveClock
 	log        logr.Logger
 	lists      chan struct{} // takes what there may be at once
@@ -94,7 +97,7 @@ type Console struct {
 func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
-		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, clock: o.Clock, log: o.Log,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, maxLife: o.MaxLifetime, clock: o.Clock, log: o.Log,
 		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)
@@ -192,6 +195,14 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err e
 			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 			return
 		}
+		if r.Method == http.MethodPost { // loaded again, a browser sends once more what was typed
+			c.problem(w, r, http.StatusUnauthorized, page.Problem{
+				Title: "Your session is over", Detail: "Nothing was done.",
+				Next: "Sign in, which opens a new tab. Then load this page again: your browser sends what you typed once more.",
+				Link: "/sign-in", LinkText: "Sign in", NewTab: true,
+			})
+			return
+		}
 		http.Redirect(w, r, target, http.StatusSeeOther)
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the visitor has gone
 	default:
@@ -205,19 +216,19 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 	if asked, ok := errors.AsType[*refusal](err); ok {
 		return asked.status, asked.Problem
 	}
-	p = page.Problem{Detail: holder.Visible(err.Error()), Link: "/", LinkText: "To my tokens"}
+	p = page.Problem{Cause: holder.Visible(err.Error()), Link: "/", LinkText: "To my tokens"}
 	if answer := (apierrors.APIStatus)(nil); errors.As(err, &answer) && answer.Status().Code != 0 {
-		status, p.Detail = int(answer.Status().Code), holder.Visible(answer.Status().Message)
+		status, p.Cause = int(answer.Status().Code), holder.Visible(answer.Status().Message)
 	}
 	switch {
 	case errors.Is(err, holder.ErrUnknown): // whatever else it is: the text says what may be there, and how to end it
 		c.log.Error(err, "What became of a request of the console is not known")
 		status, p.Title = http.StatusBadGateway, "It is not known whether this was done"
-		p.Detail, p.Next = holder.Visible(err.Error()), "Look at your tokens in a moment, then try again."
+		p.Detail, p.Cause, p.Next = holder.Visible(err.Error()), "", "Look at your tokens in a moment, then try again."
 	case errors.Is(err, holder.ErrRotated), errors.Is(err, holder.ErrDeleted), apierrors.IsConflict(err):
 		status, p.Title, p.Next = http.StatusConflict, "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsForbidden(err):
-		p.Title, p.Next = "You may not do this", "Ask those who run the cluster for the right that is named here."
+		p.Title, p.Next = "You may not do this", "Ask an administrator for the right that is named below."
 	case isMissing(err, "namespaces", true):
 		p.Title, p.Next = "There is no such namespace", "Choose another one."
 	case isMissing(err, "personalaccesstokens", false):
@@ -225,7 +236,7 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 	case apierrors.IsNotFound(err):
 		p.Title, p.Next = "There is no such token any more", "Somebody has revoked it, or it never was."
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		p.Title, p.Next = "This cannot be", "Change what is named here, and try again."
+		p.Title, p.Next = "This cannot be", "Change what you asked for, or show the cause below to an administrator."
 	case apierrors.IsTooManyRequests(err):
 		p.Title, p.Next = "The API server is busy", "Try again in a moment."
 	case status >= 400 && status < 500:
@@ -235,7 +246,7 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 	default:
 		c.log.Error(err, "A request of the console failed")
 		status, p.Title = http.StatusBadGateway, "The API server does not answer"
-		p.Detail, p.Next = "Whether anything was done is not known.", "Look at your tokens in a moment, then try again."
+		p.Detail, p.Cause, p.Next = "Whether anything was done is not known.", "", "Look at your tokens in a moment, then try again."
 	}
 	return status, p
 }

@@ -19,10 +19,13 @@ package console
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -44,13 +47,14 @@ func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return &refusal{http.StatusForbidden, page.Problem{Title: "You may make no token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 	}
 	c.showForm(w, r, v, http.StatusOK, page.Form{
-		ResourceName: newResourceName(), Days: strconv.Itoa(v1alpha1.DefaultExpiresInDays), Errors: map[string]string{},
+		ResourceName: newResourceName(), Days: strconv.Itoa(min(v1alpha1.DefaultExpiresInDays, c.maxDays())), Errors: map[string]string{},
 	})
 	return nil
 }
 
 func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) {
 	c.offer(r, v, &f)
+	c.offerLives(&f)
 	c.show(w, status, func(w io.Writer) error {
 		return page.Create(w, c.shell(r, v, "Create Personal Access Token"), f)
 	})
@@ -59,14 +63,16 @@ func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, s
 // create makes a token in memory, for this one answer.
 func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	f := formOf(r)
-	pat, life, expires := resourceOf(&f, c.clock.Now())
+	pat, life, expires := resourceOf(&f, c.clock.Now(), c.maxLife)
 	if len(f.Errors) > 0 {
 		c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
 		return nil
 	}
 	ctx, cancel, err := sending(r)
-	if err != nil {
-		return err
+	if asked, ok := errors.AsType[*refusal](err); ok {
+		f.Errors[fieldForm] = asked.Title + ". " + asked.Detail + " " + asked.Next
+		c.showForm(w, r, v, asked.status, f)
+		return nil
 	}
 	defer cancel()
 	plaintext := ""
@@ -78,12 +84,16 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	switch err := holder.Submit(ctx, v.client, pat); {
 	case apierrors.IsAlreadyExists(err):
 		return alreadyCreated(pat)
-	case refusedFields(&f, err):
-		status, _ := c.explain(err)
+	case apierrors.IsUnauthorized(err):
+		return err
+	case err != nil: // the form keeps what was typed, and its name: sent again, it makes no second token
+		status, p := c.explain(err)
+		if !refusedFields(&f, err) {
+			f.Errors[fieldForm] = strings.Join(strings.Fields(p.Title+". "+p.Detail+" "+p.Next), " ")
+		}
+		f.Cause = p.Cause
 		c.showForm(w, r, v, status, f)
 		return nil
-	case err != nil:
-		return err
 	}
 	// From here on the token is shown, whatever happens.
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
@@ -95,6 +105,19 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	}
 	c.showToken(w, r, v, pat, s)
 	return nil
+}
+
+// maxDays is how many whole days a token may live.
+func (c *Console) maxDays() int { return int(c.maxLife / (24 * time.Hour)) }
+
+// offerLives fills in how long the token may live, and when it ends then.
+func (c *Console) offerLives(f *page.Form) {
+	f.MaxDays = c.maxDays()
+	for _, days := range []int{7, 30, 90, 180, f.MaxDays} {
+		if days < f.MaxDays || days == f.MaxDays && !slices.ContainsFunc(f.Lives, func(l page.Life) bool { return l.Days == days }) {
+			f.Lives = append(f.Lives, page.Life{Days: days, Ends: c.clock.Now().Add(time.Duration(days) * 24 * time.Hour)})
+		}
+	}
 }
 
 // alreadyCreated answers a form that was sent before.

@@ -124,11 +124,12 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 	for _, test := range []struct{ name, field, value, want string }{
 		{"no name", "name", "  ", "Say what the token is for"},
 		{"a long name", "name", strings.Repeat("n", 129), "This has 129 characters: take at most 128."},
-		{"no number", "days", "soon", "Write a number of days from 1 to 3660."},
-		{"no life", "days", "0", "Write a number of days from 1 to 3660."},
-		{"too long a life", "days", "3661", "Write a number of days from 1 to 3660."},
+		{"no number", "days", "soon", "At most 366 days here. Choose a number of days, or a date."},
+		{"no life", "days", "0", "At most 366 days here. Choose a number of days, or a date."},
+		{"too long a life", "days", "367", "At most 366 days here. Choose a number of days, or a date."},
 		{"no date", "date", "tomorrow", "Write the date as YYYY-MM-DD."},
 		{"a day that has passed", "date", "2020-02-03", "This day has passed."},
+		{"a day too far away", "date", time.Now().AddDate(2, 0, 0).Format(dateLayout), "At most 366 days here. Choose an earlier day."},
 		{"no namespace", "namespace", "Team A", "Name a namespace"},
 		{"a namespace that there is not", "namespace", "team-z", "team-z"},
 		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
@@ -140,6 +141,9 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 			form := b.form()
 			form.Set("name", "kept as typed")
 			form.Set(test.field, test.value)
+			if test.field == fieldDate {
+				form.Set(fieldDays, "date")
+			}
 			a := b.post("/new", form)
 			if a.StatusCode < 400 || a.StatusCode >= 500 || !strings.Contains(a.body, test.want) {
 				t.Errorf("%s, want %q in\n%s", a.Status, test.want, a.body)
@@ -170,7 +174,7 @@ func TestCase57_TheFormTellsKeysApart(t *testing.T) {
 		{"a byte order mark", "\ufeff" + key, "", "\ufeff" + key},
 	} {
 		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Days: "1", Recipients: test.text, Errors: map[string]string{}}
-		resourceOf(&f, time.Now())
+		resourceOf(&f, time.Now(), 366*24*time.Hour)
 		if got := f.Errors[fieldRecipients]; got != test.want || (test.want == "") != (len(f.Errors) == 0) {
 			t.Errorf("%s: it says %q of %v", test.name, got, f.Errors)
 		}
@@ -190,6 +194,7 @@ func TestMoreOptions(t *testing.T) {
 	form := b.form()
 	last := time.Now().AddDate(0, 0, 10).UTC().Format(dateLayout)
 	form.Set("name", "for the vendor")
+	form.Set("days", "date")
 	form.Set("date", last)
 	form.Set("audiences", "https://api.example.com\n\n https://other.example.com ")
 	form.Set("recipients", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")
@@ -228,12 +233,46 @@ func TestADateEndsWithTheVisitorsDay(t *testing.T) {
 		{"no date", "tomorrow", "2027-03-01T22:59:59Z", "", "Write the date as YYYY-MM-DD."},
 	} {
 		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Date: test.date, DayEnds: test.dayEnds, Errors: map[string]string{}}
-		_, life, expires := resourceOf(&f, now)
+		_, life, expires := resourceOf(&f, now, 366*24*time.Hour)
 		if wrong := f.Errors[fieldDate]; (wrong == "") != (test.wrong == "") || !strings.Contains(wrong, test.wrong) {
 			t.Errorf("%s: it says %q", test.name, wrong)
 		}
 		if test.want != "" && (expires.Format(time.RFC3339) != test.want || life != expires.Sub(now)) {
 			t.Errorf("%s: it ends at %v, after %v", test.name, expires, life)
+		}
+	}
+}
+
+// The operator's limit is what the form offers and takes. The longest life leaves room for a clock that is behind.
+func TestTheFormOffersWhatTheOperatorAllows(t *testing.T) {
+	s := open(t, func(o *Options) { o.MaxLifetime = 100 * 24 * time.Hour })
+	b := s.signedIn(t, aliceBearer)
+	a := b.get("/new")
+	for _, want := range []string{`value="7"`, `value="30"`, `value="90" checked`, `value="100"`, "Maximum", "At most 100 days here."} {
+		if !strings.Contains(a.body, want) {
+			t.Errorf("there is no %s in\n%s", want, a.body)
+		}
+	}
+	if strings.Contains(a.body, `value="180"`) {
+		t.Error("a life is offered that the operator refuses")
+	}
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct{ days, date, want, wrong string }{
+		{"99", "", "2027-02-08T12:00:00Z", ""},
+		{"100", "", "2027-02-09T11:55:00Z", ""},
+		{"101", "", "", "At most 100 days here. Choose a number of days, or a date."},
+		{"date", "2027-02-08", "2027-02-08T23:59:59Z", ""},
+		{"date", "2027-02-09", "2027-02-09T11:55:00Z", ""},
+		{"date", "2027-02-10", "", "At most 100 days here. Choose an earlier day."},
+		{"7", "2027-02-10", "2026-11-08T12:00:00Z", ""}, // typed, then not chosen
+	} {
+		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Days: test.days, Date: test.date, Errors: map[string]string{}}
+		_, _, expires := resourceOf(&f, now, 100*24*time.Hour)
+		if got := f.Errors[fieldDays] + f.Errors[fieldDate]; got != test.wrong {
+			t.Errorf("%s %s: it says %q, want %q", test.days, test.date, got, test.wrong)
+		}
+		if got := expires.UTC().Format(time.RFC3339); test.want != "" && got != test.want {
+			t.Errorf("%s %s: it ends at %s, want %s", test.days, test.date, got, test.want)
 		}
 	}
 }
@@ -309,4 +348,33 @@ func TestANamespaceIsNotTakenUnseen(t *testing.T) {
 	form = b.form()
 	form.Set("name", "in one of two")
 	says("the token in one of two", b.post("/new", form), named+team+"</bdi>")
+}
+
+// What was typed survives what the API server refuses, whose own words are folded away.
+func TestWhatWasTypedSurvivesARefusal(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	form := b.form()
+	form.Set("name", "kept as typed")
+	form.Set("namespace", "kube-system")
+	a := b.post("/new", form)
+	said, cause, folded := strings.Cut(a.body, `<details class="cause">`)
+	if a.StatusCode != http.StatusForbidden || !folded || !strings.Contains(said, "You may not do this. Ask an administrator for the right that is named below.") ||
+		strings.Contains(said, "cannot create resource") || !strings.Contains(cause, "cannot create resource") {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+	for _, kept := range []string{`value="kept as typed"`, form.Get("resource"), "kube-system"} {
+		if !strings.Contains(a.body, kept) {
+			t.Errorf("%s is gone:\n%s", kept, a.body)
+		}
+	}
+}
+
+// A form whose session is over is not answered by another page that forgets it: loaded again, the browser sends it once more.
+func TestAFormWhoseSessionIsOverCanBeSentAgain(t *testing.T) {
+	b := open(t).browser(t)
+	a := b.post("/new", url.Values{"name": {"typed"}})
+	if a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.body, "Your session is over") || !strings.Contains(a.body, `href="/sign-in" target="_blank"`) {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
 }

@@ -40,8 +40,9 @@ import (
 )
 
 const (
-	maxDays    = 3660 // as the API has it; --max-lifetime of the operator may be less, and says so
 	dateLayout = "2006-01-02"
+	// clocksOff is how much earlier than at the limit a token ends, for a clock that is behind this one.
+	clocksOff = 5 * time.Minute
 	// farthest is how far from UTC clocks are set on earth, at the most.
 	farthest = 14 * time.Hour
 )
@@ -78,12 +79,12 @@ func formOf(r *http.Request) page.Form {
 		Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
 		Errors: map[string]string{},
 	}
-	f.MoreOpen = f.Date != "" || f.Audiences != "" || f.Recipients != ""
+	f.MoreOpen = f.Audiences != "" || f.Recipients != ""
 	return f
 }
 
-// resourceOf is what a form asks for, without a token yet. What is wrong with it is in f.Errors.
-func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken, life time.Duration, expires *metav1.Time) {
+// resourceOf is what a form asks for, without a token yet, for at most limit. What is wrong with it is in f.Errors.
+func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1.PersonalAccessToken, life time.Duration, expires *metav1.Time) {
 	if !resourceName.MatchString(f.ResourceName) {
 		f.ResourceName = newResourceName()
 		f.Errors[fieldForm] = "The form was not made by this page. Look it through and save it again."
@@ -97,22 +98,31 @@ func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken,
 	if len(validation.IsDNS1123Label(f.Namespace)) > 0 {
 		f.Errors[fieldNamespace], f.MoreOpen = "Name a namespace: at most 63 of a-z, 0-9 and '-'.", true
 	}
-	if f.Date != "" {
+	latest, maxDays := now.Add(limit), int(limit/(24*time.Hour))
+	if f.OnDate() {
 		end, err := endOfDay(f)
 		switch {
 		case err != nil:
 			f.Errors[fieldDate] = sentence(err.Error())
 		case !end.After(now):
-			f.Errors[fieldDate] = "This day has passed. Choose a later one, or leave it empty."
+			f.Errors[fieldDate] = "This day has passed. Choose a later one."
+		case !end.Add(-24 * time.Hour).Before(latest): // a token may end within the last day
+			f.Errors[fieldDate] = fmt.Sprintf("At most %d days here. Choose an earlier day.", maxDays)
 		}
-		expires, life = &metav1.Time{Time: end}, end.Sub(now)
+		expires = &metav1.Time{Time: end}
 	} else {
 		days, err := strconv.Atoi(f.Days)
 		if err != nil || days < 1 || days > maxDays {
-			f.Errors[fieldDays] = fmt.Sprintf("Write a number of days from 1 to %d.", maxDays)
+			f.Errors[fieldDays] = fmt.Sprintf("At most %d days here. Choose a number of days, or a date.", maxDays)
 		}
 		life = time.Duration(days) * 24 * time.Hour
 		expires = &metav1.Time{Time: now.Add(life).Truncate(time.Second)}
+	}
+	if longest := latest.Add(-clocksOff); expires.After(longest) {
+		expires = &metav1.Time{Time: longest.Truncate(time.Second)}
+	}
+	if f.OnDate() {
+		life = expires.Sub(now)
 	}
 	pat = &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: f.ResourceName},
@@ -127,7 +137,7 @@ func resourceOf(f *page.Form, now time.Time) (pat *v1alpha1.PersonalAccessToken,
 	if recipients.HoldsPrivateKey(f.Recipients) {
 		f.Recipients = "" // It is not sent back.
 	}
-	if f.Errors[fieldDate]+f.Errors[fieldRecipients] != "" {
+	if f.Errors[fieldRecipients] != "" {
 		f.MoreOpen = true
 	}
 	return pat, life, expires
@@ -180,37 +190,37 @@ func lines(text string) []string {
 	return all
 }
 
-// refusedFields puts what the API server says of fields beside those of the form; false: it says nothing that the form
-// could show.
+// fieldTexts is what is said beside a field whose value the API server refuses. Its own words are folded away.
+var fieldTexts = map[string]string{
+	fieldName: "This name is not taken here.", fieldDays: "This is longer than allowed here. Choose a shorter life.",
+	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These audiences are not taken here.",
+	fieldRecipients: "These recipients are not taken here.", fieldNamespace: "This namespace is not taken here.",
+}
+
+// refusedFields marks the fields of the form that the API server refuses; false: it names none.
 func refusedFields(f *page.Form, err error) bool {
 	if isMissing(err, "namespaces", true) {
 		f.Errors[fieldNamespace], f.MoreOpen = fmt.Sprintf("There is no namespace %s.", f.Namespace), true
 		return true
 	}
 	var answer apierrors.APIStatus
-	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) && !apierrors.IsBadRequest(err) {
+	if !errors.As(err, &answer) || !apierrors.IsInvalid(err) || answer.Status().Details == nil {
 		return false
 	}
-	status := answer.Status()
-	if details := status.Details; apierrors.IsInvalid(err) && details != nil {
-		for _, cause := range details.Causes {
-			name := fieldForm
-			for _, known := range fieldOfPath {
-				if strings.HasPrefix(cause.Field, known.path) {
-					name = known.field
-				}
+	for _, cause := range answer.Status().Details.Causes {
+		for _, known := range fieldOfPath {
+			if !strings.HasPrefix(cause.Field, known.path) {
+				continue
 			}
-			if name == fieldDays && f.Date != "" {
+			name := known.field
+			if name == fieldDays && f.OnDate() {
 				name = fieldDate
 			}
-			f.Errors[name] = strings.TrimSpace(f.Errors[name] + " " + sentence(holder.Visible(cause.Message)))
+			f.Errors[name] = fieldTexts[name]
 		}
 	}
-	if len(f.Errors) == 0 {
-		f.Errors[fieldForm] = sentence(holder.Visible(status.Message))
-	}
-	f.MoreOpen = f.MoreOpen || f.Errors[fieldDate]+f.Errors[fieldNamespace]+f.Errors[fieldAudiences]+f.Errors[fieldRecipients] != ""
-	return true
+	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldAudiences]+f.Errors[fieldRecipients] != ""
+	return len(f.Errors) > 0
 }
 
 // sentence makes a clause one.

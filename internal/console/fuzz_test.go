@@ -59,7 +59,7 @@ func FuzzForm(f *testing.F) {
 		}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		form := formOf(r)
-		pat, life, expires := resourceOf(&form, now)
+		pat, life, expires := resourceOf(&form, now, 366*24*time.Hour)
 		if len(form.Errors) > 0 {
 			return
 		}

@@ -18,7 +18,6 @@ package console
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
@@ -85,14 +85,31 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 		}
 		return nil, nil
 	}
+	asked, chosen := t.Namespaces, !t.Fallback
+	refused, err := c.readEach(ctx, v, found)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.Namespaces) == 0 && chosen { // a choice of which nothing can be read hides nothing
+		t.Namespaces, t.Fallback = c.namespaces, true
+		if _, err := c.readEach(ctx, v, found); err != nil {
+			return nil, err
+		}
+	}
+	sayRefused(t, chosen, asked, refused)
+	return found.all, nil
+}
+
+// readEach adds the tokens of the table's namespaces. It leaves those that the visitor may list, and returns why not the others.
+func (c *Console) readEach(ctx context.Context, v *visitor, found *rows) (refused map[string]error, err error) {
 	var reading errgroup.Group
 	reading.SetLimit(namespacesAtOnce)
-	refused := make([]error, len(t.Namespaces))
-	for i, namespace := range t.Namespaces {
+	errs := make([]error, len(found.Namespaces))
+	for i, namespace := range found.Namespaces {
 		reading.Go(func() error {
 			err := c.readInto(ctx, v, found, client.InNamespace(namespace))
 			if apierrors.IsForbidden(err) {
-				refused[i], err = err, nil
+				errs[i], err = err, nil
 			}
 			return err
 		})
@@ -100,20 +117,38 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	if err := reading.Wait(); err != nil {
 		return nil, err
 	}
-	sayRefused(t, refused)
-	return found.all, nil
+	var readable []string
+	refused = map[string]error{}
+	for i, namespace := range found.Namespaces {
+		if errs[i] != nil {
+			refused[namespace] = errs[i]
+		} else {
+			readable = append(readable, namespace)
+		}
+	}
+	found.Namespaces = readable
+	return refused, nil
+}
+
+// turn waits until another list may be read.
+func (c *Console) turn(ctx context.Context) (end func(), err error) {
+	select {
+	case c.lists <- struct{}{}:
+		return func() { <-c.lists }, nil
+	case <-ctx.Done():
+		return nil, &refusal{http.StatusServiceUnavailable, page.Problem{
+			Title: "The console is busy", Detail: "Many lists are asked for at once.", Next: "Load the page again in a moment.", Link: "/", LinkText: "Load it again",
+		}}
+	}
 }
 
 // readInto adds the tokens that a list finds, when it is its turn.
 func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ...client.ListOption) error {
-	select {
-	case c.lists <- struct{}{}:
-		defer func() { <-c.lists }()
-	case <-ctx.Done():
-		return &refusal{http.StatusServiceUnavailable, page.Problem{
-			Title: "The console is busy", Detail: "Many lists are asked for at once.", Next: "Load the page again in a moment.", Link: "/", LinkText: "Load it again",
-		}}
+	end, err := c.turn(ctx)
+	if err != nil {
+		return err
 	}
+	defer end()
 	if !found.All {
 		opts = append(opts, client.MatchingFields{byUser: v.User})
 	}
@@ -136,26 +171,24 @@ func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ..
 	return nil
 }
 
-// sayRefused tells of the namespaces that a visitor may not look into. Of those that the console was started with nobody
-// may be meant to see all.
-func sayRefused(t *page.Table, errs []error) {
+// sayRefused names the chosen namespaces that the visitor may not list. Not every visitor is meant to list all namespaces that
+// the console was started with: those are named only where there is nothing else to show.
+func sayRefused(t *page.Table, chosen bool, asked []string, refused map[string]error) {
 	var names, reasons []string
-	for i, err := range errs {
-		if err != nil {
-			names = append(names, t.Namespaces[i])
-			reasons = append(reasons, holder.Visible(err.Error()))
+	for _, name := range asked {
+		if err := refused[name]; err != nil {
+			names, reasons = append(names, name), append(reasons, holder.Visible(err.Error()))
 		}
 	}
-	switch next := "Choose other namespaces, or ask those who run the cluster for the role view or edit there."; {
-	case len(names) == len(t.Namespaces):
-		t.Problem = &page.Problem{
-			Title: "You may not list tokens in " + strings.Join(names, ", "), Detail: strings.Join(reasons, " "), Next: next,
-		}
-	case len(names) > 0 && !t.Fallback:
-		t.Notice = strings.TrimSpace(fmt.Sprintf("You may not list tokens in %s. %s %s", strings.Join(names, ", "), next, t.Notice))
+	if len(names) == 0 {
+		return
 	}
-	if t.Fallback && len(names) < len(t.Namespaces) {
-		t.Namespaces = slices.DeleteFunc(slices.Clone(t.Namespaces), func(name string) bool { return slices.Contains(names, name) })
+	what, next := "You may not list tokens in "+strings.Join(names, ", "), "Ask those who run the cluster for the role view or edit there, or name other namespaces."
+	switch {
+	case len(t.Namespaces) == 0:
+		t.Problem = &page.Problem{Title: what, Cause: strings.Join(reasons, "\n"), Next: next}
+	case chosen:
+		t.Refused, t.Notice = names, strings.TrimSpace(what+". "+next+" "+t.Notice)
 	}
 }
 
@@ -195,25 +228,61 @@ func namespacesIn(names []string) (taken, left []string) {
 	return chosen[:n], chosen[n:]
 }
 
-// chooseNamespaces keeps the namespaces that were chosen on the page, and forgets them where none was left. It answers a POST:
-// a link, which anybody can make, names the namespaces of one page only.
-func (c *Console) chooseNamespaces(w http.ResponseWriter, r *http.Request, _ *visitor) error {
+// chooseNamespaces keeps the namespaces that were chosen on the page and that the visitor may list, and forgets them where none
+// is left. It answers a POST: a link, which anybody can make, names the namespaces of one page only.
+func (c *Console) chooseNamespaces(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	without := r.PostForm["without"]
 	taken, left := namespacesIn(slices.DeleteFunc(r.PostForm["ns"], func(name string) bool { return slices.Contains(without, name) }))
+	readable, err := c.readable(r.Context(), v, taken)
+	if err != nil {
+		return err
+	}
 	life := namespacesLife
-	if len(taken) == 0 {
+	if len(readable) == 0 {
 		life = -1
 	}
-	setCookie(w, namespacesCookie, strings.Join(taken, "."), http.SameSiteLaxMode, life)
+	setCookie(w, namespacesCookie, strings.Join(readable, "."), http.SameSiteLaxMode, life)
 	view := url.Values{}
 	for _, name := range []string{"q", "sort", "all"} {
 		if value := r.PostForm.Get(name); value != "" {
 			view.Set(name, value)
 		}
 	}
-	if chosen := slices.Concat(taken, left); len(chosen) > 0 { // the page says which are too many
+	if chosen := slices.Concat(taken, left); len(chosen) > 0 { // the page says which are too many, or may not be listed
 		view["ns"] = chosen
 	}
 	http.Redirect(w, r, strings.TrimSuffix("/?"+view.Encode(), "?"), http.StatusSeeOther)
 	return nil
+}
+
+// readable returns the namespaces that the visitor may list. It asks for one token of each.
+func (c *Console) readable(ctx context.Context, v *visitor, namespaces []string) ([]string, error) {
+	var asking errgroup.Group
+	asking.SetLimit(namespacesAtOnce)
+	may := make([]bool, len(namespaces))
+	for i, namespace := range namespaces {
+		asking.Go(func() error {
+			end, err := c.turn(ctx)
+			if err != nil {
+				return err
+			}
+			defer end()
+			err = v.client.List(ctx, &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(namespace), client.MatchingFields{byUser: v.User}, client.Limit(1))
+			may[i] = err == nil
+			if apierrors.IsForbidden(err) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := asking.Wait(); err != nil {
+		return nil, err
+	}
+	var readable []string
+	for i, namespace := range namespaces {
+		if may[i] {
+			readable = append(readable, namespace)
+		}
+	}
+	return readable, nil
 }

@@ -156,7 +156,7 @@ func open(t *testing.T, change ...func(*Options)) *site {
 	if err := keys.sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	options := Options{URL: at, Config: api.config, Keys: keys, Namespaces: []string{team}, Clock: s.clock, Log: logr.Discard()}
+	options := Options{URL: at, Config: api.config, Keys: keys, Namespaces: []string{team}, MaxLifetime: 366 * 24 * time.Hour, Clock: s.clock, Log: logr.Discard()}
 	for _, change := range change {
 		change(&options)
 	}

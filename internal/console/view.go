@@ -106,6 +106,8 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt), LastUsed: timeOf(status.LastUsedAt),
 		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.Visible(holder.GitOps(pat)), ReadOnly: readOnly(v),
 	}
+	active := holder.Active(pat)
+	d.Works = active != nil && active.Status == metav1.ConditionTrue
 	d.User = userOf(pat)
 	if pat.Spec.User != nil {
 		d.Groups = visible(pat.Spec.User.Groups)

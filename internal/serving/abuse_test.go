@@ -36,6 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/verifier"
 	"github.com/pat-operator/pat-operator/test/abuse"
 	"github.com/pat-operator/pat-operator/test/fleet"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 var soak = flag.Duration("soak", 0, "abuse the server for about so long in all")
@@ -113,9 +114,15 @@ func starve(t *testing.T, attacks []abuse.Attack) {
 	}
 }
 
-func TestCase23_AFloodOfUniqueTokensStarvesNobody(t *testing.T) { starve(t, abuse.Floods()) }
+func TestCase23_AFloodOfUniqueTokensStarvesNobody(t *testing.T) {
+	long.Only(t)
+	starve(t, abuse.Floods())
+}
 
-func TestCase24_AbuseStarvesNobody(t *testing.T) { starve(t, abuse.Others()) }
+func TestCase24_AbuseStarvesNobody(t *testing.T) {
+	long.Only(t)
+	starve(t, abuse.Others())
+}
 
 // TestCase24_WhoHoldsOnIsCutOff: here the attackers stay, and it is the server that ends each of their connections.
 func TestCase24_WhoHoldsOnIsCutOff(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // made is alice's token, made on the page, which still shows the table.
@@ -76,6 +77,7 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 
 // What is said twice is announced twice: a live region speaks only when its text changes.
 func TestTheSameIsSaidAgain(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "First")

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // finding is what axe-core says of a page.
@@ -66,6 +67,7 @@ func (b *tab) accessible(state string) {
 }
 
 func TestPagesKeepNobodyOut(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	if axeScript == "" {
@@ -85,7 +87,7 @@ func TestPagesKeepNobodyOut(t *testing.T) {
 	b.accessible("no match")
 	b.open("/")
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 	b.accessible("dialog New")
 	b.click("#dialog summary")
 	b.fill("#f-name", "Seen by all")

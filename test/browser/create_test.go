@@ -17,6 +17,7 @@ limitations under the License.
 package browser
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -34,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // shown is a token with its secret.
@@ -46,9 +48,17 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 	b.signIn("alice", namespace)
 	b.click("a.new")
 	b.fill("#f-name", "Monthly report")
-	if days := eval[string](b, `document.querySelector("#f-days").value`); days != "90" {
-		t.Errorf("the form offers %s days", days)
+	b.says("#dialog", "At most 366 days here.")
+	for _, days := range []int{90, 7, 30, 180, 366} { // the first is chosen already
+		if days != 90 {
+			b.click(fmt.Sprintf(`label[for="f-days-%d"]`, days))
+		}
+		ends := eval[string](b, fmt.Sprintf(`new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(document.querySelector("#ends-%d time").dateTime))`, days))
+		b.until("it says when it ends", fmt.Sprintf(`document.querySelector("#ends-%d").checkVisibility() && [...document.querySelectorAll("#dialog .then")].filter((e) => e.checkVisibility()).length === 1`, days))
+		b.says("#dialog", "Expires "+ends+". It cannot be extended later.")
 	}
+	b.click(`label[for="f-days-90"]`)
+	b.screenshot("create-lives")
 	b.press("Save")
 	b.says("#dialog", "Your new token")
 	b.screenshot("created")
@@ -80,6 +90,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 }
 
 func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	for name, leave := range map[string]func(b *tab){
@@ -153,8 +164,8 @@ func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
 				b.click("a.new")
 			}
 			b.fill("#f-name", zone)
-			b.click("details:has(#f-date) summary")
-			if label := b.text("label[for=f-date]"); label != "Expires on, instead of days" {
+			b.click(`label[for="f-days-date"]`)
+			if label := b.text("label[for=f-date]"); label != "Expires on" {
 				t.Errorf("the field is called %q", label)
 			}
 			last := time.Now().AddDate(0, 0, 30).Format(time.DateOnly)
@@ -175,6 +186,7 @@ func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
 }
 
 func TestFormSentTwiceMakesOneToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -206,10 +218,10 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 	b.signIn("alice", namespace)
 	b.click("a.new")
 	b.fill("#f-name", "Too long a life")
-	eval[bool](b, `document.querySelector("#f-days").removeAttribute("max") === undefined`)
-	b.fill("#f-days", "99999")
+	b.click(`label[for="f-days-date"]`)
+	eval[bool](b, `(document.querySelector("#f-date").value = "2199-12-31") !== ""`)
 	b.press("Save")
-	b.says("#err-days", "3660")
+	b.says("#err-date", "At most 366 days here. Choose an earlier day.")
 	if kept := eval[string](b, `document.querySelector("#f-name").value`); kept != "Too long a life" {
 		t.Errorf("the name is %q now", kept)
 	}

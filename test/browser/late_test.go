@@ -24,6 +24,8 @@ import (
 	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // hold keeps back the answers to requests with a URL, in which a * stands for anything.
@@ -107,6 +109,7 @@ func TestDialogStaysOpenUntilTheTokenIsThere(t *testing.T) {
 }
 
 func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "Asked for before")
@@ -136,6 +139,7 @@ func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
 }
 
 func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "Seasonal job")
@@ -158,11 +162,12 @@ func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
 	b.says("#status", "suspended")
 	b.dialogCloses()
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 }
 
 // What a gateway says in the console's place is no dialog.
 func TestGatewayThatAnswersForTheConsole(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "Behind a gateway")
@@ -199,13 +204,14 @@ func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 
 // Who clicks while a dialog is closing gets what they clicked on.
 func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "Quick")
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 	const quick = `(() => {
 		document.querySelector("#dialog [data-close]").click();
 		document.querySelector('#table td.actions a:not([href$="/revoke"])').click();
@@ -231,6 +237,7 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 
 // A table that has changed meanwhile does not take away what is being clicked on.
 func TestTableIsNotReplacedUnderAClick(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	pat := hers(t, namespace, "Clicked on")

@@ -24,6 +24,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // What a link in a mail leads to is shown at once to who is signed in, though Strict cookies do not come along with it; and
@@ -51,6 +53,7 @@ func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
 // Whatever another site's link asks for, the browser has the same cookies afterwards: of somebody who is signed in and has chosen
 // a namespace, and of nobody.
 func TestCase53_ALinkOfAnotherSiteChangesNoCookieOfABrowser(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	const evil = "/?ns=kube-system&remember=1"

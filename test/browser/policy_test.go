@@ -20,9 +20,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestPolicyStopsWhatThePageDoesNotHave(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

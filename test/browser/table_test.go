@@ -30,6 +30,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // hers makes a token of alice's that nobody has the plaintext of.
@@ -158,7 +159,7 @@ func TestDatesAreInTheVisitorsWords(t *testing.T) {
 	b.click(`#table td.actions a:not([href$="/revoke"])`)
 	b.says("main", end.Format("2006-01-02 15:04 UTC"))
 	b.open("/new?ns=" + namespace)
-	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC), instead of days" {
+	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC)" {
 		t.Errorf("the field of a date is called %q", label)
 	}
 }
@@ -247,6 +248,7 @@ func (b *tab) fits(width, height int64) {
 }
 
 func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "PoliteMail Comparison List API")
@@ -258,7 +260,7 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 	}
 	sizes()
 	b.click("a.new")
-	b.says("#dialog", "Expires in (days)")
+	b.says("#dialog", "It cannot be extended later.")
 	b.click("#dialog summary")
 	sizes()
 	b.press("Cancel")
@@ -292,18 +294,39 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 // Namespaces are added and left out on the page, which keeps the search, and are still chosen when it is opened again.
 func TestNamespacesAreChosenOnThePage(t *testing.T) {
 	t.Parallel()
-	namespace := team(t)
+	namespace, other := team(t), team(t)
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	b.fill("#q", "report")
 	b.until("the search is in the address", `location.search.includes("q=report")`)
-	b.click(".namespaces summary")
-	b.fill("#ns", "kube-public")
+	b.click(".filter")
+	b.fill("#ns", other)
 	b.keys(kb.Enter) // adds, and leaves none out
-	b.until("both are in the address, and the search", `location.search === `+quote("?ns="+namespace+"&ns=kube-public&q=report&sort=-created"))
-	b.until("they can be left out", visible(`.namespaces button[name="without"]`))
-	b.click(`button[value="kube-public"]`)
+	b.until("both are in the address, and the search", `location.search === `+quote("?ns="+namespace+"&ns="+other+"&q=report&sort=-created"))
+	b.click(".filter")
+	b.screenshot("filter")
+	b.click(`button[value=` + quote(other) + `]`)
 	b.until("one is left", `location.search === `+quote("?ns="+namespace+"&q=report&sort=-created"))
 	b.open("/")
 	b.until("it is chosen still", `document.querySelector('#leave-out [name="ns"]')?.value === `+quote(namespace))
+}
+
+// A namespace that alice may not list takes nothing off the page, and is not remembered.
+func TestAddingANamespaceHidesNoToken(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Her own")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.says("#table", "Her own")
+	b.click(".filter")
+	b.fill("#ns", "kube-system")
+	b.press("Add")
+	b.says("#table", "You may not list tokens in kube-system")
+	b.says("#table", "Her own")
+	b.open("/")
+	b.says("#table", "Her own")
+	if text := b.text("main"); strings.Contains(text, "kube-system") {
+		t.Errorf("the page still says %q", text)
+	}
 }

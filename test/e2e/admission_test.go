@@ -34,6 +34,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 type spec = v1alpha1.PersonalAccessTokenSpec
@@ -232,6 +233,7 @@ func TestCase09_DryRunMakesNoToken(t *testing.T) {
 }
 
 func TestCase09_GenerateNameConcurrently(t *testing.T) {
+	long.Only(t)
 	n := 250
 	if *soak > 0 {
 		n = 1000

@@ -36,6 +36,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Applying the same manifest again changes nothing, by every way that people and GitOps tools do it.
@@ -76,6 +77,7 @@ func TestReapplyingChangesNothing(t *testing.T) {
 }
 
 func TestHundredsOfManifests(t *testing.T) {
+	long.Only(t)
 	n := 60
 	if *soak > 0 {
 		n = 500

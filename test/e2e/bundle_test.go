@@ -26,11 +26,14 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Of its webhook configurations the operator patches the caBundle, and names the version that it has read: whatever else the audit
 // log shows of its account is not the operator.
 func TestTheOperatorPatchesTheBundleAlone(t *testing.T) {
+	long.Only(t)
 	mutate := &mutating{ObjectMeta: metav1.ObjectMeta{Name: "pat-operator"}}
 	changeObject(t, mutate, func() { mutate.Webhooks[0].ClientConfig.CABundle = nil })
 	changeWebhook(t, func(v *validating) { v.Webhooks[0].ClientConfig.CABundle = nil })

@@ -25,6 +25,8 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // clientCertificate writes one for kube-apiserver into a folder.
@@ -46,6 +48,7 @@ func clientCertificate(t *testing.T, dir string) (crt, key string) {
 // Where the verifier asks for client certificates, kube-apiserver presents the one that `manager authn-kubeconfig` was told
 // of, and works; whoever has none learns nothing, kube-apiserver included.
 func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)
@@ -82,6 +85,7 @@ func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 // Where the operator asks for client certificates, kube-apiserver presents the one of its admission configuration, written as
 // docs/operations.md says. Others get no connection, kube-apiserver without it included.
 func TestCase48_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	restartOperator(t, "--admission-client-ca-file="+cl.CAFile)
 	defer func() {

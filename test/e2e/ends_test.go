@@ -34,10 +34,12 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Killed and started again, both processes know what they knew: tokens live, those revoked meanwhile do not.
 func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	kept := issued(t, alice, pat(ns, "kept"))
 	gone := issued(t, alice, pat(ns, "gone"))
@@ -135,6 +137,7 @@ func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
 
 // So many deletions at once are no fault of the API: all tokens end, and no record waits for an hour.
 func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := 150
 	switch {

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const listThem = "list the groups that the token needs in spec.user.groups"
@@ -55,6 +56,7 @@ func carol(t *testing.T, groups []string) user {
 // Somebody in many groups makes a token with an empty spec, and it carries all of them through schema, webhooks, policy,
 // record and TokenReview.
 func TestCase58_ManyGroups(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	full := append(groupsOf(128, 1024, "x"), strings.Repeat("y", 1015)) // 128 KiB to the byte
 	for name, groups := range map[string][]string{

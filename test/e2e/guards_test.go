@@ -35,6 +35,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/guards"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // The guards as kustomize installs them are in force for the operator, by the rights of its own account.
@@ -136,6 +137,7 @@ func changeObject(t *testing.T, o client.Object, change func()) {
 // AKS adds a selector to the webhook, and a tool of its own takes it for its duty to set the timeout: GuardsMissing names the
 // selector, and nothing is issued meanwhile. What else they change lets issuing pause, and never refuses what was judged.
 func TestCase51_ToolsThatChangeTheWebhook(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	t.Cleanup(func() {
 		changeWebhook(t, func(v *validating) {
@@ -213,6 +215,7 @@ func createOnceAccepted(t *testing.T, p *v1alpha1.PersonalAccessToken) {
 // A wish that was judged waits for quota while the guards are upgraded and reinstalled, and the CA is replaced. The operator is
 // killed at each step. Once there is quota, one token is issued.
 func TestCase51_AWaitingWishOutlivesTheGuards(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	deliveries := watchDeliveries(t, ns)
 	quota := &corev1.ResourceQuota{

@@ -35,11 +35,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // A mutating webhook behind ours puts another user into what ours has stamped: validating webhook and policy each refuse
 // that, on creation and on an update that does not touch spec.
 func TestCase04_HostileMutatingWebhook(t *testing.T) {
+	long.Only(t)
 	ns, elsewhere := team(t), team(t)
 	create(t, alice, pat(ns, "hers"))
 	take(t, alice, ns, "hers")

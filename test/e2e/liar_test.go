@@ -44,6 +44,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 var patResource = schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "personalaccesstokens"}
@@ -273,6 +274,7 @@ func recordOf(t *testing.T, ns, name string) *record.Record {
 // An API server, or a proxy before it, says for a while that resources are not there, and each new leader asks about every
 // record. Nothing ends by that, and afterwards each token works and can be rotated and revoked.
 func TestCase43_LiesAboutResourcesEndNothing(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	l := throughALiar(t)
 	tokens := map[string]string{"one": issued(t, alice, pat(ns, "one")), "other": issued(t, alice, pat(ns, "other"))}
@@ -370,6 +372,7 @@ func TestCase43_LiesAboutResourcesEndNothing(t *testing.T) {
 // The API server's clock is five minutes ahead, then behind, when resources are planted without guards: the operator, whose
 // clock is not proven, refuses them all the same, and the records namespace shows it.
 func TestCase51_APlantedResourceAndAClockThatIsOff(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	l := throughALiar(t)
 	clocks := map[string]time.Duration{"ahead": 5 * time.Minute, "behind": -5 * time.Minute}

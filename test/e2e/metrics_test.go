@@ -28,10 +28,13 @@ import (
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Metrics are for those who may get /metrics, with any credential that the API server takes.
 func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
+	long.Only(t)
 	bearer := issued(t, alice, pat(team(t), "my-pat"))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

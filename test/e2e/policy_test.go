@@ -36,6 +36,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/admission/admissiontest"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const usersPolicy = "ValidatingAdmissionPolicy 'pat-operator-users'"
@@ -72,6 +73,7 @@ func TestCase03_WebhookConfigurationsDeleted(t *testing.T) {
 
 // The same where the webhooks do not answer and their failurePolicy was set to Ignore.
 func TestCase03_WebhooksIgnoredAndOutOfReach(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
 	withoutWebhooks(t, ns, ignoreWebhooks)
@@ -247,6 +249,7 @@ func forAnAccount(t *testing.T, ns string) {
 
 // With the webhooks gone, the policy judges each update as they do: what widens takes the user, what narrows takes RBAC alone.
 func TestCase51_UpdatesByPolicyAlone(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
 	withoutWebhooks(t, ns, deleteWebhooks)

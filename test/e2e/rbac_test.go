@@ -34,6 +34,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -182,6 +183,7 @@ func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
 
 // What answers kube-apiserver, and is reached by others, can forge no record, take no key, and make nobody a token.
 func TestTheVerifierWritesItsCAAndStatusAlone(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	rights := []right{

@@ -32,11 +32,13 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Nobody serves the API for 16 seconds, while one operator runs, is killed, and others try to start: no record goes, and
 // each token works again. What is deleted afterwards still ends at once.
 func TestCase43_AnAPIThatIsNotServedForAWhile(t *testing.T) {
+	long.Only(t)
 	ns, gone := team(t), team(t)
 	plaintexts := map[string]string{
 		"in-a-secret":  issued(t, alice, pat(ns, "in-a-secret")),

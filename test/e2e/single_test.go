@@ -27,10 +27,12 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // config/single, with `manager run` as its one account: a token is issued, works, and is revoked.
 func TestRunInOneProcess(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	root, err := cluster.ModuleRoot()
 	if err != nil {

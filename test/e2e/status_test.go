@@ -42,6 +42,7 @@ import (
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const statusPolicy = "ValidatingAdmissionPolicy 'pat-operator-status'"
@@ -330,6 +331,7 @@ func wantRefusal(t *testing.T, err error, says string) {
 
 // Somebody with a stolen token goes on taking a revocation back, while the operator and the verifier go away and come back.
 func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
+	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	stolen := issued(t, alice, pat(ns, "stolen"))
 	thief := bearer(t, issued(t, alice, pat(ns, "another")))
@@ -379,6 +381,7 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 // Somebody with a stolen token takes revocations back and changes annotations, as often as the API server lets them, while the
 // help desk revokes: the record has the revocation, and the operator its lease.
 func TestCase44_AThiefAtFullSpeed(t *testing.T) {
+	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	rates := []int{125}
 	if *soak > 0 {

@@ -24,11 +24,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // The API server lives and is cut off from etcd, or stands still itself, for all replicas at once: they go on for
 // --max-staleness, then say that they cannot tell, and recover by themselves. No token that lives is refused.
 func TestCase32_TheControlPlaneStandsStill(t *testing.T) {
+	long.Only(t)
 	for what, pid := range map[string]int{"etcd": cl.EtcdPID(), "kube-apiserver": cl.APIServerPID()} {
 		if what != "etcd" && *soak == 0 {
 			continue // costs half a minute, and to a replica it is the black hole of case 33
@@ -159,6 +162,7 @@ func (q *quiet) stop() error {
 
 // TestAQuietReplicaDoesNotFlap gives the quiet replica some time in which nothing else happens; it is watched all along.
 func TestAQuietReplicaDoesNotFlap(t *testing.T) {
+	long.Only(t)
 	select {
 	case <-time.After(min(10*time.Minute, share(40, 0))):
 	case <-t.Context().Done():

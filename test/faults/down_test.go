@@ -38,6 +38,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // slowBy is how late each part of an answer of the slow verifier is.
@@ -46,6 +47,7 @@ const slowBy = 300 * time.Millisecond
 // Every verifier is away, in each way there is: whoever has a certificate or a service account's token notices nothing, a
 // token of ours gets 401, and works at once when there is a verifier again. How long each takes is printed.
 func TestCase36_NoVerifierAtAll(t *testing.T) {
+	long.Only(t)
 	beside(t, &theService)
 	d := newDown(t)
 	stale := verifiers[2]

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -66,6 +67,7 @@ func faults() []fault {
 // is not honoured for longer than --max-staleness; one that lives is honoured or the replica says that it cannot tell; and
 // when the fault is over it is ready again by itself.
 func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	all := faults()
 	var names []string

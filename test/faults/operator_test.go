@@ -29,6 +29,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // operator is the process that writes; the tests that kill it start it again.
@@ -89,6 +90,7 @@ func createEarly(ctx context.Context, ttl time.Duration) (err error) {
 // The delivery Secret's time passes while nobody is there: it goes at the next start and does not come back; the token
 // stays as it is.
 func TestCase31_TimeIsOverWhileTheOperatorIsDown(t *testing.T) {
+	long.Only(t)
 	ctx := t.Context()
 	if time.Until(early.until) < tolerance {
 		if err := createEarly(ctx, time.Minute); err != nil {

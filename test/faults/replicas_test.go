@@ -31,6 +31,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // leaseDuration is how long a dead leader still counts as one; takeover bounds how long nothing is issued.
@@ -42,6 +43,7 @@ const (
 // Two operators, and a stream of reviews: the leader stands still for longer than its lease and goes on; the leader is
 // killed. The other issues within the lease, each request gets one token, and nobody who has a token notices.
 func TestCase34_LeadersComeAndGo(t *testing.T) {
+	long.Only(t)
 	beside(t, theService.RLocker(), &theOperators)
 	ctx := t.Context()
 	s := startStream(t)
@@ -164,6 +166,7 @@ func checkOneEach(t *testing.T, ns string, seen *witness) {
 
 // Verifiers are restarted one by one, each with a new certificate, while reviews go on: none fails.
 func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
+	long.Only(t)
 	beside(t, theService.RLocker(), &theVerifiers)
 	s := startStream(t)
 	s.during(t, "none: a steady stream of reviews", 0, func() {})
@@ -182,6 +185,7 @@ func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
 // A verifier that is killed takes with it what it was answering, and nothing more: kube-apiserver does not ask again where
 // an answer breaks off (DefaultShouldRetry of apiserver's util/webhook).
 func TestCase35_AVerifierIsKilledUnderLoad(t *testing.T) {
+	long.Only(t)
 	beside(t, &theService, &theVerifiers)
 	s := startStream(t)
 	const killed = "verifier killed (SIGKILL), still an endpoint of the Service"
@@ -205,6 +209,7 @@ func TestCase35_AVerifierIsKilledUnderLoad(t *testing.T) {
 // One of three replicas is cut off from the API server and stays an endpoint of the Service: kube-apiserver asks another
 // within milliseconds.
 func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
+	long.Only(t)
 	beside(t, theService.RLocker(), theVerifiers.RLocker())
 	s := startStream(t)
 	stale := verifiers[2]

@@ -36,6 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -102,6 +103,7 @@ func issuer(ctx context.Context, m *cluster.Manager) (string, error) {
 // The verifiers' CA is replaced by its successor while reviews go on: each replica takes a new certificate of the new CA
 // when it sees it, and no review fails.
 func TestCase35_TheCARotatesUnderLoad(t *testing.T) {
+	long.Only(t)
 	beside(t, theService.RLocker(), theVerifiers.RLocker())
 	s := startStream(t)
 	for _, m := range managers() {

@@ -34,6 +34,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -45,6 +46,7 @@ const (
 // re-create manifests, some of them with a token of the holder's own. Left alone it ends with one valid plaintext for
 // each living resource, none for any other, and nothing left over.
 func TestCase30_KilledAtAnyMoment(t *testing.T) {
+	long.Only(t)
 	beside(t, &theOperators)
 	manifests := 60
 	if *soak >= 10*time.Minute {

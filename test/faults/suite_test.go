@@ -37,6 +37,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // patience is how long anything may take on a busy machine that no fault holds up.
@@ -57,7 +58,12 @@ var (
 )
 
 // TestMain runs many beside one another: they say what they break, see beside.
-func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 8, run)) }
+func TestMain(m *testing.M) {
+	if flag.Parse(); !long.Form() {
+		os.Exit(m.Run()) // Each of them skips itself: no cluster for that.
+	}
+	os.Exit(cluster.RunTests(m, 8, run))
+}
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {

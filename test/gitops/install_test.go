@@ -40,6 +40,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // installation is a cluster of its own where a test installs the operator.
@@ -202,6 +203,7 @@ func (i *installation) deleteTokens(t *testing.T) {
 // last. The operator comes up and accepts the guards. Nobody judged these tokens, so none is issued; deleted, they come again
 // from Git and are issued, once. A deleted CRD ends them at once.
 func TestCase51_InstalledTogetherWithTokens(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	g := NewWithT(t)
 	i := newInstallation(t)

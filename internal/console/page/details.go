@@ -40,6 +40,8 @@ type Details struct {
 	MayRotate, MaySuspend, MayResume, MayRevoke bool
 	// ReadOnly says why the rest is not offered; "": nothing is kept back.
 	ReadOnly string
+	// Works is true while the resource has a token that is honored, whatever State says of the next one.
+	Works bool
 	// GitOps is the tool that keeps the resource as Git has it; "": none.
 	GitOps string
 	// Revoked are tokens of this resource that were revoked while it was kept.

@@ -18,6 +18,7 @@ package page
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,4 +153,46 @@ func TestFormsThatMakeATokenSaySo(t *testing.T) {
 	if !has(parsed(t, func(w io.Writer) error { return Create(w, nil, Form{}) }), "form", "data-makes", "") {
 		t.Error("the form of a new token does not")
 	}
+}
+
+// What to do about a token is said without a field's name; the condition's own words are for administrators.
+func TestDetailsSayWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		details Details
+		want    string
+	}{
+		"expired":                        {Details{Row: Row{State: StateExpired, Expires: noon}, MayRotate: true}, "Expired on 2026-11-24. Rotate it to get a new token."},
+		"expired, and not to be rotated": {Details{Row: Row{State: StateExpired, Expires: noon}}, "Expired on 2026-11-24."},
+		"suspended":                      {Details{Row: Row{State: StateSuspended}, MayResume: true}, "Suspended. Choose Resume to let it work again."},
+		"suspended, by a token":          {Details{Row: Row{State: StateSuspended}}, "Suspended."},
+		"revoked":                        {Details{Row: Row{State: StateRevoked}, MayRotate: true}, "Revoked. It never works again. Rotate it to get a new token."},
+		"issuing":                        {Details{Row: Row{State: StateIssuing}}, "It is being made, which takes some seconds. If it stays like this, show the cause below to an administrator."},
+		"failed":                         {Details{Row: Row{State: StateFailed}}, "The token does not work: what it asks for cannot be done. Create another one. Show the cause below to an administrator."},
+		"failed, and working":            {Details{Row: Row{State: StateFailed}, Works: true}, "The token works, but what was changed last could not be done. Show the cause below to an administrator."},
+	}
+	for name, tt := range tests {
+		tt.details.Conditions = []Condition{{Type: "Active", Status: "False", Message: "set spec.suspend to false"}}
+		var leads []string
+		for _, n := range parsed(t, func(w io.Writer) error { return ShowDetails(w, nil, tt.details) }) {
+			if class, _ := attr(n, "class"); class == "lead" {
+				leads = append(leads, strings.Join(strings.Fields(textOf(slices.Collect(n.Descendants()))), " "))
+			}
+			if n.Type == html.TextNode && strings.Contains(n.Data, "spec.suspend") && !folded(n) {
+				t.Errorf("%s: the condition's words are not folded away", name)
+			}
+		}
+		if len(leads) != 1 || leads[0] != tt.want {
+			t.Errorf("%s: it says %q, want %q", name, leads, tt.want)
+		}
+	}
+}
+
+// folded reports whether people see a node only after they open what it is in.
+func folded(n *html.Node) bool {
+	for up := range n.Ancestors() {
+		if up.Data == "details" {
+			return true
+		}
+	}
+	return false
 }

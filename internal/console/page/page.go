@@ -43,12 +43,14 @@ type Shell struct {
 
 // Problem is an error or a refusal, for people.
 type Problem struct {
-	// Title says what happened; Detail says more and may be the API server's words.
-	Title, Detail string
+	// Title says what happened; Detail says more. Cause is the API server's own words, which are folded away.
+	Title, Detail, Cause string
 	// Next says what to do next.
 	Next string
 	// Link leads to where it is done, on this origin, and LinkText says so. Optional.
 	Link, LinkText string
+	// NewTab opens Link beside this page.
+	NewTab bool
 }
 
 // SignIn is the ways to sign in that are offered.

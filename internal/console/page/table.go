@@ -112,6 +112,8 @@ type Table struct {
 	ShowNamespace bool
 	// Namespaces are those that the rows are from; none: all that there are.
 	Namespaces []string
+	// Refused are chosen namespaces that the visitor may not list. Only the live update repeats them, so that it says so too.
+	Refused []string
 	// Fallback is true where Namespaces are the console's own, and not chosen: no link and no form repeats them.
 	Fallback bool
 	// ChooseNamespaces offers a form of namespaces, since the visitor may not list everywhere.
@@ -175,7 +177,19 @@ func (t Table) HrefAll() string { return t.href("/", func(v url.Values) { v.Set(
 func (t Table) HrefClear() string { return t.href("/", func(v url.Values) { v.Del("q") }) }
 
 // HrefTable is the fragment's address. It has no search: the script searches the rows that it has.
-func (t Table) HrefTable() string { return t.href("/table", func(v url.Values) { v.Del("q") }) }
+func (t Table) HrefTable() string {
+	return t.href("/table", func(v url.Values) {
+		v.Del("q")
+		for _, n := range t.Refused {
+			v.Add("ns", n)
+		}
+	})
+}
+
+// MustChoose opens the filter: there is nothing to see until other namespaces are named.
+func (t Table) MustChoose() bool {
+	return t.ChooseNamespaces && len(t.Namespaces) == 0 || t.Problem != nil
+}
 
 // HrefNew is the form of a new token, which offers the chosen namespaces.
 func (t Table) HrefNew() string {

@@ -26,6 +26,10 @@ type Form struct {
 	ResourceName string
 	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
 	Name, Days, Date, Namespace, Audiences, Recipients string
+	// Lives are the lives to choose from, the longest last; days is "date" where Date is chosen instead.
+	Lives []Life
+	// MaxDays is the longest life.
+	MaxDays int
 	// DayEnds is when Date ends where the visitor is, in RFC 3339; "": without the script, which knows, it ends in UTC.
 	DayEnds string
 	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
@@ -34,16 +38,27 @@ type Form struct {
 	MoreNamespaces bool
 	// Errors are by the field's name in the POST; "" is the whole form.
 	Errors map[string]string
+	// Cause is the API server's own words about an error, which are folded away.
+	Cause string
 	// MoreOpen opens More options.
 	MoreOpen bool
 }
+
+// Life is a life that can be chosen.
+type Life struct {
+	Days int
+	Ends time.Time
+}
+
+// OnDate reports whether the token is to end on Date.
+func (f Form) OnDate() bool { return f.Days == "date" || f.Days == "" && f.Date != "" }
 
 // Sole says whether there is but one namespace, which goes without saying.
 func (f Form) Sole() bool { return len(f.Namespaces) == 1 && !f.MoreNamespaces }
 
 // Open says whether More options is open: asked for, or it holds an error or a field that has to be filled in.
 func (f Form) Open() bool {
-	for _, field := range []string{"date", "namespace", "audiences", "recipients"} {
+	for _, field := range []string{"namespace", "audiences", "recipients"} {
 		if f.Errors[field] != "" {
 			return true
 		}

@@ -106,6 +106,13 @@
     e.className = "told " + kind;
     e.textContent = text;
   };
+  // What was typed stays in the form while its visitor signs in.
+  const signInBeside = () => {
+    tell("Your session is over, and nothing was done. What you typed is still here. Sign in in a new tab, then press the button again: ", "err");
+    const link = document.createElement("a");
+    Object.assign(link, { href: "/sign-in", target: "_blank", textContent: "Sign in" });
+    dialog.querySelector(".told").append(link);
+  };
   const close = () => {
     if (sent) tell("Wait a moment: the answer is on its way.", "hint");
     else if (mayClose(dialog)) {
@@ -147,7 +154,7 @@
     say("status", ""); // so that the same can be said again
     try {
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
-      if (r.status === 401 || r.type === "opaqueredirect") return toSignIn();
+      if (r.status === 401 || r.type === "opaqueredirect") return form ? signInBeside() : toSignIn();
       if (r.status === 204) {
         did = r.headers.get("X-Pat-Did") || "Done.";
       } else {

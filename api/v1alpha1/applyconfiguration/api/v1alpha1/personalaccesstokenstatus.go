@@ -28,7 +28,7 @@ import (
 //
 // PersonalAccessTokenStatus is what the operator has done.
 //
-// The rules read every time, since the schema alone takes some that no client can read: whoever may write a status must not
+// The rules read every time, since the schema alone takes some that no client can read: a writer of one status must not
 // spoil the list for everybody.
 type PersonalAccessTokenStatusApplyConfiguration struct {
 	// observedGeneration is the generation of spec that conditions speak of; -1 before the first reconcile.
@@ -37,8 +37,10 @@ type PersonalAccessTokenStatusApplyConfiguration struct {
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// tokenID is the public id of the current token.
 	TokenID *string `json:"tokenID,omitempty"`
-	// previousTokenID is the public id of a predecessor that is still honoured.
+	// previousTokenID is the public id of a predecessor that is still honored.
 	PreviousTokenID *string `json:"previousTokenID,omitempty"`
+	// previousTokenExpiresAt is when the predecessor ends. It is set with previousTokenID.
+	PreviousTokenExpiresAt *metav1.Time `json:"previousTokenExpiresAt,omitempty"`
 	// issuedAt is when the current token was issued.
 	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`
 	// modifiedAt is when spec last changed.
@@ -97,6 +99,14 @@ func (b *PersonalAccessTokenStatusApplyConfiguration) WithTokenID(value string) 
 // If called multiple times, the PreviousTokenID field is set to the value of the last call.
 func (b *PersonalAccessTokenStatusApplyConfiguration) WithPreviousTokenID(value string) *PersonalAccessTokenStatusApplyConfiguration {
 	b.PreviousTokenID = &value
+	return b
+}
+
+// WithPreviousTokenExpiresAt sets the PreviousTokenExpiresAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PreviousTokenExpiresAt field is set to the value of the last call.
+func (b *PersonalAccessTokenStatusApplyConfiguration) WithPreviousTokenExpiresAt(value metav1.Time) *PersonalAccessTokenStatusApplyConfiguration {
+	b.PreviousTokenExpiresAt = &value
 	return b
 }
 
