@@ -58,7 +58,7 @@ func rich() *v1alpha1.PersonalAccessToken {
 	pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", "aaaaaaaaaaaaaaaa"
 	pat.Status.IssuedAt, pat.Status.ModifiedAt, pat.Status.ExpiresAt = after(-time.Hour), after(-2*time.Hour), after(30*day)
 	pat.Status.FirstUsedAt, pat.Status.LastUsedAt = after(-30*time.Minute), after(-time.Minute)
-	pat.Status.EncryptedToken = "sealed"
+	pat.Status.EncryptedToken, pat.Status.PreviousTokenExpiresAt = "sealed", after(time.Hour)
 	pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: "cccccccccccccccc", At: after(-day), By: "bob", Reason: "on a slide"}, {TokenID: "dddddddddddddddd"}}
 	pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it."
 	pat.Status.Conditions[1].LastTransitionTime = *after(-time.Hour)

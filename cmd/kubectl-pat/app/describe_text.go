@@ -92,7 +92,7 @@ func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone boo
 	s.say("Token ID", id)
 	if status.PreviousTokenID != "" {
 		s.say("Predecessor", status.PreviousTokenID)
-		s.sayIf("  Ends", when(endOfPredecessor(pat), now, ""))
+		s.sayIf("  Ends", when(pat.Status.PreviousTokenExpiresAt, now, ""))
 	}
 	delivery := pat.Spec.Delivery
 	switch {
@@ -129,20 +129,6 @@ func takeCommand(pat *v1alpha1.PersonalAccessToken) string {
 		return ""
 	}
 	return fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.token}' | base64 -d", name, pat.Namespace)
-}
-
-// endOfPredecessor is when the predecessor ends, which status says in the words of Active only.
-func endOfPredecessor(pat *v1alpha1.PersonalAccessToken) *metav1.Time {
-	active := holder.Active(pat)
-	if active == nil {
-		return nil
-	}
-	_, rest, _ := strings.Cut(active.Message, "its predecessor "+pat.Status.PreviousTokenID+" until ")
-	end, err := time.Parse(time.RFC3339, rest[:min(len(rest), len("2026-01-02T15:04:05Z"))])
-	if err != nil {
-		return nil
-	}
-	return &metav1.Time{Time: end}
 }
 
 // describeStatus says whether the token works, and the way out where it does not.

@@ -104,7 +104,7 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *m
 	case id == pat.Status.TokenID:
 		return active.Reason, pat.Status.ExpiresAt
 	case id == pat.Status.PreviousTokenID:
-		return statePredecessor, endOfPredecessor(pat)
+		return statePredecessor, pat.Status.PreviousTokenExpiresAt
 	}
 	// That status names another is not enough: this one may be about to take its place.
 	stalled := holder.Condition(pat, v1alpha1.ConditionStalled)

@@ -210,7 +210,7 @@ func identify(ctx context.Context, c client.Client, identity *Identity) (unread 
 			found.Active, found.Message = active.Status, active.Message
 		}
 	case found.ID == pat.Status.PreviousTokenID:
-		found.Active, found.Replaced, found.ExpiresAt = metav1.ConditionTrue, true, endOfPredecessor(pat)
+		found.Active, found.Replaced, found.ExpiresAt = metav1.ConditionTrue, true, pat.Status.PreviousTokenExpiresAt
 		found.Message = fmt.Sprintf("Token %s has taken its place; it is honoured beside it for a while.", pat.Status.TokenID)
 	default:
 		return errors.New("the resource does not name it: the operator has not got round to it, or the token has just ended")
