@@ -246,7 +246,7 @@ func TestHelpOfEveryCommandHasExamples(t *testing.T) {
 
 func TestHelpOfTheRoot(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{})
-	tr.Environment.Version = "v1.2.3"
+	tr.Version = "v1.2.3"
 	tr.run(t.Context(), t, exitOK)
 	help := tr.out.String()
 	for _, want := range []string{"\n  create ", "\nFlags:\n  -h, --help", "--version", `-n NAMESPACE, --context NAME, --kubeconfig FILE and what else "kubectl options" lists`} {
@@ -276,7 +276,7 @@ func TestHelpOfTheRoot(t *testing.T) {
 func TestVersion(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{})
 	for set, want := range map[string]string{"v1.2.3": "^v1[.]2[.]3$", "": "^(v0.*|devel [(]go.+[)])$"} {
-		tr.Environment.Version = Version(set)
+		tr.Version = Version(set)
 		tr.run(t.Context(), t, exitOK, "--version")
 		if got := strings.TrimSuffix(tr.out.String(), "\n"); !regexp.MustCompile(want).MatchString(got) {
 			t.Errorf("%q: got %q; want %s", set, got, want)

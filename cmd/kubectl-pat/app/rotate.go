@@ -69,7 +69,7 @@ printed all the same, since it could not be had again; the exit code is 1 then, 
   # For the vendor, who opens it with: age -d -i ~/.ssh/id_ed25519 polite-mail.age
   kubectl pat rotate polite-mail > polite-mail.age`,
 		Args:              oneName,
-		ValidArgsFunction: s.completeName,
+		ValidArgsFunction: s.completeOneName,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), nameOf(args[0])) },
 	}
 	flags := cmd.Flags()

@@ -67,7 +67,7 @@ If a token does not work then, because it has expired for instance, the exit cod
 }
 
 func (o *suspendOptions) command(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = someNames
+	cmd.Args = oneOrMoreNames
 	cmd.ValidArgsFunction = o.completeNames
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), namesOf(args)) }
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 15*time.Second, "how long to wait for each until the operator says so")
