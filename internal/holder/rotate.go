@@ -47,8 +47,8 @@ var ErrNoOverlap = errors.New("the present token can end at the first use of the
 // ErrRotated refuses to rotate what is not as it was when it was first read. The text can be followed by what to do then.
 var ErrRotated = errors.New("nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it")
 
-// underWayError is an ErrRotated: a token was asked for that is not issued yet, and whoever asked for it waits for it. It would
-// never work.
+// underWayError is an ErrRotated: spec asks for a token that is not issued yet, and its holder waits for it. Another rotation
+// would keep that token from ever working.
 type underWayError struct{}
 
 func (underWayError) Error() string {

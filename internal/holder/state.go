@@ -58,7 +58,7 @@ type State string
 const (
 	// StatePending: the operator has not issued it yet.
 	StatePending State = "Pending"
-	// StateNotIssued: the operator cannot issue it until somebody changes something.
+	// StateNotIssued: the operator cannot issue it until a user changes something.
 	StateNotIssued State = "Not issued"
 	StateActive    State = "Active"
 	// StateExpiring: it works, and ends soon.

@@ -60,7 +60,7 @@ type Environment struct {
 	Random io.Reader
 	// Copy puts a text on the clipboard; nil where there is none.
 	Copy func(text string) error
-	// Width is how many columns the terminal has that a stream is, 0 where it is none: TerminalWidth everywhere but in tests.
+	// Width returns the columns of the terminal that a stream writes to, 0 if it writes elsewhere. It is TerminalWidth but in tests.
 	Width func(w io.Writer) int
 	// Connect returns a client of the cluster that kubectl's flags name.
 	Connect func(cluster genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error)

@@ -186,7 +186,7 @@ func TestUsage(t *testing.T) {
 		"both on one stream":      {[]string{"generate", "x"}, `manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)`},
 		"output of generate":      {[]string{"generate", "x", "-o", "name"}, `--output "name" is neither yaml nor json`},
 		"somebody who may not":    {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
-		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is none of wide, json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE`},
+		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is not one of wide, json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE`},
 		"a path for list":         {[]string{"list", "-o", "jsonpath={.items"}, "--output: error parsing jsonpath {.items, unclosed action"},
 		"no path for list":        {[]string{"list", "-o", "jsonpath"}, "--output: template format specified but no template given"},
 		"columns of list":         {[]string{"list", "-o", "custom-columns=NAME"}, "--output: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>"},

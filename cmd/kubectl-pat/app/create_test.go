@@ -202,7 +202,7 @@ func TestCreateWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// Of a name that is taken the way out is named; whoever may create and not read is not told to delete what is there.
+// The error for a taken name says what to do next. A user who may create and not read is not told to delete the other token.
 func TestCreateWhereTheNameIsTaken(t *testing.T) {
 	const exists = `error: personalaccesstokens.pat-operator.io "ci" already exists in namespace team-a`
 	forbidden := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "ci", errors.New("no"))

@@ -73,7 +73,7 @@ exactly and as people say them. Events are among it where you may list them.`,
 		RunE:              func(cmd *cobra.Command, names []string) error { return o.run(cmd.Context(), namesOf(names)) },
 	}
 	o.output.bind(cmd, "text", outputJSON, outputYAML, outputName)
-	cmd.Flags().BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "leave out what is not there, without an error")
+	cmd.Flags().BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "skip names that do not exist")
 	return cmd
 }
 

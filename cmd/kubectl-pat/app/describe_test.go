@@ -263,7 +263,7 @@ func TestWhatReadsTakesNamesAsListPrintsThem(t *testing.T) {
 	}
 }
 
-// A Secret that is gone is not offered. Whoever may not read Secrets is told its name.
+// describe does not offer a Secret that is gone. It names the Secret to a user who may not read Secrets.
 func TestDescribeOffersNoSecretThatIsGone(t *testing.T) {
 	const name = "pat-aaaaaaaaaaaaaaaa"
 	pat := withConditions(1, isReady, isActive)

@@ -209,7 +209,7 @@ func TestListWatches(t *testing.T) {
 		"": {
 			"NAME     DISPLAY NAME     USER    STATUS   EXPIRES   LAST USED   AGE\nbackup   Nightly Backup   alice   Active   in 50d    60m ago     40d\n",
 			"\nbackup   Nightly Backup   alice   Suspended   in 50d    60m ago     40d\n",
-			"\nbackup   Nightly Backup   alice   Deleted     in 50d    60m ago     40d\n",
+			"\nbackup   Nightly Backup   alice   Gone        in 50d    60m ago     40d\n",
 		},
 		"name": {"io/backup\n", "io/backup\npersonalaccesstoken.pat-operator.io/backup\n", "backup\npersonalaccesstoken.pat-operator.io/backup\npersonalaccesstoken.pat-operator.io/backup\n"},
 		"yaml": {"name: backup\n", "---\n", "  suspend: true\n"},

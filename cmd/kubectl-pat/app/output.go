@@ -83,7 +83,7 @@ func (f *outputFlags) validate(noHeaders bool) (err error) {
 	}
 	switch {
 	case genericclioptions.IsNoCompatiblePrinterError(err):
-		return usagef("--output %q is none of %s", f.format, f.formats())
+		return usagef("--output %q is not one of %s", f.format, f.formats())
 	case err != nil:
 		return usagef("--output: %w", err)
 	}

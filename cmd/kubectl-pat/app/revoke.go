@@ -87,7 +87,7 @@ are ended all the same; the exit code is 1 then.`,
 	flags.BoolVar(&o.wait, "wait", true, "with --keep, wait until the operator has taken note")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the operator has taken note")
 	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not done)")
-	flags.BoolVar(&o.ignoreMissing, "ignore-not-found", false, "a name that is not there is no error")
+	flags.BoolVar(&o.ignoreMissing, "ignore-not-found", false, "skip names that do not exist")
 	completeValues(cmd, "dry-run", dryRunNone, dryRunServer)
 	return cmd
 }

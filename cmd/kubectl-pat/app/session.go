@@ -115,7 +115,7 @@ func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (clie
 }
 
 // errNoCluster is that nothing names a cluster. client-go would try http://localhost:8080 then.
-var errNoCluster = errors.New("no cluster is known, since there is no kubeconfig: name one by --kubeconfig FILE or KUBECONFIG=FILE, or put it into ~/.kube/config")
+var errNoCluster = errors.New("no cluster is configured: name a kubeconfig by --kubeconfig FILE or KUBECONFIG=FILE, or put it into ~/.kube/config")
 
 // restConfig is the cluster that flags name.
 func restConfig(flags genericclioptions.RESTClientGetter) (*rest.Config, error) {

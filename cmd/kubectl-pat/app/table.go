@@ -33,7 +33,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// TerminalWidth is how many columns the terminal has that w writes to, or 0 where it is none.
+// TerminalWidth returns the columns of the terminal that w writes to, 0 if it writes elsewhere.
 func TerminalWidth(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -179,7 +179,7 @@ func shorten(text string, columns int) string {
 
 var colors = map[holder.State]color.Attribute{
 	holder.StateActive: color.FgGreen, holder.StateExpiring: color.FgYellow, holder.StateSuspended: color.FgYellow, holder.StatePending: color.FgCyan,
-	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed, stateDeleted: color.FgRed,
+	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed, stateGone: color.FgRed,
 }
 
 // paint colors the name of a state, and nothing else.

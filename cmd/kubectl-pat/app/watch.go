@@ -34,8 +34,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// stateDeleted is what list --watch says of a resource that is gone.
-const stateDeleted holder.State = "Deleted"
+// stateGone is what list --watch says of a resource that was deleted, or that --selector no longer selects.
+const stateGone holder.State = "Gone"
 
 // follow prints tokens, and each again that changes, until it is interrupted.
 func (o *listOptions) follow(ctx context.Context, c client.WithWatch, selected []client.ListOption, revision string, pats []v1alpha1.PersonalAccessToken, words []string) error {
@@ -85,7 +85,7 @@ func (o *listOptions) shower() func(deleted bool, pats ...v1alpha1.PersonalAcces
 			for i := range pats {
 				state := holder.StateOf(&pats[i], now)
 				if deleted {
-					state = stateDeleted
+					state = stateGone
 				}
 				rows = append(rows, o.row(&pats[i], state, now))
 			}

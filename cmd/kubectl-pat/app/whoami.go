@@ -148,7 +148,7 @@ func (o *whoamiOptions) rejected(ctx context.Context, err error, id string) erro
 	}
 	pat := o.lookUp(ctx, id)
 	if pat == nil {
-		return fmt.Errorf("the API server does not take token %s: it has ended, is suspended, is for other audiences, or is of another cluster, or no verifier answers the API server; kubectl pat find, by somebody who may list tokens, tells which (%v)", id, err) //nolint:errorlint // all is said
+		return fmt.Errorf("the API server does not take token %s: it has ended, is suspended, is for other audiences, or is of another cluster, or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (%v)", id, err) //nolint:errorlint // all is said
 	}
 	which := fmt.Sprintf("token %s of %s in namespace %s", id, holder.ResourceName(pat.Name), pat.Namespace)
 	switch state := holder.StateOf(pat, o.Clock.Now()); {
