@@ -46,12 +46,12 @@ help: ## Show this help.
 
 .PHONY: demo
 demo: ## From nothing to a token that works with kubectl, then revoked and refused, on a real control plane.
-	@$(assets); echo "building the demo"; go build -o bin/dev ./hack/dev; exec bin/dev demo
+	@$(assets); echo "building the demo (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev demo
 
 .PHONY: dev
 dev: ## The same control plane and operator in the foreground until Ctrl-C; writes .dev/env to source.
 	@$(assets); kustomize=$(call tool,kustomize); export PAT_TOOLS_BIN=$${kustomize%/*}; \
-		echo "building the dev cluster"; go build -o bin/dev ./hack/dev; exec bin/dev dev
+		echo "building the dev cluster (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev dev
 
 .PHONY: controlplane
 controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder.
