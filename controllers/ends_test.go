@@ -166,7 +166,7 @@ func TestCase21_StatusNeverLandsOnANewUID(t *testing.T) {
 	}
 }
 
-// A finalizer of somebody else's holds the resource back: its token ends when it is marked, and stays ended.
+// A foreign finalizer holds the resource: its token ends as soon as the resource is marked deleted, and stays ended.
 func TestCase18_MarkedDeletedIsRevokedAtOnce(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })

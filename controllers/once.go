@@ -21,9 +21,9 @@ import (
 	"strings"
 )
 
-// AskOnce is a wrapper for a client's configuration that has each creation of a Secret asked for once. client-go tries any
-// request again, by itself, that was answered with 5xx and Retry-After. Where a delivery Secret was created all the same,
-// it would be met as AlreadyExists: not to be told from somebody else's, so never to be deleted.
+// AskOnce wraps the transport of a client's configuration and stops client-go from retrying the creation of a Secret.
+// client-go retries each request that was answered with 5xx and Retry-After. If the first attempt did create the delivery
+// Secret, the retry would get AlreadyExists: the operator could not tell its own Secret from a foreign one, and never delete it.
 func AskOnce(next http.RoundTripper) http.RoundTripper { return askOnce{next} }
 
 type askOnce struct{ next http.RoundTripper }
@@ -36,5 +36,5 @@ func (a askOnce) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// WrappedRoundTripper is what client-go looks through.
+// WrappedRoundTripper lets client-go unwrap the transport.
 func (a askOnce) WrappedRoundTripper() http.RoundTripper { return a.next }

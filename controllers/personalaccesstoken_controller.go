@@ -160,7 +160,7 @@ func (e *resourceEvents) Update(ctx context.Context, evt event.UpdateEvent, q qu
 	e.EnqueueRequestForObject.Update(ctx, evt, q)
 }
 
-// Delete takes a deletion that the watch has told of for evidence. One that was inferred from a list is none.
+// Delete treats a deletion event of the watch as evidence. A deletion inferred from a list does not count.
 func (e *resourceEvents) Delete(ctx context.Context, evt event.DeleteEvent, q queue) {
 	if pat, ok := evt.Object.(*v1alpha1.PersonalAccessToken); ok && !evt.DeleteStateUnknown {
 		e.sightings.gone(pat, e.Clock.Now())
@@ -184,7 +184,7 @@ func (r *Reconciler) saw(ctx context.Context, o client.Object) {
 		return stored.of(pat)
 	})
 	r.sightings.saw(pat, func(id string) bool {
-		// The cache may not show the record that knows the id yet; then the operator's status does, or there is none at all.
+		// The cache may lag behind the record that knows the id; then the operator's status names it, or no record exists.
 		return id == pat.Status.TokenID || id == pat.Status.PreviousTokenID || current() == nil || matters(pat, current(), id)
 	})
 }
@@ -212,7 +212,7 @@ func (r *Reconciler) resourcesOfAccount(ctx context.Context, account client.Obje
 	var pats v1alpha1.PersonalAccessTokenList
 	username := serviceaccount.MakeUsername(account.GetNamespace(), account.GetName())
 	if err := r.Client.List(ctx, &pats, client.MatchingFields{indexUsername: username}); err != nil {
-		return nil // The cache does not have it yet, and then brings the resources by itself.
+		return nil // The cache is not synced yet; its first list enqueues the resources.
 	}
 	var requests []reconcile.Request
 	for i := range pats.Items {
@@ -371,8 +371,8 @@ func (r *Reconciler) input(
 	return in, nil
 }
 
-// breaker reports whether so many resources are missing that none may be taken for deleted. Where a missing one meets it
-// open for the first time, and when it closes again, people are told.
+// breaker reports whether too many resources are missing for any of them to count as deleted. It emits an event when a
+// missing resource first finds the breaker open, and when the breaker closes again.
 func (r *Reconciler) breaker(rec *record.Record) (open bool) {
 	open, missing, all := r.Census.breaker()
 	if concerns := rec != nil && rec.MissingSince != nil || r.stopped.Load(); !concerns || all == 0 || r.stopped.Swap(open) == open {

@@ -49,7 +49,7 @@ type stored struct {
 	secret *corev1.Secret
 }
 
-// version is the resourceVersion of the Secret, "" where there is none.
+// version is the resourceVersion of the Secret, "" if it does not exist.
 func (s *stored) version() string {
 	if s == nil {
 		return ""
@@ -57,7 +57,7 @@ func (s *stored) version() string {
 	return s.secret.ResourceVersion
 }
 
-// of is the record where it is that resource's, nil where it is a former one's, or there is none.
+// of returns the record if it belongs to that resource, nil if it is missing or belongs to a former resource.
 func (s *stored) of(pat *v1alpha1.PersonalAccessToken) *record.Record {
 	if s == nil || pat == nil || !s.record.Of(pat) {
 		return nil
@@ -65,7 +65,7 @@ func (s *stored) of(pat *v1alpha1.PersonalAccessToken) *record.Record {
 	return s.record
 }
 
-// read reads the record of a name: nil where there is none, recordErr where it cannot be read.
+// read reads the record of a name: nil if it does not exist, recordErr if it cannot be decoded.
 func (r *Reconciler) read(ctx context.Context, from client.Reader, key types.NamespacedName) (current *stored, recordErr, err error) {
 	rec, secret, recordErr, err := record.Get(ctx, from, r.RecordsNamespace, key)
 	if rec == nil {
@@ -85,7 +85,7 @@ func (r *Reconciler) resource(ctx context.Context, key types.NamespacedName) (pa
 			return nil, false, err
 		}
 		if !r.sightings.listed(all.ResourceVersion) {
-			return nil, false, fmt.Errorf("the list of %s answered with the resourceVersion %q, older than what was seen, or is no list of PersonalAccessTokens", key, all.ResourceVersion)
+			return nil, false, fmt.Errorf("the list of %s has the resourceVersion %q, which is older than one seen before, or not that of a list of PersonalAccessTokens", key, all.ResourceVersion)
 		}
 		if len(all.Items) == 0 {
 			return nil, true, nil
@@ -134,7 +134,7 @@ func (r *Reconciler) wrote(rec *record.Record, secret *corev1.Secret) {
 	r.sightings.wroteRecord(types.NamespacedName{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name}, secret.ResourceVersion, r.Clock.Now())
 }
 
-// act does everything that a decision may ask for but issuing. It returns the record as it is now, nil where it is gone.
+// act executes every decision except issuing. It returns the present record, nil if the record is gone.
 func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, d lifecycle.Decision) (*stored, error) {
 	if d.Action == lifecycle.Delete {
 		if err := r.removeDeliveries(ctx, current.record); err != nil {

@@ -108,7 +108,7 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 			status[field] = nil
 		}
 	}
-	// What stays is left as it is: the apply changes it, and tells of it.
+	// Conditions that remain are kept unchanged: the apply updates them, and announces the change.
 	kept := slices.DeleteFunc(slices.Clone(pat.Status.Conditions), func(c metav1.Condition) bool {
 		return meta.FindStatusCondition(want.Conditions, c.Type) == nil
 	})
@@ -228,7 +228,7 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d 
 	case lifecycle.WriteRotated:
 		r.announceRotated(pat, was.record, d.Next)
 	case lifecycle.WriteRetired:
-		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s is not honoured any more: %s has taken its place", was.record.Previous.ID, d.Next.Current.ID)
+		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s no longer works: %s has replaced it", was.record.Previous.ID, d.Next.Current.ID)
 	case lifecycle.WriteRevoked:
 		if was != nil && was.record.Previous != nil && d.Next.Previous == nil && was.record.Current.Digest == d.Next.Current.Digest {
 			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; %s, which has taken its place, goes on", was.record.Previous.ID, d.Next.Current.ID)
@@ -246,10 +246,10 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	switch {
 	case was.Current == nil || was.Current.ID == is.Current.ID:
 	case is.Previous != nil:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is honoured beside it until %s",
+		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which works until %s as well",
 			is.Current.ID, is.Previous.ID, lifecycle.EffectiveEnd(&pat.Spec, is.Previous).UTC().Format(time.RFC3339))
 	default:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is not honoured any more", is.Current.ID, was.Current.ID)
+		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which no longer works", is.Current.ID, was.Current.ID)
 	}
 }
 
@@ -270,14 +270,14 @@ func (r *Reconciler) announceRevoked(rec *record.Record) {
 	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
 }
 
-// announceUnknown tells of ids that status.revoked named, and that are of no token here: whoever wrote them has ended nothing.
+// announceUnknown emits an event for each id in status.revoked that belongs to no token here: writing it ended nothing.
 func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *record.Record, want *v1alpha1.PersonalAccessTokenStatus) {
 	was := &pat.Status
 	for _, e := range was.Revoked {
 		stays := slices.ContainsFunc(want.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == e.TokenID })
 		if !stays && rec.EndOf(e.TokenID) == nil && e.TokenID != was.TokenID && e.TokenID != was.PreviousTokenID {
 			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, v1alpha1.EventNotRevoked, "Refuse",
-				"status.revoked named %s, which is no token of this resource, or not any more; nothing was revoked", e.TokenID)
+				"status.revoked named %s, which does not belong to this resource, or no longer does; nothing was revoked", e.TokenID)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	warnings := fs.Lookup("expiry-warnings")
 	warnings.Value = durations{warnings.Value, &o.expiryWarnings}
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
-		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
+		"keys of a user's extra that restrict what the user may do; a token could not keep the restriction, so users with such a key cannot make tokens")
 }
 
 // durations is a list that may be empty, which pflag's own may not.

@@ -18,8 +18,8 @@ limitations under the License.
 // validates. Neither has any side effect, so a dry run is answered like the real request.
 //
 // Authority is what the API server says at that moment: to be the user, or the plain verb impersonate on every part of
-// the user, asked for by SubjectAccessReview as kube-apiserver asks when somebody impersonates. What cannot be asked is
-// refused.
+// the user, checked by SubjectAccessReview as kube-apiserver does for impersonation. If a check cannot be made, the
+// request is refused.
 //
 // No error here speaks of immutability, though much may not change, and no update is refused with 422: GitOps tools that are
 // told to use force take either for leave to delete the resource and create it again, which would revoke its token.
@@ -50,7 +50,7 @@ const (
 type Config struct {
 	// MaxLifetime is the longest life of a token.
 	MaxLifetime time.Duration
-	// SecretDelivery tells whether tokens may be delivered in Secrets.
+	// SecretDelivery reports whether tokens may be delivered in Secrets.
 	SecretDelivery bool
 	// RestrictingExtraKeys are keys of a user's extra that say that the user is held to less than what their name and
 	// groups may do, which a token could not keep. Case does not matter.

@@ -110,12 +110,12 @@ func TestCase51_UntilGuardsAreAccepted(t *testing.T) {
 	}
 }
 
-// A token of one's own takes no access review, one for somebody else one for each right.
+// A token for oneself needs no access review, a token for another user one for each right.
 func TestAccessReviewsAreOnlyOfOthersRights(t *testing.T) {
 	for name, tc := range map[string]struct {
 		by   requester
 		want int
-	}{"one's own": {nil, 0}, "somebody else's": {bob, 4}} {
+	}{"one's own": {nil, 0}, "another user's": {bob, 4}} {
 		asked := make(chan string, 100)
 		cfg := config
 		cfg.Client = reviewer(func(_ context.Context, q authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {

@@ -79,8 +79,9 @@ func (v *validator) mayCreate(ctx context.Context, requester *authenticationv1.U
 	return f, err
 }
 
-// mayUpdate asks whether the requester may change spec as they do. What narrows a token, or nothing in it, is RBAC's
-// alone to allow, since whoever may delete it takes away more. An error is the one to answer with.
+// mayUpdate asks whether the requester may change spec as they do. RBAC alone
+// allows changes that do not widen a token, because the right to delete it takes away more. The caller answers with the
+// error as returned.
 func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.UserInfo, was, is *v1alpha1.PersonalAccessToken) (f findings, err error) {
 	u := is.Spec.User
 	if !identity.Equal(was.Spec.User, u) {
@@ -126,9 +127,9 @@ func widened(was, is *v1alpha1.PersonalAccessToken) *field.Path {
 	return nil
 }
 
-// stranger says why u is not simply the requester, "" where it is. To be the user is to have the same name and UID, and to
-// be in every group today; otherwise all of u is somebody else. A service account is always asked after: a pod's
-// short-lived token must not become a long-lived one.
+// stranger returns why a token for u takes the right to impersonate, "" if u is the requester: the same name and UID, and
+// in every group today. A service account always takes that right: a pod must not turn its short-lived token into a
+// long-lived one.
 func stranger(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
 	switch {
 	case isServiceAccount(u.Username):

@@ -29,13 +29,13 @@ import (
 type Effect int
 
 const (
-	// Same is no change.
+	// Same: nothing changed.
 	Same Effect = iota
 	// Neutral changes what people see.
 	Neutral
 	// Narrows leaves the token less, or the same.
 	Narrows
-	// Widens gives the token more, renews it, or hands it to somebody.
+	// Widens gives the token more, renews it, or hands it to another holder.
 	Widens
 )
 

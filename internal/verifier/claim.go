@@ -39,7 +39,7 @@ type claim struct {
 	digest token.Digest
 	// deleting: the resource is marked deleted, so the token is over for good.
 	deleting bool
-	// withheld is why the token is not honoured now; empty where it is.
+	// withheld is why the token is not valid now; empty if it is.
 	withheld  Reason
 	expiresAt time.Time
 	// since orders the claims of an id; zero where the operator made the token, whose id nobody could choose.
@@ -63,7 +63,7 @@ type recordFacts struct {
 	audiences []string
 	// account is the service account that the user is; zero for everybody else.
 	account types.NamespacedName
-	// withheld is what in the record itself keeps its tokens from being honoured.
+	// withheld is why the record itself makes its tokens invalid.
 	withheld Reason
 	// tokens are those that have not ended, the current one before its predecessor.
 	tokens  []tokenFacts
@@ -161,7 +161,7 @@ func internUser(u *v1alpha1.UserInfo) {
 	}
 }
 
-// knows tells whether an id is, or ever was, a token of the record.
+// knows reports whether an id is, or ever was, a token of the record.
 func (f *recordFacts) knows(id string) bool {
 	if f == nil {
 		return false
@@ -179,7 +179,7 @@ func (f *recordFacts) knows(id string) bool {
 	return f.pending == id
 }
 
-// names tells whether the resource speaks of an id, as a holder's own or as revoked.
+// names reports whether the resource names an id, as a holder's own or as revoked.
 func (f *resourceFacts) names(id string) bool {
 	return f != nil && (f.spec.Token != nil && f.spec.Token.ID == id || slices.Contains(f.revoked, id))
 }
@@ -206,8 +206,8 @@ func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[typ
 			claims = append(claims, idClaim{id: t.id, claim: joinToken(r, t, pat, accounts)})
 		}
 	}
-	// A holder's own token, before its record has been seen: without this an id that has ended in somebody else's resource
-	// would be refused for good here too.
+	// A holder's own token, before its record has been seen: without this an id that has ended in another resource would be
+	// refused for good here too.
 	if pat != nil && pat.spec.Token != nil && token.ValidID(pat.spec.Token.ID) && !r.knows(pat.spec.Token.ID) {
 		claims = append(claims, idClaim{id: pat.spec.Token.ID, claim: &claim{}})
 	}

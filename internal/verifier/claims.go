@@ -41,7 +41,7 @@ func (a *claims) over() bool { return len(a.compared) == 0 && a.pending == 0 }
 
 func (a *claims) empty() bool { return a.over() && a.ended == 0 }
 
-// add takes a claim in; where there is no room for another, one of them has to wait.
+// add inserts a claim; if the compared ones exceed their limit, it moves one of them to waiting.
 func (a *claims) add(c *claim) {
 	switch {
 	case c == nil:

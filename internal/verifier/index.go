@@ -39,14 +39,14 @@ import (
 
 const (
 	shardCount = 64
-	// maxRevoked bounds what is remembered of one status.revoked that somebody writes again and again, before its record is
-	// there to tell which of it matters.
+	// maxRevoked bounds what is remembered of one status.revoked that is rewritten repeatedly before its record exists to
+	// tell which ids matter.
 	maxRevoked = 64
 )
 
 var refusedRecords = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "pat_operator_verifier_records_refused_total",
-	Help: "Changes of a record that the verifier refused because it does not add up.",
+	Help: "Changes of a record that the verifier refused because it is inconsistent.",
 })
 
 func init() { metrics.Registry.MustRegister(refusedRecords) }
@@ -108,8 +108,8 @@ func NewIndex(log logr.Logger) *Index {
 	return x
 }
 
-// SetRecord takes a Secret of the records namespace. One that is no record, is marked deleted or does not add up leaves
-// no token of a former version honoured.
+// SetRecord takes a Secret of the records namespace. A Secret that is not a record, is marked deleted or is inconsistent
+// makes every token of a former version invalid.
 func (x *Index) SetRecord(secret *corev1.Secret) {
 	if secret.Type != record.SecretType || secret.DeletionTimestamp != nil {
 		x.DeleteRecord(secret.Name)
@@ -126,7 +126,7 @@ func (x *Index) SetRecord(secret *corev1.Secret) {
 		if change := (refusal{secret.ResourceVersion, err.Error()}); change != e.refused {
 			e.refused = change
 			refusedRecords.Inc()
-			x.log.Info("Refusing a record that does not add up; its tokens are not honoured",
+			x.log.Info("Refusing an inconsistent record; its tokens do not work",
 				"secret", secret.Name, "resourceVersion", secret.ResourceVersion, "reason", err.Error())
 		}
 		x.rejoin(secret.Name, e)
