@@ -352,8 +352,8 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 		w.violated("Active, Ready, Stalled are %q; want %q", got, conditions)
 	}
 	s := &pat.Status
-	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
-	says := make([]string, len(mirrored))
+	reported := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken}
+	says := make([]string, len(reported))
 	if own != nil && own.Current != nil {
 		t := own.Current
 		says = []string{t.ID, "", "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext}
@@ -364,8 +364,8 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 	if own != nil && own.Previous != nil {
 		says[1] = own.Previous.ID
 	}
-	if !slices.Equal(mirrored, says) || s.ObservedGeneration != pat.Generation {
-		w.violated("status says %s of generation %d; want %s of %d", strings.Join(mirrored, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)
+	if !slices.Equal(reported, says) || s.ObservedGeneration != pat.Generation {
+		w.violated("status says %s of generation %d; want %s of %d", strings.Join(reported, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)
 	}
 }
 

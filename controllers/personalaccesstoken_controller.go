@@ -108,7 +108,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("personalaccesstoken").
 		Watches(&v1alpha1.PersonalAccessToken{}, &resourceEvents{Reconciler: r}).
-		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(anotherUID)).
+		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(uidChanged)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.resourceOfRecord)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
 		Complete(r)
@@ -137,8 +137,8 @@ func (r *Reconciler) resourceOfRecord(ctx context.Context, o client.Object) []re
 	return nil
 }
 
-// anotherUID lets an object's beginning and end pass, an update only where it hides both.
-var anotherUID = predicate.Funcs{
+// uidChanged lets an object's beginning and end pass, an update only where it hides both.
+var uidChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() },
 }
 
@@ -261,7 +261,7 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 	if d.Action != lifecycle.Nothing || current != nil && len(current.record.Removals) > 0 {
 		return 0, false, nil
 	}
-	return d.After, d.State == nil || mirrored(pat, current.of(pat), d.State, in.Now), nil
+	return d.After, d.State == nil || statusApplied(pat, current.of(pat), d.State, in.Now), nil
 }
 
 func versionOf(pat *v1alpha1.PersonalAccessToken) string {
@@ -293,7 +293,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	for range maxSteps {
 		d := lifecycle.Decide(in)
 		if d.Action == lifecycle.Nothing {
-			if err := r.mirror(ctx, pat, current, d.State); err != nil {
+			if err := r.applyStatus(ctx, pat, current, d.State); err != nil {
 				return 0, err
 			}
 			if rec := current.of(pat); rec != nil {
@@ -304,7 +304,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 		}
 		if d.Action == lifecycle.Issue {
 			if wait := r.attempts.wait(pat.UID, in.Now); wait > 0 {
-				if err := r.mirror(ctx, pat, current, meanwhile(pat, d.State)); err != nil {
+				if err := r.applyStatus(ctx, pat, current, meanwhile(pat, d.State)); err != nil {
 					return 0, err
 				}
 				after, err := r.untilNextAttempt(ctx, current, in.ClockProven, wait)
@@ -312,16 +312,16 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 			}
 			current, err = r.issue(ctx, pat, d, in.Now, current)
 			if refused := (*refusal)(nil); errors.As(err, &refused) {
-				mirrored := r.mirror(ctx, pat, refused.current, refused.state(d.State))
+				applied := r.applyStatus(ctx, pat, refused.current, refused.state(d.State))
 				after, err := r.untilNextAttempt(ctx, refused.current, in.ClockProven, r.attempts.failed(pat.UID, in.Now))
-				return after, errors.Join(refused.cause, mirrored, err)
+				return after, errors.Join(refused.cause, applied, err)
 			}
 			r.attempts.succeeded(pat.UID)
 		} else {
 			current, err = r.act(ctx, pat, current, d)
 		}
 		if err != nil {
-			return 0, errors.Join(err, r.mirror(ctx, pat, current, stateAfterFailure(pat, d, err)))
+			return 0, errors.Join(err, r.applyStatus(ctx, pat, current, stateAfterFailure(pat, d, err)))
 		}
 		in.Record, in.Now = nil, r.Clock.Now()
 		if current != nil {

@@ -124,7 +124,7 @@ func (r *Reconciler) write(ctx context.Context, current *stored, next *record.Re
 		return nil, err
 	}
 	if passes {
-		r.over(current.record)
+		r.resourceGone(current.record)
 	}
 	r.wrote(next, secret)
 	return &stored{next, secret}, nil
@@ -143,7 +143,7 @@ func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken,
 		err := r.Client.Delete(ctx, current.secret,
 			client.Preconditions{UID: &current.secret.UID, ResourceVersion: &current.secret.ResourceVersion})
 		if client.IgnoreNotFound(err) == nil {
-			r.over(current.record)
+			r.resourceGone(current.record)
 		}
 		return nil, client.IgnoreNotFound(err)
 	}
@@ -160,17 +160,17 @@ func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken,
 	return written, nil
 }
 
-// over is told of a record whose resource is gone, once it says so itself.
-func (r *Reconciler) over(rec *record.Record) {
+// resourceGone is called after a record was updated for a resource that is gone.
+func (r *Reconciler) resourceGone(rec *record.Record) {
 	r.attempts.succeeded(rec.Resource.UID)
 	r.announceRevoked(rec)
 }
 
-// Crowded reports by the cache whether the ids that have to be remembered leave no room for spec.token of a resource.
-func (r *Reconciler) Crowded(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool {
+// HistoryFull reports by the cache whether the ids that have to be remembered leave no room for spec.token of a resource.
+func (r *Reconciler) HistoryFull(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool {
 	in := lifecycle.Input{Resource: pat, Now: r.Clock.Now(), Config: r.Config, Remembered: r.Census.Remembered(pat.Namespace)}
 	if current, _, err := r.read(ctx, r.Client, client.ObjectKeyFromObject(pat)); err == nil && current != nil {
 		in.Record = current.record
 	}
-	return lifecycle.Crowded(in)
+	return lifecycle.HistoryFull(in)
 }

@@ -41,13 +41,13 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// mirror applies to status what the record and the state say, where that differs from what it says.
-func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, state *lifecycle.State) error {
+// applyStatus applies the status that the record and the state imply, if it differs from the present one.
+func (r *Reconciler) applyStatus(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, state *lifecycle.State) error {
 	if state == nil {
 		return nil
 	}
 	rec := current.of(pat)
-	was, want := &pat.Status, desired(pat, rec, state, r.Clock.Now())
+	was, want := &pat.Status, desiredStatus(pat, rec, state, r.Clock.Now())
 	if equality.Semantic.DeepEqual(was, want) {
 		return nil
 	}
@@ -65,16 +65,16 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	return nil
 }
 
-// mirrored tells of a resource from the cache whether status says already what it is to say.
-func mirrored(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
+// statusApplied reports whether the status of a resource from the cache is already the desired one.
+func statusApplied(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
 	is := *pat
 	is.Status.EncryptedToken = ""
-	want := desired(&is, rec, state, now)
-	return mirrorOf(want) == pat.Status.EncryptedToken && len(want.Revoked) == len(pat.Status.Revoked)
+	want := desiredStatus(&is, rec, state, now)
+	return statusDigest(want) == pat.Status.EncryptedToken && len(want.Revoked) == len(pat.Status.Revoked)
 }
 
-// mirrorOf is a digest of what the reconciler writes into status, but for the times at which conditions changed.
-func mirrorOf(status *v1alpha1.PersonalAccessTokenStatus) string {
+// statusDigest is a digest of what the reconciler writes into status, but for the times at which conditions changed.
+func statusDigest(status *v1alpha1.PersonalAccessTokenStatus) string {
 	h := sha256.New()
 	stamp := func(t *metav1.Time) string {
 		if t == nil {
@@ -130,9 +130,9 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	return target.ResourceVersion, err
 }
 
-// desired is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
+// desiredStatus is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
 // record cannot be read, or is lost.
-func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
+func desiredStatus(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
 	want := pat.Status.DeepCopy()
 	deleting := !pat.DeletionTimestamp.IsZero()
 	if pat.Status.ObservedGeneration != pat.Generation && !deleting { // a deletion counts as a generation, and changes no spec

@@ -120,7 +120,7 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 }
 
 // setup serves the console, if it is on.
-func (o *consoleOptions) setup(p *process, c client.Client) error {
+func (o *consoleOptions) setup(p *componentHost, c client.Client) error {
 	if o.address == off {
 		return nil
 	}

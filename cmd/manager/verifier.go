@@ -64,7 +64,7 @@ func verifierCommand() *cobra.Command {
 			if err := errors.Join(common.validate(), o.validate()); err != nil {
 				return err
 			}
-			return common.serve(cmd.Context(), false, o.half(common))
+			return common.serve(cmd.Context(), false, o.component(common))
 		},
 	}
 	common.bind(cmd.Flags())
@@ -95,8 +95,8 @@ func (o *verifierOptions) validate() error {
 	return errors.Join(errs...)
 }
 
-func (o *verifierOptions) half(common *commonOptions) half {
-	return half{
+func (o *verifierOptions) component(common *commonOptions) component {
+	return component{
 		name: "verifier",
 		certificates: certs.Options{
 			SecretName: certs.VerifierSecretName,
@@ -108,7 +108,7 @@ func (o *verifierOptions) half(common *commonOptions) half {
 
 // setup wires what verifies: the index, its feeds, the TokenReview face, and what writes down when tokens are used. It uses nothing of the manager's cache, which
 // says nothing of how old it is.
-func (o *verifierOptions) setup(_ context.Context, p *process) error {
+func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	log := p.GetLogger().WithName("verifier")
 	index := verifier.NewIndex(log)
 	c, err := client.NewWithWatch(p.GetConfig(), client.Options{HTTPClient: p.GetHTTPClient(), Scheme: p.GetScheme(), Mapper: p.GetRESTMapper()})

@@ -65,8 +65,8 @@ type Config struct {
 	// Record returns the record of a resource, live; nil where it has none. Status would say what was issued too, but who may
 	// patch status must gain nothing by it. Required.
 	Record func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Record, error)
-	// Crowded reports whether the ids that have to be remembered leave no room for spec.token. Required.
-	Crowded func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool
+	// HistoryFull reports whether the ids that have to be remembered leave no room for spec.token. Required.
+	HistoryFull func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool
 	// Guards returns why what is judged here is not carried out yet: the guards of admission are not accepted. Required.
 	Guards func() error
 	// Now is the clock.
@@ -83,8 +83,8 @@ type Creator interface {
 
 // Handlers returns what to serve under MutatePath and ValidatePath. The scheme must know v1alpha1.
 func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, error) {
-	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Record == nil || cfg.Crowded == nil || cfg.Guards == nil || cfg.Now == nil {
-		return nil, errors.New("admission needs Client, ServiceAccounts, Record, Crowded, Guards and Now")
+	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Record == nil || cfg.HistoryFull == nil || cfg.Guards == nil || cfg.Now == nil {
+		return nil, errors.New("admission needs Client, ServiceAccounts, Record, HistoryFull, Guards and Now")
 	}
 	cfg = cfg.inTurn(newTurns(allQuestions))
 	cfg.advice = &remembering{Creator: cfg.Client, ttl: adviceTTL}

@@ -35,7 +35,7 @@ const noRoom = isForbidden + "spec.token: the limit of ended tokens that are rem
 // A holder's token whose id could not be remembered is refused before anything is written, and a leaked one can be ended.
 func TestCase55_AHoldersTokenWithoutRoomIsRefused(t *testing.T) {
 	cfg := config
-	cfg.Crowded = func(context.Context, *object) bool { return true }
+	cfg.HistoryFull = func(context.Context, *object) bool { return true }
 	v := admission.NewValidator(cfg)
 	_, err := v.ValidateCreate(request(), alicesPAT(holder))
 	check(t, err, noRoom)

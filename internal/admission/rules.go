@@ -219,7 +219,7 @@ func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 
 // room refuses a holder's token whose id could not be remembered once it has ended.
 func (c *Config) room(ctx context.Context, pat *v1alpha1.PersonalAccessToken) field.ErrorList {
-	if pat.Spec.Token == nil || !c.Crowded(ctx, pat) {
+	if pat.Spec.Token == nil || !c.HistoryFull(ctx, pat) {
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(specPath.Child("token"),

@@ -63,11 +63,11 @@ func (v *validator) mayCreate(ctx context.Context, requester *authenticationv1.U
 	if f.any() {
 		return f, nil
 	}
-	why := stranger(requester, u)
+	why := impersonationReason(requester, u)
 	if why == "" {
 		return f, nil
 	}
-	if f.invalid = tooMuch(u, why); f.any() {
+	if f.invalid = checkLimits(u, why); f.any() {
 		return f, nil
 	}
 	wayOut := "omit spec.user for a token of your own, or have granted what is missing"
@@ -104,12 +104,12 @@ func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.U
 	if f.any() {
 		return f, nil
 	}
-	why := stranger(requester, u)
+	why := impersonationReason(requester, u)
 	if why == "" {
 		return f, nil
 	}
 	// No 422: the values are there already, and what is missing is that the requester be the user.
-	if f.forbidden = tooMuch(u, why); f.any() {
+	if f.forbidden = checkLimits(u, why); f.any() {
 		return f, nil
 	}
 	err = v.authority(ctx, &f, requester, u, f.pinned, field.Forbidden(path, fmt.Sprintf(
@@ -127,10 +127,10 @@ func widened(was, is *v1alpha1.PersonalAccessToken) *field.Path {
 	return nil
 }
 
-// stranger returns why a token for u takes the right to impersonate, "" if u is the requester: the same name and UID, and
+// impersonationReason returns why a token for u takes the right to impersonate, "" if u is the requester: the same name and UID, and
 // in every group today. A service account always takes that right: a pod must not turn its short-lived token into a
 // long-lived one.
-func stranger(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
+func impersonationReason(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
 	switch {
 	case isServiceAccount(u.Username):
 		return "the user is a service account"
@@ -182,8 +182,8 @@ func (v *validator) authority(
 	return nil
 }
 
-// tooMuch holds an identity that is not the requester's own to what can be asked about.
-func tooMuch(u *v1alpha1.UserInfo, why string) field.ErrorList {
+// checkLimits limits an identity other than the requester's to the number of rights that can be checked.
+func checkLimits(u *v1alpha1.UserInfo, why string) field.ErrorList {
 	var errs field.ErrorList
 	limit := func(path *field.Path, n, limit int) {
 		if n > limit {

@@ -180,7 +180,7 @@ func Decide(in Input) Decision {
 			next.MissingSince = nil
 			return Decision{Action: Write, Reason: WriteFound, Next: next}
 		}
-		if next := carried(in); next != nil {
+		if next := persistNarrowing(in); next != nil {
 			return Decision{Action: Write, Reason: WriteNarrowed, Next: next}
 		}
 	}
@@ -231,7 +231,7 @@ var rules = []func(Input) *Decision{
 	recordUnreadable,
 	revoked,
 	ended,
-	over,
+	expire,
 	shortened,
 	userUnfit,
 	revokedUntaken,
@@ -241,7 +241,7 @@ var rules = []func(Input) *Decision{
 	unjudged,
 	unissued,
 	rotating,
-	standing,
+	active,
 }
 
 // own tells the resource's record from a former one's. Record was read before Resource, so one of another UID is of a

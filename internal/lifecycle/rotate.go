@@ -84,9 +84,9 @@ func rotating(in Input) *Decision {
 	return d
 }
 
-// Crowded reports whether another holder's token finds no room among the ids that have to be remembered: under its name, or
+// HistoryFull reports whether another holder's token finds no room among the ids that have to be remembered: under its name, or
 // in its namespace. The rotation of a token that was taken already may use a tenth more than its namespace has.
-func Crowded(in Input) bool {
+func HistoryFull(in Input) bool {
 	next := Base(in, in.Now)
 	ends := next.Current != nil
 	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)

@@ -89,8 +89,8 @@ func ended(in Input) *Decision {
 	return &Decision{Action: Nothing, State: &State{Active: activity(in), Ready: reconciled}}
 }
 
-// over writes an expiry down, and issues nothing where the end comes first.
-func over(in Input) *Decision {
+// expire writes an expiry down, and issues nothing if the end comes first.
+func expire(in Input) *Decision {
 	var current *record.Token
 	if in.Record != nil {
 		current = in.Record.Current
@@ -199,7 +199,7 @@ func adopt(in Input, now time.Time) *Decision {
 	case known:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked under this name before, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
-	case Crowded(in):
+	case HistoryFull(in):
 		return &Decision{Action: Write, Reason: WriteRefused, Next: Refuse(in, record.RefusedNoRoom)}
 	case !in.ClockProven:
 		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
@@ -242,10 +242,10 @@ func shortened(in Input) *Decision {
 	return &Decision{Action: Write, Reason: WriteShortened, Next: next}
 }
 
-// standing tells of a token that has been issued and has not ended.
-func standing(in Input) *Decision {
+// active reports the state of a token that was issued and has not ended.
+func active(in Input) *Decision {
 	state := &State{Active: activity(in), Ready: reconciled}
-	if c := unmet(in); c != nil {
+	if c := specMismatch(in); c != nil {
 		state.Ready = *c
 		stalled := *c
 		stalled.Status = true
@@ -254,8 +254,8 @@ func standing(in Input) *Decision {
 	return &Decision{Action: Nothing, State: state}
 }
 
-// unmet is what is wrong where spec asks for another token than the current one, and not so that one is made.
-func unmet(in Input) *Condition {
+// specMismatch is the condition of a spec that asks for another token than the current one, but in no way that makes one.
+func specMismatch(in Input) *Condition {
 	spec, t := &in.Resource.Spec, in.Record.Current
 	switch holder := spec.Token; {
 	case holder == nil && t.Source == record.SourceHolder:

@@ -173,7 +173,7 @@ func TestCase12_EmptyDigestMatchesNothing(t *testing.T) {
 	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
 
 	// Should one get past the record all the same, the claim itself matches nothing.
-	x.replace(p.id(), nil, &claim{namespace: "team-a", name: "ci", user: &p.record.User, expiresAt: start.AddDate(1, 0, 0)})
+	x.replace(p.id(), nil, &indexEntry{namespace: "team-a", name: "ci", user: &p.record.User, expiresAt: start.AddDate(1, 0, 0)})
 	want(t, x, p.bearer, start, Unknown, ReasonNoMatch)
 }
 

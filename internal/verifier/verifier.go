@@ -98,8 +98,8 @@ type Result struct {
 
 // Verify decides whether a bearer token is valid at a time for any of the audiences; none stand for the API server's own.
 //
-// An id is public, so a resource can claim the id of another one's token. The claim whose digest matches wins over every
-// other. Only a matching digest, or the end of every claim of the id, makes a no that may be cached. An ended token keeps
+// An id is public, so a resource can claim the id of another one's token. The entry whose digest matches wins over every
+// other. Only a matching digest, or the end of every entry of the id, makes a refusal that may be cached. An ended token keeps
 // no digest, so only its id tells it.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
 	id, err := token.Parse(bearer)
@@ -118,19 +118,19 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 		return Result{Verdict: Unknown, Reason: ReasonUnknownID, ID: id, Audiences: audiences}
 	}
 	for _, c := range all.compared {
-		// A digest names its resource, and a resource claims an id once, so no other claim matches.
+		// A digest names its resource, and a resource claims an id once, so no other entry matches.
 		if c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
 			return c.answer(id, audiences, own, now)
 		}
 	}
-	if all.over() {
+	if all.allEnded() {
 		return Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
 	}
 	return Result{Verdict: Unknown, Reason: ReasonNoMatch, ID: id, Audiences: audiences}
 }
 
-// answer is what a claim says to the token that it holds the digest of.
-func (c *claim) answer(id string, audiences, own []string, now time.Time) Result {
+// answer is the result for the token that matches the entry's digest.
+func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) Result {
 	switch {
 	case c.deleting:
 		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id}
