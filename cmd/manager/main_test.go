@@ -22,7 +22,7 @@ import (
 	"testing"
 )
 
-// Each half has the flags that it uses and no others.
+// Each component has the flags that it uses and no others.
 func TestEachHalfHasItsOwnFlags(t *testing.T) {
 	for command, foreign := range map[string][]string{
 		"operator": {"--verifier-bind-address=:1", "--max-staleness=60s", "--api-audiences=a", "--verifier-client-ca-file=a", "--last-used-rate=1"},
@@ -63,7 +63,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 			for command, isHalf := range map[string]bool{"run": false, "operator": true, "verifier": true} {
 				err := run(t.Context(), append([]string{command}, tc.args...), &bytes.Buffer{}, &bytes.Buffer{})
 				if isHalf && err != nil && strings.HasPrefix(err.Error(), "unknown flag: ") {
-					continue // the other half's
+					continue // the other component's
 				}
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("%s: got %v; want %q", command, err, tc.want)

@@ -172,7 +172,7 @@ func rightsTo(u *v1alpha1.UserInfo) []right {
 }
 
 func impersonate(path *field.Path, name string, on authorizationv1.ResourceAttributes) right {
-	// The newer verbs, impersonate:<mode>, allow less than acting as somebody at any time, and so are no substitute.
+	// The newer verbs, impersonate:<mode>, allow less than acting as a user at any time, so they do not count.
 	on.Verb, on.Version = "impersonate", "v1"
 	return right{path: path, name: name, on: on}
 }

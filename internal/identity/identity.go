@@ -58,14 +58,15 @@ const (
 // extraKey is what kube-apiserver takes as a header's name, "domain/name" as a rule, and in one spelling only.
 var extraKey = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?$`)
 
-// reservedExtra are the prefixes of extra keys that say how somebody authenticated, and who alone sets them.
+// reservedExtra are the prefixes of extra keys that describe how a user authenticated, and their only legitimate source.
 var reservedExtra = []struct{ prefix, owner string }{
 	{"authentication.kubernetes.io/", "Kubernetes"},
 	{"pat-operator.io/", "pat-operator"},
 }
 
 // Check returns an error for each part of u that may not be in any token, each naming its field under path and the way
-// out. Who may have no token is field.ErrorTypeForbidden; what is no good name is any other type. At most 16 are returned.
+// out. A user who may never have a token is field.ErrorTypeForbidden; an invalid name is any other type. At most 16 are
+// returned.
 func Check(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
 	if u == nil {
 		return field.ErrorList{field.Required(path, "name the user whose token this is")}
@@ -77,7 +78,7 @@ func Check(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
 	return errs[:min(len(errs), maxErrors)]
 }
 
-// Equal tells whether a and b are the same identity. The order of groups does not matter, that of an extra key's values
+// Equal reports whether a and b are the same identity. The order of groups does not matter, that of an extra key's values
 // does.
 func Equal(a, b *v1alpha1.UserInfo) bool {
 	if a == nil || b == nil {
@@ -178,7 +179,7 @@ func checkGroup(user, path *field.Path, name, username string) field.ErrorList {
 	case isAccount && slices.Contains([]string{serviceAccountsGroup, serviceAccountsGroup + ":" + account.Namespace, everybodysGroup}, name):
 	case isServiceAccountsGroup(name):
 		return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
-			"%s is a group of service accounts that the user is none of; leave it out", quote(name)))}
+			"%s is a group of service accounts, and the user is not in it; leave it out", quote(name)))}
 	case isAccount:
 		return field.ErrorList{field.Invalid(path, short(name),
 			"a service account is only in the groups that Kubernetes gives it; leave it out")}

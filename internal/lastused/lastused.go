@@ -16,8 +16,8 @@ limitations under the License.
 
 // Package lastused writes down in status when tokens are used, and when a token was first used.
 //
-// Whoever verifies calls Used, which only remembers; a loop writes, never more often than it may, and for a token once in
-// ten minutes. Every replica does. A write names the revision that it rests on, so of two replicas the later time stays,
+// The verifier calls Used, which only remembers; a loop writes, at a limited rate, and for each token at most once in ten
+// minutes. Every replica does. A write names the revision that it rests on, so of two replicas the later time stays,
 // and nothing lands on a token that has taken another's place meanwhile. It applies the two times and nothing else.
 package lastused
 
@@ -90,11 +90,11 @@ type Tracker struct {
 
 type key struct{ namespace, name, id string }
 
-// use is when a token was used first and last since it was last looked at; last is zero where only its first use is yet to
-// be written. retry is until when it waits after a failure of its own, zero where it had none.
+// use is when a token was used first and last since it was last looked at; last is zero if only its first use remains
+// to be written. retry is until when it waits after a failure of its own, zero if none failed.
 type use struct{ first, last, retry time.Time }
 
-// NewTracker makes a tracker that writes at most so many times a second.
+// NewTracker makes a tracker that writes at most rate times a second.
 func NewTracker(index Index, status client.SubResourceWriter, rate int, clock clock.PassiveClock, log logr.Logger) *Tracker {
 	return &Tracker{
 		index: index, status: status, clock: clock, log: log, uses: map[key]use{},
@@ -102,7 +102,7 @@ func NewTracker(index Index, status client.SubResourceWriter, rate int, clock cl
 	}
 }
 
-// Used remembers that a token was honoured. It waits for nothing but other calls of it.
+// Used remembers that a token was used. It waits only for other calls of Used.
 func (t *Tracker) Used(r *verifier.Result, at time.Time) {
 	t.remember(key{r.Namespace, r.Name, r.ID}, use{first: at, last: at})
 }
@@ -243,7 +243,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 		writes.WithLabelValues("written").Inc()
 	case apierrors.IsNotFound(err):
 	case apierrors.IsConflict(err):
-		writes.WithLabelValues("conflict").Inc() // Somebody else has written, which the index is about to see.
+		writes.WithLabelValues("conflict").Inc() // Another client has written; the index is about to see it.
 		return false
 	default:
 		writes.WithLabelValues("failed").Inc()
@@ -261,8 +261,8 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	return true
 }
 
-// everyones tells whether a failure is not one token's alone: nobody answered, or nobody could. Any other answer may be: a
-// policy that denies a namespace, a webhook that fails for one, or a resource that is too large.
+// everyones reports whether a failure concerns every token: the API server did not answer, or could not. Any other failure
+// may concern one token: a policy that denies a namespace, a webhook that fails for one, or a resource that is too large.
 func everyones(err error) bool {
 	_, answered := errors.AsType[*apierrors.StatusError](err)
 	return !answered || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) ||

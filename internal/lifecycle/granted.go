@@ -51,8 +51,8 @@ func compare(granted *spec, pat *v1alpha1.PersonalAccessToken) (narrowed *spec, 
 	asked := pat.Spec
 	asked.User, asked.DisplayName = nil, ""
 	next := *granted
-	for i := range facets {
-		f := &facets[i]
+	for i := range fieldRules {
+		f := &fieldRules[i]
 		switch f.judge(granted, &asked, pat.CreationTimestamp.Time) {
 		case Same:
 		case Widens:
@@ -65,9 +65,9 @@ func compare(granted *spec, pat *v1alpha1.PersonalAccessToken) (narrowed *spec, 
 	return narrowed, wishes
 }
 
-// carried writes down what spec narrows, so that no later spec gives it back, and takes back a refusal that spec no longer
+// persistNarrowing writes down what spec narrows, so that no later spec gives it back, and takes back a refusal that spec no longer
 // deserves.
-func carried(in Input) *record.Record {
+func persistNarrowing(in Input) *record.Record {
 	if in.Record.Granted == nil {
 		return nil
 	}

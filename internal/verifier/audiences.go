@@ -66,7 +66,7 @@ func NewDiscovery(index *Index, reviewer TokenReviewer, ownToken func() (string,
 	}
 }
 
-// OwnToken returns how to read the bearer token of a client configuration. It fails where there is none, as with a
+// OwnToken returns how to read the bearer token of a client configuration. It fails if the configuration has none, as with a
 // client certificate.
 func OwnToken(config *rest.Config) (func() (string, error), error) {
 	switch {

@@ -30,7 +30,7 @@ type Use struct {
 	// TokenID is the current token's by status; FirstUsedAt is of that one. Zero times stand for never.
 	TokenID                 string
 	FirstUsedAt, LastUsedAt time.Time
-	// Current tells whether the token that was asked for is the current one by its record.
+	// Current reports whether the verified token is the current one by its record.
 	Current bool
 }
 
