@@ -103,7 +103,7 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 		return nil, r.giveUp(ctx, current, v1alpha1.ReasonIssuingFailed, refusedDelivery+causeOf(err, plaintext))
 	case err != nil:
 		ready := unconfirmed(err, plaintext)
-		// The server's words may quote what it was sent; its reason does not.
+		// The server's message may quote the request; its reason does not.
 		return nil, refuse(current, ready.Reason, ready.Message,
 			fmt.Errorf("creating delivery Secret %s/%s: no definite answer (%s)", secret.Namespace, secret.Name, reasonOf(err)))
 	}
@@ -121,7 +121,7 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	return promoted, nil
 }
 
-// state is what is said after a refusal of what was to be.
+// state is the status after a refusal, made from the state that was planned.
 func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
 	out := &lifecycle.State{Active: was.Active, Ready: r.ready, ExpiringSoon: was.ExpiringSoon}
 	if out.Ready.Reason == v1alpha1.ReasonIssuing {

@@ -147,7 +147,7 @@ func TestCase43_AnOldListIsNoAnswer(t *testing.T) {
 			})
 		})
 		w.saw(w.ctx, pat)
-		if _, err := w.reconcile(thePAT); err == nil || !strings.Contains(err.Error(), "older than what was seen") {
+		if _, err := w.reconcile(thePAT); err == nil || !strings.Contains(err.Error(), "older than one seen before") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if rec := w.record(pat.UID); rec.MissingSince != nil {

@@ -77,7 +77,7 @@ type Guards interface {
 type Reconciler struct {
 	// Client writes, and reads the cache where only an index is asked.
 	Client client.Client
-	// Live reads from the API server itself: what is decided rests on nothing stale.
+	// Live reads from the API server itself, so decisions never use stale data.
 	Live     client.Reader
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
@@ -288,7 +288,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	}
 	in.Listed = listed
 	if asks(in) {
-		in.Guards = r.Guards.Judged(ctx) // After the resource: what it asks for was judged before it was read.
+		in.Guards = r.Guards.Judged(ctx) // After the resource: its wishes were judged before it was read.
 	}
 	for range maxSteps {
 		d := lifecycle.Decide(in)
@@ -328,7 +328,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 			in.Record = current.record
 		}
 	}
-	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
+	return 0, fmt.Errorf("the resource has not settled after %d steps", maxSteps)
 }
 
 // isOver reports whether a record is a tombstone, or of a resource that a watch has said was deleted. No read has to prove it, and

@@ -178,7 +178,7 @@ func TestWhatStatusNamesIsAnsweredByAnEvent(t *testing.T) {
 	w.revoke("my-pat", first)
 	w.settle("my-pat")
 	second := w.record(pat.UID).Current.ID
-	if got := w.events.text(); !strings.Contains(got, "Normal Revoked Revoke: Token "+first+" was revoked; "+second+", which has taken its place, goes on") || strings.Contains(got, "named "+first) {
+	if got := w.events.text(); !strings.Contains(got, "Normal Revoked Revoke: Token "+first+" was revoked; its successor "+second+" keeps working") || strings.Contains(got, "named "+first) {
 		t.Errorf("events %s", got)
 	}
 }

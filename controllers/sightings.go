@@ -128,7 +128,7 @@ func (s *sightings) gone(pat *v1alpha1.PersonalAccessToken, now time.Time) {
 	delete(s.seen, key)
 }
 
-// of returns what is known of a name: of the resource with a UID, and which UID was deleted.
+// of returns the sightings of a name: those of the resource with a UID, and which UID was deleted.
 func (s *sightings) of(key types.NamespacedName, uid types.UID) (revoked, used []string, deleted types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -91,7 +91,7 @@ func statusDigest(status *v1alpha1.PersonalAccessTokenStatus) string {
 	return digested + string(h.Sum(nil))
 }
 
-// clear takes out of status what is in it and should not be: an apply leaves what another owner has written. It comes
+// clear removes from status the fields that should be absent: an apply leaves the fields of other owners. It comes
 // before the apply, so that status never says of one token when another was first used. It returns the revision it left.
 func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) (string, error) {
 	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&pat.Status)
@@ -130,8 +130,8 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	return target.ResourceVersion, err
 }
 
-// desiredStatus is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
-// record cannot be read, or is lost.
+// desiredStatus is status as it should be. It keeps the fields of other writers, and the details of a token whose record
+// cannot be read, or is lost.
 func desiredStatus(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
 	want := pat.Status.DeepCopy()
 	deleting := !pat.DeletionTimestamp.IsZero()
@@ -235,13 +235,13 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d 
 		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s no longer works: %s has replaced it", was.record.Previous.ID, d.Next.Current.ID)
 	case lifecycle.WriteRevoked:
 		if was != nil && was.record.Previous != nil && d.Next.Previous == nil && was.record.Current.Digest == d.Next.Current.Digest {
-			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; %s, which has taken its place, goes on", was.record.Previous.ID, d.Next.Current.ID)
+			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; its successor %s keeps working", was.record.Previous.ID, d.Next.Current.ID)
 		}
 	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
 		t := d.Next.Current
 		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
 	case lifecycle.WriteDeliveryOver:
-		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time was over", record.DeliverySecretName(d.Next.Current.ID))
+		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time to live has passed", record.DeliverySecretName(d.Next.Current.ID))
 	}
 }
 
@@ -257,12 +257,12 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	}
 }
 
-// announceIssued says until when a token is honored, and how its holder takes it.
+// announceIssued emits an event that says how long a token is valid, and how its holder takes it.
 func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, how string) {
-	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is honored until %s; %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339), how)
+	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is valid until %s; %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339), how)
 }
 
-// announceRevoked tells of tokens that ended because their resource is gone.
+// announceRevoked emits an event for each token that ended because its resource is gone.
 func (r *Reconciler) announceRevoked(rec *record.Record) {
 	if rec.Current == nil || rec.EndOf(rec.Current.ID) != nil {
 		return

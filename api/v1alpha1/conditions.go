@@ -94,7 +94,7 @@ const (
 const (
 	// EventIssued: a token was issued.
 	EventIssued = "Issued"
-	// EventDeliveryRemoved: the delivery Secret's time was over and it was deleted.
+	// EventDeliveryRemoved: the delivery Secret was deleted because its time to live has passed.
 	EventDeliveryRemoved = "DeliveryRemoved"
 	// EventRotated: a token took the place of another.
 	EventRotated = "Rotated"

@@ -36,7 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
-// off is the address of what is not served.
+// off is the address that disables a server.
 const off = "0"
 
 // consoleOptions are the flags of the web page.
@@ -52,7 +52,7 @@ type consoleOptions struct {
 }
 
 func (o *consoleOptions) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 serves none")
+	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 disables it")
 	fs.StringVar(&o.url, "console-url", "", "where browsers reach the console: https://HOST[:PORT]; what another origin sends is refused")
 	fs.StringVar(&o.issuer, "console-oidc-issuer-url", "", "the OpenID Connect issuer at which people sign in to the console; the API server has to trust it")
 	fs.StringVar(&o.clientID, "console-oidc-client-id", "", "the console's client at the issuer; the API server has to take ID tokens for it")

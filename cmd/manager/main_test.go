@@ -44,7 +44,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		want string
 	}{
 		"no namespace":       {[]string{"--records-namespace=A B"}, `--records-namespace "A B" is not a namespace; set names of a-z, 0-9 and '-', as --records-namespace=team-a`},
-		"one for both":       {[]string{"--records-namespace=x", "--operator-namespace=x"}, `--records-namespace and --operator-namespace are both "x": who may read records must not read keys; name two`},
+		"one for both":       {[]string{"--records-namespace=x", "--operator-namespace=x"}, `--records-namespace and --operator-namespace are both "x": a reader of records must not be able to read keys; name two`},
 		"no address":         {[]string{"--verifier-bind-address=9444"}, `--verifier-bind-address "9444" is not [HOST]:PORT`},
 		"admission address":  {[]string{"--admission-bind-address="}, `--admission-bind-address "" is not [HOST]:PORT`},
 		"too short a life":   {[]string{"--max-lifetime=1h"}, "--max-lifetime 1h0m0s is not between 24h and 87840h0m0s (3660 days)"},

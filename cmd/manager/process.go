@@ -251,7 +251,7 @@ func (p *componentHost) serveHealth() error {
 	return p.Add(&manager.Server{Name: "health", Server: server.HTTP, Listener: server.Limit(listener)})
 }
 
-// serveMetrics answers those who may get the path /metrics.
+// serveMetrics serves /metrics to clients with the right to get that path.
 func (p *componentHost) serveMetrics(authority *certs.Authority) error {
 	if p.metricsAddress == off || p.metricsAddress == "" {
 		return nil

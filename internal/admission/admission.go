@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package admission says what may be written into a PersonalAccessToken, and by whom: one handler stamps spec.user, one
+// Package admission decides what may be written into a PersonalAccessToken, and by whom: one handler stamps spec.user, one
 // validates. Neither has any side effect, so a dry run is answered like the real request.
 //
 // Authority is what the API server says at that moment: to be the user, or the plain verb impersonate on every part of
@@ -67,16 +67,16 @@ type Config struct {
 	Record func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Record, error)
 	// HistoryFull reports whether the ids that have to be remembered leave no room for spec.token. Required.
 	HistoryFull func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool
-	// Guards returns why what is judged here is not carried out yet: the guards of admission are not accepted. Required.
+	// Guards returns why the operator does not act on admitted changes yet: the guards are not accepted. Required.
 	Guards func() error
 	// Now is the clock.
 	Now func() time.Time
 
-	// advice is asked for what is only warned of.
+	// advice answers questions that only lead to warnings.
 	advice Creator
 }
 
-// Creator is the one part of a client.Client that is needed to ask who may do what.
+// Creator is the part of a client.Client that access reviews need.
 type Creator interface {
 	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
 }

@@ -180,7 +180,7 @@ func (v *validator) accepted(req ctrladmission.Request) error {
 	return nil
 }
 
-// findings are what is wrong with a request.
+// findings are the errors of a request.
 type findings struct {
 	// forbidden is what the requester, or the user, may not have.
 	forbidden field.ErrorList

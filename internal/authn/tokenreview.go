@@ -111,7 +111,7 @@ func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
 	return h
 }
 
-// tokenReview is what is read of a request. Both versions spell it alike.
+// tokenReview are the parts of a request that are read. Both versions spell them alike.
 type tokenReview struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -155,7 +155,7 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	tokenReviews.WithLabelValues(result.Verdict.String()).Inc()
-	// Every token that nobody else took reaches us, and what is not ours is not logged.
+	// kube-apiserver sends every token that no other authenticator accepted; foreign ones are not logged.
 	if result.ID != "" {
 		h.log.V(2).Info("Reviewed a token", "id", result.ID, "verdict", result.Verdict.String(), "reason", string(result.Reason))
 	}

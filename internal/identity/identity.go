@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package identity says who may never have a token. It is pure: admission, the controller and the verifier all ask it,
-// each for itself, so that what got past one of them still meets the next.
+// Package identity decides which users may never have a token. It is pure. Admission, the controller and the verifier each
+// call it, so a user that gets past one of them is stopped by the next.
 package identity
 
 import (
@@ -265,7 +265,7 @@ func imitation(path *field.Path, name string) *field.Error {
 // quote shows a name so that no look-alike stays hidden.
 func quote(name string) string { return strconv.QuoteToASCII(short(name)) }
 
-// short cuts what is too long to be shown, and what cannot be.
+// short shortens a name for a message, and removes characters that cannot be shown.
 func short(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	n := 0

@@ -50,7 +50,7 @@ const (
 	Window = 10 * time.Minute
 	// tick is how soon a first use is written, since a predecessor may end by it.
 	tick = time.Second
-	// timeout bounds a write, and what is written when the process ends.
+	// timeout bounds each write, and the writes at the end of the process.
 	timeout = 5 * time.Second
 	// pause is how long a token waits whose write failed, and every token where the failure is not one token's alone.
 	pause = 10 * time.Second
@@ -144,7 +144,7 @@ func (t *Tracker) Start(ctx context.Context) error {
 	}
 }
 
-// write is what is to be written of one token.
+// write is a planned write for one token.
 type write struct {
 	key
 	use
@@ -197,7 +197,7 @@ func (t *Tracker) flush(ctx context.Context) {
 	t.mu.Unlock()
 }
 
-// first orders what is before what is not.
+// first orders true before false.
 func first(a, b bool) int {
 	switch {
 	case a == b:
@@ -234,7 +234,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	defer cancel()
 	status := ac.PersonalAccessTokenStatus().WithLastUsedAt(stamp(w.lastUsedAt))
 	if !w.firstUsedAt.IsZero() {
-		status.WithFirstUsedAt(stamp(w.firstUsedAt)) // An apply takes away what it leaves out.
+		status.WithFirstUsedAt(stamp(w.firstUsedAt)) // An apply removes the fields that it leaves out.
 	}
 	err := t.status.Apply(ctx, ac.PersonalAccessToken(w.name, w.namespace).WithResourceVersion(w.revision).WithStatus(status),
 		FieldOwner, client.ForceOwnership)

@@ -162,7 +162,7 @@ func succeed(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *reco
 	forget(rec, was)
 }
 
-// prune forgets ends that have passed, but for the current token's, which is told of.
+// prune forgets ends that have passed, except the current token's, which status reports.
 func prune(rec *record.Record, now time.Time) {
 	rec.Ended = slices.DeleteFunc(rec.Ended, func(e record.Ended) bool {
 		return !now.Before(e.Until) && (rec.Current == nil || e.ID != rec.Current.ID)

@@ -259,13 +259,13 @@ func specMismatch(in Input) *Condition {
 	spec, t := &in.Resource.Spec, in.Record.Current
 	switch holder := spec.Token; {
 	case holder == nil && t.Source == record.SourceHolder:
-		return &Condition{Reason: v1alpha1.ReasonRotationNeeded, Message: "spec.token is gone, and nothing asks for another token; put it back, or set a new spec.rotation.trigger for one that the operator makes."}
+		return &Condition{Reason: v1alpha1.ReasonRotationNeeded, Message: "spec.token was removed, and spec asks for no other token; put it back, or set a new spec.rotation.trigger for one that the operator makes."}
 	case holder != nil && t.Source != record.SourceHolder:
 		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
 			"spec.token names token %s, which the operator made; take spec.token away, or make a new token: it has another id.", t.ID)}
 	case holder != nil && holder.SHA256 != t.Digest:
 		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
-			"spec.token.sha256 is not what token %s was taken with, which goes on; put it back, or make a new token: it has another id.", t.ID)}
+			"spec.token.sha256 differs from the digest that token %s was registered with, and the token keeps working; put it back, or make a new token: it has another id.", t.ID)}
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ type SecretDelivery struct {
 	TTLSeconds int32 `json:"ttlSeconds"`
 	// UID is the Secret's, known once its creation was confirmed.
 	UID types.UID `json:"uid,omitempty"`
-	// Removed: its time was over and it was deleted.
+	// Removed: its time to live had passed and it was deleted.
 	Removed bool `json:"removed,omitempty"`
 }
 

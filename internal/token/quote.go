@@ -67,7 +67,7 @@ func base64Forms(s string) []string {
 	return forms
 }
 
-// lettersAndDigits is s without all else, in lower case: what is between them hides no token.
+// lettersAndDigits returns only the letters and digits of s, in lower case, so characters between them cannot hide a token.
 func lettersAndDigits(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

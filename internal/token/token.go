@@ -147,7 +147,7 @@ func encode(n *big.Int, width int) string {
 	return strings.Repeat("0", width-len(s)) + s
 }
 
-// Digest is what is stored of a token: a SHA-256 that is bound to the resource that the token belongs to.
+// Digest is the stored form of a token: a SHA-256 that is bound to the resource that the token belongs to.
 type Digest [sha256.Size]byte
 
 // NewDigest digests a token for the resource it lives in. In a shell:

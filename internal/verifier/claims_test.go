@@ -49,7 +49,7 @@ func compared(x *Index, id string) int {
 	return len(all.compared)
 }
 
-// The victim's token was issued at start. Whatever comes first into the index, and whatever leaves it, it is honored.
+// The victim's token was issued at start. Whatever comes first into the index, and whatever leaves it, it is valid.
 func TestCase49_TheVictimIsAlwaysHonored(t *testing.T) {
 	const squatters = 2 * maxCompared
 	namespace := func(n int) string { return fmt.Sprintf("team-%d", n) }

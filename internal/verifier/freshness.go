@@ -48,7 +48,7 @@ type probe struct {
 	revision string
 }
 
-// revision is what was taken in last, "" for nothing.
+// revision is the last one that was processed, "" before the first.
 func (f *freshness) revision() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -68,11 +68,11 @@ type Index struct {
 	shards [shardCount]shard
 
 	own atomic.Pointer[[]string]
-	// ready says why what is known may be too old to answer by; nil: nobody vouches for it yet.
+	// ready returns why the index may be too stale to answer; nil if no feed vouches for it yet.
 	ready atomic.Pointer[func(time.Time) error]
 }
 
-// entry is what is known under one name. Record and resource may be of two UIDs: neither feed waits for the other.
+// entry holds the facts under one name. Record and resource may be of two UIDs: neither feed waits for the other.
 type entry struct {
 	record   *recordFacts
 	resource *resourceFacts

@@ -23,7 +23,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// Use is what the status of a resource says of how its tokens are used, and what it takes to say more.
+// Use is the use of a resource's tokens by its status, with the data that a newer status needs.
 type Use struct {
 	// ResourceVersion is that of the resource which said so.
 	ResourceVersion string
