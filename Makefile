@@ -46,12 +46,12 @@ help: ## Show this help.
 
 .PHONY: demo
 demo: ## From nothing to a token that works with kubectl, then revoked and refused, on a real control plane.
-	@$(assets); echo "building the demo"; go build -o bin/dev ./hack/dev; exec bin/dev demo
+	@$(assets); echo "building the demo (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev demo
 
 .PHONY: dev
 dev: ## The same control plane and operator in the foreground until Ctrl-C; writes .dev/env to source.
 	@$(assets); kustomize=$(call tool,kustomize); export PAT_TOOLS_BIN=$${kustomize%/*}; \
-		echo "building the dev cluster"; go build -o bin/dev ./hack/dev; exec bin/dev dev
+		echo "building the dev cluster (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev dev
 
 .PHONY: controlplane
 controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder.
@@ -87,15 +87,15 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s).
 	@hack/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens beside abuse.
+bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens during abuse.
 	go run ./hack/bench $(BENCHFLAGS)
 
 .PHONY: bench-cluster
-bench-cluster: ## Measure issuing beside the API server's own rate, requests, a restart and a verifier, with 10,000 tokens.
+bench-cluster: ## Measure issuing against the API server's own rate, requests, a restart and a verifier, with 10,000 tokens.
 	@$(assets); go run ./hack/bench --cluster 10000 $(BENCHFLAGS)
 
 .PHONY: bench-console
-bench-console: ## Measure the console's table of 500 tokens beside the API server's own list, and the page's weight.
+bench-console: ## Measure the console's table of 500 tokens against the API server's own list, and the page's weight.
 	@$(assets); go run ./hack/bench --console 500 $(BENCHFLAGS)
 
 .PHONY: abuse
@@ -127,7 +127,7 @@ build: ## Build bin/manager.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/manager ./cmd/manager
 
 .PHONY: install-plugin
-install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kubectl where there is none.
+install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kubectl if it is missing.
 	@BINDIR='$(BINDIR)' VERSION='$(VERSION)' hack/install-plugin.sh
 
 .PHONY: docker-build

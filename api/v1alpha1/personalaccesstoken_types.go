@@ -244,7 +244,7 @@ type Rotation struct {
 	// +kubebuilder:validation:MaxLength=256
 	Trigger string `json:"trigger,omitempty"`
 
-	// overlapSeconds is how long the predecessor is honored together with its successor, in seconds.
+	// overlapSeconds is how long the predecessor works alongside its successor, in seconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=31622400
@@ -254,7 +254,7 @@ type Rotation struct {
 	// +optional
 	RetireOnFirstUse bool `json:"retireOnFirstUse,omitempty"`
 
-	// everyDays rotates without a request, only where the token is delivered to recipients.
+	// everyDays rotates the token automatically after this many days. It requires delivery to recipients.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3660

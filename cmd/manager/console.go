@@ -36,7 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
-// off is the address of what is not served.
+// off is the address that disables a server.
 const off = "0"
 
 // consoleOptions are the flags of the web page.
@@ -52,13 +52,13 @@ type consoleOptions struct {
 }
 
 func (o *consoleOptions) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 serves none")
+	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 disables it")
 	fs.StringVar(&o.url, "console-url", "", "where browsers reach the console: https://HOST[:PORT]; what another origin sends is refused")
 	fs.StringVar(&o.issuer, "console-oidc-issuer-url", "", "the OpenID Connect issuer at which people sign in to the console; the API server has to trust it")
 	fs.StringVar(&o.clientID, "console-oidc-client-id", "", "the console's client at the issuer; the API server has to take ID tokens for it")
 	fs.StringVar(&o.secretFile, "console-oidc-client-secret-file", "", "file with the client's secret; empty for a public client")
 	fs.StringVar(&o.caFile, "console-oidc-ca-file", "", "file with the CAs that verify the issuer; the system's when empty")
-	fs.StringSliceVar(&o.scopes, "console-oidc-scopes", []string{"profile", "email", "groups"}, "scopes that the console asks for beside openid")
+	fs.StringSliceVar(&o.scopes, "console-oidc-scopes", []string{"profile", "email", "groups"}, "scopes that the console requests in addition to openid")
 	fs.BoolVar(&o.byProxy, "console-proxy-authorization", false, "a proxy in front of the console signs people in and sends their credential as Authorization: Bearer")
 	fs.StringSliceVar(&o.namespaces, "console-namespaces", nil, "namespaces whose tokens the console looks for where its visitor may not list them everywhere")
 }
@@ -120,7 +120,7 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 }
 
 // setup serves the console, if it is on.
-func (o *consoleOptions) setup(p *process, c client.Client) error {
+func (o *consoleOptions) setup(p *componentHost, c client.Client) error {
 	if o.address == off {
 		return nil
 	}
@@ -168,7 +168,7 @@ func (o *consoleOptions) oidc() (*console.OIDCOptions, error) {
 		}
 		options.CA = x509.NewCertPool()
 		if !options.CA.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--console-oidc-ca-file: there is no certificate in %s", o.caFile)
+			return nil, fmt.Errorf("--console-oidc-ca-file: %s contains no certificate", o.caFile)
 		}
 	}
 	return options, nil

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs pat-operator on a kind cluster, which is created where there is none, and ends with a smoke test. To remove all of
-# it: kind delete cluster --name pat
+# Creates a kind cluster if it does not exist, installs pat-operator on it, and ends with a smoke test. To remove all of it:
+# kind delete cluster --name pat
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -49,7 +49,7 @@ if ! grep -q authentication-token-webhook-config-file "$temporary/before"; then
     print $0 "--authentication-token-webhook-cache-ttl=10s"
   }' "$temporary/before" >"$temporary/after"
   grep -q authentication-token-webhook-config-file "$temporary/after" || { echo "$manifest has no command" >&2; exit 1; }
-  # Written beside the folder that kubelet watches, and moved into it as a whole.
+  # Written outside the folder that kubelet watches, then moved into it in one step.
   docker exec -i "$node" cp /dev/stdin /etc/kubernetes/kube-apiserver.yaml <"$temporary/after"
   docker exec "$node" mv /etc/kubernetes/kube-apiserver.yaml "$manifest"
 fi

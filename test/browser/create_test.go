@@ -211,7 +211,7 @@ func TestFormSentTwiceMakesOneToken(t *testing.T) {
 	}
 }
 
-func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
+func TestFormSaysWhatIsWrongAtTheField(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

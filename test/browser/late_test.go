@@ -165,7 +165,7 @@ func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
 	b.says("#dialog", "It cannot be extended later.")
 }
 
-// What a gateway says in the console's place is no dialog.
+// An answer of a gateway in front of the console does not become a dialog.
 func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
@@ -259,7 +259,7 @@ func TestTableIsNotReplacedUnderAClick(t *testing.T) {
 	b.says("#table", "Comes meanwhile")
 }
 
-// A page that is no dialog is sent by the browser itself.
+// The browser itself submits a form outside of a dialog.
 func TestPageAsksBeforeItIsLeftWhileItMakesAToken(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)

@@ -62,7 +62,7 @@ func TestCommandsThatAreNotRun(t *testing.T) {
 			}
 			for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(b.NotRun, -1) {
 				if !slices.Contains(testsOfModule(t), name) {
-					t.Errorf("%s:%d names %s, and there is no such test", page, b.Line, name)
+					t.Errorf("%s:%d names %s, which does not exist", page, b.Line, name)
 				}
 			}
 			if stage, _, ok := strings.Cut(b.NotRun, ", a stage of .ci/run"); ok && !strings.Contains(read(t, ".ci/run"), "\nstage "+stage) {

@@ -51,7 +51,7 @@ func TestNamedTestsExist(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range named.FindAllStringSubmatch(read(t, page), -1) {
 			if !slices.Contains(tests, m[1]) {
-				t.Errorf("%s names %s, and there is no such test", page, m[1])
+				t.Errorf("%s names %s, a test that does not exist", page, m[1])
 			}
 		}
 	}
@@ -247,7 +247,7 @@ func TestMakeTargetsExist(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range call.FindAllStringSubmatch(read(t, page), -1) {
 			if !strings.Contains(makefile, "\n"+m[1]+": ") {
-				t.Errorf("%s says make %s, and there is no such target", page, m[1])
+				t.Errorf("%s says make %s, a target that does not exist", page, m[1])
 			}
 		}
 	}
