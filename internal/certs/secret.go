@@ -33,7 +33,7 @@ func Bundle(ctx context.Context, r client.Reader, namespace string) ([]byte, err
 	secret := &corev1.Secret{}
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret)
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("Secret %s/%s does not exist: the verifier creates it when it starts; is one running in that namespace?", namespace, VerifierSecretName)
+		return nil, fmt.Errorf("the Secret %s/%s does not exist: the verifier creates it when it starts; is one running in that namespace?", namespace, VerifierSecretName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, VerifierSecretName, err)

@@ -29,7 +29,7 @@ import (
 type Effect int
 
 const (
-	// Same: nothing changed.
+	// Same means that nothing changed.
 	Same Effect = iota
 	// Neutral changes what people see.
 	Neutral

@@ -33,13 +33,13 @@ import (
 type Verdict int
 
 const (
-	// NotReady: this replica does not know enough to answer; another one may.
+	// NotReady means that this replica does not know enough to answer; another one may.
 	NotReady Verdict = iota
-	// Authenticated: the token is valid, for the audiences that the Result names.
+	// Authenticated means that the token is valid, for the audiences that the Result names.
 	Authenticated
 	// Refused is final: the token is not ours, has ended for good, or is not for this audience. It may be cached.
 	Refused
-	// Unknown: the token does not work now, and the next watch event may change that. It must not be cached.
+	// Unknown means that the token does not work now, and the next watch event may change that. It must not be cached.
 	Unknown
 )
 
