@@ -251,6 +251,12 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 	return status, p
 }
 
+// inForm says an error above a form, which keeps what was typed. The cause is folded away.
+func (c *Console) inForm(err error) (status int, text, cause string) {
+	status, p := c.explain(err)
+	return status, strings.Join(strings.Fields(p.Title+". "+p.Detail+" "+p.Next), " "), p.Cause
+}
+
 // isMissing tells that an object of a resource is not there, or the resource itself.
 func isMissing(err error, resource string, named bool) bool {
 	var answer apierrors.APIStatus

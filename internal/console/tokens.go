@@ -43,7 +43,7 @@ func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor)
 	if shell == nil { // asked for as a fragment, which it is not
 		shell = &page.Shell{}
 	}
-	shell.Notice = did(r)
+	shell.Notice = notice(w, r)
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.Tokens(w, *shell, table) })
 	return nil
 }

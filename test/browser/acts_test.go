@@ -69,8 +69,9 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 	b.click(`#table a[href$="/revoke"]`)
 	b.says("#dialog", "Old importer")
 	b.press("Revoke")
-	b.says("#status", "The token is revoked")
+	b.says("#status", "“Old importer” is revoked.")
 	b.says("#table", "No tokens yet")
+	b.until("the notice goes away", `document.querySelector("#status").textContent === ""`)
 	refused(t, plaintext)
 }
 
@@ -78,8 +79,8 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 func TestTheSameIsSaidAgain(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
-	hers(t, namespace, "First")
-	hers(t, namespace, "Second")
+	hers(t, namespace, "Twin")
+	hers(t, namespace, "Twin")
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	eval[bool](b, `(window.announced = []) && new MutationObserver(() => {
@@ -90,7 +91,7 @@ func TestTheSameIsSaidAgain(t *testing.T) {
 		b.click(`#table a[href$="/revoke"]`)
 		b.says("#dialog", "Revoke this token?")
 		b.press("Revoke")
-		b.until("it is announced", fmt.Sprintf(`window.announced.filter((said) => said.includes("The token is revoked")).length === %d`, i+1))
+		b.until("it is announced", fmt.Sprintf(`window.announced.filter((said) => said.includes("“Twin” is revoked")).length === %d`, i+1))
 		b.dialogCloses()
 	}
 }
@@ -126,8 +127,15 @@ func TestRotationShowsAnotherTokenAndEndsTheFormer(t *testing.T) {
 	b.details()
 	b.press("Rotate")
 	b.says("#dialog", "Rotate this token?")
+	b.says("#dialog", "It expires on ")
+	b.until("a day is chosen", `document.querySelector("#f-overlap-86400").checked`)
+	b.says("#dialog", "The old token works until ")
+	b.screenshot("rotate")
+	b.click(`label[for="f-overlap-0"]`)
+	b.says("#dialog", "The old token stops working at once.")
 	b.press("Rotate")
 	b.says("#dialog", "Your new token")
+	b.says("#dialog", "The old token no longer works.")
 	b.screenshot("rotated")
 	plaintext := b.text("[data-token]")
 	if plaintext == former || !shown.MatchString(plaintext) {

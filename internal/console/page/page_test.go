@@ -121,7 +121,7 @@ func renderings() map[string]func(io.Writer) error {
 		all["no details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, Details{}) }
 		all["problem"+suffix] = func(w io.Writer) error { return ShowProblem(w, s, *hostileShell().Problem) }
 		all["token"+suffix] = func(w io.Writer) error {
-			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Predecessor: hostile})
+			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Old: &Old{Ends: noon, FirstUse: true}})
 		}
 		all["encrypted token"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Encrypted: true, Active: true, Back: "/"})
@@ -135,7 +135,8 @@ func renderings() map[string]func(io.Writer) error {
 		for _, kind := range []string{"revoke", "rotate", "suspend", "resume"} {
 			all[kind+suffix] = func(w io.Writer) error {
 				return AskConfirm(w, s, Confirm{
-					Kind: kind, Row: hostileRow(), Warning: hostile, OverlapHours: hostile, UID: hostile,
+					Kind: kind, Row: hostileRow(), Warning: hostile, Overlap: "3600", UID: hostile, Cause: hostile, NewEnd: noon,
+					Overlaps: []Overlap{{Seconds: "0", Word: hostile}, {Seconds: "3600", Word: hostile, Ends: noon}}, FirstUse: true,
 					Errors: map[string]string{"": hostile, "overlap": hostile, "uid": hostile},
 				})
 			}

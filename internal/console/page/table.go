@@ -77,6 +77,9 @@ type Row struct {
 	MayRevoke bool
 }
 
+// Ended reports whether the token has ended for good, so that revoking it only deletes it.
+func (r Row) Ended() bool { return r.State == StateExpired || r.State == StateRevoked }
+
 // Words are what a search looks through, as the script does too.
 func (r Row) Words() string {
 	words := append([]string{r.Title, r.Name, r.Namespace, r.State.Word()}, r.Keywords...)

@@ -82,8 +82,8 @@ type Token struct {
 	Why    string
 	// User is whose authority the token carries.
 	User string
-	// Predecessor says what becomes of the former token, in a rotation.
-	Predecessor string
+	// Old is what becomes of the old token, in a rotation; nil: nothing is known of it, or there is none.
+	Old *Old
 	// Secret stands in the place of Plaintext and says where the token lies. Where both are empty, the token is encrypted
 	// and not there yet.
 	Secret string
@@ -91,6 +91,13 @@ type Token struct {
 	Path string
 	// Back is where Done leads.
 	Back string
+}
+
+// Old is what becomes of a token that was rotated.
+type Old struct {
+	// Ends is until when it works; zero: it has ended. FirstUse ends it at the new one's first use, if that comes sooner.
+	Ends     time.Time
+	FirstUse bool
 }
 
 // Waiting says whether there is nothing to show yet.

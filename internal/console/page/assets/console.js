@@ -15,6 +15,15 @@
   // A live region only speaks when its text changes.
   const say = (id, text) => { const e = byId(id); if (e && e.textContent !== text) e.textContent = text; };
 
+  const noteFor = 10000;
+  let noteEnds = 0;
+  /** note says what was done, for a while. */
+  const note = (text) => {
+    say("status", text);
+    clearTimeout(noteEnds);
+    noteEnds = setTimeout(() => say("status", ""), noteFor);
+  };
+
   // --- dates, in the visitor's words
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
   const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -156,7 +165,7 @@
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return form ? signInBeside() : toSignIn();
       if (r.status === 204) {
-        did = r.headers.get("X-Pat-Did") || "Done.";
+        did = decodeURIComponent(r.headers.get("X-Pat-Did") || "Done.");
       } else {
         const html = await r.text();
         mine.signal.throwIfAborted();
@@ -176,7 +185,7 @@
     if (!did) return;
     dialog.close();
     await refresh();
-    say("status", did);
+    note(did);
   };
 
   // --- the table
@@ -306,6 +315,7 @@
   dialog.addEventListener("close", closed);
 
   prepare(document);
+  note(byId("status")?.textContent ?? "");
   if (!region) return;
   let typing = 0;
   query.addEventListener("input", () => {
