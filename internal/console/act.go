@@ -212,7 +212,9 @@ func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) err
 }
 
 // titled is a sentence about a token.
-func titled(pat *v1alpha1.PersonalAccessToken, text string) string { return "“" + titleOf(pat) + "” " + text }
+func titled(pat *v1alpha1.PersonalAccessToken, text string) string {
+	return "“" + titleOf(pat) + "” " + text
+}
 
 // suspend stops a token, or lets it work again.
 func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *visitor) error {
@@ -264,7 +266,7 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 // showInVain says why a token that was resumed is not seen to work.
 func (c *Console) showInVain(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, title string, why error) {
 	c.problemTo(w, r, v, http.StatusOK, page.Problem{
-		Title: title, Detail: sentence(holder.Visible(why.Error())),
+		Title: title, Cause: sentence(holder.Visible(why.Error())),
 		Next: "Look at its details, or create another token.", Link: pathOf(pat), LinkText: "To its details",
 	})
 }

@@ -466,7 +466,7 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		if status != test.status || p.Title != test.title || strings.Contains(p.Detail, "10.0.0.1") {
 			t.Errorf("%v: %d, %+v", test.err, status, p)
 		}
-		if test.title == unknown && (!strings.Contains(p.Detail, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
+		if test.title == unknown && (!strings.Contains(p.Cause, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
 			t.Errorf("%v: what may be there is not said: %+v", test.err, p)
 		}
 	}

@@ -166,6 +166,8 @@ func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, 
 			}
 			t.Plaintext = file
 		}
+	} else {
+		t.Use = c.useOf(pat)
 	}
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
 }

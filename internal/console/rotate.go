@@ -218,7 +218,7 @@ func (c *Console) showDelivered(w http.ResponseWriter, r *http.Request, v *visit
 		t.Secret = "The new token was asked for. Once it is made it is in a Secret that the token's details name."
 		t.Why = sentence(holder.Visible(s.inactive.Error()))
 	} else if taken, err := holder.FindDelivery(r.Context(), v.client, pat); err != nil {
-		t.Secret = sentence(holder.Visible(err.Error()))
+		t.Secret, t.Why = "The new token was made, and could not be taken from its Secret. Its details say where it is. If it is gone, rotate it again.", sentence(holder.Visible(err.Error()))
 	} else {
 		s.plaintext = taken.Plaintext
 		c.showToken(w, r, v, pat, s)

@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -48,7 +49,7 @@ func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
 func (c *Console) signInView(back string) page.SignIn {
 	view := page.SignIn{OIDC: c.oidc != nil, Proxy: c.byProxy, Token: c.oidc == nil && !c.byProxy, Return: localPath(back)}
 	if c.oidc != nil {
-		view.Issuer = c.oidc.Issuer
+		view.Issuer = cmp.Or(c.oidc.Name, c.oidc.Issuer)
 		view.Next = "/sign-in/oidc?" + url.Values{"return": {view.Return}}.Encode()
 	}
 	return view

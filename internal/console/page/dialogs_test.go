@@ -183,6 +183,30 @@ func TestEveryFragmentHasATitle(t *testing.T) {
 }
 
 // The script asks before the page is left while one of these is under way.
+func TestCommandsAreShownWithATokenAlone(t *testing.T) {
+	use := &Use{Curl: "curl it", Kubectl: "kubectl it", Kubeconfig: "kubeconfig it", CA: "/ca.crt", Download: "/tokens/a/b/kubeconfig", File: "b.kubeconfig"}
+	for name, tt := range map[string]struct {
+		token Token
+		want  bool
+	}{
+		"a token":            {Token{Plaintext: "kubepat_x", Use: use}, true},
+		"none is known":      {Token{Plaintext: "kubepat_x"}, false},
+		"encrypted":          {Token{Plaintext: "age", Encrypted: true, Use: use}, false},
+		"it is in a Secret":  {Token{Secret: "There.", Use: use}, false},
+		"without its own CA": {Token{Plaintext: "kubepat_x", Use: &Use{Curl: "curl it", Kubectl: "kubectl it", Kubeconfig: "kubeconfig it"}}, true},
+	} {
+		nodes := parsed(t, func(w io.Writer) error { return ShowToken(w, nil, tt.token) })
+		for _, command := range []string{"curl it", "kubectl it", "kubeconfig it"} {
+			if strings.Contains(textOf(nodes), command) != tt.want {
+				t.Errorf("%s: %s", name, textOf(nodes))
+			}
+		}
+		if has(nodes, "a", "download", "ca.crt") != (tt.want && tt.token.Use.CA != "") {
+			t.Errorf("%s: ca.crt is offered, or is not", name)
+		}
+	}
+}
+
 func TestFormsThatMakeATokenSaySo(t *testing.T) {
 	for kind, want := range map[string]bool{"revoke": false, "rotate": true, "suspend": false, "resume": false} {
 		nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: kind}) })

@@ -46,6 +46,8 @@ func hostileShell() *Shell {
 	}
 }
 
+var hostileUse = &Use{Curl: hostile, Kubectl: hostile, Kubeconfig: hostile, CA: "/ca.crt", Download: "/tokens/a/" + hostile, File: hostile}
+
 func hostileRow() Row {
 	return Row{
 		Namespace: hostile, Name: hostile, Title: hostile, Created: noon, Expires: noon.Add(50 * time.Hour),
@@ -121,7 +123,7 @@ func renderings() map[string]func(io.Writer) error {
 		all["no details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, Details{}) }
 		all["problem"+suffix] = func(w io.Writer) error { return ShowProblem(w, s, *hostileShell().Problem) }
 		all["token"+suffix] = func(w io.Writer) error {
-			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Old: &Old{Ends: noon, FirstUse: true}})
+			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Old: &Old{Ends: noon, FirstUse: true}, Use: hostileUse})
 		}
 		all["encrypted token"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Encrypted: true, Active: true, Back: "/"})
@@ -267,7 +269,7 @@ func TestNamesKeepWhatTheyAre(t *testing.T) {
 
 func TestTheTokenIsInItsPlaceOnly(t *testing.T) {
 	var out bytes.Buffer
-	if err := ShowToken(&out, hostileShell(), Token{Title: "t", Plaintext: "kubepat_x", Active: true}); err != nil {
+	if err := ShowToken(&out, hostileShell(), Token{Title: "t", Plaintext: "kubepat_x", Active: true, Use: hostileUse}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(out.String(), "kubepat_x"); got != 1 {

@@ -45,25 +45,33 @@
   // --- the token: in the DOM until it is closed or the page is left, and nowhere else
   const wipe = () => document.querySelectorAll("[data-token]").forEach((e) => e.remove());
   const uncopied = () => document.querySelector("[data-single]:not([data-copied]) [data-token]");
+  /** copied says that the token was, after which Done is what to do next. */
+  const copied = (shown) => {
+    shown.dataset.copied = "";
+    const warning = byId("uncopied"), done = shown.querySelector("[data-close]"), button = shown.querySelector("[data-copy]");
+    if (warning) warning.hidden = true;
+    if (done?.dataset.was) done.textContent = done.dataset.was;
+    button.textContent = "✓ Copied";
+    button.classList.remove("primary");
+    done?.classList.add("primary");
+  };
   const copy = async (button) => {
-    const shown = button.closest(".shown"), token = shown.querySelector("[data-token]"), said = shown.querySelector(".said");
+    const shown = button.closest(".shown"), ofToken = "copy" in button.dataset, said = shown.querySelector(".said");
+    const text = ofToken ? shown.querySelector("[data-token]") : button.previousElementSibling;
     try {
-      await navigator.clipboard.writeText(token.textContent);
-      shown.dataset.copied = "";
-      const warning = byId("uncopied"), done = shown.querySelector("[data-close]");
-      if (warning) warning.hidden = true;
-      if (done?.dataset.was) done.textContent = done.dataset.was;
+      await navigator.clipboard.writeText(text.textContent);
+      if (ofToken) copied(shown); else button.textContent = "✓ Copied";
       said.textContent = "";
       requestAnimationFrame(() => { said.textContent = "Copied."; });
     } catch {
-      getSelection().selectAllChildren(token);
-      token.focus();
-      said.textContent = "This browser does not let the page copy. The token is selected: press Ctrl+C, or ⌘C.";
+      getSelection().selectAllChildren(text);
+      text.focus();
+      said.textContent = "This browser does not let the page copy. The text is selected: press Ctrl+C, or ⌘C.";
     }
   };
   document.addEventListener("copy", () => {
     const token = uncopied();
-    if (token && getSelection().toString().trim() === token.textContent.trim()) token.closest(".shown").dataset.copied = "";
+    if (token && getSelection().toString().trim() === token.textContent.trim()) copied(token.closest(".shown"));
   });
   /** mayClose says whether the token may go, and warns the first time that it was not copied. */
   const mayClose = (root) => {
@@ -90,7 +98,7 @@
   const prepare = (root) => {
     localise(root);
     root.querySelectorAll("[data-utc]").forEach((e) => e.remove());
-    root.querySelectorAll("[data-copy]").forEach((b) => { b.hidden = false; });
+    root.querySelectorAll("[data-copy], [data-copies]").forEach((b) => { b.hidden = false; });
   };
   /** show puts a fragment into the dialog; hostile text is the server's to escape, and it does. */
   const show = (html) => {
@@ -274,7 +282,7 @@
   document.addEventListener("click", (e) => {
     const a = e.target.closest("a, button");
     if (!a || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
-    if ("copy" in a.dataset) return void copy(a);
+    if ("copy" in a.dataset || "copies" in a.dataset) return void copy(a);
     if ("close" in a.dataset) {
       if (dialog.contains(a)) { e.preventDefault(); close(); }
       else if (sent) return;
