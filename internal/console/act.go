@@ -18,6 +18,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,9 +70,60 @@ func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	c.show(w, http.StatusOK, func(w io.Writer) error {
-		return page.ShowDetails(w, c.shell(r, v, titleOf(pat)), c.detailsOf(pat, v))
-	})
+	shell := c.shell(r, v, titleOf(pat))
+	if shell != nil {
+		shell.Notice = notice(w, r)
+	}
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowDetails(w, shell, c.detailsOf(pat, v)) })
+	return nil
+}
+
+// rename changes what people call a token.
+func (c *Console) rename(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	pat, err := read(r, v)
+	if err != nil {
+		return err
+	}
+	if uid, _, _ := strings.Cut(r.PostFormValue("uid"), "."); string(pat.UID) != uid {
+		return changed(pat)
+	}
+	name, status := strings.TrimSpace(r.PostFormValue(fieldName)), http.StatusUnprocessableEntity
+	wrong, cause := checkName(name), ""
+	if wrong == "" && name != pat.Spec.DisplayName {
+		ctx, cancel, err := sending(r)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		renamed, err := holder.Change{
+			Client: v.client, FieldOwner: userAgent,
+			Edit: func(pat *v1alpha1.PersonalAccessToken) error { pat.Spec.DisplayName = name; return nil },
+			Made: func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.DisplayName == name },
+		}.To(ctx, pat)
+		switch {
+		case apierrors.IsUnauthorized(err), apierrors.IsNotFound(err), errors.Is(err, holder.ErrDeleted):
+			return err
+		case err != nil:
+			status, wrong, cause = c.inForm(err)
+			if apierrors.IsInvalid(err) {
+				wrong = fieldTexts[fieldName]
+			}
+		default:
+			pat = renamed
+		}
+	}
+	if wrong == "" && !fragment(r) {
+		keepNotice(w, "The token is called “"+titleOf(pat)+"” now.")
+		http.Redirect(w, r, pathOf(pat), http.StatusSeeOther)
+		return nil
+	}
+	d := c.detailsOf(pat, v)
+	if d.Changed = wrong == ""; d.Changed {
+		status = http.StatusOK
+	} else {
+		d.NewName, d.NameError, d.NameCause = name, wrong, cause
+	}
+	c.show(w, status, func(w io.Writer) error { return page.ShowDetails(w, c.shell(r, v, titleOf(pat)), d) })
 	return nil
 }
 

@@ -112,6 +112,51 @@ func expired(pat *v1alpha1.PersonalAccessToken) {
 	pat.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Hour)}
 }
 
+// A token is renamed on its page. What is wrong with a name is said beside it, and what was typed is still there.
+func TestRenaming(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "to-rename")
+	other := *pat
+	other.UID = "another"
+	rename := func(b *browser, pat *v1alpha1.PersonalAccessToken, name string, script bool) answer {
+		t.Helper()
+		r := b.request(http.MethodPost, pathOf(pat)+"/rename", url.Values{"uid": {seen(pat)}, "name": {name}})
+		if script {
+			r.Header.Set(fragmentHeader, "1")
+		}
+		return b.do(r)
+	}
+	for _, test := range []struct {
+		a      answer
+		status int
+		want   []string
+	}{
+		{rename(b, pat, " ", true), http.StatusUnprocessableEntity, []string{"Say what the token is for", "<bdi>Display to-rename</bdi>"}},
+		{rename(b, pat, strings.Repeat("n", 129), true), http.StatusUnprocessableEntity, []string{"This has 129 characters: take at most 128.", strings.Repeat("n", 129)}},
+		{rename(b, &other, "Another", true), http.StatusConflict, []string{"It was changed meanwhile"}},
+		{rename(s.signedIn(t, daveBearer), pat, "Typed", true), http.StatusForbidden, []string{"You may not do this.", `value="Typed"`, "cannot patch resource"}},
+	} {
+		for _, want := range test.want {
+			if test.a.StatusCode != test.status || !strings.Contains(test.a.body, want) {
+				t.Errorf("%s, and lacks %q\n%s", test.a.Status, want, test.a.body)
+			}
+		}
+	}
+	if is := now(t, pat); is.Generation != pat.Generation {
+		t.Errorf("it is called %q", is.Spec.DisplayName)
+	}
+	if a := rename(b, pat, " Renamed ", true); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "<bdi>Renamed</bdi>") || now(t, pat).Spec.DisplayName != "Renamed" {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+	if a := rename(b, pat, "Again", false); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != pathOf(pat) {
+		t.Errorf("%s to %s", a.Status, a.Header.Get("Location"))
+	}
+	if a := b.get(pathOf(pat)); !strings.Contains(a.body, "The token is called “Again” now.") {
+		t.Errorf("the page does not say so:\n%s", a.body)
+	}
+}
+
 // A token whose end is fixed and past cannot be rotated, and nothing says that it can.
 func TestAFixedEndIsNotRotated(t *testing.T) {
 	s := open(t)

@@ -136,6 +136,7 @@ func New(o Options) (*Console, error) {
 	for _, what := range []string{actRevoke, actRotate, actSuspend, actResume} {
 		get(resource+"/"+what, c.as(c.ask(what)))
 	}
+	mux.Handle("POST "+resource+"/rename", c.as(c.rename))
 	mux.Handle("POST "+resource+"/"+actRevoke, c.as(c.revoke))
 	mux.Handle("POST "+resource+"/"+actRotate, c.as(c.rotate))
 	mux.Handle("POST "+resource+"/"+actSuspend, c.as(c.suspend(true)))

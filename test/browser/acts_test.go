@@ -48,7 +48,7 @@ func made(b *tab, name string) (plaintext string) {
 // details opens those of the only token in the table.
 func (b *tab) details() {
 	b.Helper()
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.says("#dialog", "For administrators")
 }
 
@@ -159,11 +159,12 @@ func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	plaintext := made(b, "Weather station")
+	b.says(`td[data-label="Last used"]`, eval[string](b, `new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date())`))
 	pat := tokens(t, namespace)[0]
 	b.until("its use is seen", fmt.Sprintf(
 		`fetch(%s).then((r) => r.text()).then((page) => !page.includes("Not seen yet"))`, quote("/tokens/"+namespace+"/"+pat.Name)))
 	b.details()
-	b.click("#dialog summary")
+	b.click("#dialog .more summary")
 	for _, want := range []string{
 		"Weather station", "alice", "The Kubernetes API", namespace + "/" + pat.Name, pat.Status.TokenID, "Active", "Revoke", "Rotate", "Suspend",
 	} {
@@ -173,6 +174,34 @@ func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
 		t.Errorf("the details say %q", got)
 	}
 	b.screenshot("details")
+}
+
+func TestTokenIsRenamedInItsDetails(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Old name")
+	hers(t, namespace, "Another")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.press("Old name")
+	b.says("#dialog", "For administrators")
+	b.click("#dialog .rename summary")
+	b.fill("#f-name", " another ")
+	b.until("it warns of the name", visible("#same-name"))
+	b.fill("#f-name", "Old name") // its own
+	b.until("it warns no more", `!document.querySelector("#same-name").checkVisibility()`)
+	b.fill("#f-name", "New name")
+	b.screenshot("rename")
+	b.press("Save name")
+	b.says("#dialog h2", "New name")
+	b.press("Close")
+	b.dialogCloses()
+	b.says("#table", "New name")
+	b.click("a.new")
+	b.fill("#f-name", "New name")
+	b.says("#same-name", "A token of this name exists already.")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
 }
 
 func TestBobSeesAndDoesNothingInAlicesNamespace(t *testing.T) {

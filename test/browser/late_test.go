@@ -113,7 +113,7 @@ func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	b.hold("*/tokens/*")
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.holds()
 	b.click("a.new")
 	b.fill("#f-name", "Made meanwhile")
@@ -131,7 +131,7 @@ func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
 	b.press("Done")
 	b.dialogCloses()
 	b.says("#table", "Made meanwhile")
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.says("#dialog", "For administrators")
 }
 
@@ -208,7 +208,7 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	b.says("#dialog", "It cannot be extended later.")
 	const quick = `(() => {
 		document.querySelector("#dialog [data-close]").click();
-		document.querySelector('#table td.actions a:not([href$="/revoke"])').click();
+		document.querySelector('#table tbody .name a').click();
 	})() === undefined`
 	eval[bool](b, quick)
 	b.says("#dialog", "For administrators")
@@ -224,7 +224,7 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	b.says("#dialog", "For administrators")
 	b.press("Close")
 	b.dialogCloses()
-	if !eval[bool](b, `document.activeElement.matches("#table td.actions a")`) {
+	if !eval[bool](b, `document.activeElement.matches("#table tbody .name a")`) {
 		t.Errorf("the focus is on %s", eval[string](b, `document.activeElement.outerHTML`))
 	}
 }

@@ -18,6 +18,7 @@ package browser
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,18 @@ func TestTableTellsStatesApartAndKeepsUpToDate(t *testing.T) {
 			r.querySelector(".title").innerText === %s && r.querySelector(".badge").innerText === %s)`, quote(name), quote(state)))
 	}
 	b.screenshot("table-light")
+	for state, want := range map[string][]string{
+		"active": {"Nearly over", "In use"}, "expiring-soon": {"Nearly over"}, "suspended": {"Put aside"}, "expired": {"Short"}, "revoked": nil,
+	} {
+		choose := fmt.Sprintf(`(({ e = document.querySelector("#state") } = {}) => { e.value = %s; return e.dispatchEvent(new Event("change")); })()`, quote(state))
+		eval[bool](b, choose)
+		if got := b.rows(); !cmp.Equal(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))) {
+			t.Errorf("%s: %q", state, got)
+		}
+		b.until("the state is in the address", `location.search.includes("state=`+state+`")`)
+	}
+	eval[bool](b, `(({ e = document.querySelector("#state") } = {}) => { e.value = ""; return e.dispatchEvent(new Event("change")); })()`)
+	b.says("#count", "4 tokens")
 	b.scheme("dark")
 	b.screenshot("table-dark")
 }
@@ -155,7 +168,7 @@ func TestDatesAreInTheVisitorsWords(t *testing.T) {
 	if got, want := b.text(expires)+", "+title(), end.Format("2006-01-02, 2006-01-02 15:04:05 UTC"); got != want {
 		t.Errorf("without script it is %q, want %q", got, want)
 	}
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.says("main", end.Format("2006-01-02 15:04 UTC"))
 	b.open("/new?ns=" + namespace)
 	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC)" {
@@ -263,7 +276,7 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 	sizes()
 	b.press("Cancel")
 	b.details()
-	b.click("#dialog summary")
+	b.click("#dialog .more summary")
 	sizes()
 	b.press("Close")
 	b.click(`#table a[href$="/revoke"]`)

@@ -33,15 +33,22 @@ type Details struct {
 	Audiences, Scopes, Groups, Recipients []string
 	// EncryptedToken is the armored age file that the recipients open; "": not made, or not for any.
 	EncryptedToken string
-	// LastUsed, FirstUsed and Issued are zero where they are not known, or never were.
-	LastUsed, FirstUsed, Issued time.Time
-	Conditions                  []Condition
+	// FirstUsed and Issued are zero where they are not known, or never were.
+	FirstUsed, Issued time.Time
+	Conditions        []Condition
 	// MayRotate, MaySuspend, MayResume and MayRevoke offer it. Row.MayRevoke is not read.
 	MayRotate, MaySuspend, MayResume, MayRevoke bool
 	// ReadOnly says why the rest is not offered; "": nothing is kept back.
 	ReadOnly string
 	// Fixed is true where the end is fixed, so that a rotation would make no token, or one that ends soon.
 	Fixed bool
+	// MayRename offers to rename it: DisplayName, or NewName as typed, of which NameError says what is wrong and NameCause why.
+	MayRename                                  bool
+	DisplayName, NewName, NameError, NameCause string
+	// UID is that of the resource as it was seen.
+	UID string
+	// Changed is true after a change that the table does not show yet.
+	Changed bool
 	// Works is true while the resource has a token that is honored, whatever State says of the next one.
 	Works bool
 	// GitOps is the tool that keeps the resource as Git has it; "": none.

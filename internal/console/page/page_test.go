@@ -50,14 +50,14 @@ var hostileUse = &Use{Curl: hostile, Kubectl: hostile, Kubeconfig: hostile, CA: 
 
 func hostileRow() Row {
 	return Row{
-		Namespace: hostile, Name: hostile, Title: hostile, Created: noon, Expires: noon.Add(50 * time.Hour),
+		Namespace: hostile, Name: hostile, Title: hostile, Created: noon, LastUsed: noon, Expires: noon.Add(50 * time.Hour),
 		State: StateExpiringSoon, ShowUser: true, User: hostile, Keywords: []string{hostile}, Path: "/tokens/team-a/" + hostile, MayRevoke: true,
 	}
 }
 
 func hostileTable() Table {
 	return Table{
-		Rows: []Row{hostileRow(), {Title: "plain", Path: "/tokens/team-a/plain"}}, Total: 3, Query: hostile, Sort: "-name",
+		Rows: []Row{hostileRow(), {Title: "plain", Path: "/tokens/team-a/plain"}}, Total: 3, Query: hostile, State: StateExpired, Sort: "-name",
 		Notice: hostile, Truncated: true,
 		All: true, MayShowAll: true, ShowNamespace: true, Namespaces: []string{hostile, "b"}, ChooseNamespaces: true, Now: noon,
 	}
@@ -78,7 +78,7 @@ func hostileDetails() Details {
 	h := []string{hostile, hostile}
 	return Details{
 		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile, EncryptedToken: hostile,
-		Audiences: h, Scopes: h, Groups: h, Recipients: h, LastUsed: noon,
+		Audiences: h, Scopes: h, Groups: h, Recipients: h, UID: hostile, MayRename: true, DisplayName: hostile, NewName: hostile, NameError: hostile, NameCause: hostile, Changed: true,
 		Conditions: []Condition{{Type: "Active", Status: "False", Reason: hostile, Message: hostile, Since: noon}},
 		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile,
 		Revoked: []RevokedEntry{{TokenID: hostile, By: hostile, Reason: hostile, At: noon}},

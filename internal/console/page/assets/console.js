@@ -2,7 +2,7 @@
 // What the console does beyond plain pages: dialogs, search and sorting in place, live update, Copy, local dates.
 (() => {
   const byId = (id) => document.getElementById(id);
-  const dialog = byId("dialog"), region = byId("table"), query = byId("q");
+  const dialog = byId("dialog"), region = byId("table"), query = byId("q"), state = byId("state");
   const fragment = { "X-Pat-Fragment": "1" };
   const pollEvery = 5000, pollAtMost = 60000;
   const answerWithin = 60000;
@@ -106,11 +106,19 @@
     dialog.innerHTML = html;
     prepare(dialog);
     if (dialog.querySelector("[data-changed]")) changed = true;
+    dialog.querySelectorAll("[data-distinct]").forEach(distinct);
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     const wrong = dialog.querySelector("[aria-invalid]");
     (wrong || dialog.querySelector("[autofocus], [data-changed] [data-copy]") || byId("dialog-title"))?.focus();
   };
+  /** distinct warns of a name that another token in the table has. */
+  const distinct = (field) => {
+    const name = field.value.trim().toLowerCase();
+    byId("same-name").hidden = !name || ![...region?.querySelectorAll("tbody .name a") ?? []].some((a) =>
+      a.textContent.trim().toLowerCase() === name && !field.form.action.startsWith(a.href + "/"));
+  };
+  document.addEventListener("input", (e) => { if ("distinct" in e.target.dataset) distinct(e.target); });
   /** tell says something inside the dialog, where one is open. */
   const tell = (text, kind) => {
     if (!dialog.open) return say("trouble", text);
@@ -212,7 +220,9 @@
     const wanted = words();
     let shown = 0;
     for (const row of rows) {
-      row.hidden = !wanted.every((w) => row.dataset.words.includes(w));
+      const is = row.dataset.state;
+      row.hidden = !wanted.every((w) => row.dataset.words.includes(w)) ||
+        state.value !== "" && is !== state.value && !(state.value === "active" && is === "expiring-soon"); // which is active
       if (!row.hidden) shown++;
     }
     table.hidden = shown === 0;
@@ -221,14 +231,19 @@
     const all = rows.length + (rows.length === 1 ? " token" : " tokens"), first = "truncated" in table.dataset;
     say("count", shown < rows.length ? shown + (first ? " of the first " : " of ") + all : (first ? "The first " : "") + all);
   };
-  /** remember puts the search and the sort order into the address, without a new entry in the history. */
+  /** remember puts the search, the state and the sort order into the address, without a new entry in the history. */
   const remember = () => {
-    const q = query.value.trim();
-    const withSearch = (url) => { if (q) url.searchParams.set("q", q); else url.searchParams.delete("q"); return url; };
+    const kept = { q: query.value.trim(), state: state.value };
+    const withSearch = (url) => {
+      for (const [name, value] of Object.entries(kept)) {
+        if (value) url.searchParams.set(name, value); else url.searchParams.delete(name);
+      }
+      return url;
+    };
     const here = withSearch(new URL(location.href));
     history.replaceState(null, "", here);
     for (const e of document.querySelectorAll("[data-keep-search]")) {
-      if (e.href) e.href = withSearch(new URL(e.href)); else e.value = q;
+      if (e.href) e.href = withSearch(new URL(e.href)); else e.value = kept[e.name];
     }
   };
   let etag = "", asked = 0, wait = pollEvery;
@@ -298,7 +313,7 @@
       sortBy(a);
     } else if ("clear" in a.dataset) {
       e.preventDefault();
-      query.value = "";
+      query.value = state.value = "";
       filter();
       remember();
       query.focus();
@@ -331,6 +346,7 @@
     clearTimeout(typing);
     typing = setTimeout(remember, 300);
   });
+  state.addEventListener("change", () => { filter(); remember(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
   // The server has left out what does not match; the rest is needed for the next search.
   if ("searched" in region.dataset) refresh();
