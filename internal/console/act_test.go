@@ -477,6 +477,22 @@ func TestTheOldTokenIsKeptForADayByDefault(t *testing.T) {
 	}
 }
 
+// A page that cannot be loaded has changed nothing, and says so; of what was sent that is not known.
+func TestALoadThatFailedSaysThatNothingWasChanged(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "out-of-reach")
+	s.anonymous.Host = "https://127.0.0.1:1"
+	for _, path := range []string{"/", pathOf(pat), pathOf(pat) + "/revoke"} {
+		if a := b.get(path); a.StatusCode != http.StatusBadGateway || !strings.Contains(a.body, "Nothing was changed.") || strings.Contains(a.body, "not known") {
+			t.Errorf("GET %s: %s\n%s", path, a.Status, a.body)
+		}
+	}
+	if a := b.act(pat, "revoke", false); a.StatusCode != http.StatusBadGateway || strings.Contains(a.body, "Nothing was changed.") || !strings.Contains(a.body, "Whether anything was done is not known.") {
+		t.Errorf("revoking: %s\n%s", a.Status, a.body)
+	}
+}
+
 // Each error is said for what it is: whose it is, and what to do.
 func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 	s := open(t)
@@ -514,6 +530,9 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		if test.title == unknown && (!strings.Contains(p.Cause, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
 			t.Errorf("%v: what may be there is not said: %+v", test.err, p)
 		}
+	}
+	if a := s.signedIn(t, aliceBearer).get("/"); strings.Contains(a.body, "<title>Personal Access Tokens ·") {
+		t.Error("the title is there twice")
 	}
 	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)
 	defer cancel()

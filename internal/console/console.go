@@ -213,6 +213,9 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err e
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the visitor has gone
 	default:
 		status, p := c.explain(err)
+		if _, own := errors.AsType[*refusal](err); !own && status >= 500 && r.Method != http.MethodPost {
+			p.Detail, p.Next = "Nothing was changed.", "Load the page again in a moment."
+		}
 		c.problemTo(w, r, v, status, p)
 	}
 }

@@ -172,3 +172,12 @@ func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
 		t.Errorf("behind a proxy: %s\n%s", a.Status, a.body)
 	}
 }
+
+func TestTheIssuerIsCalledByItsName(t *testing.T) {
+	for name, want := range map[string]string{"": "https://login.example.com", "Example Login": "Example Login"} {
+		c := &Console{oidc: &provider{OIDCOptions: OIDCOptions{Issuer: "https://login.example.com", Name: name}}}
+		if got := c.signInView("/").Issuer; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -39,8 +39,8 @@ func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor)
 	if err != nil {
 		return err
 	}
-	shell := c.shell(r, v, "Personal Access Tokens")
-	if shell == nil { // asked for as a fragment, which it is not
+	shell := c.shell(r, v, "") // its heading is that of every page
+	if shell == nil {          // asked for as a fragment, which it is not
 		shell = &page.Shell{}
 	}
 	shell.Notice = notice(w, r)

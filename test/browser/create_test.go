@@ -269,6 +269,24 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 	}
 }
 
+// A form that is too long keeps what was typed.
+func TestFormThatIsTooLongStays(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Too many recipients")
+	b.click("#dialog summary")
+	eval[bool](b, `(document.querySelector("#f-recipients").value = "x".repeat(200 << 10)) !== ""`)
+	b.press("Save")
+	b.says("#dialog .told", "This is too long to be sent, and nothing was done.")
+	eval[bool](b, `(document.querySelector("#f-recipients").value = "") === ""`)
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.says("#dialog", "Too many recipients")
+}
+
 func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)

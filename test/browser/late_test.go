@@ -171,7 +171,7 @@ func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 	b.hold("*/new*")
 	b.click("a.new")
 	b.gateway()
-	b.says("#trouble", "The console does not answer. Try again in a moment.")
+	b.says("#trouble", "The console does not answer. Nothing was changed. Try again in a moment.")
 	if eval[bool](b, `document.querySelector("dialog").open`) {
 		t.Errorf("there is a dialog: %s", b.text("dialog"))
 	}

@@ -302,6 +302,61 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 	t.Logf("signing in and the page took %.0f bytes", fresh.received)
 }
 
+// In a narrow window the order is chosen by a labelled control, and nothing of a token or its details is cut off.
+func TestNarrowWindowShowsEverything(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Beta")
+	hers(t, namespace, "Alpha")
+	long := hers(t, namespace, strings.TrimSpace(strings.Repeat("Long name ", 12)))
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	if eval[bool](b, `document.querySelector(".sort").checkVisibility()`) {
+		t.Error("the order has a control beside its headings")
+	}
+	b.fits(320, 640)
+	b.says(".sort", "Sort by")
+	eval[bool](b, `(({ e = document.querySelector("#sort") } = {}) => { e.value = "name"; return e.dispatchEvent(new Event("change")); })()`)
+	b.rowsAre("Alpha", "Beta", long.Spec.DisplayName)
+	b.screenshot("narrow")
+	// A name that is too long has at most two lines, and is whole where one points at it.
+	if !eval[bool](b, `[...document.querySelectorAll("#table tbody .name a")].every((a) => a.title === a.innerText && a.getClientRects()[0].height < 60)`) {
+		t.Error("a long name is not cut, or has no whole one to point at")
+	}
+	const cut = `[...document.querySelectorAll("#table tbody td, dialog[open] :is(dd, p, h2, li)")]
+		.filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML)`
+	b.click(`#table a[href$="` + long.Name + `"]`)
+	b.says("#dialog", "For administrators")
+	b.click("#dialog .more summary")
+	b.screenshot("narrow-details")
+	if is := eval[[]string](b, cut); len(is) > 0 {
+		t.Errorf("cut off: %q", is)
+	}
+	b.footInSight()
+	b.press("Close")
+	b.dialogCloses()
+	b.do(chromedp.EmulateViewport(1280, 800))
+	b.click("a.new")
+	b.says("#dialog", "It cannot be extended later.")
+	b.click("#dialog summary")
+	b.footInSight()
+	b.screenshot("create-more")
+}
+
+// footInSight expects the buttons at the foot of the dialog to be in sight wherever it is scrolled to.
+func (b *tab) footInSight() {
+	b.Helper()
+	for _, at := range []string{"0", "dialog.scrollHeight"} {
+		if !eval[bool](b, `((dialog) => {
+			dialog.scrollTop = `+at+`;
+			const e = dialog.querySelector(".buttons :last-child"), box = e.getBoundingClientRect();
+			return e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+		})(document.querySelector("dialog[open]"))`) {
+			b.Errorf("scrolled to %s, the buttons are out of sight", at)
+		}
+	}
+}
+
 // Namespaces are added and left out on the page, which keeps the search, and are still chosen when it is opened again.
 func TestNamespacesAreChosenOnThePage(t *testing.T) {
 	t.Parallel()

@@ -255,6 +255,16 @@ func TestFormsThatChangePost(t *testing.T) {
 	}
 }
 
+func TestTheTitleIsThereOnce(t *testing.T) {
+	for title, want := range map[string]string{"": "Personal Access Tokens", "Sign in": "Sign in · Personal Access Tokens"} {
+		for _, n := range parsed(t, func(w io.Writer) error { return Tokens(w, Shell{Title: title}, Table{}) }) {
+			if n.Data == "title" && n.FirstChild.Data != want {
+				t.Errorf("the title is %q, want %q", n.FirstChild.Data, want)
+			}
+		}
+	}
+}
+
 func TestNamesKeepWhatTheyAre(t *testing.T) {
 	var titles []string
 	for _, n := range parsed(t, func(w io.Writer) error { return TableOnly(w, hostileTable()) }) {

@@ -190,6 +190,18 @@ func (t Table) Columns() []Column {
 	return columns
 }
 
+// Sorting is an order that the table can have.
+type Sorting struct{ Key, Word string }
+
+// Sorts are the orders of all columns, both ways, for where there is no room for headings.
+func (t Table) Sorts() []Sorting {
+	return []Sorting{
+		{"-created", "Newest first"}, {"created", "Oldest first"}, {"name", "Name, A to Z"}, {"-name", "Name, Z to A"},
+		{"-modified", "Modified last"}, {"modified", "Modified first"}, {"-used", "Used last"}, {"used", "Used first"},
+		{"expires", "Expires first"}, {"-expires", "Expires last"}, {"active", "Active first"}, {"-active", "Ended first"},
+	}
+}
+
 // HrefMine and HrefAll show the visitor's tokens, and everybody's.
 func (t Table) HrefMine() string { return t.href("/", func(v url.Values) { v.Del("all") }) }
 

@@ -86,8 +86,12 @@ func TestTableIsNarrowedToAState(t *testing.T) {
 		}
 		table := Table{State: chosen, Query: "x", Sort: "name"}
 		for _, n := range parsed(t, func(w io.Writer) error { return Tokens(w, Shell{}, table) }) {
+			if n.Data != "option" {
+				continue
+			}
 			value, _ := attr(n, "value")
-			if _, selected := attr(n, "selected"); selected && value != string(chosen) {
+			field, _ := attr(n.Parent, "name")
+			if _, selected := attr(n, "selected"); selected && field == "state" && value != string(chosen) {
 				t.Errorf("%q is selected, want %q", value, chosen)
 			}
 		}
@@ -97,6 +101,32 @@ func TestTableIsNarrowedToAState(t *testing.T) {
 		if strings.Contains(table.HrefTable()+table.HrefClear(), "state=") {
 			t.Errorf("%q: %s, %s", chosen, table.HrefTable(), table.HrefClear())
 		}
+	}
+}
+
+func TestEveryOrderCanBeChosenWithoutHeadings(t *testing.T) {
+	var orders []string
+	for _, column := range (Table{}).Columns() {
+		orders = append(orders, column.Key, "-"+column.Key)
+	}
+	var offered []string
+	for _, sorting := range (Table{}).Sorts() {
+		offered = append(offered, sorting.Key)
+		nodes := parsed(t, func(w io.Writer) error { return Tokens(w, Shell{}, Table{Sort: sorting.Key}) })
+		var chosen []string
+		for _, n := range nodes {
+			if _, selected := attr(n, "selected"); selected && n.FirstChild.Data == sorting.Word {
+				chosen = append(chosen, sorting.Word)
+			}
+		}
+		if len(chosen) != 1 {
+			t.Errorf("%s: %q is selected", sorting.Key, chosen)
+		}
+	}
+	slices.Sort(orders)
+	slices.Sort(offered)
+	if diff := cmp.Diff(orders, offered); diff != "" {
+		t.Errorf("orders (-of the headings +offered):\n%s", diff)
 	}
 }
 
@@ -121,8 +151,8 @@ func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
 				}
 			}
 		}
-		// In the form of the search, and in those that leave a namespace out and add one.
-		want := []string{"alpha", "beta", "alpha", "beta", "alpha", "beta"}
+		// In the forms of the search and the order, and in those that leave a namespace out and add one.
+		want := []string{"alpha", "beta", "alpha", "beta", "alpha", "beta", "alpha", "beta"}
 		if fallback { // in the form that adds one to them
 			want = []string{"alpha", "beta"}
 		}

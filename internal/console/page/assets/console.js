@@ -180,6 +180,7 @@
     try {
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return form ? signInBeside() : toSignIn();
+      if (form && r.status === 413) return tell("This is too long to be sent, and nothing was done. Take fewer or shorter recipients, then press the button again.", "err");
       if (r.status === 204) {
         did = decodeURIComponent(r.headers.get("X-Pat-Did") || "Done.");
       } else {
@@ -191,7 +192,7 @@
       }
     } catch {
       if (mine === asking) tell("The console does not answer. " + (form && "makes" in form.dataset
-        ? "It may have made a token all the same: look at the table before you try again." : "Try again in a moment."), "err");
+        ? "It may have made a token all the same: look at the table before you try again." : form ? "Try again in a moment." : "Nothing was changed. Try again in a moment."), "err");
     } finally {
       clearTimeout(late);
       if (mine === asking) asking = null;
@@ -283,9 +284,11 @@
     if (!document.hidden && !dialog.open) await refresh();
     setTimeout(poll, wait);
   };
-  const sortBy = (link) => {
-    const url = new URL(link.href), src = new URL(region.dataset.src, location.href);
-    src.searchParams.set("sort", url.searchParams.get("sort"));
+  const sortBy = (order) => {
+    const url = new URL(location.href), src = new URL(region.dataset.src, location.href);
+    url.searchParams.set("sort", order);
+    src.searchParams.set("sort", order);
+    byId("sort").value = order;
     region.dataset.src = src.pathname + src.search;
     etag = "";
     history.replaceState(null, "", url);
@@ -310,7 +313,7 @@
       ask(a.href, null, a);
     } else if ("sort" in a.dataset) {
       e.preventDefault();
-      sortBy(a);
+      sortBy(new URL(a.href).searchParams.get("sort"));
     } else if ("clear" in a.dataset) {
       e.preventDefault();
       query.value = state.value = "";
@@ -346,6 +349,7 @@
     clearTimeout(typing);
     typing = setTimeout(remember, 300);
   });
+  byId("sort").addEventListener("change", (e) => sortBy(e.target.value));
   state.addEventListener("change", () => { filter(); remember(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
   // The server has left out what does not match; the rest is needed for the next search.
