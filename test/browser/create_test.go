@@ -119,7 +119,7 @@ func TestCommandsBesideANewTokenWork(t *testing.T) {
 		b.click(`#use-` + use + ` ~ .then [data-copies]`)
 		b.until("it is copied", `document.querySelector('#use-`+use+` ~ .then [data-copies]').innerText === "✓ Copied"`)
 		b.screenshot("use-" + use)
-		shell := cl.Command(t.Context(), "", "sh", "-e", "-c", b.clipboard())
+		shell := cl.Command(t.Context(), "", "sh", "-e", "-c", b.text("#use-"+use+" ~ .then pre")) // the clipboard is every test's
 		shell.Dir, shell.Env = dir, append(shell.Env, "TOKEN="+plaintext)
 		if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v\n%s", use, err, strings.ReplaceAll(string(out), plaintext, "$TOKEN"))

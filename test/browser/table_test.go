@@ -350,7 +350,8 @@ func (b *tab) footInSight() {
 		if !eval[bool](b, `((dialog) => {
 			dialog.scrollTop = `+at+`;
 			const e = dialog.querySelector(".buttons :last-child"), box = e.getBoundingClientRect();
-			return e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+			const foot = dialog.querySelector(".buttons").getBoundingClientRect(), edge = dialog.getBoundingClientRect();
+			return Math.abs(foot.bottom - edge.bottom) < 2 && e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
 		})(document.querySelector("dialog[open]"))`) {
 			b.Errorf("scrolled to %s, the buttons are out of sight", at)
 		}
