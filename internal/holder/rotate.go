@@ -266,9 +266,22 @@ func (r *Rotation) Undone() bool {
 
 // Predecessor says what has become of the former token.
 func (r *Rotation) Predecessor(pat *v1alpha1.PersonalAccessToken) string {
+	end := r.PredecessorEnd(pat)
+	if end.IsZero() {
+		return "The former token works no longer."
+	}
+	text := "The former token works beside the new one until " + Stamp(&metav1.Time{Time: end})
+	if rotationOf(&pat.Spec).RetireOnFirstUse {
+		text += ", or until the new one is first used"
+	}
+	return text + "."
+}
+
+// PredecessorEnd is until when the former token works beside the new one at the latest; zero where it works no longer.
+func (r *Rotation) PredecessorEnd(pat *v1alpha1.PersonalAccessToken) time.Time {
 	was, status := &r.Was.Status, &pat.Status
 	if status.PreviousTokenID != was.TokenID || status.IssuedAt == nil {
-		return "The former token works no longer."
+		return time.Time{}
 	}
 	end := status.IssuedAt.Add(time.Duration(rotationOf(&pat.Spec).OverlapSeconds) * time.Second)
 	if own := was.ExpiresAt; own != nil && own.Time.Before(end) {
@@ -279,9 +292,5 @@ func (r *Rotation) Predecessor(pat *v1alpha1.PersonalAccessToken) string {
 			end = own
 		}
 	}
-	text := "The former token works beside the new one until " + Stamp(&metav1.Time{Time: end})
-	if rotationOf(&pat.Spec).RetireOnFirstUse {
-		text += ", or until the new one is first used"
-	}
-	return text + "."
+	return end
 }
