@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 
 # A name or regular expression of tests: make test RUN=Case05_
 RUN ?=
+# A share of the mutations: make mutations SHARE=2/4
+SHARE ?= 1/1
 # More flags for go test: make test TESTFLAGS=-count=1
 TESTFLAGS ?=
 # Flags of the benchmarks: make bench BENCHFLAGS='--tokens 10000 --duration 5s'
@@ -72,8 +74,8 @@ test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 	@$(assets); $(browser); LONG=1 hack/tools/test.sh $(TESTFLAGS)
 
 .PHONY: mutations
-mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches.
-	@$(assets); hack/tools/mutations.sh '$(RUN)'
+mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches, SHARE=1/4 a quarter.
+	@$(assets); hack/tools/mutations.sh '$(RUN)' '$(SHARE)'
 
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
