@@ -239,7 +239,7 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d 
 		}
 	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
 		t := d.Next.Current
-		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
+		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, works until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
 	case lifecycle.WriteDeliveryOver:
 		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time to live has passed", record.DeliverySecretName(d.Next.Current.ID))
 	}

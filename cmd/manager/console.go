@@ -123,7 +123,7 @@ func (o *consoleOptions) cluster(own *rest.Config) (*console.Cluster, error) {
 			return nil, fmt.Errorf("--console-api-server-ca-file: %w", err)
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(cluster.CA) {
-			return nil, fmt.Errorf("--console-api-server-ca-file: there is no certificate in %s", o.apiServerCAFile)
+			return nil, fmt.Errorf("--console-api-server-ca-file: %s has no certificate in PEM form; name a file of CA certificates", o.apiServerCAFile)
 		}
 		return cluster, nil
 	}

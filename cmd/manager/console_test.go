@@ -101,7 +101,7 @@ func TestHoldersReachTheAPIServer(t *testing.T) {
 		"another, public":     {options: consoleOptions{apiServer: "https://k8s.example.com/"}, own: own, want: &console.Cluster{Server: "https://k8s.example.com"}},
 		"another, with a CA":  {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: ca}, own: own, inside: "10.96.0.1", want: &console.Cluster{Server: "https://k8s.example.com", CA: certificate}},
 		"no file":             {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: "/no/such"}, wrong: "--console-api-server-ca-file: open /no/such: no such file or directory"},
-		"no certificate":      {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: none}, wrong: "--console-api-server-ca-file: there is no certificate in " + none},
+		"no certificate":      {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: none}, wrong: "--console-api-server-ca-file: " + none + " has no certificate in PEM form; name a file of CA certificates"},
 	} {
 		t.Setenv("KUBERNETES_SERVICE_HOST", tc.inside)
 		got, err := tc.options.cluster(tc.own)

@@ -95,7 +95,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 	}
 }
 
-// The commands beside a new token work as they are copied, in a shell that has $TOKEN, and in the folder of the downloads.
+// The commands shown with a new token work as they are copied, in a shell that has $TOKEN, and in the folder of the downloads.
 func TestCommandsBesideANewTokenWork(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)

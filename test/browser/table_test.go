@@ -314,7 +314,7 @@ func TestNarrowWindowShowsEverything(t *testing.T) {
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	if eval[bool](b, `document.querySelector(".sort").checkVisibility()`) {
-		t.Error("the order has a control beside its headings")
+		t.Error("the order has a control in addition to its headings")
 	}
 	b.fits(320, 640)
 	b.says(".sort", "Sort by")
