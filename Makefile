@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 
 # A name or regular expression of tests: make test RUN=Case05_
 RUN ?=
+# A share of the mutations: make mutations SHARE=2/4
+SHARE ?= 1/1
 # More flags for go test: make test TESTFLAGS=-count=1
 TESTFLAGS ?=
 # Flags of the benchmarks: make bench BENCHFLAGS='--tokens 10000 --duration 5s'
@@ -34,7 +36,10 @@ tool = $$(hack/tools/bin.sh $(1))
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=2m
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
-generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md charts/pat-operator/files
+# Where hack/tools/words.txt holds; cmd/kubectl-pat, internal/console and internal/holder are still to be reworded.
+plain := api cmd/manager config controllers docs hack internal/[abd-gi-z]* internal/c[el]* internal/host test Makefile $(wildcard *.md)
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
+	charts/pat-operator/files
 
 ##@ General
 
@@ -48,12 +53,12 @@ help: ## Show this help.
 
 .PHONY: demo
 demo: ## From nothing to a token that works with kubectl, then revoked and refused, on a real control plane.
-	@$(assets); echo "building the demo"; go build -o bin/dev ./hack/dev; exec bin/dev demo
+	@$(assets); echo "building the demo (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev demo
 
 .PHONY: dev
 dev: ## The same control plane and operator in the foreground until Ctrl-C; writes .dev/env to source.
 	@$(assets); kustomize=$(call tool,kustomize); export PAT_TOOLS_BIN=$${kustomize%/*}; \
-		echo "building the dev cluster"; go build -o bin/dev ./hack/dev; exec bin/dev dev
+		echo "building the dev cluster (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev dev
 
 .PHONY: controlplane
 controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder.
@@ -74,8 +79,8 @@ test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 	@$(assets); $(browser); LONG=1 hack/tools/test.sh $(TESTFLAGS)
 
 .PHONY: mutations
-mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches.
-	@$(assets); hack/tools/mutations.sh '$(RUN)'
+mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches, SHARE=1/4 a quarter.
+	@$(assets); hack/tools/mutations.sh '$(RUN)' '$(SHARE)'
 
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
@@ -89,15 +94,15 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s).
 	@hack/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens beside abuse.
+bench: ## Measure size and load: memory for a token, Verify, TokenReviews, and valid tokens during abuse.
 	go run ./hack/bench $(BENCHFLAGS)
 
 .PHONY: bench-cluster
-bench-cluster: ## Measure issuing beside the API server's own rate, requests, a restart and a verifier, with 10,000 tokens.
+bench-cluster: ## Measure issuing against the API server's own rate, requests, a restart and a verifier, with 10,000 tokens.
 	@$(assets); go run ./hack/bench --cluster 10000 $(BENCHFLAGS)
 
 .PHONY: bench-console
-bench-console: ## Measure the console's table of 500 tokens beside the API server's own list, and the page's weight.
+bench-console: ## Measure the console's table of 500 tokens against the API server's own list, and the page's weight.
 	@$(assets); go run ./hack/bench --console 500 $(BENCHFLAGS)
 
 .PHONY: abuse
@@ -110,7 +115,8 @@ screenshots: ## Make the pictures of the console in docs/images, in Chromium aga
 		go test ./test/browser -count=1 -v -run '^TestScreenshots$$' -screenshots='$(CURDIR)/docs/images'
 
 .PHONY: lint
-lint: ## Run go vet and golangci-lint; formatting counts too.
+lint: ## Run go vet and golangci-lint; formatting counts too. Look for words that our texts do not use.
+	hack/tools/words.sh $(plain)
 	go vet ./...
 	go -C test/chart vet ./...
 	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
@@ -130,7 +136,7 @@ build: ## Build bin/manager.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/manager ./cmd/manager
 
 .PHONY: install-plugin
-install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kubectl where there is none.
+install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kubectl if it is missing.
 	@BINDIR='$(BINDIR)' VERSION='$(VERSION)' hack/install-plugin.sh
 
 .PHONY: docker-build
@@ -152,7 +158,7 @@ kustomize: ## Build kustomize; print its path.
 	@hack/tools/bin.sh kustomize
 
 .PHONY: generate
-generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/api.md from the code, and the chart's copies.
+generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api.md and parts of other pages from the code, and the chart's copies.
 	go tool controller-gen \
 		object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt \
@@ -164,6 +170,11 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC and docs/
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
 		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates
+	go run ./test/docs/generate
+
+.PHONY: package-picture
+package-picture: ## Draw the picture of the packages in docs/architecture.md from their imports.
+	go run ./test/docs/generate packages
 
 .PHONY: generate-check
 generate-check: generate ## Fail where what is generated differs from what is committed.

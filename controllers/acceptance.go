@@ -39,7 +39,7 @@ const (
 )
 
 // RefuseUncovered notes in the record of each resource that asks for more than was granted that it was not judged. It is
-// called while the guards of admission are in force and not yet accepted, so that what came before them is never granted.
+// called while the guards of admission are in force and not yet accepted, so changes from before them are never granted.
 //
 // Which records cover their resource is asked of the cache, and proven by the resourceVersions that a later list of the
 // records shows: a record that was narrowed since, unseen, would hide a wish.
@@ -98,7 +98,7 @@ func (r *Reconciler) refuse(ctx context.Context, key types.NamespacedName) error
 	return retry.OnError(retry.DefaultBackoff, raced, func() error {
 		current, recordErr, err := r.read(ctx, r.Live, key)
 		if err != nil || recordErr != nil {
-			return err // What cannot be read grants nothing.
+			return err // An unreadable record grants nothing.
 		}
 		pat, _, err := r.resource(ctx, key)
 		if err != nil || pat == nil || !pat.DeletionTimestamp.IsZero() {

@@ -39,9 +39,9 @@ func stripResource(obj any) (any, error) {
 		return obj, nil
 	}
 	was, finalizers := pat.Status, pat.Finalizers
-	mirror := mirrorOf(&was)
+	digest := statusDigest(&was)
 	stripped, err := verifier.StripResource(pat)
-	pat.Status.EncryptedToken, pat.Status.PreviousTokenID, pat.Status.DeliverySecretName = mirror, was.PreviousTokenID, was.DeliverySecretName
+	pat.Status.EncryptedToken, pat.Status.PreviousTokenID, pat.Status.DeliverySecretName = digest, was.PreviousTokenID, was.DeliverySecretName
 	pat.Status.IssuedAt, pat.Status.ExpiresAt = was.IssuedAt, was.ExpiresAt
 	if !pat.DeletionTimestamp.IsZero() {
 		pat.Finalizers = finalizers

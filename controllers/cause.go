@@ -94,7 +94,7 @@ func causeOf(err error, plaintext string) string {
 	return fmt.Sprintf("The API server says: %s.", reasonOf(err))
 }
 
-// noAnswer stands for the reason of an error that is no answer of the API server.
+// noAnswer stands for the reason of an error that did not come from the API server.
 const noAnswer = "no answer"
 
 // reasonOf is the API server's reason, its HTTP code where it gives none, or noAnswer.

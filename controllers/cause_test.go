@@ -86,7 +86,7 @@ func TestCase62_AQuotaIsNamedWhileATokenIsRotated(t *testing.T) {
 	w.issuingFailed("True/Active", "exceeded quota: none")
 }
 
-// policy is a ValidatingAdmissionPolicy of somebody else's that denies delivery Secrets in the namespace, and says this.
+// policy creates a foreign ValidatingAdmissionPolicy that denies delivery Secrets in the namespace, with this message.
 func (w *world) policy(messageExpression string) {
 	w.t.Helper()
 	name := "deny-" + w.namespace

@@ -43,7 +43,7 @@ var (
 	})
 	collectionStopped = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pat_operator_collection_stopped",
-		Help: "1 while so many resources are missing that no record is collected for it.",
+		Help: "1 while too many resources are missing, so that no record is collected because of a missing resource.",
 	})
 )
 
@@ -134,7 +134,7 @@ func (c *Census) Remembered(namespace string) int {
 	return c.remembered[namespace]
 }
 
-// breaker reports whether so many resources are missing that none of them counts as deleted, and how many of how many.
+// breaker reports whether too many resources are missing for any of them to count as deleted, and how many of how many.
 func (c *Census) breaker() (open bool, missing, all int) {
 	if !c.synced() {
 		return true, 0, 0

@@ -36,7 +36,7 @@ type mode struct {
 	done bool
 	// dies: nothing that the process asks from then on has an effect. Otherwise it goes on, without an answer.
 	dies bool
-	// late: the write has its effect before so many further ones, or at the end.
+	// late: the write takes effect after this many further writes, or at the end.
 	late int
 	// grants: only for writes that grant or take something, which those of status do not.
 	grants bool
@@ -55,7 +55,7 @@ var modes = []mode{
 	{name: "stopped, late, at the end", dies: true, late: atEnd},
 }
 
-// interrupt makes write n of an operator take the way that a mode says, and tells whether it has come to that.
+// interrupt makes write n of an operator fail in the given mode. fired reports whether that write was reached.
 func (w *world) interrupt(o operator, n int, m mode) (fired *bool) {
 	fired = new(bool)
 	o.api.at = func(c call) error {
@@ -164,8 +164,8 @@ func (w *world) finish(garbage bool, want ...outcome) {
 }
 
 // The operator is stopped at each write of everything that it does: before the write, after it, with its answer lost,
-// and with the request arriving late. Whatever the next process finds, no two plaintexts are honoured at any moment, what
-// is over stays over, and what is left in the end is what would be without the fault.
+// and with the request arriving late. Whatever the next process finds, only an overlap has two valid plaintexts at once,
+// ended tokens stay ended, and the final state is the same as without the fault.
 func TestCase30_StoppedAtEveryWrite(t *testing.T) {
 	for i := range scenarios {
 		s := &scenarios[i]

@@ -38,7 +38,7 @@ func heldBy(finalizers ...string) func(*v1alpha1.PersonalAccessToken) {
 	return func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = finalizers }
 }
 
-// A finalizer of somebody else holds the resource: its record ends first, then status says so, with one event.
+// A foreign finalizer holds the resource: its record ends first, then status says so, with one event.
 func TestCase59_AResourceThatIsHeldSaysDeleting(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create(thePAT, heldBy("example.com/hold", "example.com/audit"))
@@ -82,7 +82,7 @@ func TestCase59_AResourceThatIsHeldSaysDeleting(t *testing.T) {
 	}
 }
 
-// What waits for the garbage collector alone needs nobody, so there is no event.
+// A deletion that waits only for the garbage collector needs no action, so the operator emits no event.
 func TestCase59_AForegroundDeletionWarnsNobody(t *testing.T) {
 	w := newWorld(t)
 	w.create(thePAT)
@@ -103,7 +103,7 @@ func TestCase59_AHeldResourceOfAHolderIsRemembered(t *testing.T) {
 	w.forget()
 	settled(issuedHolders, holdBack, overlap(anotherHolders))(w)
 	if w.get(thePAT).Status.PreviousTokenID == "" {
-		t.Fatal("there is no predecessor")
+		t.Fatal("the token has no predecessor")
 	}
 	w.forget()
 	settled(remove)(w)

@@ -154,7 +154,7 @@ func TestCase21_StatusNeverLandsOnANewUID(t *testing.T) {
 	w.create("my-pat")
 	was.Status.TokenID = ""
 	state := lifecycle.Decide(lifecycle.Input{Resource: was, Record: current.record, Now: w.clock.Now(), ClockProven: true, Config: w.Config}).State
-	if err := w.mirror(w.ctx, was, current, state); !apierrors.IsConflict(err) {
+	if err := w.applyStatus(w.ctx, was, current, state); !apierrors.IsConflict(err) {
 		t.Errorf("got %v; want a conflict", err)
 	}
 	if got := w.get("my-pat").Status; got.TokenID != "" || len(got.Conditions) > 0 {
@@ -166,7 +166,7 @@ func TestCase21_StatusNeverLandsOnANewUID(t *testing.T) {
 	}
 }
 
-// A finalizer of somebody else's holds the resource back: its token ends when it is marked, and stays ended.
+// A foreign finalizer holds the resource: its token ends as soon as the resource is marked deleted, and stays ended.
 func TestCase18_MarkedDeletedIsRevokedAtOnce(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Finalizers = []string{"example.com/hold"} })
@@ -258,7 +258,7 @@ func TestCase46_ARestoredStatusKeepsNoTokenBack(t *testing.T) {
 	}
 }
 
-// Status is a mirror: forged or cleared, it is put right, and changes nothing about the token.
+// The operator corrects a forged or cleared status, which never changes the token.
 func TestCase05_ForgedStatusIsPutRight(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat")

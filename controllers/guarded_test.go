@@ -83,8 +83,8 @@ func TestCase51_APlantedResourceGetsNoToken(t *testing.T) {
 				w.settle(thePAT)
 				w.expect(thePAT, "False/NotAuthorized", "False/NotAuthorized", "True/NotAuthorized")
 				w.forget()
-				if _, rec, honoured := w.look(); rec.Current != nil || rec.Pending != nil || len(honoured) != 0 || len(w.deliveries()) != 0 {
-					t.Fatalf("current %v, pending %v, %d plaintexts honoured", rec.Current, rec.Pending, len(honoured))
+				if _, rec, valid := w.look(); rec.Current != nil || rec.Pending != nil || len(valid) != 0 || len(w.deliveries()) != 0 {
+					t.Fatalf("current %v, pending %v, %d plaintexts valid", rec.Current, rec.Pending, len(valid))
 				}
 			}
 			w.delete(thePAT)
@@ -252,7 +252,7 @@ func TestCase44_ARevocationThatIsTakenBackAtOnceCounts(t *testing.T) {
 				t.Errorf("end %v", rec.EndOf(id))
 			}
 			if w.sightings.seen[types.NamespacedName{Namespace: w.namespace, Name: thePAT}] != nil {
-				t.Error("what the record says is still remembered beside it")
+				t.Error("the sighting is kept although the record has the revocation")
 			}
 		})
 	}
@@ -265,7 +265,7 @@ func TestCase44_AFirstUseThatIsTakenBackCounts(t *testing.T) {
 	settled(issued, onFirstUse(overlap(rotate)))(w)
 	pat := w.get(thePAT)
 	if w.record(pat.UID).Previous == nil {
-		t.Fatal("there is no predecessor")
+		t.Fatal("the token has no predecessor")
 	}
 	use(w)
 	w.say(thePAT, func(s *v1alpha1.PersonalAccessTokenStatus) { s.FirstUsedAt = nil })

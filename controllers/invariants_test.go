@@ -50,13 +50,13 @@ type ledger struct {
 	plaintexts []string
 	// holdersEnd is when the one that a holder made expires.
 	holdersEnd time.Time
-	// old are the plaintexts that were honoured when a rotation was asked for: one of them, or its successor, always is.
+	// old are the plaintexts that were valid when a rotation was requested: one of them, or its successor, always is.
 	old []string
-	// overlap: a predecessor may be honoured beside its successor.
+	// overlap: a predecessor may be valid alongside its successor.
 	overlap bool
 	// over are plaintexts that have ended for good.
 	over map[string]bool
-	// theirs are the resourceVersions of Secrets of somebody else's, by name.
+	// theirs are the resourceVersions of foreign Secrets, by name.
 	theirs map[string]string
 	// account: there is, or was, a service account that a token is for.
 	account bool
@@ -68,7 +68,7 @@ type ledger struct {
 	broken []string
 }
 
-// late is a request that arrives when so many others have, or when its world is at rest.
+// late is a request that arrives after a number of others, or when its world is at rest.
 type late struct {
 	call
 	api *process
@@ -145,7 +145,7 @@ func fetch[T client.Object](w *world, key types.NamespacedName, o T) (T, bool) {
 	return found, ok
 }
 
-// awaitCache waits until the cache shows a record as the API server has it, so that what follows is no matter of chance.
+// awaitCache waits until the cache shows a record as the API server has it, so that the next step is deterministic.
 func (w *world) awaitCache(name string) {
 	w.t.Helper()
 	key := types.NamespacedName{Namespace: recordsNamespace, Name: name}
@@ -166,8 +166,8 @@ func (w *world) awaitCache(name string) {
 	w.t.Fatalf("the cache does not show %s", name)
 }
 
-// look asks the verifier what it honours, given what the API server holds now.
-func (w *world) look() (pat *v1alpha1.PersonalAccessToken, rec *record.Record, honoured []string) {
+// look asks the verifier which plaintexts are valid, given what the API server holds now.
+func (w *world) look() (pat *v1alpha1.PersonalAccessToken, rec *record.Record, valid []string) {
 	w.t.Helper()
 	index := verifier.NewIndex(logr.Discard())
 	index.SetAPIAudiences([]string{"api"})
@@ -179,7 +179,7 @@ func (w *world) look() (pat *v1alpha1.PersonalAccessToken, rec *record.Record, h
 		index.SetRecord(secret)
 		var err error
 		if rec, err = record.FromSecret(secret); err != nil {
-			w.violated("the record does not add up: %v", err)
+			w.violated("the record is inconsistent: %v", err)
 		}
 	}
 	if w.account {
@@ -191,12 +191,12 @@ func (w *world) look() (pat *v1alpha1.PersonalAccessToken, rec *record.Record, h
 	for _, plaintext := range w.plaintexts {
 		switch got := index.Verify(plaintext, []string{"api", "vault"}, w.clock.Now()); {
 		case got.Verdict == verifier.Authenticated:
-			honoured = append(honoured, plaintext)
+			valid = append(valid, plaintext)
 		case got.Verdict == verifier.Refused && got.Reason != verifier.ReasonAudience:
 			w.end(plaintext)
 		}
 	}
-	return pat, rec, honoured
+	return pat, rec, valid
 }
 
 func (w *world) end(plaintext string) {
@@ -209,27 +209,27 @@ func (w *world) end(plaintext string) {
 // step checks what must be so at every moment.
 func (w *world) step(what string) {
 	w.t.Helper()
-	pat, rec, honoured := w.look()
+	pat, rec, valid := w.look()
 	fresh := 0
-	for _, plaintext := range honoured {
+	for _, plaintext := range valid {
 		if !slices.Contains(w.old, plaintext) {
 			fresh++
 		}
 	}
-	if len(honoured) > 1 && !w.overlap || fresh > 1 || len(honoured) > 2 {
-		w.violated("after %s: %d plaintexts are honoured, %d of them new", what, len(honoured), fresh)
+	if len(valid) > 1 && !w.overlap || fresh > 1 || len(valid) > 2 {
+		w.violated("after %s: %d plaintexts are valid, %d of them new", what, len(valid), fresh)
 	}
-	if len(w.old) > 0 && len(honoured) == 0 {
-		w.violated("after %s: neither the token nor its successor is honoured", what)
+	if len(w.old) > 0 && len(valid) == 0 {
+		w.violated("after %s: neither the token nor its successor is valid", what)
 	}
 	for _, plaintext := range w.old {
-		if !slices.Contains(honoured, plaintext) {
+		if !slices.Contains(valid, plaintext) {
 			w.end(plaintext)
 		}
 	}
-	for _, plaintext := range honoured {
+	for _, plaintext := range valid {
 		if w.over[plaintext] {
-			w.violated("after %s: a token that was over is honoured again", what)
+			w.violated("after %s: a token that was over is valid again", what)
 		}
 	}
 	if pat != nil && pat.DeletionTimestamp.IsZero() && rec != nil && rec.Of(pat) {
@@ -237,7 +237,7 @@ func (w *world) step(what string) {
 	}
 }
 
-// onlyCopy checks that a delivery Secret whose time is not over is there, and holds the token that is honoured.
+// onlyCopy checks that a delivery Secret whose time is not over exists, and holds the valid token.
 func (w *world) onlyCopy(what string, pat *v1alpha1.PersonalAccessToken, rec *record.Record) {
 	w.t.Helper()
 	t := rec.Current
@@ -264,7 +264,7 @@ func (w *world) onlyCopy(what string, pat *v1alpha1.PersonalAccessToken, rec *re
 type outcome struct {
 	// active, ready, stalled are the conditions; none where the resource is gone.
 	active, ready, stalled string
-	// valid is how many plaintexts are honoured; delivered, whether the current token's Secret is there.
+	// valid is how many plaintexts are valid; delivered, whether the current token's Secret exists.
 	valid     int
 	delivered bool
 	// remembers is how many ids of resources that had the name before must not come back.
@@ -277,9 +277,9 @@ func (w *world) atRest(want outcome, garbage bool) {
 	w.t.Helper()
 	w.forget()
 	w.step("all")
-	pat, rec, honoured := w.look()
-	if len(honoured) != want.valid {
-		w.violated("%d plaintexts are honoured; want %d", len(honoured), want.valid)
+	pat, rec, valid := w.look()
+	if len(valid) != want.valid {
+		w.violated("%d plaintexts are valid; want %d", len(valid), want.valid)
 	}
 	var own *record.Record
 	remembers := 0
@@ -314,8 +314,8 @@ func (w *world) atRest(want outcome, garbage bool) {
 	}
 }
 
-// secretsAtRest checks that there is no Secret in the namespace but the current token's and those of others, and that
-// nobody has touched those.
+// secretsAtRest checks that the namespace holds only the current token's Secret and foreign ones, and that nobody has
+// touched the foreign ones.
 func (w *world) secretsAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Record, delivered, garbage bool) {
 	w.t.Helper()
 	current := ""
@@ -352,8 +352,11 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 		w.violated("Active, Ready, Stalled are %q; want %q", got, conditions)
 	}
 	s := &pat.Status
-	mirrored := []string{s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken, stampOf(s.PreviousTokenExpiresAt)}
-	says := make([]string, len(mirrored))
+	reported := []string{
+		s.TokenID, s.PreviousTokenID, s.DeliverySecretName, stampOf(s.IssuedAt), stampOf(s.ExpiresAt), s.EncryptedToken,
+		stampOf(s.PreviousTokenExpiresAt),
+	}
+	says := make([]string, len(reported))
 	if own != nil && own.Current != nil {
 		t := own.Current
 		says = []string{t.ID, "", "", stampOf(&metav1.Time{Time: t.IssuedAt}), stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}), own.Ciphertext, ""}
@@ -364,8 +367,8 @@ func (w *world) statusAtRest(pat *v1alpha1.PersonalAccessToken, own *record.Reco
 	if own != nil && own.Previous != nil {
 		says[1], says[6] = own.Previous.ID, stampOf(&metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, own.Previous)})
 	}
-	if !slices.Equal(mirrored, says) || s.ObservedGeneration != pat.Generation {
-		w.violated("status says %s of generation %d; want %s of %d", strings.Join(mirrored, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)
+	if !slices.Equal(reported, says) || s.ObservedGeneration != pat.Generation {
+		w.violated("status says %s of generation %d; want %s of %d", strings.Join(reported, " "), s.ObservedGeneration, strings.Join(says, " "), pat.Generation)
 	}
 }
 

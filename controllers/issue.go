@@ -57,7 +57,7 @@ func refuse(current *stored, reason, message string, cause error) *refusal {
 func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision, now time.Time, current *stored) (*stored, error) {
 	spec, base := d.Spec, d.Base
 	if now = now.Truncate(time.Second); now.Before(pat.CreationTimestamp.Time) {
-		now = pat.CreationTimestamp.Time // A token is no older than its resource, whoever's clock is behind.
+		now = pat.CreationTimestamp.Time // A token is not older than its resource, even if this clock is behind.
 	}
 	id, plaintext, err := token.New(r.Random)
 	if err != nil {
@@ -98,12 +98,12 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return nil, r.giveUp(ctx, current, v1alpha1.ReasonDeliveryNameTaken, fmt.Sprintf(
-			"A Secret named %s that is not the operator's is in this namespace and was left as it is; the operator tries again with another name.", secret.Name))
+			"A Secret named %s already exists in this namespace and does not belong to the operator, which did not modify it; the operator tries again with another name.", secret.Name))
 	case definite(err):
 		return nil, r.giveUp(ctx, current, v1alpha1.ReasonIssuingFailed, refusedDelivery+causeOf(err, plaintext))
 	case err != nil:
 		ready := unconfirmed(err, plaintext)
-		// The server's words may quote what it was sent; its reason does not.
+		// The server's message may quote the request; its reason does not.
 		return nil, refuse(current, ready.Reason, ready.Message,
 			fmt.Errorf("creating delivery Secret %s/%s: no definite answer (%s)", secret.Namespace, secret.Name, reasonOf(err)))
 	}
@@ -121,7 +121,7 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	return promoted, nil
 }
 
-// state is what is said after a refusal of what was to be.
+// state is the status after a refusal, made from the state that was planned.
 func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
 	out := &lifecycle.State{Active: was.Active, Ready: r.ready, ExpiringSoon: was.ExpiringSoon}
 	if out.Ready.Reason == v1alpha1.ReasonIssuing {
@@ -130,7 +130,7 @@ func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
 	return out
 }
 
-// meanwhile is what is said until the next attempt: of the token that there is as it is now, of the attempt as before.
+// meanwhile is the state until the next attempt: the current state of the token, and the last state of the attempt.
 func meanwhile(pat *v1alpha1.PersonalAccessToken, state *lifecycle.State) *lifecycle.State {
 	out := &lifecycle.State{Active: state.Active, Ready: state.Ready, ExpiringSoon: state.ExpiringSoon}
 	if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Status == metav1.ConditionFalse && c.ObservedGeneration == pat.Generation {
@@ -139,7 +139,7 @@ func meanwhile(pat *v1alpha1.PersonalAccessToken, state *lifecycle.State) *lifec
 	return out
 }
 
-// definite tells whether the API server has said that it did not do what it was asked.
+// definite reports whether the API server answered that it did not execute the request.
 func definite(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
 }
@@ -155,9 +155,9 @@ func (r *Reconciler) giveUp(ctx context.Context, current *stored, reason, messag
 	return refuse(written, reason, message, nil)
 }
 
-// afterLostUpdate finds out whether the update that was to make a token current did so. Where it did not, the record
-// is made to say so before the Secret goes: were it deleted first, the update could still arrive, and leave a token that
-// is honoured and that nobody has.
+// afterLostUpdate finds out whether the update that was to make a token current did so. If not, it writes that into the
+// record before it deletes the Secret: in the other order the update could still arrive, and leave a valid token that
+// nobody has.
 func (r *Reconciler) afterLostUpdate(ctx context.Context, pat *v1alpha1.PersonalAccessToken, id string, secret *corev1.Secret, cause error) (*stored, error) {
 	cause = fmt.Errorf("making token %s current: %w", id, cause)
 	now, recordErr, err := r.read(ctx, r.Live, client.ObjectKeyFromObject(pat))

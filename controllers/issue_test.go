@@ -119,7 +119,7 @@ func TestCase20_NoMetadataOfTheResourceIsCopied(t *testing.T) {
 	}
 }
 
-// The name that the delivery Secret was to have belongs to a Secret of somebody else's.
+// The name of the delivery Secret is already taken by a foreign Secret.
 func TestCase20_ASecretOfAnotherIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	random := bytes.Repeat([]byte{7}, 42)
@@ -140,7 +140,7 @@ func TestCase20_ASecretOfAnotherIsLeftAlone(t *testing.T) {
 	}
 	w.expect("my-pat", "False/Issuing", "False/DeliveryNameTaken", "")
 	ready := w.get("my-pat").Status.Conditions[1].Message
-	if want := fmt.Sprintf("A Secret named pat-%s that is not the operator's is in this namespace and was left as it is; the operator tries again with another name.", id); ready != want {
+	if want := fmt.Sprintf("A Secret named pat-%s already exists in this namespace and does not belong to the operator, which did not modify it; the operator tries again with another name.", id); ready != want {
 		t.Errorf("says %q; want %q", ready, want)
 	}
 	w.Random = rand.Reader

@@ -75,7 +75,7 @@ func (l *leader) proceed(requests int) {
 	}
 }
 
-// race is a scenario for two leaders, in which somebody does something while the first is paused for the first time.
+// race is a scenario for two leaders, with a change that happens while the first is paused for the first time.
 type race struct {
 	scenario
 	meanwhile func(*world)
@@ -85,8 +85,8 @@ type race struct {
 	turns int
 }
 
-// playRace lets the leaders take turns: the first so many requests, the second so many, and so on; then both go on to
-// their rest, first the one whose turn it is. It returns which turn was the first to end at rest.
+// playRace lets the leaders take turns: turns[0] requests by the first, turns[1] by the second, and so on. Then both
+// continue until they rest, first the one whose turn it is. It returns which turn was the first to end at rest.
 func playRace(t *testing.T, r *race, turns []int, inWrites bool, mutate mutation) (rested int, broken []string) {
 	t.Helper()
 	w := begin(t, &r.scenario, mutate)
@@ -114,7 +114,7 @@ func playRace(t *testing.T, r *race, turns []int, inWrites bool, mutate mutation
 	return rested, w.broken
 }
 
-// schedules tries every schedule of so many turns, until try says so. A turn grows by one request until its leader comes
+// schedules tries every schedule with this number of turns, until try returns stop. A turn grows by one request until its leader comes
 // to rest in it; try returns the first turn to end at rest, or the number of turns.
 func schedules(turns int, try func([]int) (rested int, stop bool)) {
 	var grow func(before []int) (int, bool)

@@ -122,15 +122,15 @@ func TestCase43_AbsenceEndsNothing(t *testing.T) {
 				w.settle(thePAT)
 				w.expect(thePAT, "True/Active", "True/Reconciled", "")
 				w.forget()
-				if _, rec, honoured := w.look(); len(rec.Ended) != 0 || rec.MissingSince != nil || tc.missing && kind == "a holder's" && len(honoured) != 1 {
-					t.Errorf("ended %v, missing since %v, %d plaintexts honoured", rec.Ended, rec.MissingSince, len(honoured))
+				if _, rec, valid := w.look(); len(rec.Ended) != 0 || rec.MissingSince != nil || tc.missing && kind == "a holder's" && len(valid) != 1 {
+					t.Errorf("ended %v, missing since %v, %d plaintexts valid", rec.Ended, rec.MissingSince, len(valid))
 				}
 			})
 		}
 	}
 }
 
-// A list that is older than what was seen, or no list of ours at all, is no answer.
+// A list that is older than a list seen before, or that is not a list of PersonalAccessTokens, proves nothing.
 func TestCase43_AnOldListIsNoAnswer(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create(thePAT)
@@ -147,7 +147,7 @@ func TestCase43_AnOldListIsNoAnswer(t *testing.T) {
 			})
 		})
 		w.saw(w.ctx, pat)
-		if _, err := w.reconcile(thePAT); err == nil || !strings.Contains(err.Error(), "older than what was seen") {
+		if _, err := w.reconcile(thePAT); err == nil || !strings.Contains(err.Error(), "older than one seen before") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if rec := w.record(pat.UID); rec.MissingSince != nil {

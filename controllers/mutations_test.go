@@ -113,7 +113,7 @@ func isSecret(o client.Object, kind corev1.SecretType) bool {
 	return ok && s.Type == kind
 }
 
-// promotes tells whether a write makes a token current.
+// promotes reports whether a write makes a token current.
 func promotes(o client.Object) bool {
 	if !isRecord(o) {
 		return false
@@ -122,7 +122,7 @@ func promotes(o client.Object) bool {
 	return err == nil && r.Current != nil && r.Current.Digest != "" && r.Current.Source == record.SourceOperator
 }
 
-// unanswered tells whether nobody knows if a write has had its effect.
+// unanswered reports whether it is unknown if a write took effect.
 func unanswered(err error) bool { return err != nil && apierrors.ReasonForError(err) == "" }
 
 func currentBeforeSecret(c client.WithWatch) client.WithWatch {

@@ -21,14 +21,16 @@ import (
 	"strings"
 )
 
-// AskOnce is a wrapper for a client's configuration that has each creation of a Secret asked for once. client-go tries any
-// request again, by itself, that was answered with 5xx and Retry-After. Where a delivery Secret was created all the same,
-// it would be met as AlreadyExists: not to be told from somebody else's, so never to be deleted.
-func AskOnce(next http.RoundTripper) http.RoundTripper { return askOnce{next} }
+// NoRetryOnSecretCreate wraps the transport of a client's configuration and stops client-go from retrying the creation of a Secret.
+// client-go retries each request that was answered with 5xx and Retry-After. If the first attempt did create the delivery
+// Secret, the retry would get AlreadyExists: the operator could not tell its own Secret from a foreign one, and never delete it.
+func NoRetryOnSecretCreate(next http.RoundTripper) http.RoundTripper {
+	return noRetryOnSecretCreate{next}
+}
 
-type askOnce struct{ next http.RoundTripper }
+type noRetryOnSecretCreate struct{ next http.RoundTripper }
 
-func (a askOnce) RoundTrip(req *http.Request) (*http.Response, error) {
+func (a noRetryOnSecretCreate) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(req)
 	if err == nil && req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/secrets") && resp.StatusCode >= http.StatusInternalServerError {
 		resp.Header.Del("Retry-After")
@@ -36,5 +38,5 @@ func (a askOnce) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// WrappedRoundTripper is what client-go looks through.
-func (a askOnce) WrappedRoundTripper() http.RoundTripper { return a.next }
+// WrappedRoundTripper lets client-go unwrap the transport.
+func (a noRetryOnSecretCreate) WrappedRoundTripper() http.RoundTripper { return a.next }

@@ -43,7 +43,7 @@ func TestASecretIsAskedForOnce(t *testing.T) {
 	}))
 	defer server.Close()
 	config := &rest.Config{Host: server.URL}
-	config.Wrap(AskOnce)
+	config.Wrap(NoRetryOnSecretCreate)
 	secrets := kubernetes.NewForConfigOrDie(config).CoreV1().Secrets("team-a")
 
 	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "pat-a"}}, metav1.CreateOptions{})

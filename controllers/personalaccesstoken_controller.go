@@ -77,7 +77,7 @@ type Guards interface {
 type Reconciler struct {
 	// Client writes, and reads the cache where only an index is asked.
 	Client client.Client
-	// Live reads from the API server itself: what is decided rests on nothing stale.
+	// Live reads from the API server itself, so decisions never use stale data.
 	Live     client.Reader
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
@@ -108,7 +108,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("personalaccesstoken").
 		Watches(&v1alpha1.PersonalAccessToken{}, &resourceEvents{Reconciler: r}).
-		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(anotherUID)).
+		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(uidChanged)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.resourceOfRecord)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
 		Complete(r)
@@ -137,8 +137,8 @@ func (r *Reconciler) resourceOfRecord(ctx context.Context, o client.Object) []re
 	return nil
 }
 
-// anotherUID lets an object's beginning and end pass, an update only where it hides both.
-var anotherUID = predicate.Funcs{
+// uidChanged lets an object's beginning and end pass, an update only where it hides both.
+var uidChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() },
 }
 
@@ -160,7 +160,7 @@ func (e *resourceEvents) Update(ctx context.Context, evt event.UpdateEvent, q qu
 	e.EnqueueRequestForObject.Update(ctx, evt, q)
 }
 
-// Delete takes a deletion that the watch has told of for evidence. One that was inferred from a list is none.
+// Delete treats a deletion event of the watch as evidence. A deletion inferred from a list does not count.
 func (e *resourceEvents) Delete(ctx context.Context, evt event.DeleteEvent, q queue) {
 	if pat, ok := evt.Object.(*v1alpha1.PersonalAccessToken); ok && !evt.DeleteStateUnknown {
 		e.sightings.gone(pat, e.Clock.Now())
@@ -184,7 +184,7 @@ func (r *Reconciler) saw(ctx context.Context, o client.Object) {
 		return stored.of(pat)
 	})
 	r.sightings.saw(pat, func(id string) bool {
-		// The cache may not show the record that knows the id yet; then the operator's status does, or there is none at all.
+		// The cache may lag behind the record that knows the id; then the operator's status names it, or no record exists.
 		return id == pat.Status.TokenID || id == pat.Status.PreviousTokenID || current() == nil || matters(pat, current(), id)
 	})
 }
@@ -212,7 +212,7 @@ func (r *Reconciler) resourcesOfAccount(ctx context.Context, account client.Obje
 	var pats v1alpha1.PersonalAccessTokenList
 	username := serviceaccount.MakeUsername(account.GetNamespace(), account.GetName())
 	if err := r.Client.List(ctx, &pats, client.MatchingFields{indexUsername: username}); err != nil {
-		return nil // The cache does not have it yet, and then brings the resources by itself.
+		return nil // The cache is not synced yet; its first list enqueues the resources.
 	}
 	var requests []reconcile.Request
 	for i := range pats.Items {
@@ -261,7 +261,7 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 	if d.Action != lifecycle.Nothing || current != nil && len(current.record.Removals) > 0 {
 		return 0, false, nil
 	}
-	return d.After, d.State == nil || mirrored(pat, current.of(pat), d.State, in.Now), nil
+	return d.After, d.State == nil || statusApplied(pat, current.of(pat), d.State, in.Now), nil
 }
 
 func versionOf(pat *v1alpha1.PersonalAccessToken) string {
@@ -288,12 +288,12 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	}
 	in.Listed = listed
 	if asks(in) {
-		in.Guards = r.Guards.Judged(ctx) // After the resource: what it asks for was judged before it was read.
+		in.Guards = r.Guards.Judged(ctx) // After the resource: its wishes were judged before it was read.
 	}
 	for range maxSteps {
 		d := lifecycle.Decide(in)
 		if d.Action == lifecycle.Nothing {
-			if err := r.mirror(ctx, pat, current, d.State); err != nil {
+			if err := r.applyStatus(ctx, pat, current, d.State); err != nil {
 				return 0, err
 			}
 			if rec := current.of(pat); rec != nil {
@@ -304,7 +304,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 		}
 		if d.Action == lifecycle.Issue {
 			if wait := r.attempts.wait(pat.UID, in.Now); wait > 0 {
-				if err := r.mirror(ctx, pat, current, meanwhile(pat, d.State)); err != nil {
+				if err := r.applyStatus(ctx, pat, current, meanwhile(pat, d.State)); err != nil {
 					return 0, err
 				}
 				after, err := r.untilNextAttempt(ctx, current, in.ClockProven, wait)
@@ -312,23 +312,23 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 			}
 			current, err = r.issue(ctx, pat, d, in.Now, current)
 			if refused := (*refusal)(nil); errors.As(err, &refused) {
-				mirrored := r.mirror(ctx, pat, refused.current, refused.state(d.State))
+				applied := r.applyStatus(ctx, pat, refused.current, refused.state(d.State))
 				after, err := r.untilNextAttempt(ctx, refused.current, in.ClockProven, r.attempts.failed(pat.UID, in.Now))
-				return after, errors.Join(refused.cause, mirrored, err)
+				return after, errors.Join(refused.cause, applied, err)
 			}
 			r.attempts.succeeded(pat.UID)
 		} else {
 			current, err = r.act(ctx, pat, current, d)
 		}
 		if err != nil {
-			return 0, errors.Join(err, r.mirror(ctx, pat, current, stateAfterFailure(pat, d, err)))
+			return 0, errors.Join(err, r.applyStatus(ctx, pat, current, stateAfterFailure(pat, d, err)))
 		}
 		in.Record, in.Now = nil, r.Clock.Now()
 		if current != nil {
 			in.Record = current.record
 		}
 	}
-	return 0, fmt.Errorf("no rest after %d steps", maxSteps)
+	return 0, fmt.Errorf("the resource has not settled after %d steps", maxSteps)
 }
 
 // isOver reports whether a record is a tombstone, or of a resource that a watch has said was deleted. No read has to prove it, and
@@ -371,8 +371,8 @@ func (r *Reconciler) input(
 	return in, nil
 }
 
-// breaker reports whether so many resources are missing that none may be taken for deleted. Where a missing one meets it
-// open for the first time, and when it closes again, people are told.
+// breaker reports whether too many resources are missing for any of them to count as deleted. It emits an event when a
+// missing resource first finds the breaker open, and when the breaker closes again.
 func (r *Reconciler) breaker(rec *record.Record) (open bool) {
 	open, missing, all := r.Census.breaker()
 	if concerns := rec != nil && rec.MissingSince != nil || r.stopped.Load(); !concerns || all == 0 || r.stopped.Swap(open) == open {

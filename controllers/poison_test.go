@@ -19,6 +19,7 @@ package controllers
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -71,6 +72,28 @@ func TestCase05_NoWriteSpoilsTheList(t *testing.T) {
 		var list v1alpha1.PersonalAccessTokenList
 		if err := admin.List(w.ctx, &list, client.InNamespace(w.namespace)); err != nil {
 			t.Fatalf("%s is taken, and then: %v", patch, err)
+		}
+	}
+}
+
+// A time that is written in another way is refused with an example, by the schema, whatever webhooks there are.
+func TestASpecTakesTimesOfRFC3339Only(t *testing.T) {
+	w := newWorld(t)
+	w.create("my-pat")
+	for time, taken := range map[string]bool{
+		"2027-01-31T12:00:00Z": true, "2027-01-31T12:00:00.5Z": true, "2027-01-31T12:00:00+02:00": true, "2027-01-31T12:00:00-11:30": true,
+		"2027-01-31": false, "2027-01-31T12:00:00": false, "2027-01-31T12:00:00,5Z": false, "2027-01-31 12:00:00Z": false, "2027-01-31t12:00:00z": false,
+		"2027-01-31T12:00:00Z\n": false, "2027-02-30T12:00:00Z": false, "2027-01-31T24:00:00Z": false, "2027-01-31T12:00:00+99:99": false,
+		"1969-12-31T23:59:59Z": false, "tomorrow": false, "": false,
+	} {
+		target := &v1alpha1.PersonalAccessToken{}
+		target.Namespace, target.Name = w.namespace, "my-pat"
+		err := admin.Patch(w.ctx, target, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"expiresInDays":null,"expiresAt":%q}}`, time)))
+		switch {
+		case taken && err != nil:
+			t.Errorf("%q: %v", time, err)
+		case !taken && (err == nil || !strings.Contains(err.Error(), "expiresAt must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z")):
+			t.Errorf("%q: got %v", time, err)
 		}
 	}
 }

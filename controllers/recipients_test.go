@@ -50,7 +50,7 @@ func TestIssueToRecipients(t *testing.T) {
 		t.Error("what the vendor reads is not the token")
 	}
 
-	t.Run("whoever writes over it in status has it put right", func(t *testing.T) {
+	t.Run("a forged value in status is corrected", func(t *testing.T) {
 		forged := w.get("vendor")
 		forged.Status.EncryptedToken = "-----BEGIN AGE ENCRYPTED FILE-----"
 		if err := admin.Status().Update(w.ctx, forged); err != nil {

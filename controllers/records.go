@@ -49,7 +49,7 @@ type stored struct {
 	secret *corev1.Secret
 }
 
-// version is the resourceVersion of the Secret, "" where there is none.
+// version is the resourceVersion of the Secret, "" if it does not exist.
 func (s *stored) version() string {
 	if s == nil {
 		return ""
@@ -57,7 +57,7 @@ func (s *stored) version() string {
 	return s.secret.ResourceVersion
 }
 
-// of is the record where it is that resource's, nil where it is a former one's, or there is none.
+// of returns the record if it belongs to that resource, nil if it is missing or belongs to a former resource.
 func (s *stored) of(pat *v1alpha1.PersonalAccessToken) *record.Record {
 	if s == nil || pat == nil || !s.record.Of(pat) {
 		return nil
@@ -65,7 +65,7 @@ func (s *stored) of(pat *v1alpha1.PersonalAccessToken) *record.Record {
 	return s.record
 }
 
-// read reads the record of a name: nil where there is none, recordErr where it cannot be read.
+// read reads the record of a name: nil if it does not exist, recordErr if it cannot be decoded.
 func (r *Reconciler) read(ctx context.Context, from client.Reader, key types.NamespacedName) (current *stored, recordErr, err error) {
 	rec, secret, recordErr, err := record.Get(ctx, from, r.RecordsNamespace, key)
 	if rec == nil {
@@ -85,7 +85,7 @@ func (r *Reconciler) resource(ctx context.Context, key types.NamespacedName) (pa
 			return nil, false, err
 		}
 		if !r.sightings.listed(all.ResourceVersion) {
-			return nil, false, fmt.Errorf("the list of %s answered with the resourceVersion %q, older than what was seen, or is no list of PersonalAccessTokens", key, all.ResourceVersion)
+			return nil, false, fmt.Errorf("the list of %s has the resourceVersion %q, which is older than one seen before, or not that of a list of PersonalAccessTokens", key, all.ResourceVersion)
 		}
 		if len(all.Items) == 0 {
 			return nil, true, nil
@@ -124,7 +124,7 @@ func (r *Reconciler) write(ctx context.Context, current *stored, next *record.Re
 		return nil, err
 	}
 	if passes {
-		r.over(current.record)
+		r.resourceGone(current.record)
 	}
 	r.wrote(next, secret)
 	return &stored{next, secret}, nil
@@ -134,7 +134,7 @@ func (r *Reconciler) wrote(rec *record.Record, secret *corev1.Secret) {
 	r.sightings.wroteRecord(types.NamespacedName{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name}, secret.ResourceVersion, r.Clock.Now())
 }
 
-// act does everything that a decision may ask for but issuing. It returns the record as it is now, nil where it is gone.
+// act executes every decision except issuing. It returns the present record, nil if the record is gone.
 func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, d lifecycle.Decision) (*stored, error) {
 	if d.Action == lifecycle.Delete {
 		if err := r.removeDeliveries(ctx, current.record); err != nil {
@@ -143,7 +143,7 @@ func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken,
 		err := r.Client.Delete(ctx, current.secret,
 			client.Preconditions{UID: &current.secret.UID, ResourceVersion: &current.secret.ResourceVersion})
 		if client.IgnoreNotFound(err) == nil {
-			r.over(current.record)
+			r.resourceGone(current.record)
 		}
 		return nil, client.IgnoreNotFound(err)
 	}
@@ -160,17 +160,17 @@ func (r *Reconciler) act(ctx context.Context, pat *v1alpha1.PersonalAccessToken,
 	return written, nil
 }
 
-// over is told of a record whose resource is gone, once it says so itself.
-func (r *Reconciler) over(rec *record.Record) {
+// resourceGone is called after a record was updated for a resource that is gone.
+func (r *Reconciler) resourceGone(rec *record.Record) {
 	r.attempts.succeeded(rec.Resource.UID)
 	r.announceRevoked(rec)
 }
 
-// Crowded reports by the cache whether the ids that have to be remembered leave no room for spec.token of a resource.
-func (r *Reconciler) Crowded(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool {
+// HistoryFull reports by the cache whether the ids that have to be remembered leave no room for spec.token of a resource.
+func (r *Reconciler) HistoryFull(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool {
 	in := lifecycle.Input{Resource: pat, Now: r.Clock.Now(), Config: r.Config, Remembered: r.Census.Remembered(pat.Namespace)}
 	if current, _, err := r.read(ctx, r.Client, client.ObjectKeyFromObject(pat)); err == nil && current != nil {
 		in.Record = current.record
 	}
-	return lifecycle.Crowded(in)
+	return lifecycle.HistoryFull(in)
 }

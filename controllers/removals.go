@@ -101,7 +101,7 @@ func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) e
 	return errors.Join(errs...)
 }
 
-// deleteDelivery deletes a delivery Secret; one that is gone, or has another UID and so is somebody else's, is fine.
+// deleteDelivery deletes a delivery Secret. It ignores one that is gone, or that has another UID and so is foreign.
 func (r *Reconciler) deleteDelivery(ctx context.Context, namespace, name string, uid types.UID) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	var opts []client.DeleteOption

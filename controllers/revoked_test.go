@@ -51,17 +51,17 @@ func (w *world) revoke(name, id string) {
 	})
 }
 
-// revokeCurrent revokes the token that status names, and where that is the current one what is honoured beside it; from then
-// on they are over.
+// revokeCurrent revokes the token that status names and, if that is the current one, its predecessor. From then on they
+// have ended.
 func revokeCurrent(w *world) {
-	_, _, honoured := w.look()
+	_, _, valid := w.look()
 	pat := w.get(thePAT)
 	id := pat.Status.TokenID
 	all := w.record(pat.UID).Current.ID == id
 	w.revoke(thePAT, id)
 	w.forget()
 	w.old = nil
-	for _, plaintext := range honoured {
+	for _, plaintext := range valid {
 		if all || strings.HasPrefix(plaintext, token.Prefix+id) {
 			w.end(plaintext)
 		}
@@ -77,7 +77,7 @@ func revokePrevious(w *world) {
 	w.end(w.plaintexts[slices.IndexFunc(w.plaintexts, func(p string) bool { return strings.HasPrefix(p, token.Prefix+id) })])
 }
 
-// anew asks for another token where none is honoured.
+// anew asks for another token while none is valid.
 func anew(w *world) { w.trigger("2") }
 
 // onFirstUse has the predecessor end, too, when its successor is used.
@@ -161,7 +161,7 @@ func TestRevokedBeforeItIsTaken(t *testing.T) {
 	w.expect(thePAT, "False/TokenRevoked", "False/TokenRevoked", "True/TokenRevoked")
 }
 
-// What is named by mistake ends nothing, and somebody hears of it; a predecessor that is revoked leaves an event, too.
+// An unknown id in status.revoked ends nothing and leaves an event. Revoking a predecessor leaves an event, too.
 func TestWhatStatusNamesIsAnsweredByAnEvent(t *testing.T) {
 	w := newWorld(t)
 	pat := w.create("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{OverlapSeconds: 3600} })
@@ -170,7 +170,7 @@ func TestWhatStatusNamesIsAnsweredByAnEvent(t *testing.T) {
 	w.revoke("my-pat", "cccccccccccccccc")
 	w.settle("my-pat")
 	w.expect("my-pat", "True/Active", "True/Reconciled", "")
-	if got := w.events.text(); !strings.Contains(got, "Warning NotRevoked Refuse: status.revoked named cccccccccccccccc, which is no token of this resource, or not any more; nothing was revoked") {
+	if got := w.events.text(); !strings.Contains(got, "Warning NotRevoked Refuse: status.revoked named cccccccccccccccc, which does not belong to this resource, or no longer does; nothing was revoked") {
 		t.Errorf("events %s", got)
 	}
 	w.change("my-pat", func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation.Trigger = "2" })
@@ -178,7 +178,7 @@ func TestWhatStatusNamesIsAnsweredByAnEvent(t *testing.T) {
 	w.revoke("my-pat", first)
 	w.settle("my-pat")
 	second := w.record(pat.UID).Current.ID
-	if got := w.events.text(); !strings.Contains(got, "Normal Revoked Revoke: Token "+first+" was revoked; "+second+", which has taken its place, goes on") || strings.Contains(got, "named "+first) {
+	if got := w.events.text(); !strings.Contains(got, "Normal Revoked Revoke: Token "+first+" was revoked; its successor "+second+" keeps working") || strings.Contains(got, "named "+first) {
 		t.Errorf("events %s", got)
 	}
 }
@@ -266,7 +266,7 @@ func TestAPredecessorRetiresOnFirstUse(t *testing.T) {
 	if rec.Previous != nil || w.get("my-pat").Status.PreviousTokenID != "" || w.get("my-pat").Status.FirstUsedAt == nil {
 		t.Errorf("used: predecessor %v, first used %v", rec.Previous, w.get("my-pat").Status.FirstUsedAt)
 	}
-	if got := w.events.text(); !strings.Contains(got, fmt.Sprintf("Retired Retire: Token %s is not honoured any more: %s has taken its place", first, rec.Current.ID)) {
+	if got := w.events.text(); !strings.Contains(got, fmt.Sprintf("Retired Retire: Token %s no longer works: %s has replaced it", first, rec.Current.ID)) {
 		t.Errorf("events %s", got)
 	}
 }

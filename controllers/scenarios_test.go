@@ -95,7 +95,7 @@ var scenarios = []scenario{
 	{"rotating found, and quota", then(issued, stoppedRotating(2), quota), nop, outcome{active: "True/Active", ready: "False/IssuingFailed", valid: 1, delivered: true}},
 	{"rotation, from a Secret to recipients", issued, then(toRecipients, rotate), holders},
 	{"rotation to recipients, with an overlap", settled(createForRecipients), overlap(rotate), two(holders)},
-	{"rotation by itself", settled(createForRecipients, everyDays), pass(30 * 24 * time.Hour), holders},
+	{"automatic rotation", settled(createForRecipients, everyDays), pass(30 * 24 * time.Hour), holders},
 	{"rotation of a holder's", issuedHolders, anotherHolders, holders},
 	{"rotation of a holder's, with an overlap", issuedHolders, overlap(anotherHolders), two(holders)},
 	{"a holder's replaced, then back in Git", settled(issuedHolders, anotherHolders), revert, reverted},
@@ -159,13 +159,13 @@ func forRecipients(p *v1alpha1.PersonalAccessToken) {
 	p.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{theVendor().Recipient().String()}}
 }
 
-// two is an outcome with the predecessor honoured, too.
+// two is an outcome where the predecessor is valid, too.
 func two(o outcome) outcome {
 	o.valid = 2
 	return o
 }
 
-// succeeds remembers what is honoured, which is to have a successor.
+// succeeds remembers the valid tokens, which are about to get a successor.
 func succeeds(w *world) { _, _, w.old = w.look() }
 
 func rotate(w *world) {
@@ -271,7 +271,7 @@ func (w *world) createTheir(n int) {
 	})
 }
 
-// createUnderTakenName creates a resource whose first delivery Secret would have the name of somebody else's.
+// createUnderTakenName creates a resource whose first delivery Secret would have the name of a foreign Secret.
 func createUnderTakenName(w *world) {
 	first := bytes.Repeat([]byte{7}, 42)
 	id, _, err := token.New(bytes.NewReader(first))
@@ -379,13 +379,13 @@ func audiences(w *world) {
 
 func expire(w *world) { w.advance(3*time.Hour + time.Second) }
 
-// remove deletes the resource; what was honoured of it is over from then on.
+// remove deletes the resource; its valid tokens have ended from then on.
 func remove(w *world) {
-	_, _, honoured := w.look()
+	_, _, valid := w.look()
 	w.delete(thePAT)
 	w.forget()
 	w.old = nil
-	for _, plaintext := range honoured {
+	for _, plaintext := range valid {
 		w.end(plaintext)
 	}
 }

@@ -29,8 +29,8 @@ import (
 )
 
 const (
-	// maxSightings bounds what is remembered of one status that somebody writes again and again before there is a record to
-	// tell which of it matters.
+	// maxSightings bounds what is remembered of one status that is rewritten repeatedly before a record exists to tell
+	// which ids matter.
 	maxSightings = 64
 	// maxDeletions is how many deletions are remembered, and those of the last keepDeletion: a paused leader may still create
 	// a record for a resource that is gone.
@@ -128,7 +128,7 @@ func (s *sightings) gone(pat *v1alpha1.PersonalAccessToken, now time.Time) {
 	delete(s.seen, key)
 }
 
-// of returns what is known of a name: of the resource with a UID, and which UID was deleted.
+// of returns the sightings of a name: those of the resource with a UID, and which UID was deleted.
 func (s *sightings) of(key types.NamespacedName, uid types.UID) (revoked, used []string, deleted types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +193,7 @@ func (s *sightings) behind(key types.NamespacedName, status, record string, now 
 	return true
 }
 
-// listed takes in the resourceVersion of a list, and reports whether it is no older than what was seen before.
+// listed records the resourceVersion of a list, and reports whether it is at least as new as every one before.
 func (s *sightings) listed(version string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

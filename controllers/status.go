@@ -41,13 +41,13 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// mirror applies to status what the record and the state say, where that differs from what it says.
-func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, state *lifecycle.State) error {
+// applyStatus applies the status that the record and the state imply, if it differs from the present one.
+func (r *Reconciler) applyStatus(ctx context.Context, pat *v1alpha1.PersonalAccessToken, current *stored, state *lifecycle.State) error {
 	if state == nil {
 		return nil
 	}
 	rec := current.of(pat)
-	was, want := &pat.Status, desired(pat, rec, state, r.Clock.Now())
+	was, want := &pat.Status, desiredStatus(pat, rec, state, r.Clock.Now())
 	if equality.Semantic.DeepEqual(was, want) {
 		return nil
 	}
@@ -65,16 +65,16 @@ func (r *Reconciler) mirror(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	return nil
 }
 
-// mirrored tells of a resource from the cache whether status says already what it is to say.
-func mirrored(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
+// statusApplied reports whether the status of a resource from the cache is already the desired one.
+func statusApplied(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) bool {
 	is := *pat
 	is.Status.EncryptedToken = ""
-	want := desired(&is, rec, state, now)
-	return mirrorOf(want) == pat.Status.EncryptedToken && len(want.Revoked) == len(pat.Status.Revoked)
+	want := desiredStatus(&is, rec, state, now)
+	return statusDigest(want) == pat.Status.EncryptedToken && len(want.Revoked) == len(pat.Status.Revoked)
 }
 
-// mirrorOf is a digest of what the reconciler writes into status, but for the times at which conditions changed.
-func mirrorOf(status *v1alpha1.PersonalAccessTokenStatus) string {
+// statusDigest is a digest of what the reconciler writes into status, but for the times at which conditions changed.
+func statusDigest(status *v1alpha1.PersonalAccessTokenStatus) string {
 	h := sha256.New()
 	stamp := func(t *metav1.Time) string {
 		if t == nil {
@@ -91,7 +91,7 @@ func mirrorOf(status *v1alpha1.PersonalAccessTokenStatus) string {
 	return digested + string(h.Sum(nil))
 }
 
-// clear takes out of status what is in it and should not be: an apply leaves what another owner has written. It comes
+// clear removes from status the fields that should be absent: an apply leaves the fields of other owners. It comes
 // before the apply, so that status never says of one token when another was first used. It returns the revision it left.
 func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToken, want *v1alpha1.PersonalAccessTokenStatus) (string, error) {
 	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&pat.Status)
@@ -108,7 +108,7 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 			status[field] = nil
 		}
 	}
-	// What stays is left as it is: the apply changes it, and tells of it.
+	// Conditions that remain are kept unchanged: the apply updates them, and announces the change.
 	kept := slices.DeleteFunc(slices.Clone(pat.Status.Conditions), func(c metav1.Condition) bool {
 		return meta.FindStatusCondition(want.Conditions, c.Type) == nil
 	})
@@ -130,9 +130,9 @@ func (r *Reconciler) clear(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 	return target.ResourceVersion, err
 }
 
-// desired is status as it should be. Fields of other writers stay as they are; so does what is known of a token whose
-// record cannot be read, or is lost.
-func desired(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
+// desiredStatus is status as it should be. It keeps the fields of other writers, and the details of a token whose record
+// cannot be read, or is lost.
+func desiredStatus(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, now time.Time) *v1alpha1.PersonalAccessTokenStatus {
 	want := pat.Status.DeepCopy()
 	deleting := !pat.DeletionTimestamp.IsZero()
 	if pat.Status.ObservedGeneration != pat.Generation && !deleting { // a deletion counts as a generation, and changes no spec
@@ -232,16 +232,16 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d 
 	case lifecycle.WriteRotated:
 		r.announceRotated(pat, was.record, d.Next)
 	case lifecycle.WriteRetired:
-		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s is not honoured any more: %s has taken its place", was.record.Previous.ID, d.Next.Current.ID)
+		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s no longer works: %s has replaced it", was.record.Previous.ID, d.Next.Current.ID)
 	case lifecycle.WriteRevoked:
 		if was != nil && was.record.Previous != nil && d.Next.Previous == nil && was.record.Current.Digest == d.Next.Current.Digest {
-			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; %s, which has taken its place, goes on", was.record.Previous.ID, d.Next.Current.ID)
+			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; its successor %s keeps working", was.record.Previous.ID, d.Next.Current.ID)
 		}
 	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
 		t := d.Next.Current
-		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, is honoured until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
+		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, works until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
 	case lifecycle.WriteDeliveryOver:
-		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time was over", record.DeliverySecretName(d.Next.Current.ID))
+		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time to live has passed", record.DeliverySecretName(d.Next.Current.ID))
 	}
 }
 
@@ -250,19 +250,19 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	switch {
 	case was.Current == nil || was.Current.ID == is.Current.ID:
 	case is.Previous != nil:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is honoured beside it until %s",
+		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which works until %s as well",
 			is.Current.ID, is.Previous.ID, lifecycle.EffectiveEnd(&pat.Spec, is.Previous).UTC().Format(time.RFC3339))
 	default:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s takes the place of %s, which is not honoured any more", is.Current.ID, was.Current.ID)
+		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which no longer works", is.Current.ID, was.Current.ID)
 	}
 }
 
-// announceIssued says until when a token is honored, and how its holder takes it.
+// announceIssued emits an event that says how long a token is valid, and how its holder takes it.
 func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, how string) {
-	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is honored until %s; %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339), how)
+	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is valid until %s; %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339), how)
 }
 
-// announceRevoked tells of tokens that ended because their resource is gone.
+// announceRevoked emits an event for each token that ended because its resource is gone.
 func (r *Reconciler) announceRevoked(rec *record.Record) {
 	if rec.Current == nil || rec.EndOf(rec.Current.ID) != nil {
 		return
@@ -274,14 +274,14 @@ func (r *Reconciler) announceRevoked(rec *record.Record) {
 	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
 }
 
-// announceUnknown tells of ids that status.revoked named, and that are of no token here: whoever wrote them has ended nothing.
+// announceUnknown emits an event for each id in status.revoked that belongs to no token here: writing it ended nothing.
 func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *record.Record, want *v1alpha1.PersonalAccessTokenStatus) {
 	was := &pat.Status
 	for _, e := range was.Revoked {
 		stays := slices.ContainsFunc(want.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == e.TokenID })
 		if !stays && rec.EndOf(e.TokenID) == nil && e.TokenID != was.TokenID && e.TokenID != was.PreviousTokenID {
 			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, v1alpha1.EventNotRevoked, "Refuse",
-				"status.revoked named %s, which is no token of this resource, or not any more; nothing was revoked", e.TokenID)
+				"status.revoked named %s, which does not belong to this resource, or no longer does; nothing was revoked", e.TokenID)
 		}
 	}
 }

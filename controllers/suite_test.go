@@ -382,7 +382,7 @@ func (w *world) settle(name string) time.Duration {
 	}
 }
 
-// rest lets an operator reconcile, as its queue would, until so many times in a row write nothing and return no error.
+// rest lets an operator reconcile, as its queue would, until `enough` runs in a row write nothing and return no error.
 func (w *world) rest(o operator, name string, enough int) (after time.Duration, err error) {
 	quiet := 0
 	for range 40 {
@@ -399,7 +399,7 @@ func (w *world) rest(o operator, name string, enough int) (after time.Duration, 
 	return 0, fmt.Errorf("no rest after 40 reconciles: %w", err)
 }
 
-// cacheIsCurrent tells whether the cache shows the records of this namespace as the API server has them.
+// cacheIsCurrent reports whether the cache shows the records of this namespace as the API server has them.
 func (w *world) cacheIsCurrent() bool {
 	live, seen := &corev1.SecretList{}, &corev1.SecretList{}
 	match := client.MatchingLabels{record.LabelNamespace: w.namespace}
@@ -500,7 +500,7 @@ func (w *world) deliveries() []corev1.Secret {
 	return all.Items
 }
 
-// condition returns "<status>/<reason>" of a condition, "" where there is none.
+// condition returns "<status>/<reason>" of a condition, "" if it is absent.
 func (w *world) condition(name, conditionType string) string {
 	w.t.Helper()
 	return conditionOf(w.get(name), conditionType)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds `kubectl pat` and installs it, and what completes its arguments, into BINDIR: where that is not set, into a folder
-# that is in PATH where there is one. Where there is no kubectl, the control plane's is installed as well.
+# that is in PATH, if one exists. If kubectl is missing, it installs the control plane's as well.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,12 +25,13 @@ if [ -z "$dir" ]; then dir=$(writable); fi
 dir=${dir:-$gobin}
 
 mkdir -p "$dir"
-CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=${VERSION:-dev}" -o "$dir/kubectl-pat" ./cmd/kubectl-pat
+VERSION=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || true)}
+CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$VERSION" -o "$dir/kubectl-pat" ./cmd/kubectl-pat
 install -m 0755 cmd/kubectl-pat/kubectl_complete-pat "$dir/kubectl_complete-pat"
 echo "installed kubectl-pat and kubectl_complete-pat into $dir"
 
 if ! command -v kubectl >/dev/null && [ ! -x "$dir/kubectl" ]; then
-  echo "there is no kubectl in PATH: looking for the control plane's"
+  echo "kubectl is not in PATH: looking for the control plane's"
   install -m 0755 "$(hack/controlplane/assets.sh kubectl)/kubectl" "$dir/kubectl"
   echo "installed kubectl into $dir"
 fi

@@ -18,8 +18,8 @@ package v1alpha1
 
 // Condition types of a PersonalAccessToken.
 const (
-	// ConditionActive is True while the token named in status.tokenID is honoured. Normal-true; False is no fault in
-	// itself: a token that is suspended or has expired is Active=False, Ready=True.
+	// ConditionActive is True while the token named in status.tokenID is valid. Normal-true; False alone is not a
+	// fault: a token that is suspended or has expired is Active=False, Ready=True.
 	ConditionActive = "Active"
 	// ConditionReady is True when the operator has done what spec asks. Normal-true; kstatus and Argo CD read it.
 	ConditionReady = "Ready"
@@ -31,14 +31,14 @@ const (
 
 // Reasons of the conditions above, and of the events that go with them.
 const (
-	// ReasonActive: the token is honoured.
+	// ReasonActive: the token is valid.
 	ReasonActive = "Active"
 	// ReasonIssuing: no token has been issued yet; the operator is at it, or will try again.
 	ReasonIssuing = "Issuing"
 	// ReasonIssuingFailed: the API server refused or did not confirm the Secret that was to deliver the token; the operator tries
 	// again. The message names the cause.
 	ReasonIssuingFailed = "IssuingFailed"
-	// ReasonRotating: the token is honoured and its successor is being issued.
+	// ReasonRotating: the token is valid and its successor is being issued.
 	ReasonRotating = "Rotating"
 	// ReasonReconciled: the operator has done what spec asks.
 	ReasonReconciled = "Reconciled"
@@ -50,7 +50,7 @@ const (
 	ReasonRevoked = "Revoked"
 	// ReasonDeleting: the resource is marked as deleted, so its token has ended; a finalizer still holds the resource.
 	ReasonDeleting = "Deleting"
-	// ReasonExpiringSoon: the token is honoured and its end is near.
+	// ReasonExpiringSoon: the token is valid and its end is near.
 	ReasonExpiringSoon = "ExpiringSoon"
 	// ReasonOwnerGone: the service account that the token belongs to was deleted, or re-created with another UID.
 	ReasonOwnerGone = "OwnerGone"
@@ -58,7 +58,7 @@ const (
 	ReasonUserChanged = "UserChanged"
 	// ReasonUserMissing: spec.user is empty, so admission has not stamped it.
 	ReasonUserMissing = "UserMissing"
-	// ReasonUserRefused: spec.user names somebody who may never have a token.
+	// ReasonUserRefused: spec.user names a user who may never have a token.
 	ReasonUserRefused = "UserRefused"
 	// ReasonRecordInvalid: the record is inconsistent; the operator does not modify it.
 	ReasonRecordInvalid = "RecordInvalid"
@@ -94,15 +94,15 @@ const (
 const (
 	// EventIssued: a token was issued.
 	EventIssued = "Issued"
-	// EventDeliveryRemoved: the delivery Secret's time was over and it was deleted.
+	// EventDeliveryRemoved: the delivery Secret was deleted because its time to live has passed.
 	EventDeliveryRemoved = "DeliveryRemoved"
 	// EventRotated: a token took the place of another.
 	EventRotated = "Rotated"
-	// EventRetired: the time of a predecessor beside its successor was over.
+	// EventRetired: the overlap of a predecessor with its successor has ended.
 	EventRetired = "Retired"
-	// EventNotRevoked: status.revoked named an id that is no token of this resource.
+	// EventNotRevoked: status.revoked named an id that does not belong to this resource.
 	EventNotRevoked = "NotRevoked"
-	// EventCollectionStopped: so many resources are missing that no record is removed for it.
+	// EventCollectionStopped: too many resources are missing, so the operator removes none of their records.
 	EventCollectionStopped = "CollectionStopped"
 	// EventCollectionResumed: records of missing resources are removed again.
 	EventCollectionResumed = "CollectionResumed"

@@ -72,7 +72,7 @@ type PersonalAccessToken struct {
 // +kubebuilder:validation:XValidation:rule="!(has(self.expiresInDays) && has(self.expiresAt))",message="set at most one of expiresInDays and expiresAt"
 // +kubebuilder:validation:XValidation:rule="!(has(self.delivery) && has(self.token))",message="set at most one of delivery and token: a token that its holder made is not delivered"
 // +kubebuilder:validation:XValidation:rule="!has(self.token) || has(self.expiresAt)",message="token requires expiresAt, so that applying it again never renews its life"
-// +kubebuilder:validation:XValidation:rule="!has(self.expiresAt) || self.expiresAt >= timestamp(0)",message="expiresAt must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
+// +kubebuilder:validation:XValidation:rule=`!has(self.expiresAt) || self.expiresAt.matches(r'^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d+)?(Z|[+-]\d{2}:\d{2})$') && timestamp(self.expiresAt) >= timestamp(0)`,fieldPath=".expiresAt",message="expiresAt must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
 type PersonalAccessTokenSpec struct {
 	// displayName is what people call the token. At most 128 characters, without control characters and marks that change the
 	// direction of text.
@@ -93,9 +93,12 @@ type PersonalAccessTokenSpec struct {
 	// +kubebuilder:validation:Maximum=3660
 	ExpiresInDays *int32 `json:"expiresInDays,omitempty"`
 
-	// expiresAt is the moment the token ends.
+	// expiresAt is the moment the token ends, as RFC 3339 writes it: 2027-01-31T12:00:00Z.
 	// +optional
-	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"` // not format date-time: it takes 12:00:00,5Z, and gives no example
 
 	// suspend stops the token while it is true; false resumes it.
 	// +optional
@@ -241,7 +244,7 @@ type Rotation struct {
 	// +kubebuilder:validation:MaxLength=256
 	Trigger string `json:"trigger,omitempty"`
 
-	// overlapSeconds is how long the predecessor is honoured beside its successor, in seconds.
+	// overlapSeconds is how long the predecessor works alongside its successor, in seconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=31622400
@@ -251,7 +254,7 @@ type Rotation struct {
 	// +optional
 	RetireOnFirstUse bool `json:"retireOnFirstUse,omitempty"`
 
-	// everyDays rotates by itself; only where the token is delivered to recipients.
+	// everyDays rotates the token automatically after this many days. It requires delivery to recipients.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3660

@@ -20,8 +20,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // PersonalAccessTokenStatus is what the operator has done.
 //
-// The rules read every time, since the schema alone takes some that no client can read: whoever may write a status must not
-// spoil the list for everybody.
+// The CEL rules parse every time, because the schema accepts some times that clients cannot read. One such time in a status
+// would break the list of tokens for every client.
 // +kubebuilder:validation:XValidation:rule="[has(self.issuedAt) ? self.issuedAt : timestamp(0), has(self.modifiedAt) ? self.modifiedAt : timestamp(0), has(self.expiresAt) ? self.expiresAt : timestamp(0), has(self.firstUsedAt) ? self.firstUsedAt : timestamp(0), has(self.lastUsedAt) ? self.lastUsedAt : timestamp(0)].all(t, t >= timestamp(0))",message="times must be as RFC 3339 writes them and not before 1970, for example 2027-01-31T12:00:00Z"
 // +kubebuilder:validation:XValidation:rule="!has(self.revoked) || self.revoked.all(r, !has(r.at) || r.at >= timestamp(0))",message="revoked[].at must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
 // +kubebuilder:validation:XValidation:rule="!has(self.conditions) || self.conditions.all(c, c.lastTransitionTime >= timestamp(0))",message="conditions[].lastTransitionTime must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
@@ -42,7 +42,7 @@ type PersonalAccessTokenStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	TokenID string `json:"tokenID,omitempty"`
 
-	// previousTokenID is the public id of a predecessor that is still honoured.
+	// previousTokenID is the public id of a predecessor that is still valid.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	PreviousTokenID string `json:"previousTokenID,omitempty"`

@@ -46,8 +46,9 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		IOStreams: streams,
 		Clock:     clock.RealClock{},
 		Random:    rand.Reader,
+		Width:     app.TerminalWidth,
 		Connect:   app.Connect,
-		Version:   version,
+		Version:   app.Version(version),
 	}
 	if !clipboard.Unsupported && hasScreen() {
 		env.Copy = clipboard.WriteAll
@@ -63,5 +64,5 @@ func hasScreen() bool {
 	return slices.ContainsFunc([]string{"DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "TERMUX_VERSION"}, func(name string) bool { return os.Getenv(name) != "" })
 }
 
-// version is set by the linker; a plain go build leaves it.
-var version = "devel"
+// version is set by the linker; a plain go build leaves it empty.
+var version = ""

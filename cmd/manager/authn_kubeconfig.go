@@ -33,7 +33,7 @@ func authnKubeconfigCommand() *cobra.Command {
 		Use:   "authn-kubeconfig",
 		Short: "Write the files that kube-apiserver needs to verify tokens with this verifier",
 		Long: `Write, for kube-apiserver's --authentication-token-webhook-config-file, a kubeconfig that names the verifier,
-and beside it the file of its certificate authority. The authority is named by path and not embedded:
+and the file of its certificate authority into the same directory. The authority is named by path and not embedded:
 kube-apiserver follows a file that changes, and only a file.`,
 		Example: `  manager authn-kubeconfig --server https://10.96.0.15/authenticate --out /etc/kubernetes/pat-operator`,
 		Args:    cobra.NoArgs,

@@ -24,11 +24,13 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
-// off is the address of what is not served.
+// off is the address that disables a server.
 const off = "0"
 
 // consoleOptions are the flags of the web page.
@@ -49,18 +51,24 @@ type consoleOptions struct {
 	scopes           []string
 	byProxy          bool
 	namespaces       []string
+	apiServer        string
+	apiServerCAFile  string
+	issuerName       string
 }
 
 func (o *consoleOptions) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 serves none")
+	fs.StringVar(&o.address, "console-bind-address", off, "where the web console is served (https); 0 disables it")
 	fs.StringVar(&o.url, "console-url", "", "where browsers reach the console: https://HOST[:PORT]; what another origin sends is refused")
 	fs.StringVar(&o.issuer, "console-oidc-issuer-url", "", "the OpenID Connect issuer at which people sign in to the console; the API server has to trust it")
 	fs.StringVar(&o.clientID, "console-oidc-client-id", "", "the console's client at the issuer; the API server has to take ID tokens for it")
 	fs.StringVar(&o.secretFile, "console-oidc-client-secret-file", "", "file with the client's secret; empty for a public client")
 	fs.StringVar(&o.caFile, "console-oidc-ca-file", "", "file with the CAs that verify the issuer; the system's when empty")
-	fs.StringSliceVar(&o.scopes, "console-oidc-scopes", []string{"profile", "email", "groups"}, "scopes that the console asks for beside openid")
+	fs.StringSliceVar(&o.scopes, "console-oidc-scopes", []string{"profile", "email", "groups"}, "scopes that the console requests in addition to openid")
+	fs.StringVar(&o.issuerName, "console-oidc-name", "", "what people call the issuer, on the button to sign in; its URL when empty")
 	fs.BoolVar(&o.byProxy, "console-proxy-authorization", false, "a proxy in front of the console signs people in and sends their credential as Authorization: Bearer")
 	fs.StringSliceVar(&o.namespaces, "console-namespaces", nil, "namespaces whose tokens the console looks for where its visitor may not list them everywhere")
+	fs.StringVar(&o.apiServer, "console-api-server-url", "", "where those who have a token reach the API server, for the commands that the console shows; empty: as the console does, from outside the cluster")
+	fs.StringVar(&o.apiServerCAFile, "console-api-server-ca-file", "", "file with the CAs that verify --console-api-server-url; the system's when empty")
 }
 
 // validate returns every flag that cannot be, with the way out.
@@ -85,12 +93,49 @@ func (o *consoleOptions) validate() error {
 	case o.issuer != "" && (err != nil || issuer.Scheme != "https" || !host.Valid(strings.ToLower(issuer.Hostname())) || issuer.RawQuery != "" || issuer.Fragment != ""):
 		errs = append(errs, fmt.Errorf("--console-oidc-issuer-url %q is not an https URL without a query, which the API server needs as well; set it as --console-oidc-issuer-url=https://login.example.com", o.issuer))
 	}
+	if at, err := url.Parse(o.apiServer); o.apiServer != "" && (err != nil || !apiServerURL.MatchString(o.apiServer) || !host.Valid(strings.ToLower(at.Hostname()))) {
+		errs = append(errs, fmt.Errorf("--console-api-server-url %q is not https://HOST[:PORT][/PATH]; set it as --console-api-server-url=https://kubernetes.example.com:6443", o.apiServer))
+	}
+	if o.apiServer == "" && o.apiServerCAFile != "" {
+		errs = append(errs, errors.New("--console-api-server-ca-file verifies what --console-api-server-url names: set that as well"))
+	}
 	for _, namespace := range o.namespaces {
 		if len(validation.IsDNS1123Label(namespace)) > 0 {
 			errs = append(errs, notANamespace("--console-namespaces", namespace))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// apiServerURL has only letters that a shell takes as they are.
+var apiServerURL = regexp.MustCompile(`^https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$`)
+
+// cluster is how those who have a token reach the API server: as the flags say, else as this process does, unless it does so
+// from inside the cluster.
+func (o *consoleOptions) cluster(own *rest.Config) (*console.Cluster, error) {
+	if o.apiServer != "" {
+		cluster := &console.Cluster{Server: strings.TrimSuffix(o.apiServer, "/")}
+		if o.apiServerCAFile == "" {
+			return cluster, nil
+		}
+		var err error
+		if cluster.CA, err = os.ReadFile(o.apiServerCAFile); err != nil {
+			return nil, fmt.Errorf("--console-api-server-ca-file: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(cluster.CA) {
+			return nil, fmt.Errorf("--console-api-server-ca-file: %s has no certificate in PEM form; name a file of CA certificates", o.apiServerCAFile)
+		}
+		return cluster, nil
+	}
+	inside := os.Getenv("KUBERNETES_SERVICE_HOST")
+	if inside != "" && strings.Contains(own.Host, inside) || !apiServerURL.MatchString(own.Host) {
+		return nil, nil
+	}
+	loaded := rest.CopyConfig(own)
+	if err := rest.LoadTLSFiles(loaded); err != nil {
+		return nil, err
+	}
+	return &console.Cluster{Server: strings.TrimSuffix(loaded.Host, "/"), CA: loaded.CAData}, nil
 }
 
 // origin is --console-url as browsers write it in the header Origin: in lower case, and without the default port.
@@ -120,7 +165,7 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 }
 
 // setup serves the console, if it is on.
-func (o *consoleOptions) setup(p *process, c client.Client) error {
+func (o *consoleOptions) setup(p *componentHost, c client.Client) error {
 	if o.address == off {
 		return nil
 	}
@@ -137,10 +182,14 @@ func (o *consoleOptions) setup(p *process, c client.Client) error {
 	if err != nil {
 		return err
 	}
+	cluster, err := o.cluster(p.GetConfig())
+	if err != nil {
+		return err
+	}
 	page, err := console.New(console.Options{
 		URL: at, Config: p.GetConfig(), Keys: keys, OIDC: oidc, ProxyAuthorization: o.byProxy, Namespaces: o.namespaces,
-		MaxLifetime: p.maxLifetime,
-		Clock:       clock.RealClock{}, Log: log,
+		Cluster: cluster, MaxLifetime: p.maxLifetime,
+		Clock: clock.RealClock{}, Log: log,
 	})
 	if err != nil {
 		return err
@@ -153,7 +202,7 @@ func (o *consoleOptions) oidc() (*console.OIDCOptions, error) {
 	if o.issuer == "" {
 		return nil, nil
 	}
-	options := &console.OIDCOptions{Issuer: o.issuer, ClientID: o.clientID, Scopes: o.scopes}
+	options := &console.OIDCOptions{Issuer: o.issuer, Name: o.issuerName, ClientID: o.clientID, Scopes: o.scopes}
 	if o.secretFile != "" {
 		secret, err := os.ReadFile(o.secretFile)
 		if err != nil {
@@ -168,7 +217,7 @@ func (o *consoleOptions) oidc() (*console.OIDCOptions, error) {
 		}
 		options.CA = x509.NewCertPool()
 		if !options.CA.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--console-oidc-ca-file: there is no certificate in %s", o.caFile)
+			return nil, fmt.Errorf("--console-oidc-ca-file: %s contains no certificate", o.caFile)
 		}
 	}
 	return options, nil

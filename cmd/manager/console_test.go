@@ -17,9 +17,19 @@ limitations under the License.
 package main
 
 import (
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+
+	"github.com/pat-operator/pat-operator/internal/console"
 )
 
 // Browsers leave the default port out of Origin, and write hosts in one way: a console that expected another would refuse
@@ -68,6 +78,42 @@ func TestTheConsolesURLIsWrittenAsBrowsersDo(t *testing.T) {
 	}
 }
 
+func TestHoldersReachTheAPIServer(t *testing.T) {
+	dir := t.TempDir()
+	ca, none := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "none")
+	authority := httptest.NewTLSServer(nil)
+	authority.Close()
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
+	if err := errors.Join(os.WriteFile(ca, certificate, 0o600), os.WriteFile(none, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	own := &rest.Config{Host: "https://127.0.0.1:6443", TLSClientConfig: rest.TLSClientConfig{CAFile: ca}}
+	for name, tc := range map[string]struct {
+		options consoleOptions
+		own     *rest.Config
+		inside  string
+		want    *console.Cluster
+		wrong   string
+	}{
+		"as the console does": {own: own, want: &console.Cluster{Server: "https://127.0.0.1:6443", CA: certificate}},
+		"from inside":         {own: &rest.Config{Host: "https://10.96.0.1:443"}, inside: "10.96.0.1"},
+		"by HTTP":             {own: &rest.Config{Host: "http://127.0.0.1:8080"}},
+		"another, public":     {options: consoleOptions{apiServer: "https://k8s.example.com/"}, own: own, want: &console.Cluster{Server: "https://k8s.example.com"}},
+		"another, with a CA":  {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: ca}, own: own, inside: "10.96.0.1", want: &console.Cluster{Server: "https://k8s.example.com", CA: certificate}},
+		"no file":             {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: "/no/such"}, wrong: "--console-api-server-ca-file: open /no/such: no such file or directory"},
+		"no certificate":      {options: consoleOptions{apiServer: "https://k8s.example.com", apiServerCAFile: none}, wrong: "--console-api-server-ca-file: " + none + " has no certificate in PEM form; name a file of CA certificates"},
+	} {
+		t.Setenv("KUBERNETES_SERVICE_HOST", tc.inside)
+		got, err := tc.options.cluster(tc.own)
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if said := fmt.Sprint(err); (err != nil || tc.wrong != "") && said != tc.wrong {
+			t.Errorf("%s: %s, want %s", name, said, tc.wrong)
+		}
+	}
+}
+
 func TestTheConsolesFlagsAreChecked(t *testing.T) {
 	const url = "--console-url=https://tokens.example.com"
 	for name, tc := range map[string]struct {
@@ -77,6 +123,10 @@ func TestTheConsolesFlagsAreChecked(t *testing.T) {
 		"on, with a token": {[]string{url}, ""},
 		"on, with an issuer": {
 			[]string{url, "--console-oidc-issuer-url=https://login.example.com", "--console-oidc-client-id=c", "--console-oidc-client-secret-file=f", "--console-oidc-ca-file=f"}, "",
+		},
+		"a CA of nothing": {
+			[]string{url, "--console-api-server-ca-file=f"},
+			"--console-api-server-ca-file verifies what --console-api-server-url names: set that as well",
 		},
 		"on, behind a proxy": {[]string{url, "--console-proxy-authorization", "--console-namespaces=people,team-a"}, ""},
 		"off":                {[]string{"--console-bind-address=0", "--console-url=nonsense"}, ""},

@@ -61,6 +61,9 @@ var values = map[string]struct{ good, bad []string }{
 	"console-oidc-ca-file":            {[]string{"", "/run/ca.crt"}, nil},
 	"console-oidc-scopes":             {[]string{"profile,email,groups", ""}, nil},
 	"console-proxy-authorization":     {[]string{"false"}, []string{"", "true", "nginx"}}, // true goes with no issuer
+	"console-oidc-name":               {[]string{"", "Example Login"}, nil},
+	"console-api-server-url":          {[]string{"", "https://kubernetes.example.com:6443", "https://10.0.0.30/k8s/a"}, []string{"kubernetes.example.com", "http://kubernetes.example.com", "https://10.0.0.300", "https://a;b", "https://a/$(b)", "https://a/?b"}},
+	"console-api-server-ca-file":      {[]string{""}, nil},
 	"console-namespaces":              {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
 }
 

@@ -22,7 +22,7 @@ import (
 	"testing"
 )
 
-// Each half has the flags that it uses and no others.
+// Each component has the flags that it uses and no others.
 func TestEachHalfHasItsOwnFlags(t *testing.T) {
 	for command, foreign := range map[string][]string{
 		"operator": {"--verifier-bind-address=:1", "--max-staleness=60s", "--api-audiences=a", "--verifier-client-ca-file=a", "--last-used-rate=1"},
@@ -44,7 +44,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		want string
 	}{
 		"no namespace":       {[]string{"--records-namespace=A B"}, `--records-namespace "A B" is not a namespace; set names of a-z, 0-9 and '-', as --records-namespace=team-a`},
-		"one for both":       {[]string{"--records-namespace=x", "--operator-namespace=x"}, `--records-namespace and --operator-namespace are both "x": who may read records must not read keys; name two`},
+		"one for both":       {[]string{"--records-namespace=x", "--operator-namespace=x"}, `--records-namespace and --operator-namespace are both "x": a reader of records must not be able to read keys; name two`},
 		"no address":         {[]string{"--verifier-bind-address=9444"}, `--verifier-bind-address "9444" is not [HOST]:PORT`},
 		"admission address":  {[]string{"--admission-bind-address="}, `--admission-bind-address "" is not [HOST]:PORT`},
 		"too short a life":   {[]string{"--max-lifetime=1h"}, "--max-lifetime 1h0m0s is not between 24h and 87840h0m0s (3660 days)"},
@@ -63,7 +63,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 			for command, isHalf := range map[string]bool{"run": false, "operator": true, "verifier": true} {
 				err := run(t.Context(), append([]string{command}, tc.args...), &bytes.Buffer{}, &bytes.Buffer{})
 				if isHalf && err != nil && strings.HasPrefix(err.Error(), "unknown flag: ") {
-					continue // the other half's
+					continue // the other component's
 				}
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("%s: got %v; want %q", command, err, tc.want)

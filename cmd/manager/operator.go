@@ -84,7 +84,7 @@ func operatorCommand() *cobra.Command {
 			if err := errors.Join(common.validate(), o.validate()); err != nil {
 				return err
 			}
-			return common.serve(cmd.Context(), o.leaderElect, o.half(common))
+			return common.serve(cmd.Context(), o.leaderElect, o.component(common))
 		},
 	}
 	common.bind(cmd.Flags())
@@ -102,7 +102,7 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	warnings := fs.Lookup("expiry-warnings")
 	warnings.Value = durations{warnings.Value, &o.expiryWarnings}
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
-		"keys of a user's extra that narrow what the user may do, which a token could not keep: whoever has one makes no token")
+		"keys of a user's extra that restrict what the user may do; a token could not keep the restriction, so users with such a key cannot make tokens")
 }
 
 // durations is a list that may be empty, which pflag's own may not.
@@ -135,8 +135,8 @@ func (o *operatorOptions) validate() error {
 	return errors.Join(errs...)
 }
 
-func (o *operatorOptions) half(common *commonOptions) half {
-	return half{
+func (o *operatorOptions) component(common *commonOptions) component {
+	return component{
 		name: "admission",
 		certificates: certs.Options{
 			SecretName:               certs.OperatorSecretName,
@@ -148,7 +148,7 @@ func (o *operatorOptions) half(common *commonOptions) half {
 }
 
 // setup wires what writes: the controller and the admission webhooks.
-func (o *operatorOptions) setup(ctx context.Context, p *process) error {
+func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 	census, err := controllers.NewCensus(ctx, p.GetCache())
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 		Client:               p.GetClient(),
 		ServiceAccounts:      p.GetAPIReader(),
 		Record:               recordOf(p.GetAPIReader(), p.recordsNamespace),
-		Crowded:              reconciler.Crowded,
+		HistoryFull:          reconciler.HistoryFull,
 		Guards:               accepted.Accepted,
 		Now:                  time.Now,
 	}, p.GetScheme())
@@ -204,7 +204,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *process) error {
 }
 
 // acceptedGuards wires what proves that the guards of admission are in force, and accepts them.
-func (p *process) acceptedGuards(refuseUncovered func(context.Context) error) (*guards.Guards, error) {
+func (p *componentHost) acceptedGuards(refuseUncovered func(context.Context) error) (*guards.Guards, error) {
 	g, err := guards.New(guards.Options{
 		Client:           p.GetClient(),
 		Live:             p.GetAPIReader(),
@@ -225,7 +225,7 @@ func (p *process) acceptedGuards(refuseUncovered func(context.Context) error) (*
 
 // wakeAuthority has the CA bundle injected at once into a validating webhook that is applied while the operator runs. The
 // mutating one is applied with it.
-func (p *process) wakeAuthority() error {
+func (p *componentHost) wakeAuthority() error {
 	informer, err := p.GetCache().GetInformer(context.Background(), &admissionregistrationv1.ValidatingWebhookConfiguration{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err

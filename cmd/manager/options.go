@@ -59,14 +59,14 @@ func (o *commonOptions) bind(fs *pflag.FlagSet) {
 	bindCluster(fs, &o.kubeconfig, &o.operatorNamespace)
 	fs.StringVar(&o.recordsNamespace, "records-namespace", "pat-operator-records", "namespace of the records; it holds nothing else")
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served (http)")
-	fs.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "where /metrics is served (https, for who may get it); 0 serves none")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "where /metrics is served (https, to clients with the right to get that path); 0 disables it")
 	fs.StringSliceVar(&o.servingHosts, "serving-host", nil, "a further name or IP address in the serving certificates; may be repeated")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written or verified and the replica is unready")
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for: the operator holds tokens to it, and the console offers no longer one")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)
-	// What zap takes when nothing is said, which it does not tell; and its help names a value that it does not take.
+	// The defaults of zap. Its help omits them, and names a value that zap does not accept.
 	for name, value := range map[string]string{"zap-log-level": "info", "zap-encoder": "json", "zap-stacktrace-level": "error", "zap-time-encoding": "epoch"} {
 		fs.Lookup(name).DefValue = value
 	}
@@ -98,7 +98,7 @@ func (o *commonOptions) validate() error {
 		}
 	}
 	if o.operatorNamespace == o.recordsNamespace {
-		errs = append(errs, fmt.Errorf("--records-namespace and --operator-namespace are both %q: who may read records must not read keys; name two, as --records-namespace=pat-operator-records", o.recordsNamespace))
+		errs = append(errs, fmt.Errorf("--records-namespace and --operator-namespace are both %q: a reader of records must not be able to read keys; name two, as --records-namespace=pat-operator-records", o.recordsNamespace))
 	}
 	for name, address := range map[string]string{"--health-probe-bind-address": o.probeAddress, "--metrics-bind-address": o.metricsAddress} {
 		if address == off {

@@ -56,26 +56,26 @@ var (
 	metricsLimits = serving.Limits{Slots: 64}
 )
 
-// half is the operator or the verifier: what it serves by which certificates, and how it is wired.
-type half struct {
+// component is the operator or the verifier: its certificates, and how to set it up.
+type component struct {
 	name         string
 	certificates certs.Options
-	setup        func(context.Context, *process) error
+	setup        func(context.Context, *componentHost) error
 }
 
-// process is what a half is wired to.
-type process struct {
+// componentHost is the process that components are set up in.
+type componentHost struct {
 	*commonOptions
 	manager.Manager
 	skew *patclock.Skew
-	// authority signs the certificates of the half that is being set up.
+	// authority signs the certificates of the component that is being set up.
 	authority *certs.Authority
 	// ready says by name whether this replica is to be asked.
 	ready map[string]healthz.Checker
 }
 
-// serve runs one half, or both, until ctx ends.
-func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...half) error {
+// serve runs one component, or both, until ctx ends.
+func (o *commonOptions) serve(ctx context.Context, leaderElect bool, components ...component) error {
 	if err := noticeDeadConnections(); err != nil {
 		return err
 	}
@@ -87,11 +87,11 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...h
 	}
 	skew := patclock.NewSkew(clock.RealClock{}, o.maxClockSkew)
 	config.Wrap(skew.Wrap)
-	config.Wrap(controllers.AskOnce)
+	config.Wrap(controllers.NoRetryOnSecretCreate)
 
 	var authorities []*certs.Authority
-	for _, h := range halves {
-		authority, err := o.authority(config, skew, h.certificates)
+	for _, c := range components {
+		authority, err := o.authority(config, skew, c.certificates)
 		if err != nil {
 			return err
 		}
@@ -101,14 +101,14 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, halves ...h
 	if err != nil {
 		return err
 	}
-	p := &process{commonOptions: o, Manager: mgr, skew: skew, ready: map[string]healthz.Checker{"clock": skew.Ready}}
-	for i, h := range halves {
+	p := &componentHost{commonOptions: o, Manager: mgr, skew: skew, ready: map[string]healthz.Checker{"clock": skew.Ready}}
+	for i, c := range components {
 		p.authority = authorities[i]
 		if err := mgr.Add(p.authority); err != nil {
 			return err
 		}
-		p.ready[h.name+"-certificates"] = p.authority.Ready
-		if err := h.setup(ctx, p); err != nil {
+		p.ready[c.name+"-certificates"] = p.authority.Ready
+		if err := c.setup(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -177,7 +177,7 @@ func (o *commonOptions) manager(config *rest.Config, leaderElect bool) (ctrl.Man
 	})
 }
 
-// authority adds to a half's certificates what every process has alike.
+// authority completes the certificate options of a component with those that all components share.
 func (o *commonOptions) authority(config *rest.Config, skew *patclock.Skew, opts certs.Options) (*certs.Authority, error) {
 	c, err := client.New(config, client.Options{})
 	if err != nil {
@@ -205,9 +205,9 @@ func (o *commonOptions) serviceHost(service string) string {
 	return service + "." + o.operatorNamespace + ".svc"
 }
 
-// requireClients is how the half serves TLS: to holders of a certificate of the CAs in the file of --NAME-client-ca-file, if
+// requireClients is how a component serves TLS: to holders of a certificate of the CAs in the file of --NAME-client-ca-file, if
 // that is set, and to everybody if not.
-func (p *process) requireClients(name, file string) (*tls.Config, error) {
+func (p *componentHost) requireClients(name, file string) (*tls.Config, error) {
 	config := p.authority.TLSConfig()
 	if file == "" {
 		return config, nil
@@ -220,7 +220,7 @@ func (p *process) requireClients(name, file string) (*tls.Config, error) {
 }
 
 // serveTLS adds an HTTPS server that every replica runs. It listens at once, so that a port in use is known at once.
-func (p *process) serveTLS(name, address string, handler http.Handler, config *tls.Config, limits serving.Limits, drain *serving.Drain) error {
+func (p *componentHost) serveTLS(name, address string, handler http.Handler, config *tls.Config, limits serving.Limits, drain *serving.Drain) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("--%s-bind-address: %w", name, err)
@@ -233,7 +233,7 @@ func (p *process) serveTLS(name, address string, handler http.Handler, config *t
 }
 
 // serveHealth answers probes from the start until everything else has ended.
-func (p *process) serveHealth() error {
+func (p *componentHost) serveHealth() error {
 	if p.probeAddress == off || p.probeAddress == "" {
 		return nil
 	}
@@ -251,8 +251,8 @@ func (p *process) serveHealth() error {
 	return p.Add(&manager.Server{Name: "health", Server: server.HTTP, Listener: server.Limit(listener)})
 }
 
-// serveMetrics answers those who may get the path /metrics.
-func (p *process) serveMetrics(authority *certs.Authority) error {
+// serveMetrics serves /metrics to clients with the right to get that path.
+func (p *componentHost) serveMetrics(authority *certs.Authority) error {
 	if p.metricsAddress == off || p.metricsAddress == "" {
 		return nil
 	}

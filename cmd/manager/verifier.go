@@ -58,13 +58,13 @@ func verifierCommand() *cobra.Command {
 	common, o := &commonOptions{}, &verifierOptions{}
 	cmd := &cobra.Command{
 		Use:   "verifier",
-		Short: "Run a verifier: what answers whether a token is honoured; every replica does",
+		Short: "Run a verifier, which decides whether a token is valid; every replica answers",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(common.validate(), o.validate()); err != nil {
 				return err
 			}
-			return common.serve(cmd.Context(), false, o.half(common))
+			return common.serve(cmd.Context(), false, o.component(common))
 		},
 	}
 	common.bind(cmd.Flags())
@@ -76,7 +76,7 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.verifierAddress, "verifier-bind-address", ":9444", "where TokenReviews are answered (https)")
 	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
-	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "at most so many times a second this replica writes when a token was used; 0 writes nothing, and then no predecessor retires on first use")
+	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "how many times a second, at most, this replica records when a token was used; with 0 it records nothing, and no predecessor retires on first use")
 	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
 	o.console.bind(fs)
 }
@@ -95,8 +95,8 @@ func (o *verifierOptions) validate() error {
 	return errors.Join(errs...)
 }
 
-func (o *verifierOptions) half(common *commonOptions) half {
-	return half{
+func (o *verifierOptions) component(common *commonOptions) component {
+	return component{
 		name: "verifier",
 		certificates: certs.Options{
 			SecretName: certs.VerifierSecretName,
@@ -108,7 +108,7 @@ func (o *verifierOptions) half(common *commonOptions) half {
 
 // setup wires what verifies: the index, its feeds, the TokenReview face, and what writes down when tokens are used. It uses nothing of the manager's cache, which
 // says nothing of how old it is.
-func (o *verifierOptions) setup(_ context.Context, p *process) error {
+func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	log := p.GetLogger().WithName("verifier")
 	index := verifier.NewIndex(log)
 	c, err := client.NewWithWatch(p.GetConfig(), client.Options{HTTPClient: p.GetHTTPClient(), Scheme: p.GetScheme(), Mapper: p.GetRESTMapper()})

@@ -99,7 +99,7 @@ func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) er
 	if err != nil {
 		return err
 	}
-	show(fmt.Sprintf("%d tokens, %d changes/s beside it", o.tokens, int(float64(changes)/o.duration.Seconds())), churned, base)
+	show(fmt.Sprintf("%d tokens, %d changes/s meanwhile", o.tokens, int(float64(changes)/o.duration.Seconds())), churned, base)
 
 	written := &countingWriter{}
 	tracker := lastused.NewTracker(large, written, mostWrites, clock.RealClock{}, logr.Discard())
@@ -118,7 +118,7 @@ func benchFace(ctx context.Context, o options, out io.Writer, large *indexed) er
 		return err
 	}
 	show(fmt.Sprintf("%d tokens, once more (baseline)", o.tokens), again, again)
-	show(fmt.Sprintf("the same, last use noted, %d writes/s beside it", int(float64(during)/o.duration.Seconds())), noted, again)
+	show(fmt.Sprintf("the same, last use noted, %d writes/s meanwhile", int(float64(during)/o.duration.Seconds())), noted, again)
 	return nil
 }
 
@@ -138,7 +138,7 @@ func (w *countingWriter) Apply(context.Context, runtime.ApplyConfiguration, ...c
 
 func round(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
 
-// benchAbuse measures how much slower a well-behaved client gets beside each kind of abuse.
+// benchAbuse measures how much slower a well-behaved client gets during each kind of abuse.
 func benchAbuse(ctx context.Context, o options, out io.Writer) error {
 	x, _, err := newIndex(1000)
 	if err != nil {
@@ -155,7 +155,7 @@ func benchAbuse(ctx context.Context, o options, out io.Writer) error {
 	client := abuse.NewClient(target, x.bearers, fleet.Username)
 	target.Sources = 14
 	trial := abuse.Trial{Target: target, Client: client, Attacker: attacker, Quiet: o.duration / 2, Abused: o.duration}
-	fmt.Fprintf(out, "\nTokenReviews of valid tokens beside abuse from another process; factor is of p99\n%s\n", abuse.Head)
+	fmt.Fprintf(out, "\nTokenReviews of valid tokens during abuse from another process; factor is of p99\n%s\n", abuse.Head)
 	worst := 0.0
 	for _, attack := range append(abuse.Floods(), abuse.Others()...) {
 		if o.only != "" && o.only != attack.Name {

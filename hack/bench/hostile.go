@@ -177,7 +177,7 @@ func (h *hostile) judge(p port, attack abuse.Attack, quiet, abused abuse.Latenci
 		note("the p99 of other clients is %v, and %v in quiet", abused.Quantile(.99), quiet.Quantile(.99))
 	}
 	if done.Accepted > 0 {
-		note("%d times authenticated what is no token", done.Accepted)
+		note("authenticated an invalid token %d times", done.Accepted)
 	}
 	if limit := h.limits[p.of.Command]; o.peak > limit {
 		note("%.0f MiB, and the pod may have %.0f", mib(o.peak), mib(limit))

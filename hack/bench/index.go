@@ -98,7 +98,7 @@ func benchIndex(ctx context.Context, o options, out io.Writer) (*indexed, error)
 		if err != nil {
 			return nil, err
 		}
-		row(out, fmt.Sprintf("%s, %d tokens, %d changes/s beside it", kind.name, o.tokens, int(float64(changes)/o.duration.Seconds())),
+		row(out, fmt.Sprintf("%s, %d tokens, %d changes/s meanwhile", kind.name, o.tokens, int(float64(changes)/o.duration.Seconds())),
 			churned.Quantile(.5), churned.Quantile(.99), base.Quantile(.5), base.Quantile(.99))
 	}
 	return large, nil

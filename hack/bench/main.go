@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command bench measures what docs/operations.md says of size and load. Every figure stands beside a baseline of the
-// same run, since no two machines are alike. Run it by `make bench`.
+// Command bench measures what docs/operations.md says of size and load. Every figure comes with a baseline of the
+// same run, because machines differ. Run it by `make bench`.
 package main
 
 import (
@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.cluster, "cluster", 0, "measure only a real API server with operator and verifier, with this number of existing tokens")
 	flags.IntVar(&o.rounds, "rounds", 5, "with --cluster: rounds of issuing")
 	flags.IntVar(&o.perRound, "per-round", 1000, "with --cluster: tokens issued in each round, and counted of each kind")
-	flags.IntVar(&o.console, "console", 0, "nothing but the console, with so many tokens in a namespace of a real API server")
+	flags.IntVar(&o.console, "console", 0, "nothing but the console, with this many tokens in a namespace of a real API server")
 	flags.DurationVar(&o.abuse, "abuse", 0, "nothing but each attack on each port of an installation, for about so long in all")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long each thing is measured")
 	if err := flags.Parse(args); err != nil {

@@ -37,7 +37,7 @@ const (
 	squatterRounds = 5
 )
 
-// benchSquatters measures resources that claim the id of one token, beside as many with ids of their own.
+// benchSquatters measures resources that claim the id of one token, and as many with ids of their own.
 func benchSquatters(o options, out io.Writer) error {
 	count, now := min(squatters, o.tokens), time.Now().Truncate(time.Second)
 	var own, one []*fleet.Member
@@ -108,7 +108,7 @@ func benchSquatters(o options, out io.Writer) error {
 	slices.Sort(base.verify)
 	slices.Sort(squatted.verify)
 
-	fmt.Fprintf(out, "\n%d resources that claim one id, beside as many with ids of their own: medians of %d alternating rounds\n", count, squatterRounds)
+	fmt.Fprintf(out, "\n%d resources that claim one id, compared with as many that have their own: medians of %d alternating rounds\n", count, squatterRounds)
 	perToken := func(d []float64) time.Duration { return time.Duration(median(d)) / time.Duration(count) }
 	for _, line := range []struct {
 		what       string

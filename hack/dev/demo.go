@@ -27,7 +27,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// What kube-apiserver may go on to honour out of its caches, and some seconds for a busy machine.
+// refusalLimit is how long kube-apiserver may accept a revoked token from its cache, plus some seconds for a busy machine.
 const refusalLimit = 20 * time.Second
 
 const team = `kubectl apply -f - <<'END'

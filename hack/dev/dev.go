@@ -145,7 +145,7 @@ func (f devFiles) remove() {
 	}
 }
 
-// write leaves env for the end, so that whoever sees it can use it.
+// write writes env last, so that it is usable as soon as it exists.
 func (f devFiles) write(c *cluster.Cluster, m managers) error {
 	for name, source := range map[string]string{"kubeconfig": c.AdminKubeconfig, "ca.crt": c.AuthnCAFile} {
 		data, err := os.ReadFile(source)
@@ -187,7 +187,7 @@ func (f devFiles) replace(name string, data []byte) error {
 	return os.Rename(temporary, f.path(name))
 }
 
-// quote quotes value for a shell where it has to be: other readers of env take a line as it is.
+// quote quotes value for a shell only if necessary: other readers of env take a line literally.
 func quote(value string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/:._-+,=@%", r)

@@ -119,7 +119,7 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 	}
 	manager := opts.manager
 	if manager == "" {
-		say("building the manager")
+		say("building the manager (the first time, some minutes)")
 		dir, err := os.MkdirTemp("", "pat-manager-")
 		if err != nil {
 			return err

@@ -44,7 +44,7 @@ spec:
     - %s
 END`
 
-// vendor lets somebody have a token who has no access to the cluster: the vendor sends a public key, and gets a file back.
+// vendor gives a token to a vendor without access to the cluster, who sends a public key and gets a file back.
 func (d *demo) vendor(ctx context.Context) error {
 	bin := filepath.Join(d.cluster.Dir, "bin")
 	if _, err := cluster.BuildAge(ctx, bin); err != nil {
@@ -73,7 +73,7 @@ func (d *demo) vendor(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	d.say("there is no Secret, and this file opens with the vendor's private key alone: alice may mail it")
+	d.say("no Secret holds the token, and only the vendor's private key opens this file: alice may mail it")
 	if err := d.refused(ctx, d.alice, `age --decrypt -i ~/another_key ~/polite-mail.age`, "no identity matched any of the recipients"); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// probe tells whether a token is honoured at this moment.
+// probe reports whether a token is valid at this moment.
 type probe func(ctx context.Context, token string) (bool, error)
 
 // atAPIServer asks kube-apiserver for something that every authenticated user may read.
@@ -102,8 +102,8 @@ func atVerifier(c *cluster.Cluster) (probe, error) {
 	}, nil
 }
 
-// until polls until the token is honoured, or is not, and returns when that was first seen.
-func (ask probe) until(ctx context.Context, token string, honoured bool, limit time.Duration) (time.Time, error) {
+// until polls until the token is valid, or invalid, and returns when it first saw that.
+func (ask probe) until(ctx context.Context, token string, valid bool, limit time.Duration) (time.Time, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(limit)
@@ -112,10 +112,10 @@ func (ask probe) until(ctx context.Context, token string, honoured bool, limit t
 		if err != nil {
 			return time.Time{}, err
 		}
-		if now := time.Now(); got == honoured {
+		if now := time.Now(); got == valid {
 			return now, nil
 		} else if now.After(deadline) {
-			return time.Time{}, fmt.Errorf("expected the token to be %s within %v", word(honoured), limit)
+			return time.Time{}, fmt.Errorf("expected the token to be %s within %v", word(valid), limit)
 		}
 		select {
 		case <-ctx.Done():
@@ -125,9 +125,9 @@ func (ask probe) until(ctx context.Context, token string, honoured bool, limit t
 	}
 }
 
-func word(honoured bool) string {
-	if honoured {
-		return "honoured"
+func word(valid bool) string {
+	if valid {
+		return "valid"
 	}
 	return "refused"
 }

@@ -6,7 +6,7 @@ set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: ${0##*/} NAME" >&2; exit 2; }
 name=$1
 module=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/$name
-[ -f "$module/go.mod" ] || { echo "tools: there is no $module/go.mod" >&2; exit 2; }
+[ -f "$module/go.mod" ] || { echo "tools: $module/go.mod does not exist" >&2; exit 2; }
 cd "$module"
 read -r package version < <(go list -f '{{.ImportPath}} {{.Module.Version}}' tool)
 out=${PAT_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pat-operator}/bin/$name-$version-$(go env GOVERSION)

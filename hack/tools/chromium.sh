@@ -25,7 +25,7 @@ install() {
 
 if find_one; then exit; fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-  say "there is none: install chromium, or set PAT_CHROMIUM to a browser of its kind"
+  say "no browser found: install chromium, or set PAT_CHROMIUM to a browser of its kind"
   exit 0
 fi
 exec 9>"${TMPDIR:-/tmp}/.pat-chromium.lock"

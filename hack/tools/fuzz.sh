@@ -6,7 +6,7 @@ time=${1:-10s}
 mapfile -t targets < <(
   find . -name '*_test.go' -not -path '*/.*/*' -not -path './hack/tools/*' -not -path './hack/controlplane/*' \
     -exec grep -HoE '^func Fuzz[[:alnum:]_]+' {} + | sed -E 's|/[^/]*:func | |' | sort -u)
-[ ${#targets[@]} -gt 0 ] || { echo "fuzz: there is no fuzz target" >&2; exit 1; }
+[ ${#targets[@]} -gt 0 ] || { echo "fuzz: no fuzz target found" >&2; exit 1; }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # A target that ends its time is now and then failed by Go itself, with nothing found: go.dev/issue/75804, mended in Go 1.27.

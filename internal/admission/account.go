@@ -32,8 +32,8 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// accountUID returns the UID that a service account has now, "" where there is no such account. An error is the one to
-// answer with.
+// accountUID returns the present UID of a service account, "" if the account does not exist. The caller answers with the
+// error as returned.
 func (c *Config) accountUID(ctx context.Context, key types.NamespacedName) (types.UID, error) {
 	ctx, cancel := context.WithTimeout(ctx, authorityTimeout)
 	defer cancel()
@@ -55,7 +55,7 @@ func (f *findings) derived(u *v1alpha1.UserInfo, account types.NamespacedName, u
 	switch {
 	case uid == "":
 		f.invalid = append(f.invalid, field.Invalid(userPath.Child("username"), u.Username,
-			fmt.Sprintf("there is no service account %s; create it first, or name one that is there", account)))
+			fmt.Sprintf("service account %s does not exist; create it first, or name one that exists", account)))
 	case u.UID == "":
 		f.invalid = append(f.invalid, field.Required(path, fmt.Sprintf(
 			"the mutating webhook of pat-operator, which fills it in, was not asked; have the webhook configuration restored, or set it to %q", uid)))
@@ -74,6 +74,6 @@ func (f *findings) derived(u *v1alpha1.UserInfo, account types.NamespacedName, u
 func (f *findings) pinned(u *v1alpha1.UserInfo, account types.NamespacedName, uid types.UID) {
 	if u.UID == "" || u.UID != string(uid) {
 		f.forbid(userPath.Child("uid"), fmt.Sprintf(
-			"service account %s was deleted, or another has its name now, so this token is over; delete it and make a new PersonalAccessToken", account))
+			"service account %s was deleted or re-created, so this token has ended; delete it and make a new PersonalAccessToken", account))
 	}
 }

@@ -98,14 +98,14 @@ func TestCase08_ServiceAccounts(t *testing.T) {
 		{name: "by it, for a person, with the rights", by: account, pat: alicesPAT(), rights: aliceRights},
 		{
 			name: "one that is gone", by: bob, rights: []string{accountRight}, accounts: accounts{}, pat: alicesPAT(ofAccount),
-			want: isInvalid + `spec.user.username: Invalid value: "system:serviceaccount:team-a:ci": there is no service account team-a/ci; create it first, or name one that is there`,
+			want: isInvalid + `spec.user.username: Invalid value: "system:serviceaccount:team-a:ci": service account team-a/ci does not exist; create it first, or name one that exists`,
 		},
-		{name: "one that is gone, to whom it is no matter", by: bob, accounts: accounts{}, pat: alicesPAT(ofAccount), want: isForbidden + ofAnAccount + omit + lackAccount},
+		{name: "one that is gone, named without the right", by: bob, accounts: accounts{}, pat: alicesPAT(ofAccount), want: isForbidden + ofAnAccount + omit + lackAccount},
 		{
 			name: "another uid", by: account, rights: []string{accountRight}, pat: of(func(u *v1alpha1.UserInfo) { u.UID = "x" }),
 			want: isInvalid + `spec.user.uid: Invalid value: "x": metadata.uid of service account team-a/ci is "sa-1"; leave it out to have it filled in`,
 		},
-		{name: "another uid, to whom it is no matter", by: bob, pat: of(func(u *v1alpha1.UserInfo) { u.UID = "x" }), want: isForbidden + ofAnAccount + omit + lackAccount},
+		{name: "another uid, named without the right", by: bob, pat: of(func(u *v1alpha1.UserInfo) { u.UID = "x" }), want: isForbidden + ofAnAccount + omit + lackAccount},
 		{
 			name: "no uid", by: account, rights: []string{accountRight}, pat: of(func(u *v1alpha1.UserInfo) { u.UID = "" }),
 			want: isInvalid + `spec.user.uid: Required value: the mutating webhook of pat-operator, which fills it in, was not asked; have the webhook configuration restored, or set it to "sa-1"`,
@@ -149,7 +149,7 @@ func TestCase08_ServiceAccounts(t *testing.T) {
 }
 
 func TestCase08_AnUpdateIsForTheAccountThatIsThere(t *testing.T) {
-	const gone = isForbidden + `spec.user.uid: service account team-a/ci was deleted, or another has its name now, so this token is over; delete it and make a new PersonalAccessToken`
+	const gone = isForbidden + `spec.user.uid: service account team-a/ci was deleted or re-created, so this token has ended; delete it and make a new PersonalAccessToken`
 	was, is := alicesPAT(ofAccount, suspended), alicesPAT(ofAccount)
 	for name, tc := range map[string]struct {
 		rights   []string

@@ -14,12 +14,12 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package admission says what may be written into a PersonalAccessToken, and by whom: one handler stamps spec.user, one
+// Package admission decides what may be written into a PersonalAccessToken, and by whom: one handler stamps spec.user, one
 // validates. Neither has any side effect, so a dry run is answered like the real request.
 //
 // Authority is what the API server says at that moment: to be the user, or the plain verb impersonate on every part of
-// the user, asked for by SubjectAccessReview as kube-apiserver asks when somebody impersonates. What cannot be asked is
-// refused.
+// the user, checked by SubjectAccessReview as kube-apiserver does for impersonation. If a check cannot be made, the
+// request is refused.
 //
 // No error here speaks of immutability, though much may not change, and no update is refused with 422: GitOps tools that are
 // told to use force take either for leave to delete the resource and create it again, which would revoke its token.
@@ -50,7 +50,7 @@ const (
 type Config struct {
 	// MaxLifetime is the longest life of a token.
 	MaxLifetime time.Duration
-	// SecretDelivery tells whether tokens may be delivered in Secrets.
+	// SecretDelivery reports whether tokens may be delivered in Secrets.
 	SecretDelivery bool
 	// RestrictingExtraKeys are keys of a user's extra that say that the user is held to less than what their name and
 	// groups may do, which a token could not keep. Case does not matter.
@@ -65,26 +65,26 @@ type Config struct {
 	// Record returns the record of a resource, live; nil where it has none. Status would say what was issued too, but who may
 	// patch status must gain nothing by it. Required.
 	Record func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*record.Record, error)
-	// Crowded reports whether the ids that have to be remembered leave no room for spec.token. Required.
-	Crowded func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool
-	// Guards returns why what is judged here is not carried out yet: the guards of admission are not accepted. Required.
+	// HistoryFull reports whether the ids that have to be remembered leave no room for spec.token. Required.
+	HistoryFull func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool
+	// Guards returns why the operator does not act on admitted changes yet: the guards are not accepted. Required.
 	Guards func() error
 	// Now is the clock.
 	Now func() time.Time
 
-	// advice is asked for what is only warned of.
+	// advice answers questions that only lead to warnings.
 	advice Creator
 }
 
-// Creator is the one part of a client.Client that is needed to ask who may do what.
+// Creator is the part of a client.Client that access reviews need.
 type Creator interface {
 	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
 }
 
 // Handlers returns what to serve under MutatePath and ValidatePath. The scheme must know v1alpha1.
 func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, error) {
-	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Record == nil || cfg.Crowded == nil || cfg.Guards == nil || cfg.Now == nil {
-		return nil, errors.New("admission needs Client, ServiceAccounts, Record, Crowded, Guards and Now")
+	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Record == nil || cfg.HistoryFull == nil || cfg.Guards == nil || cfg.Now == nil {
+		return nil, errors.New("admission needs Client, ServiceAccounts, Record, HistoryFull, Guards and Now")
 	}
 	cfg = cfg.inTurn(newTurns(allQuestions))
 	cfg.advice = &remembering{Creator: cfg.Client, ttl: adviceTTL}

@@ -113,7 +113,7 @@ func TestCase02_EachRightMissingInTurn(t *testing.T) {
 }
 
 func TestCase02_ALostGroupCannotBeKept(t *testing.T) {
-	// alice's other groups and her name do not help: the token is no longer she.
+	// alice's other groups and her name do not help: the token's user differs from her.
 	cfg := config
 	cfg.Client = may(aliceRights[:3]...)
 	_, err := admission.NewValidator(cfg).ValidateUpdate(request(lostOps), alicesPAT(), alicesPAT(rotating))
@@ -235,7 +235,7 @@ func TestWhatCannotBeAskedIsRefused(t *testing.T) {
 	}{
 		{name: "an error", status: status{Allowed: true}, err: errors.New("dial tcp 10.0.0.1:443: refused"), want: "Internal error occurred: whether you may impersonate the user could not be asked; try again"},
 		{name: "rules that are broken", status: status{EvaluationError: "clusterrole x not found"}, want: isForbidden + notBobs + lackAlice + again + lackUID + again + lackDevs + again + lackOps + again},
-		{name: "rules that are broken beside one that allows", status: status{Allowed: true, EvaluationError: "clusterrole x not found"}},
+		{name: "rules that are broken, and one that allows", status: status{Allowed: true, EvaluationError: "clusterrole x not found"}},
 		{name: "allowed and denied", status: status{Allowed: true, Denied: true}, want: isForbidden + notBobs + lackAlice + lackUID + lackDevs + lackOps},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestWhatCannotBeAskedIsRefused(t *testing.T) {
 			_, err := admission.NewValidator(cfg).ValidateCreate(request(bob), alicesPAT())
 			check(t, err, tc.want)
 			if tc.err != nil && !apierrors.IsInternalError(err) {
-				t.Errorf("%v is no 500", err)
+				t.Errorf("%v is not a 500", err)
 			}
 			_, err = admission.NewValidator(cfg).ValidateUpdate(request(bob), alicesPAT(suspended), alicesPAT())
 			if (err == nil) != (tc.want == "") {

@@ -185,7 +185,7 @@ func userOnUpdate(oldObject, object []byte) (stamp any, present bool, err error)
 	return is, present, nil
 }
 
-// specOf returns the spec of an object, nil where there is none or it is no object, which the schema refuses.
+// specOf returns the spec of an object, nil if it is missing or not a JSON object, which the schema refuses.
 func specOf(object []byte) (rawObject, error) {
 	o := objectOf(object)
 	if o == nil {
@@ -194,7 +194,7 @@ func specOf(object []byte) (rawObject, error) {
 	return objectOf(o["spec"]), nil
 }
 
-// objectOf returns nil for what is no JSON object.
+// objectOf returns nil unless raw is a JSON object.
 func objectOf(raw json.RawMessage) rawObject {
 	var o rawObject
 	if json.Unmarshal(raw, &o) != nil {

@@ -47,7 +47,7 @@ var (
 		MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now },
 		Client: nothing, ServiceAccounts: accounts{{Namespace: "team-a", Name: "ci"}: "sa-1"},
 		Record:               byFixture,
-		Crowded:              func(context.Context, *v1alpha1.PersonalAccessToken) bool { return false },
+		HistoryFull:          func(context.Context, *v1alpha1.PersonalAccessToken) bool { return false },
 		Guards:               func() error { return nil },
 		RestrictingExtraKeys: []string{"scopes.example.com/Limit"},
 	}

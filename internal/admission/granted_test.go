@@ -35,7 +35,7 @@ const noRoom = isForbidden + "spec.token: the limit of ended tokens that are rem
 // A holder's token whose id could not be remembered is refused before anything is written, and a leaked one can be ended.
 func TestCase55_AHoldersTokenWithoutRoomIsRefused(t *testing.T) {
 	cfg := config
-	cfg.Crowded = func(context.Context, *object) bool { return true }
+	cfg.HistoryFull = func(context.Context, *object) bool { return true }
 	v := admission.NewValidator(cfg)
 	_, err := v.ValidateCreate(request(), alicesPAT(holder))
 	check(t, err, noRoom)
@@ -110,12 +110,12 @@ func TestCase51_UntilGuardsAreAccepted(t *testing.T) {
 	}
 }
 
-// A token of one's own takes no access review, one for somebody else one for each right.
+// A token for oneself needs no access review, a token for another user one for each right.
 func TestAccessReviewsAreOnlyOfOthersRights(t *testing.T) {
 	for name, tc := range map[string]struct {
 		by   requester
 		want int
-	}{"one's own": {nil, 0}, "somebody else's": {bob, 4}} {
+	}{"one's own": {nil, 0}, "another user's": {bob, 4}} {
 		asked := make(chan string, 100)
 		cfg := config
 		cfg.Client = reviewer(func(_ context.Context, q authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {

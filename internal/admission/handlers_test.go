@@ -96,14 +96,14 @@ func TestDefaulterPatchesOnlyTheUser(t *testing.T) {
 		{name: "stamped", operation: "CREATE", by: aliceInfo, spec: `{}`, want: `[{"op":"add","path":"/spec/user","value":` + stamped + `}]`},
 		{name: "null", operation: "CREATE", by: aliceInfo, spec: `{"user": null}`, want: `[{"op":"replace","path":"/spec/user","value":` + stamped + `}]`},
 		{
-			name: "what the user wrote stays as it is", operation: "CREATE", by: aliceInfo,
+			name: "what the user wrote is unchanged", operation: "CREATE", by: aliceInfo,
 			spec: `{"expiresAt": "2026-12-24T18:00:00.5+01:00", "audiences": [], "suspend": false, "displayName": "", "later": {"a": 1.0}}`,
 			want: `[{"op":"add","path":"/spec/user","value":` + stamped + `}]`,
 		},
 		{name: "named", operation: "CREATE", by: aliceInfo, spec: `{"user": {"username": "bob"}}`},
 		{name: "named in part", operation: "CREATE", by: aliceInfo, spec: `{"user": {}}`},
-		{name: "named by what is no object", operation: "CREATE", by: aliceInfo, spec: `{"user": "alice"}`},
-		{name: "spec is no object", operation: "CREATE", by: aliceInfo, spec: `[]`},
+		{name: "named by a string", operation: "CREATE", by: aliceInfo, spec: `{"user": "alice"}`},
+		{name: "spec is a list", operation: "CREATE", by: aliceInfo, spec: `[]`},
 		{name: "spec is null", operation: "CREATE", by: aliceInfo, spec: `null`},
 		{name: "a service account has to be named", operation: "CREATE", by: `{"username": "system:serviceaccount:team-a:ci"}`, spec: `{}`},
 		{name: "complete", operation: "UPDATE", by: bobInfo, old: old, spec: old},
@@ -137,7 +137,7 @@ func TestDefaulterPatchesOnlyTheUser(t *testing.T) {
 		{name: "a service account, complete", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "` + ci + `", "uid": "x", "groups": []}}`},
 		{name: "a service account that is not there", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": "system:serviceaccount:team-a:gone"}}`},
 		{name: "a service account on update", operation: "UPDATE", by: bobInfo, old: `{"user": {"username": "` + ci + `"}}`, spec: `{"user": {"username": "` + ci + `"}}`},
-		{name: "a name that is no text", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": 1}}`},
+		{name: "a name that is a number", operation: "CREATE", by: bobInfo, spec: `{"user": {"username": 1}}`},
 		{name: "delete", operation: "DELETE", by: bobInfo, old: old},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestDefaulterPatchesOnlyTheUser(t *testing.T) {
 	}
 }
 
-// Whoever is in more groups than a token carries is told what to do, which the schema could not say.
+// A user in more groups than a token carries is told what to do, which the schema could not say.
 func TestCase58_MoreGroupsThanATokenCarries(t *testing.T) {
 	mutate := handlers(t, config)[admission.MutatePath]
 	in := func(n int) string {

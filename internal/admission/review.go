@@ -50,7 +50,7 @@ const (
 	adviceTTL = time.Minute
 )
 
-// question is what a SubjectAccessReview asks, answer what it says.
+// question is the request of a SubjectAccessReview, answer its result.
 type (
 	question = authorizationv1.SubjectAccessReviewSpec
 	answer   struct {
@@ -101,7 +101,7 @@ type remembered struct {
 	until  time.Time
 }
 
-// maxRemembered bounds what is remembered; beyond it everything is forgotten.
+// maxRemembered bounds the remembered answers; beyond it all of them are forgotten.
 const maxRemembered = 4096
 
 func (r *remembering) Create(ctx context.Context, object client.Object, options ...client.CreateOption) error {
@@ -172,7 +172,7 @@ func rightsTo(u *v1alpha1.UserInfo) []right {
 }
 
 func impersonate(path *field.Path, name string, on authorizationv1.ResourceAttributes) right {
-	// The newer verbs, impersonate:<mode>, allow less than acting as somebody at any time, and so are no substitute.
+	// The newer verbs, impersonate:<mode>, allow less than acting as a user at any time, so they do not count.
 	on.Verb, on.Version = "impersonate", "v1"
 	return right{path: path, name: name, on: on}
 }

@@ -40,7 +40,7 @@ const day = 24 * time.Hour
 
 type spec = v1alpha1.PersonalAccessTokenSpec
 
-// lifetime holds a token that is yet to be issued to the operator's limit. What is too long is refused, never clamped.
+// lifetime checks a token that is not issued yet against the operator's limit. Longer lives are refused, never clamped.
 func (c *Config) lifetime(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) field.ErrorList {
 	latest := now.Add(c.MaxLifetime)
 	limit := fmt.Sprintf("a token lives %s at most on this operator", inDays(c.MaxLifetime))
@@ -129,13 +129,13 @@ func (c *Config) deliverable(spec *v1alpha1.PersonalAccessTokenSpec) field.Error
 		"delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token")}
 }
 
-// inSecret tells whether the token is delivered in a Secret.
+// inSecret reports whether the token is delivered in a Secret.
 func inSecret(spec *v1alpha1.PersonalAccessTokenSpec) bool {
 	return spec.Token == nil && (spec.Delivery == nil || spec.Delivery.Secret != nil)
 }
 
-// rotates tells whether spec asks for a successor of the token that was issued, nil for none: what counts is what the record
-// says of it, since a spec may go back and forth before anything is done.
+// rotates reports whether spec asks for a successor of the token that was issued, nil for none. It compares with the
+// record, because a spec may change back and forth before the operator acts.
 func rotates(current *record.Token, is *v1alpha1.PersonalAccessTokenSpec) bool {
 	switch {
 	case current == nil:
@@ -172,12 +172,12 @@ func (c *Config) reissued(was, is *v1alpha1.PersonalAccessToken, current *record
 	return errs
 }
 
-// laterDelivery tells whether an update only names other recipients, for whom the next token will be.
+// laterDelivery reports whether an update only names other recipients, who will receive the next token.
 func laterDelivery(was, is *v1alpha1.PersonalAccessTokenSpec) bool {
 	return len(record.DeliveryOf(was).Recipients) > 0 && len(record.DeliveryOf(is).Recipients) > 0 && was.Token == nil && is.Token == nil
 }
 
-// later warns of recipients for whom a token is yet to be made.
+// later warns that new recipients do not receive a token before the next rotation.
 func later(was, is *v1alpha1.PersonalAccessTokenSpec) ctrladmission.Warnings {
 	if !laterDelivery(was, is) || equal(was.Delivery, is.Delivery) {
 		return nil
@@ -185,7 +185,7 @@ func later(was, is *v1alpha1.PersonalAccessTokenSpec) ctrladmission.Warnings {
 	return ctrladmission.Warnings{"the token that was issued stays encrypted to the former spec.delivery.recipients; set a new spec.rotation.trigger for one for these"}
 }
 
-// rotation refuses what cannot be done by itself, or to a token that its holder makes. was is nil on creation.
+// rotation refuses rotation settings that the token's delivery does not support. was is nil on creation.
 func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if is.Rotation == nil || was != nil && equal(was.Rotation, is.Rotation) && equal(was.Delivery, is.Delivery) && equal(was.Token, is.Token) {
 		return nil
@@ -194,7 +194,7 @@ func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	var errs field.ErrorList
 	if is.Rotation.EveryDays != nil && (is.Token != nil || len(record.DeliveryOf(is).Recipients) == 0) {
 		errs = append(errs, field.Forbidden(path.Child("everyDays"),
-			"a token is rotated by itself only where it is delivered to recipients; set spec.delivery.recipients, or leave it out"))
+			"a token is rotated automatically only if it is delivered to recipients; set spec.delivery.recipients, or leave it out"))
 	}
 	if is.Rotation.RetireOnFirstUse && is.Rotation.OverlapSeconds == 0 {
 		errs = append(errs, field.Required(path.Child("overlapSeconds"),
@@ -219,7 +219,7 @@ func rotation(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 
 // room refuses a holder's token whose id could not be remembered once it has ended.
 func (c *Config) room(ctx context.Context, pat *v1alpha1.PersonalAccessToken) field.ErrorList {
-	if pat.Spec.Token == nil || !c.Crowded(ctx, pat) {
+	if pat.Spec.Token == nil || !c.HistoryFull(ctx, pat) {
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(specPath.Child("token"),

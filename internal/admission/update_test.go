@@ -39,11 +39,11 @@ import (
 
 const (
 	longerLife = isForbidden + `spec.%s: this token was issued to end at %s, and cannot live longer; set an earlier end, or rotate the token in the same update`
-	// notByItself is the refusal of what only a delivery to recipients can do.
-	notByItself = `spec.rotation.everyDays: a token is rotated by itself only where it is delivered to recipients; set spec.delivery.recipients, or leave it out`
-	byPAT       = isForbidden + `spec.%s: a personal access token may not renew or widen another, nor itself; log in as you did before you had one`
-	newUser     = isForbidden + `spec.user: the user of a token cannot be changed; put it back, or make a new PersonalAccessToken`
-	widens      = `, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing`
+	// notAutomatic is the refusal of automatic rotation without recipients.
+	notAutomatic = `spec.rotation.everyDays: a token is rotated automatically only if it is delivered to recipients; set spec.delivery.recipients, or leave it out`
+	byPAT        = isForbidden + `spec.%s: a personal access token may not renew or widen another, nor itself; log in as you did before you had one`
+	newUser      = isForbidden + `spec.user: the user of a token cannot be changed; put it back, or make a new PersonalAccessToken`
+	widens       = `, and this hands over, renews or widens the token, which takes the right to impersonate all of its user; put it back, make a new PersonalAccessToken, or have granted what is missing`
 )
 
 func lostOps(r *authenticationv1.UserInfo) { r.Groups = []string{"devs"} }
@@ -191,19 +191,19 @@ func TestUpdate(t *testing.T) {
 			warnings: ctrladmission.Warnings{`the token that was issued stays encrypted to the former spec.delivery.recipients; set a new spec.rotation.trigger for one for these`},
 		},
 		{name: "other recipients, rotated", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorSSH), rotating)},
-		{name: "by itself, to recipients", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays)},
+		{name: "automatic, to recipients", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays)},
 		{
-			name: "by itself, later than its end", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays, days(30)),
+			name: "automatic, later than its end", was: alicesPAT(issued, toKeys(vendorKey)), is: alicesPAT(issued, toKeys(vendorKey), everyDays, days(30)),
 			want: isForbidden + `spec.rotation.everyDays: the token ends after 30 days, before it would be rotated; set fewer days here, or more in spec.expiresInDays`,
 		},
 		{
 			name: "rotate, where Secret delivery is off", was: alicesPAT(issued), is: alicesPAT(issued, rotating), config: noSecrets,
 			want: isForbidden + `spec.delivery: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
-		{name: "by itself, shortened below", was: alicesPAT(issued, toKeys(vendorKey), everyDays), is: alicesPAT(issued, toKeys(vendorKey), everyDays, days(20))},
-		{name: "by itself, to a Secret", was: alicesPAT(issued), is: alicesPAT(issued, everyDays), want: isForbidden + notByItself},
-		{name: "by itself, a holder's own", was: alicesPAT(issued, holder), is: alicesPAT(issued, holder, everyDays), want: isForbidden + notByItself},
-		{name: "by itself, no longer to recipients", was: alicesPAT(toKeys(vendorKey), everyDays), is: alicesPAT(everyDays), want: isForbidden + notByItself},
+		{name: "automatic, shortened below", was: alicesPAT(issued, toKeys(vendorKey), everyDays), is: alicesPAT(issued, toKeys(vendorKey), everyDays, days(20))},
+		{name: "automatic, to a Secret", was: alicesPAT(issued), is: alicesPAT(issued, everyDays), want: isForbidden + notAutomatic},
+		{name: "automatic, a holder's own", was: alicesPAT(issued, holder), is: alicesPAT(issued, holder, everyDays), want: isForbidden + notAutomatic},
+		{name: "automatic, no longer to recipients", was: alicesPAT(toKeys(vendorKey), everyDays), is: alicesPAT(everyDays), want: isForbidden + notAutomatic},
 		{name: "from a Secret to the holder's own", was: alicesPAT(issued, ttl(60)), is: alicesPAT(issued, holder)},
 		{
 			name: "to Secret delivery where it is off", was: alicesPAT(holder), is: alicesPAT(), config: noSecrets,
@@ -296,7 +296,7 @@ func TestCase05_NobodyChangesTheUser(t *testing.T) {
 	check(t, err, newUser)
 }
 
-func TestCase10_SomebodyElsesUpdate(t *testing.T) {
+func TestCase10_AnotherUsersUpdate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		was, change modifier
 		widens      string
@@ -347,7 +347,7 @@ func TestCase10_SomebodyElsesUpdate(t *testing.T) {
 	}
 }
 
-// Whoever may patch status may say that a token was issued at any time, and so move the end of a life in days.
+// A user who may patch status can forge issuedAt, and so move the end of a life in days.
 func TestCase10_AForgedIssuedAtWidensNothing(t *testing.T) {
 	forged := func(p *object) { p.Status.IssuedAt = new(metav1.NewTime(now.Add(300 * 24 * time.Hour))) }
 	_, err := admission.NewValidator(config).ValidateUpdate(request(bob), alicesPAT(forged, days(30)), alicesPAT(forged, expires(now.Add(200*24*time.Hour))))
@@ -375,7 +375,7 @@ func TestATriggerThatComesBackRenewsNothing(t *testing.T) {
 	check(t, err, text(longerLife, "expiresInDays", "2026-11-02T12:00:00Z"))
 	_, err = v.ValidateUpdate(request(), alicesPAT(), alicesPAT(ttl(60), rotating))
 	check(t, err, isForbidden+`spec.delivery: how a token is delivered changes only together with the token; set a new spec.rotation.trigger in the same update, or put it back`)
-	// What the operator made is no holder's own.
+	// A token that the operator made does not count as the holder's own.
 	cfg.Record = holding(&record.Token{ID: "abcdefghijklmnop", IssuedAt: now, Source: record.SourceOperator})
 	_, err = admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(), alicesPAT(holder))
 	check(t, err, isForbidden+`spec.token: a new token has a new id; put the old values back, or set id and sha256 of another token`)

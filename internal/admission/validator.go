@@ -163,7 +163,7 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	return warnings, nil
 }
 
-// ValidateDelete implements ctrladmission.Validator. Whoever RBAC lets delete may revoke.
+// ValidateDelete implements ctrladmission.Validator. RBAC alone decides who may delete, and so revoke.
 func (v *validator) ValidateDelete(context.Context, *v1alpha1.PersonalAccessToken) (ctrladmission.Warnings, error) {
 	return nil, nil
 }
@@ -180,7 +180,7 @@ func (v *validator) accepted(req ctrladmission.Request) error {
 	return nil
 }
 
-// findings are what is wrong with a request.
+// findings are the errors of a request.
 type findings struct {
 	// forbidden is what the requester, or the user, may not have.
 	forbidden field.ErrorList
@@ -199,7 +199,7 @@ func (f *findings) identity(u *v1alpha1.UserInfo) {
 	}
 }
 
-// any tells whether anything was found.
+// any reports whether there are findings.
 func (f *findings) any() bool { return len(f.forbidden)+len(f.invalid) > 0 }
 
 // err returns nil where nothing was found.

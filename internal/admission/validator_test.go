@@ -31,7 +31,7 @@ import (
 )
 
 var overAYear = ctrladmission.Warnings{
-	`the token lives more than a year, until 2027-11-02T12:00:00Z, and whoever finds it may use it that long; set spec.expiresInDays to 365 or less`,
+	`the token lives more than a year, until 2027-11-02T12:00:00Z, and anyone who finds it can use it that long; set spec.expiresInDays to 365 or less`,
 }
 
 func noSecrets(c *admission.Config)  { c.SecretDelivery = false }
@@ -60,7 +60,7 @@ func TestCreate(t *testing.T) {
 			warnings: ctrladmission.Warnings{`spec.expiresAt (2026-11-01T11:00:00Z) has passed, so no token will work; set a later one to get a token`},
 		},
 		{
-			name: "for somebody else", by: bob, pat: alicesPAT(),
+			name: "for another user", by: bob, pat: alicesPAT(),
 			want: isForbidden + notBobs + lackAlice + lackUID + lackDevs + lackOps,
 		},
 		{
@@ -89,7 +89,7 @@ func TestCreate(t *testing.T) {
 			want: isInvalid + `spec.user: Required value: the mutating webhook of pat-operator, which fills it in, was not asked; have the webhook configuration restored, or name yourself here`,
 		},
 		{
-			name: "an identity that is no text", by: func(r *authenticationv1.UserInfo) { r.UID = "u\t1" },
+			name: "an identity with a control character", by: func(r *authenticationv1.UserInfo) { r.UID = "u\t1" },
 			pat:  alicesPAT(user(func(u *v1alpha1.UserInfo) { u.UID = "u\t1" })),
 			want: isInvalid + `spec.user.uid: Invalid value: "u\t1": contains U+0009, a control or invisible character; have it renamed where people log in`,
 		},
@@ -135,8 +135,8 @@ func TestCreate(t *testing.T) {
 		},
 		{name: "retired on first use", pat: alicesPAT(func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true, OverlapSeconds: 60} })},
 		{name: "rotation", pat: alicesPAT(rotating)},
-		{name: "by itself, to a Secret", pat: alicesPAT(everyDays), want: isInvalid + strings.Replace(notByItself, ": ", ": Forbidden: ", 1)},
-		{name: "by itself, to recipients", pat: alicesPAT(everyDays, toKeys(vendorKey))},
+		{name: "automatic, to a Secret", pat: alicesPAT(everyDays), want: isInvalid + strings.Replace(notAutomatic, ": ", ": Forbidden: ", 1)},
+		{name: "automatic, to recipients", pat: alicesPAT(everyDays, toKeys(vendorKey))},
 		{name: "recipients", pat: alicesPAT(toKeys(vendorKey, vendorSSH)), config: noSecrets},
 		{
 			name: "recipients that are none, all at once", pat: alicesPAT(toKeys("nonsense", vendorKey, "AGE-SECRET-KEY-1MYSECRET", vendorSSH+" "+vendorKey)),

@@ -47,7 +47,7 @@ func long(s *spec, now time.Time) ctrladmission.Warnings {
 		return nil
 	}
 	return ctrladmission.Warnings{fmt.Sprintf(
-		"the token lives more than a year, until %s, and whoever finds it may use it that long; set spec.expiresInDays to 365 or less", stamp(end))}
+		"the token lives more than a year, until %s, and anyone who finds it can use it that long; set spec.expiresInDays to 365 or less", stamp(end))}
 }
 
 // cutShort warns of a rotation whose spec ends the present token before its overlap is over: what spec says of a token's life

@@ -63,11 +63,11 @@ func (v *validator) mayCreate(ctx context.Context, requester *authenticationv1.U
 	if f.any() {
 		return f, nil
 	}
-	why := stranger(requester, u)
+	why := impersonationReason(requester, u)
 	if why == "" {
 		return f, nil
 	}
-	if f.invalid = tooMuch(u, why); f.any() {
+	if f.invalid = checkLimits(u, why); f.any() {
 		return f, nil
 	}
 	wayOut := "omit spec.user for a token of your own, or have granted what is missing"
@@ -79,8 +79,9 @@ func (v *validator) mayCreate(ctx context.Context, requester *authenticationv1.U
 	return f, err
 }
 
-// mayUpdate asks whether the requester may change spec as they do. What narrows a token, or nothing in it, is RBAC's
-// alone to allow, since whoever may delete it takes away more. An error is the one to answer with.
+// mayUpdate asks whether the requester may change spec as they do. RBAC alone
+// allows changes that do not widen a token, because the right to delete it takes away more. The caller answers with the
+// error as returned.
 func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.UserInfo, was, is *v1alpha1.PersonalAccessToken) (f findings, err error) {
 	u := is.Spec.User
 	if !identity.Equal(was.Spec.User, u) {
@@ -103,12 +104,12 @@ func (v *validator) mayUpdate(ctx context.Context, requester *authenticationv1.U
 	if f.any() {
 		return f, nil
 	}
-	why := stranger(requester, u)
+	why := impersonationReason(requester, u)
 	if why == "" {
 		return f, nil
 	}
 	// No 422: the values are there already, and what is missing is that the requester be the user.
-	if f.forbidden = tooMuch(u, why); f.any() {
+	if f.forbidden = checkLimits(u, why); f.any() {
 		return f, nil
 	}
 	err = v.authority(ctx, &f, requester, u, f.pinned, field.Forbidden(path, fmt.Sprintf(
@@ -126,10 +127,10 @@ func widened(was, is *v1alpha1.PersonalAccessToken) *field.Path {
 	return nil
 }
 
-// stranger says why u is not simply the requester, "" where it is. To be the user is to have the same name and UID, and to
-// be in every group today; otherwise all of u is somebody else. A service account is always asked after: a pod's
-// short-lived token must not become a long-lived one.
-func stranger(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
+// impersonationReason returns why a token for u takes the right to impersonate, "" if u is the requester: the same name and UID, and
+// in every group today. A service account always takes that right: a pod must not turn its short-lived token into a
+// long-lived one.
+func impersonationReason(requester *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
 	switch {
 	case isServiceAccount(u.Username):
 		return "the user is a service account"
@@ -181,8 +182,8 @@ func (v *validator) authority(
 	return nil
 }
 
-// tooMuch holds an identity that is not the requester's own to what can be asked about.
-func tooMuch(u *v1alpha1.UserInfo, why string) field.ErrorList {
+// checkLimits limits an identity other than the requester's to the number of rights that can be checked.
+func checkLimits(u *v1alpha1.UserInfo, why string) field.ErrorList {
 	var errs field.ErrorList
 	limit := func(path *field.Path, n, limit int) {
 		if n > limit {

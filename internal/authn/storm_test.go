@@ -118,7 +118,7 @@ func TestCase37_StormOverHTTP(t *testing.T) {
 			}
 		})
 	}
-	// Tokens that nobody touches are honoured all the while.
+	// Tokens that nobody touches stay valid all the while.
 	reading.Go(func() {
 		if _, err := client.Review(t.Context(), 500*time.Millisecond); err != nil {
 			t.Errorf("tokens that nobody touches: %v", err)

@@ -50,7 +50,7 @@ const (
 	// ExtraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
 	ExtraName = "pat-operator.io/name"
 
-	// unknownError is the whole of what is said about a token that may be honoured later: it reaches whoever posts a
+	// unknownError is the only answer about a token that may become valid later: it reaches every client that posts a
 	// TokenReview to the API server.
 	unknownError = "the personal access token cannot be verified at the moment"
 
@@ -69,7 +69,7 @@ var tokenReviews = prometheus.NewCounterVec(prometheus.CounterOpts{
 
 func init() { metrics.Registry.MustRegister(tokenReviews) }
 
-// Verifier says whether a bearer token is honoured; verifier.Index is one.
+// Verifier decides whether a bearer token is valid; verifier.Index is one.
 type Verifier interface {
 	Verify(bearer string, audiences []string, now time.Time) verifier.Result
 }
@@ -80,7 +80,7 @@ type Options struct {
 	Now func() time.Time
 	// Drain, once begun, turns every answer into a request to ask another replica.
 	Drain *serving.Drain
-	// Used is told of every token that is honoured, on the way of the request; nil tells nobody.
+	// Used is called for every token that is accepted, before the answer is sent; nil is allowed.
 	Used func(*verifier.Result, time.Time)
 }
 
@@ -111,7 +111,7 @@ func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
 	return h
 }
 
-// tokenReview is what is read of a request. Both versions spell it alike.
+// tokenReview are the parts of a request that are read. Both versions spell them alike.
 type tokenReview struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -155,7 +155,7 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	tokenReviews.WithLabelValues(result.Verdict.String()).Inc()
-	// Every token that nobody else took reaches us, and what is not ours is not logged.
+	// kube-apiserver sends every token that no other authenticator accepted; foreign ones are not logged.
 	if result.ID != "" {
 		h.log.V(2).Info("Reviewed a token", "id", result.ID, "verdict", result.Verdict.String(), "reason", string(result.Reason))
 	}

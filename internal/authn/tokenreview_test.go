@@ -117,7 +117,7 @@ func TestCase15_AnswersAsKubeAPIServerReadsThem(t *testing.T) {
 				},
 			},
 		}},
-		"plain no": {"somebody-elses", nil, map[string]any{"user": map[string]any{}}},
+		"plain no": {"foreign", nil, map[string]any{"user": map[string]any{}}},
 		"empty":    {"", nil, map[string]any{"user": map[string]any{}}},
 		"error": {unknownToken, nil, map[string]any{
 			"user": map[string]any{}, "error": unknownError, "audiences": []any{ownAudience}}},

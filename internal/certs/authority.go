@@ -156,7 +156,7 @@ func (a *Authority) getCertificate(*tls.ClientHelloInfo) (*tls.Certificate, erro
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if a.leaf == nil {
-		return nil, fmt.Errorf("there is no serving certificate yet: %w", a.err)
+		return nil, fmt.Errorf("no serving certificate has been issued yet: %w", a.err)
 	}
 	return a.leaf, nil
 }

@@ -30,7 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// inject puts bundle into every webhook of both configurations. nil: it is there, or there is no configuration.
+// inject puts bundle into every webhook of both configurations. It returns nil if no configuration exists.
 func (a *Authority) inject(ctx context.Context, bundle []byte) error {
 	if a.options.WebhookConfigurationName == "" {
 		return nil

@@ -65,7 +65,7 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 	go func() { stopped <- a.Start(ctx) }()
 
 	g.Eventually(func() error { return a.Serving(nil) }, "30s", "20ms").Should(Succeed())
-	// Whoever deletes the configurations must not stop verification with them.
+	// Deleting the configurations must not stop verification.
 	g.Eventually(func() error { return a.Ready(nil) }, "30s", "20ms").Should(Succeed())
 
 	mutating, validating := configurations(o.Namespace)

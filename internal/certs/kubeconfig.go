@@ -79,7 +79,7 @@ func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCerti
 	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o600)
 }
 
-// CheckAuthnKubeconfig returns what is wrong with the flags that say what WriteAuthnKubeconfig is to write.
+// CheckAuthnKubeconfig returns the errors in the flags for WriteAuthnKubeconfig.
 func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
 	if err := validateServer(server); err != nil {
 		return err
@@ -104,7 +104,7 @@ func validateServer(server string) error {
 	}
 	u, err := url.Parse(server)
 	if err != nil {
-		// What url.Parse says quotes the URL, and that may hold a password.
+		// The error of url.Parse quotes the URL, which may hold a password.
 		return wrong("is not a URL")
 	}
 	port, portErr := strconv.Atoi(u.Port())

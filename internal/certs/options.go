@@ -148,7 +148,7 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// afterNewCA is what somebody has to do about a new CA, if anything: webhook configurations follow by themselves.
+// afterNewCA tells the admin what to do after a new CA, if anything: webhook configurations are updated automatically.
 func (o Options) afterNewCA(joint string) string {
 	if o.WebhookConfigurationName != "" {
 		return ""

@@ -50,7 +50,7 @@ const (
 	promote action = "Promote"
 	// replace: the signer has expired without a successor; a new CA signs at once.
 	replace action = "Replace"
-	// prune: what has expired leaves the bundle.
+	// prune: expired CAs leave the bundle.
 	prune action = "Prune"
 )
 

@@ -33,7 +33,7 @@ func Bundle(ctx context.Context, r client.Reader, namespace string) ([]byte, err
 	secret := &corev1.Secret{}
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret)
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no Secret %s/%s: the verifier makes it when it starts; is one running in that namespace?", namespace, VerifierSecretName)
+		return nil, fmt.Errorf("the Secret %s/%s does not exist: the verifier creates it when it starts; is one running in that namespace?", namespace, VerifierSecretName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, VerifierSecretName, err)
@@ -45,7 +45,7 @@ func Bundle(ctx context.Context, r client.Reader, namespace string) ([]byte, err
 	return encodeCertificates(certs...), nil
 }
 
-// load reads the CA Secret, and creates it where there is none.
+// load reads the CA Secret, and creates it if it does not exist.
 func (a *Authority) load(ctx context.Context) (*corev1.Secret, *contents, error) {
 	key := client.ObjectKey{Namespace: a.options.Namespace, Name: a.options.SecretName}
 	secret := &corev1.Secret{}

@@ -61,7 +61,7 @@ func TestHandshake(t *testing.T) {
 	}
 
 	_, serverErr, clientErr := handshake(t, a.TLSConfig(), client(func(*tls.Config) {}))
-	if clientErr == nil || serverErr == nil || !strings.Contains(serverErr.Error(), "there is no serving certificate yet: the CA has not been read yet") {
+	if clientErr == nil || serverErr == nil || !strings.Contains(serverErr.Error(), "no serving certificate has been issued yet: the CA has not been read yet") {
 		t.Fatalf("before the first leaf: server %v, client %v", serverErr, clientErr)
 	}
 	if err := a.Ready(nil); err == nil {

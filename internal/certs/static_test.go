@@ -45,8 +45,8 @@ const (
 	configDir       = "../../config"
 )
 
-// Whoever takes the operator's account over may change all of its webhook configurations: docs/security.md says so. With the
-// policy among the API server's files it changes the caBundle alone, by which the operator lives.
+// An attacker with the operator's account may change all of its webhook configurations: docs/security.md says so. With the
+// policy among the API server's files they can change only the caBundle, which the operator needs.
 func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
 	api := must[*discovery.DiscoveryClient](t)(discovery.NewDiscoveryClientForConfig(environment.Config))
 	version := must[*version.Info](t)(api.ServerVersion())

@@ -121,7 +121,7 @@ func (s *Skew) Off() error {
 	return &offError{skew, s.max}
 }
 
-// offError is written out only where somebody reads it: the verifier asks for every token.
+// offError formats its text only when it is read, because the verifier checks the clock for every token.
 type offError struct{ skew, max time.Duration }
 
 func (e *offError) Error() string {

@@ -18,10 +18,11 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
+	"net/url"
 	"strings"
 	"time"
 
@@ -69,9 +70,60 @@ func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	c.show(w, http.StatusOK, func(w io.Writer) error {
-		return page.ShowDetails(w, c.shell(r, v, titleOf(pat)), detailsOf(pat, v, c.clock.Now()))
-	})
+	shell := c.shell(r, v, titleOf(pat))
+	if shell != nil {
+		shell.Notice = notice(w, r)
+	}
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowDetails(w, shell, c.detailsOf(pat, v)) })
+	return nil
+}
+
+// rename changes what people call a token.
+func (c *Console) rename(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	pat, err := read(r, v)
+	if err != nil {
+		return err
+	}
+	if uid, _, _ := strings.Cut(r.PostFormValue("uid"), "."); string(pat.UID) != uid {
+		return changed(pat)
+	}
+	name, status := strings.TrimSpace(r.PostFormValue(fieldName)), http.StatusUnprocessableEntity
+	wrong, cause := checkName(name), ""
+	if wrong == "" && name != pat.Spec.DisplayName {
+		ctx, cancel, err := sending(r)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		renamed, err := holder.Change{
+			Client: v.client, FieldOwner: userAgent,
+			Edit: func(pat *v1alpha1.PersonalAccessToken) error { pat.Spec.DisplayName = name; return nil },
+			Made: func(pat *v1alpha1.PersonalAccessToken) bool { return pat.Spec.DisplayName == name },
+		}.To(ctx, pat)
+		switch {
+		case apierrors.IsUnauthorized(err), apierrors.IsNotFound(err), errors.Is(err, holder.ErrDeleted):
+			return err
+		case err != nil:
+			status, wrong, cause = c.inForm(err)
+			if apierrors.IsInvalid(err) {
+				wrong = fieldTexts[fieldName]
+			}
+		default:
+			pat = renamed
+		}
+	}
+	if wrong == "" && !fragment(r) {
+		keepNotice(w, "The token is called “"+titleOf(pat)+"” now.")
+		http.Redirect(w, r, pathOf(pat), http.StatusSeeOther) //nolint:gosec // G710: a path of ours, of a namespace and a name
+		return nil
+	}
+	d := c.detailsOf(pat, v)
+	if d.Changed = wrong == ""; d.Changed {
+		status = http.StatusOK
+	} else {
+		d.NewName, d.NameError, d.NameCause = name, wrong, cause
+	}
+	c.show(w, status, func(w io.Writer) error { return page.ShowDetails(w, c.shell(r, v, titleOf(pat)), d) })
 	return nil
 }
 
@@ -86,7 +138,7 @@ func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *vis
 			return &refusal{http.StatusForbidden, page.Problem{Title: "You may not do this here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 		}
 		if what == actRotate {
-			if err := mayTake(r, v, pat); err != nil {
+			if err := c.mayRotate(r, v, pat); err != nil {
 				return err
 			}
 		}
@@ -102,32 +154,14 @@ func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *vis
 	}
 }
 
-// mayTake refuses a rotation whose token would be put where its visitor may not read it.
-func mayTake(r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken) error {
-	if pat.Spec.Token != nil || holder.Sealed(pat) || holder.MayReadSecrets(r.Context(), v.client, pat.Namespace) {
-		return nil
-	}
-	return &refusal{http.StatusForbidden, page.Problem{
-		Title: "You could not take the new token",
-		Detail: fmt.Sprintf("The operator makes this token, and puts it into a Secret. You may not read Secrets in namespace %s, and rotating ends the token that there is. Nothing was done.",
-			pat.Namespace),
-		Next: "Create another token, which is shown here, or ask those who run the cluster to rotate this one.", Link: "/new", LinkText: "Create a token",
-	}}
-}
-
 func (c *Console) confirm(what string, pat *v1alpha1.PersonalAccessToken) page.Confirm {
-	return page.Confirm{
-		Kind: what, Row: rowOf(pat, c.clock.Now()), UID: seen(pat), OverlapHours: overlapHours(pat), Warning: c.warning(what, pat),
-		Errors: map[string]string{},
+	confirm := page.Confirm{
+		Kind: what, Row: rowOf(pat, c.clock.Now()), UID: seen(pat), Warning: c.warning(what, pat), Errors: map[string]string{},
 	}
-}
-
-// overlapHours is what spec says of it.
-func overlapHours(pat *v1alpha1.PersonalAccessToken) string {
-	if pat.Spec.Rotation == nil {
-		return "0"
+	if what == actRotate {
+		c.offerRotation(&confirm, pat)
 	}
-	return strconv.FormatFloat(float64(pat.Spec.Rotation.OverlapSeconds)/3600, 'f', -1, 64)
+	return confirm
 }
 
 // warning says what Git makes of it, where a tool keeps the resource as Git has it.
@@ -182,14 +216,15 @@ func changed(pat *v1alpha1.PersonalAccessToken) error {
 	}}
 }
 
-// done answers where something was done that needs no page.
-func done(w http.ResponseWriter, r *http.Request, code, text string) {
+// did answers where something was done to a token that needs no page: the page of the table says so, once.
+func (c *Console) did(w http.ResponseWriter, r *http.Request, text string) {
 	if fragment(r) {
-		w.Header().Set(didHeader, text)
+		w.Header().Set(didHeader, url.PathEscape(text)) // a header has no other letters
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	http.Redirect(w, r, "/?did="+code, http.StatusSeeOther)
+	keepNotice(w, text)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 // revoke deletes the resource, which ends its token for good. A change since the page was loaded is no reason against it;
@@ -206,6 +241,13 @@ func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) err
 			Title: "Which token?", Detail: "The form does not say which token it was about. Nothing was done.", Link: pathOf(pat) + "/" + actRevoke, LinkText: "Ask again",
 		}}
 	}
+	text := "The token is revoked."
+	if is, err := read(r, v); err == nil { // for its name alone
+		text = titled(is, "is revoked. Whatever uses it is refused within seconds.")
+		if rowOf(is, c.clock.Now()).Ended() {
+			text = titled(is, "is deleted.")
+		}
+	}
 	err = v.client.Delete(r.Context(), pat, client.Preconditions{UID: ptr.To(types.UID(uid))})
 	switch {
 	case apierrors.IsConflict(err):
@@ -217,8 +259,13 @@ func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) err
 	case client.IgnoreNotFound(err) != nil:
 		return err
 	}
-	done(w, r, "revoked", textRevoked)
+	c.did(w, r, text)
 	return nil
+}
+
+// titled is a sentence about a token.
+func titled(pat *v1alpha1.PersonalAccessToken, text string) string {
+	return "“" + titleOf(pat) + "” " + text
 }
 
 // suspend stops a token, or lets it work again.
@@ -253,12 +300,12 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 			_, _ = holder.WaitFor(ctx, v.client, pat, func(pat *v1alpha1.PersonalAccessToken) (bool, error) {
 				return holder.Condition(pat, v1alpha1.ConditionActive) != nil, nil
 			})
-			done(w, r, "suspended", textSuspended)
+			c.did(w, r, titled(pat, "is suspended. It does not work until you resume it."))
 			return nil
 		}
 		switch _, err := holder.WaitFor(ctx, v.client, pat, holder.Resumed); {
 		case err == nil:
-			done(w, r, "resumed", textResumed)
+			c.did(w, r, titled(pat, "works again."))
 		case ctx.Err() != nil:
 			c.showInVain(w, r, v, pat, "It is resumed, but not known to work yet", err)
 		default:
@@ -271,7 +318,7 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 // showInVain says why a token that was resumed is not seen to work.
 func (c *Console) showInVain(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, title string, why error) {
 	c.problemTo(w, r, v, http.StatusOK, page.Problem{
-		Title: title, Detail: sentence(holder.Visible(why.Error())),
+		Title: title, Cause: sentence(holder.Visible(why.Error())),
 		Next: "Look at its details, or create another token.", Link: pathOf(pat), LinkText: "To its details",
 	})
 }

@@ -76,20 +76,120 @@ func TestRevoking(t *testing.T) {
 		t.Errorf("no UID: %s\n%s", a.Status, a.body)
 	}
 	now(t, pat)
-	if a := b.act(pat, "revoke", false); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/?did=revoked" {
+	if a := b.act(pat, "revoke", false); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/" {
 		t.Errorf("%s to %q\n%s", a.Status, a.Header.Get("Location"), a.body)
 	}
 	if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(pat), pat); !apierrors.IsNotFound(err) {
 		t.Errorf("it is still there: %v", err)
 	}
-	if a := b.act(pat, "revoke", true); a.StatusCode != http.StatusNoContent || a.Header.Get(didHeader) != textRevoked {
-		t.Errorf("revoked again: %s, %q", a.Status, a.Header.Get(didHeader))
+	if a := b.act(pat, "revoke", true); a.StatusCode != http.StatusNoContent || did(t, a) != "The token is revoked." {
+		t.Errorf("revoked again: %s, %q", a.Status, did(t, a))
 	}
-	if a := b.get("/?did=revoked"); !strings.Contains(a.body, textRevoked) {
+	const named = "“Display to-revoke” is revoked."
+	if a := b.get("/"); !strings.Contains(a.body, named) {
 		t.Errorf("the page does not say so:\n%s", a.body)
 	}
-	if a := b.get("/?did=Call+0800"); strings.Contains(a.body, "Call") {
-		t.Error("a link says what it likes")
+	if a := b.get("/"); strings.Contains(a.body, named) {
+		t.Error("the page says so again")
+	}
+	over := made(t, "to-delete", expired)
+	if a := b.act(over, "revoke", true); a.StatusCode != http.StatusNoContent || did(t, a) != "“Display to-delete” is deleted." {
+		t.Errorf("of an expired token: %s, %q", a.Status, did(t, a))
+	}
+}
+
+// did is what a script is told to say.
+func did(t *testing.T, a answer) string {
+	t.Helper()
+	text, err := url.PathUnescape(a.Header.Get(didHeader))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func expired(pat *v1alpha1.PersonalAccessToken) {
+	pat.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Hour)}
+}
+
+// A token is renamed on its page. What is wrong with a name is said beside it, and what was typed is still there.
+func TestRenaming(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "to-rename")
+	other := *pat
+	other.UID = "another"
+	rename := func(b *browser, pat *v1alpha1.PersonalAccessToken, name string, script bool) answer {
+		t.Helper()
+		r := b.request(http.MethodPost, pathOf(pat)+"/rename", url.Values{"uid": {seen(pat)}, "name": {name}})
+		if script {
+			r.Header.Set(fragmentHeader, "1")
+		}
+		return b.do(r)
+	}
+	for _, test := range []struct {
+		a      answer
+		status int
+		want   []string
+	}{
+		{rename(b, pat, " ", true), http.StatusUnprocessableEntity, []string{"Say what the token is for", "<bdi>Display to-rename</bdi>"}},
+		{rename(b, pat, strings.Repeat("n", 129), true), http.StatusUnprocessableEntity, []string{"This has 129 characters: take at most 128.", strings.Repeat("n", 129)}},
+		{rename(b, &other, "Another", true), http.StatusConflict, []string{"It was changed meanwhile"}},
+		{rename(s.signedIn(t, daveBearer), pat, "Typed", true), http.StatusForbidden, []string{"You may not do this.", `value="Typed"`, "cannot patch resource"}},
+	} {
+		for _, want := range test.want {
+			if test.a.StatusCode != test.status || !strings.Contains(test.a.body, want) {
+				t.Errorf("%s, and lacks %q\n%s", test.a.Status, want, test.a.body)
+			}
+		}
+	}
+	if is := now(t, pat); is.Generation != pat.Generation {
+		t.Errorf("it is called %q", is.Spec.DisplayName)
+	}
+	if a := rename(b, pat, " Renamed ", true); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "<bdi>Renamed</bdi>") || now(t, pat).Spec.DisplayName != "Renamed" {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+	if a := rename(b, pat, "Again", false); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != pathOf(pat) {
+		t.Errorf("%s to %s", a.Status, a.Header.Get("Location"))
+	}
+	if a := b.get(pathOf(pat)); !strings.Contains(a.body, "The token is called “Again” now.") {
+		t.Errorf("the page does not say so:\n%s", a.body)
+	}
+}
+
+// A token whose end is fixed and past cannot be rotated, and nothing says that it can.
+func TestAFixedEndIsNotRotated(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "fixed-end", expired)
+	if a := b.get(pathOf(pat)); strings.Contains(a.body, "Rotate") || !strings.Contains(a.body, "Its end is fixed, so it cannot be rotated: create another token.") {
+		t.Errorf("the details:\n%s", a.body)
+	}
+	for _, a := range []answer{b.get(pathOf(pat) + "/rotate"), b.act(pat, "rotate", true)} {
+		if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "This token cannot be rotated") || !strings.Contains(a.body, "Create another token instead.") {
+			t.Errorf("%s\n%s", a.Status, a.body)
+		}
+	}
+	if is := now(t, pat); is.Generation != pat.Generation {
+		t.Error("it was rotated all the same")
+	}
+}
+
+// A rotation that is refused keeps its form, and what was chosen in it.
+func TestARefusedRotationKeepsItsForm(t *testing.T) {
+	s := open(t)
+	pat := made(t, "looked-at")
+	pat.Status.TokenID = strings.Repeat("a", 16)
+	says(t.Context(), pat, metav1.ConditionTrue, v1alpha1.ReasonActive)
+	pat = now(t, pat)
+	b := s.signedIn(t, daveBearer)
+	a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"604800"}})
+	for _, want := range []string{
+		`action="` + pathOf(pat) + `/rotate"`, `value="604800" checked`, "You may not do this. Ask an administrator", "For administrators", "cannot patch resource",
+	} {
+		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, want) {
+			t.Errorf("%s, and lacks %q\n%s", a.Status, want, a.body)
+		}
 	}
 }
 
@@ -98,7 +198,7 @@ func TestSuspendingAndResuming(t *testing.T) {
 	operate(t)
 	b := s.signedIn(t, aliceBearer)
 	pat := made(t, "to-suspend")
-	if a := b.act(pat, "suspend", true); a.StatusCode != http.StatusNoContent || a.Header.Get(didHeader) != textSuspended {
+	if a := b.act(pat, "suspend", true); a.StatusCode != http.StatusNoContent || did(t, a) != "“Display to-suspend” is suspended. It does not work until you resume it." {
 		t.Errorf("%s\n%s", a.Status, a.body)
 	}
 	if pat = now(t, pat); !pat.Spec.Suspend {
@@ -107,8 +207,11 @@ func TestSuspendingAndResuming(t *testing.T) {
 	if a := b.get(pathOf(pat)); !strings.Contains(a.body, pathOf(pat)+"/resume") || strings.Contains(a.body, pathOf(pat)+"/suspend") {
 		t.Errorf("the details of a suspended token:\n%s", a.body)
 	}
-	if a := b.act(pat, "resume", false); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/?did=resumed" {
+	if a := b.act(pat, "resume", false); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/" {
 		t.Errorf("%s to %q", a.Status, a.Header.Get("Location"))
+	}
+	if a := b.get("/"); !strings.Contains(a.body, "“Display to-suspend” works again.") {
+		t.Errorf("the page does not say so:\n%s", a.body)
 	}
 	if pat = now(t, pat); pat.Spec.Suspend {
 		t.Error("it is still suspended")
@@ -129,7 +232,7 @@ func TestResumingInVain(t *testing.T) {
 		t.Helper()
 		a := b.act(pat, "resume", true)
 		for _, want := range append(wants, "Look at its details, or create another token.") {
-			if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) || strings.Contains(a.body, textResumed) {
+			if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) || strings.Contains(a.body, "works again") {
 				t.Errorf("%s: %s, and lacks %q\n%s", pat.Name, a.Status, want, a.body)
 			}
 		}
@@ -139,10 +242,7 @@ func TestResumingInVain(t *testing.T) {
 	}
 	said(made(t, "nobody-looks", suspended), "It is resumed, but not known to work yet", "is it running?")
 
-	pat := made(t, "over", suspended, func(pat *v1alpha1.PersonalAccessToken) {
-		end := metav1.NewTime(time.Now().Add(-time.Hour))
-		pat.Spec.ExpiresAt = &end
-	})
+	pat := made(t, "over", suspended, expired)
 	if a := b.get(pathOf(pat)); a.StatusCode != http.StatusOK || strings.Contains(a.body, pathOf(pat)+"/resume") {
 		t.Errorf("the details of one that has ended offer it: %s\n%s", a.Status, a.body)
 	}
@@ -168,10 +268,10 @@ func TestRotating(t *testing.T) {
 	pat = now(t, pat)
 
 	a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"soon"}})
-	if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "Write a number of hours from 0 to 8784.") {
+	if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "Choose how long the old token is to work.") {
 		t.Errorf("no hours: %s\n%s", a.Status, a.body)
 	}
-	a = b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"1.5"}})
+	a = b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"5400"}})
 	second := plaintext.FindString(a.body)
 	if a.StatusCode != http.StatusOK || second == "" || second == first {
 		t.Fatalf("%s\n%s", a.Status, a.body)
@@ -184,7 +284,7 @@ func TestRotating(t *testing.T) {
 	if is.Spec.Rotation == nil || is.Spec.Rotation.OverlapSeconds != 5400 {
 		t.Errorf("rotation: %+v", is.Spec.Rotation)
 	}
-	again := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"1.5"}})
+	again := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"5400"}})
 	if again.StatusCode != http.StatusConflict || !strings.Contains(again.body, "It was changed meanwhile") || plaintext.MatchString(again.body) {
 		t.Errorf("sent again: %s\n%s", again.Status, again.body)
 	}
@@ -316,17 +416,15 @@ func TestRotateOptions(t *testing.T) {
 		wrong   bool
 	}{
 		{"", half, "", false},
-		{overlapHours(half), half, "", false},
-		{"2", half, "7200", false},
-		{"0.5", half, "1800", false},
+		{"", &v1alpha1.PersonalAccessToken{}, "", false},
+		{"1801", half, "1801", false},
 		{"0", half, "0", false},
-		{"0", &v1alpha1.PersonalAccessToken{}, "", false},
-		{"8784", half, "31622400", false},
-		{"8784.1", half, "", true},
+		{"0", &v1alpha1.PersonalAccessToken{}, "0", false},
+		{"31622400", half, "31622400", false},
+		{"31622401", half, "", true},
 		{"-1", half, "", true},
-		{"NaN", half, "", true},
-		{"Inf", half, "", true},
-		{"1e9", half, "", true},
+		{"1.5", half, "", true},
+		{"99999999999", half, "", true},
 		{"soon", half, "", true},
 	} {
 		options, wrong := rotateOptions(test.was, test.typed)
@@ -340,6 +438,58 @@ func TestRotateOptions(t *testing.T) {
 		if retire := options.RetireOnFirstUse; (got == "0" || got == "" && test.was != half && !test.wrong) != (retire != nil && !*retire) {
 			t.Errorf("%q: retireOnFirstUse %v", test.typed, retire)
 		}
+	}
+}
+
+func TestTheOldTokenIsKeptForADayByDefault(t *testing.T) {
+	s := open(t)
+	at := s.clock.Now()
+	issued := func(spec v1alpha1.PersonalAccessTokenSpec, life time.Duration) *v1alpha1.PersonalAccessToken {
+		return &v1alpha1.PersonalAccessToken{Spec: spec, Status: v1alpha1.PersonalAccessTokenStatus{TokenID: "x", ExpiresAt: &metav1.Time{Time: at.Add(life)}}}
+	}
+	overlapping := v1alpha1.PersonalAccessTokenSpec{Rotation: &v1alpha1.Rotation{OverlapSeconds: 1801, RetireOnFirstUse: true}}
+	for name, test := range map[string]struct {
+		pat    *v1alpha1.PersonalAccessToken
+		words  string
+		chosen string
+		last   time.Duration
+	}{
+		"as it comes":        {issued(v1alpha1.PersonalAccessTokenSpec{}, 30*24*time.Hour), "None, 1 hour, 24 hours, 7 days", "86400", 7 * 24 * time.Hour},
+		"its own end":        {issued(v1alpha1.PersonalAccessTokenSpec{}, 2*time.Hour), "None, 1 hour, 24 hours, 7 days", "86400", 2 * time.Hour},
+		"spec has another":   {issued(overlapping, 30*24*time.Hour), "None, 1801 seconds, 1 hour, 24 hours, 7 days", "1801", 7 * 24 * time.Hour},
+		"it has ended":       {issued(v1alpha1.PersonalAccessTokenSpec{}, -time.Hour), "", "", 0},
+		"it was never there": {&v1alpha1.PersonalAccessToken{}, "", "", 0},
+	} {
+		confirm := s.confirm(actRotate, test.pat)
+		var words []string
+		for _, o := range confirm.Overlaps {
+			words = append(words, o.Word)
+		}
+		if got := strings.Join(words, ", "); got != test.words || confirm.Overlap != test.chosen {
+			t.Errorf("%s: %s; chosen is %q", name, got, confirm.Overlap)
+		}
+		if n := len(confirm.Overlaps); n > 0 && !confirm.Overlaps[n-1].Ends.Equal(at.Add(test.last)) {
+			t.Errorf("%s: the longest ends at %v", name, confirm.Overlaps[n-1].Ends)
+		}
+		if !confirm.NewEnd.Equal(at.Add(v1alpha1.DefaultExpiresInDays * 24 * time.Hour)) {
+			t.Errorf("%s: the new token ends at %v", name, confirm.NewEnd)
+		}
+	}
+}
+
+// A page that cannot be loaded has changed nothing, and says so; of what was sent that is not known.
+func TestALoadThatFailedSaysThatNothingWasChanged(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	pat := made(t, "out-of-reach")
+	s.anonymous.Host = "https://127.0.0.1:1"
+	for _, path := range []string{"/", pathOf(pat), pathOf(pat) + "/revoke"} {
+		if a := b.get(path); a.StatusCode != http.StatusBadGateway || !strings.Contains(a.body, "Nothing was changed.") || strings.Contains(a.body, "not known") {
+			t.Errorf("GET %s: %s\n%s", path, a.Status, a.body)
+		}
+	}
+	if a := b.act(pat, "revoke", false); a.StatusCode != http.StatusBadGateway || strings.Contains(a.body, "Nothing was changed.") || !strings.Contains(a.body, "Whether anything was done is not known.") {
+		t.Errorf("revoking: %s\n%s", a.Status, a.body)
 	}
 }
 
@@ -377,9 +527,12 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		if status != test.status || p.Title != test.title || strings.Contains(p.Detail, "10.0.0.1") {
 			t.Errorf("%v: %d, %+v", test.err, status, p)
 		}
-		if test.title == unknown && (!strings.Contains(p.Detail, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
+		if test.title == unknown && (!strings.Contains(p.Cause, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
 			t.Errorf("%v: what may be there is not said: %+v", test.err, p)
 		}
+	}
+	if a := s.signedIn(t, aliceBearer).get("/"); strings.Contains(a.body, "<title>Personal Access Tokens ·") {
+		t.Error("the title is there twice")
 	}
 	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)
 	defer cancel()

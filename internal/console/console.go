@@ -69,6 +69,8 @@ type Options struct {
 	ProxyAuthorization bool
 	// Namespaces are looked at for those who may not list tokens everywhere, and have chosen none.
 	Namespaces []string
+	// Cluster is how those who have a token reach the API server; nil: that is not known, and no commands are shown.
+	Cluster *Cluster
 	// MaxLifetime is the longest life that the operator gives a token.
 	MaxLifetime time.Duration
 	Clock       clock.PassiveClock
@@ -85,6 +87,7 @@ type Console struct {
 	oidc       *provider // nil without OIDC
 	byProxy    bool
 	namespaces []string
+	cluster    *Cluster
 	maxLife    time.Duration
 	clock      clock.PassiveClock
 	log        logr.Logger
@@ -97,7 +100,7 @@ type Console struct {
 func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
-		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, maxLife: o.MaxLifetime, clock: o.Clock, log: o.Log,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, maxLife: o.MaxLifetime, clock: o.Clock, log: o.Log,
 		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)
@@ -128,9 +131,12 @@ func New(o Options) (*Console, error) {
 	mux.Handle("POST /new", c.as(c.create))
 	const resource = "/tokens/{namespace}/{name}"
 	get(resource, c.as(c.showDetails))
+	get(resource+"/kubeconfig", c.as(c.sendKubeconfig))
+	get("/ca.crt", c.as(c.sendCA))
 	for _, what := range []string{actRevoke, actRotate, actSuspend, actResume} {
 		get(resource+"/"+what, c.as(c.ask(what)))
 	}
+	mux.Handle("POST "+resource+"/rename", c.as(c.rename))
 	mux.Handle("POST "+resource+"/"+actRevoke, c.as(c.revoke))
 	mux.Handle("POST "+resource+"/"+actRotate, c.as(c.rotate))
 	mux.Handle("POST "+resource+"/"+actSuspend, c.as(c.suspend(true)))
@@ -207,6 +213,9 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visitor, err e
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the visitor has gone
 	default:
 		status, p := c.explain(err)
+		if _, own := errors.AsType[*refusal](err); !own && status >= 500 && r.Method != http.MethodPost {
+			p.Detail, p.Next = "Nothing was changed.", "Load the page again in a moment."
+		}
 		c.problemTo(w, r, v, status, p)
 	}
 }
@@ -221,10 +230,10 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		status, p.Cause = int(answer.Status().Code), holder.Visible(answer.Status().Message)
 	}
 	switch {
-	case errors.Is(err, holder.ErrUnknown): // whatever else it is: the text says what may be there, and how to end it
+	case errors.Is(err, holder.ErrUnknown): // whatever else it is: the cause says what may be there, and how to end it
 		c.log.Error(err, "What became of a request of the console is not known")
 		status, p.Title = http.StatusBadGateway, "It is not known whether this was done"
-		p.Detail, p.Cause, p.Next = holder.Visible(err.Error()), "", "Look at your tokens in a moment, then try again."
+		p.Detail, p.Cause, p.Next = "The answer of the API server was lost.", holder.Visible(err.Error()), "Look at your tokens in a moment, then try again."
 	case errors.Is(err, holder.ErrRotated), errors.Is(err, holder.ErrDeleted), apierrors.IsConflict(err):
 		status, p.Title, p.Next = http.StatusConflict, "Somebody else was faster", "Look at the token again, then decide."
 	case apierrors.IsForbidden(err):
@@ -249,6 +258,12 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		p.Detail, p.Cause, p.Next = "Whether anything was done is not known.", "", "Look at your tokens in a moment, then try again."
 	}
 	return status, p
+}
+
+// inForm says an error above a form, which keeps what was typed. The cause is folded away.
+func (c *Console) inForm(err error) (status int, text, cause string) {
+	status, p := c.explain(err)
+	return status, strings.Join(strings.Fields(p.Title+". "+p.Detail+" "+p.Next), " "), p.Cause
 }
 
 // isMissing tells that an object of a resource is not there, or the resource itself.

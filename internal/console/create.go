@@ -19,12 +19,10 @@ package console
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -69,9 +67,10 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return nil
 	}
 	ctx, cancel, err := sending(r)
-	if asked, ok := errors.AsType[*refusal](err); ok {
-		f.Errors[fieldForm] = asked.Title + ". " + asked.Detail + " " + asked.Next
-		c.showForm(w, r, v, asked.status, f)
+	if err != nil {
+		var status int
+		status, f.Errors[fieldForm], f.Cause = c.inForm(err)
+		c.showForm(w, r, v, status, f)
 		return nil
 	}
 	defer cancel()
@@ -87,11 +86,11 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	case apierrors.IsUnauthorized(err):
 		return err
 	case err != nil: // the form keeps what was typed, and its name: sent again, it makes no second token
-		status, p := c.explain(err)
+		status, text, cause := c.inForm(err)
 		if !refusedFields(&f, err) {
-			f.Errors[fieldForm] = strings.Join(strings.Fields(p.Title+". "+p.Detail+" "+p.Next), " ")
+			f.Errors[fieldForm] = text
 		}
-		f.Cause = p.Cause
+		f.Cause = cause
 		c.showForm(w, r, v, status, f)
 		return nil
 	}
@@ -145,15 +144,15 @@ type shown struct {
 	issued bool
 	// inactive is why it does not work yet.
 	inactive error
-	// predecessor is what becomes of the one before.
-	predecessor string
+	// old is what becomes of the one before.
+	old *page.Old
 }
 
 // showToken is the one page that a token is on. Where it is encrypted the age file is shown instead.
 func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
 	t := page.Token{
 		Title: titleOf(pat), Plaintext: s.plaintext, Expires: endOf(pat), Active: s.inactive == nil,
-		User: userOf(pat), Namespace: s.namespace, Predecessor: holder.Visible(s.predecessor), Back: "/", Path: pathOf(pat),
+		User: userOf(pat), Namespace: s.namespace, Old: s.old, Back: "/", Path: pathOf(pat),
 	}
 	if s.inactive != nil {
 		t.Why = sentence(holder.Visible(s.inactive.Error()))
@@ -167,6 +166,8 @@ func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, 
 			}
 			t.Plaintext = file
 		}
+	} else {
+		t.Use = c.useOf(pat)
 	}
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
 }

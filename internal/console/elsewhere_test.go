@@ -104,7 +104,7 @@ func TestCase53_ALinkOfAnotherSiteChangesNoCookie(t *testing.T) {
 	const evil = "/?ns=kube-system&remember=1"
 	back := url.Values{"return": {evil}}.Encode()
 	links := []string{
-		evil, "/?ns=&remember=1", "/?did=signed-out", "/table?ns=kube-system&remember=1", "/new?ns=kube-system&remember=1", "/tokens/team-a/nothing/revoke",
+		evil, "/?ns=&remember=1", "/table?ns=kube-system&remember=1", "/new?ns=kube-system&remember=1", "/tokens/team-a/nothing/revoke",
 		"/namespaces", "/namespaces?ns=kube-system", "/sign-out", "/sign-in?" + back, "/sign-in?over=1&" + back, "/sign-in/oidc", "/sign-in/oidc?" + back,
 		"/callback", "/callback?state=x&code=y", "/callback?error=access_denied&state=x",
 	}

@@ -89,11 +89,8 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 		f.ResourceName = newResourceName()
 		f.Errors[fieldForm] = "The form was not made by this page. Look it through and save it again."
 	}
-	switch length := utf8.RuneCountInString(f.Name); {
-	case length == 0:
-		f.Errors[fieldName] = "Say what the token is for, so that you know later which one to revoke."
-	case length > holder.MaxDisplayName:
-		f.Errors[fieldName] = fmt.Sprintf("This has %d characters: take at most %d.", length, holder.MaxDisplayName)
+	if wrong := checkName(f.Name); wrong != "" {
+		f.Errors[fieldName] = wrong
 	}
 	if len(validation.IsDNS1123Label(f.Namespace)) > 0 {
 		f.Errors[fieldNamespace], f.MoreOpen = "Name a namespace: at most 63 of a-z, 0-9 and '-'.", true
@@ -141,6 +138,17 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 		f.MoreOpen = true
 	}
 	return pat, life, expires
+}
+
+// checkName returns what is wrong with a display name.
+func checkName(name string) string {
+	switch length := utf8.RuneCountInString(name); {
+	case length == 0:
+		return "Say what the token is for, so that you know later which one to revoke."
+	case length > holder.MaxDisplayName:
+		return fmt.Sprintf("This has %d characters: take at most %d.", length, holder.MaxDisplayName)
+	}
+	return ""
 }
 
 // checkKeys returns why a token cannot be encrypted to these keys, as a sentence that counts them from one.

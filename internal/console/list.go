@@ -243,7 +243,7 @@ func (c *Console) chooseNamespaces(w http.ResponseWriter, r *http.Request, v *vi
 	}
 	setCookie(w, namespacesCookie, strings.Join(readable, "."), http.SameSiteLaxMode, life)
 	view := url.Values{}
-	for _, name := range []string{"q", "sort", "all"} {
+	for _, name := range []string{"q", "state", "sort", "all"} {
 		if value := r.PostForm.Get(name); value != "" {
 			view.Set(name, value)
 		}

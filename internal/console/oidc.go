@@ -52,6 +52,8 @@ const (
 // has to take this issuer's ID tokens for this client.
 type OIDCOptions struct {
 	Issuer, ClientID, ClientSecret string
+	// Name is what people call the issuer; "": its URL.
+	Name string
 	// Scopes beside openid.
 	Scopes []string
 	// CA verifies the issuer; nil: the system's.

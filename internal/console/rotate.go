@@ -22,23 +22,113 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-// maxOverlapHours is as the API has it: 366 days.
-const maxOverlapHours = 366 * 24
+const (
+	// defaultOverlap is time to put the new token in the old one's place. maxOverlap is as the API has it.
+	defaultOverlap = 24 * time.Hour
+	maxOverlap     = 366 * 24 * time.Hour
+)
+
+// overlaps are how long the old token can be kept working.
+var overlaps = []time.Duration{0, time.Hour, defaultOverlap, 7 * 24 * time.Hour}
 
 func (c *Console) rotation(was *v1alpha1.PersonalAccessToken, options holder.RotateOptions) *holder.Rotation {
 	return &holder.Rotation{RotateOptions: options, Clock: c.clock, Random: rand.Reader, Was: was}
+}
+
+// nextEnd returns when a token in the place of the present one would end, or why there can be none.
+func (c *Console) nextEnd(pat *v1alpha1.PersonalAccessToken) (time.Time, error) {
+	rotated := pat.DeepCopy()
+	if err := c.rotation(pat, holder.RotateOptions{}).Edit(rotated); err != nil {
+		return time.Time{}, err
+	}
+	return lifecycle.End(&rotated.Spec, c.clock.Now()), nil
+}
+
+// fixed reports whether the end in spec leaves a new token no time.
+func (c *Console) fixed(pat *v1alpha1.PersonalAccessToken) bool {
+	_, err := c.nextEnd(pat)
+	_, ok := errors.AsType[*holder.EndError](err)
+	return ok
+}
+
+// mayRotate refuses a rotation whose token would have no time, or be where its visitor may not read it.
+func (c *Console) mayRotate(r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken) error {
+	if c.fixed(pat) {
+		return &refusal{http.StatusUnprocessableEntity, page.Problem{
+			Title: "This token cannot be rotated", Detail: "Its end is fixed, and leaves a new token no time. Nothing was done.",
+			Next: "Create another token instead.", Link: "/new", LinkText: "Create a token",
+		}}
+	}
+	if pat.Spec.Token != nil || holder.Sealed(pat) || holder.MayReadSecrets(r.Context(), v.client, pat.Namespace) {
+		return nil
+	}
+	return &refusal{http.StatusForbidden, page.Problem{
+		Title: "You could not take the new token",
+		Detail: fmt.Sprintf("The operator makes this token, and puts it into a Secret. You may not read Secrets in namespace %s, and rotating ends the token that there is. Nothing was done.",
+			pat.Namespace),
+		Next: "Create another token, which is shown here, or ask those who run the cluster to rotate this one.", Link: "/new", LinkText: "Create a token",
+	}}
+}
+
+// offerRotation fills in when the new token expires, and how long the old one can be kept working.
+func (c *Console) offerRotation(confirm *page.Confirm, pat *v1alpha1.PersonalAccessToken) {
+	confirm.NewEnd, _ = c.nextEnd(pat)
+	if pat.Status.TokenID == "" || confirm.Ended() {
+		return
+	}
+	offered, chosen := overlaps, defaultOverlap
+	if rotation := pat.Spec.Rotation; rotation != nil && rotation.OverlapSeconds > 0 {
+		chosen, confirm.FirstUse = time.Duration(rotation.OverlapSeconds)*time.Second, rotation.RetireOnFirstUse
+	}
+	if !slices.Contains(offered, chosen) {
+		offered = slices.Sorted(slices.Values(append(slices.Clone(offered), chosen)))
+	}
+	confirm.Overlap = secondsOf(chosen)
+	for _, overlap := range offered {
+		ends := c.clock.Now().Add(overlap)
+		if own := timeOf(pat.Status.ExpiresAt); !own.IsZero() && own.Before(ends) {
+			ends = own
+		}
+		confirm.Overlaps = append(confirm.Overlaps, page.Overlap{Seconds: secondsOf(overlap), Word: lengthOf(overlap), Ends: ends})
+	}
+}
+
+func secondsOf(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
+
+// lengthOf is a duration for people, in the largest unit of which it is a whole number.
+func lengthOf(d time.Duration) string {
+	if d == 0 {
+		return "None"
+	}
+	for _, unit := range []struct {
+		is   time.Duration
+		word string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		n := d / unit.is
+		switch {
+		case d%unit.is != 0 || d == 24*time.Hour && unit.word == "day": // a day is 24 hours
+		case n == 1:
+			return "1 " + unit.word
+		default:
+			return fmt.Sprintf("%d %ss", n, unit.word)
+		}
+	}
+	return d.String()
 }
 
 // rotate makes a new token in the place of the present one.
@@ -47,31 +137,31 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if err != nil {
 		return err
 	}
-	if err := mayTake(r, v, was); err != nil {
+	if err := c.mayRotate(r, v, was); err != nil {
 		return err
 	}
 	confirm := c.confirm(actRotate, was)
-	options, wrong := rotateOptions(was, strings.TrimSpace(r.PostFormValue("overlap")))
+	typed := strings.TrimSpace(r.PostFormValue("overlap"))
+	options, wrong := rotateOptions(was, typed)
 	if wrong != "" {
-		confirm.OverlapHours, confirm.Errors["overlap"] = r.PostFormValue("overlap"), wrong
+		confirm.Errors["overlap"] = wrong
 		c.showConfirm(w, r, v, http.StatusUnprocessableEntity, confirm)
 		return nil
 	}
-	ctx, cancel, err := sending(r)
-	if err != nil {
-		return err
+	if typed != "" {
+		confirm.Overlap = typed
 	}
-	defer cancel()
 	rotation := c.rotation(was, options)
-	pat, err := holder.Change{Client: v.client, FieldOwner: userAgent, Edit: rotation.Edit, Made: rotation.Made}.To(ctx, was)
-	if end, ok := errors.AsType[*holder.EndError](err); ok {
-		return &refusal{http.StatusUnprocessableEntity, page.Problem{
-			Title: "It ends too soon for a new token", Detail: sentence(holder.Visible(end.Error())),
-			Next: "Create another token instead.", Link: "/new", LinkText: "Create a token",
-		}}
-	}
-	if err != nil {
+	pat, err := c.sendRotation(r, v, rotation)
+	switch {
+	case apierrors.IsUnauthorized(err), apierrors.IsNotFound(err), apierrors.IsConflict(err),
+		errors.Is(err, holder.ErrRotated) || errors.Is(err, holder.ErrDeleted): // the form is about what is not there any more
 		return err
+	case err != nil:
+		var status int
+		status, confirm.Errors[fieldForm], confirm.Cause = c.inForm(err)
+		c.showConfirm(w, r, v, status, confirm)
+		return nil
 	}
 	// From here on a token that was made here is shown, whatever happens.
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
@@ -79,7 +169,7 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 	pat, inactive := holder.WaitFor(waiting, v.client, pat, rotation.Over)
 	s := shown{plaintext: rotation.Plaintext(), issued: rotation.Issued(pat), inactive: inactive}
 	if inactive == nil && was.Status.TokenID != "" {
-		s.predecessor = rotation.Predecessor(pat)
+		s.old = &page.Old{Ends: rotation.PredecessorEnd(pat), FirstUse: pat.Spec.Rotation != nil && pat.Spec.Rotation.RetireOnFirstUse}
 	}
 	if s.plaintext != "" || holder.Sealed(pat) {
 		c.showToken(w, r, v, pat, s)
@@ -89,21 +179,30 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-// rotateOptions are what was typed of the overlap, in hours, or what is wrong with it. What spec has already is left to it.
+func (c *Console) sendRotation(r *http.Request, v *visitor, rotation *holder.Rotation) (*v1alpha1.PersonalAccessToken, error) {
+	ctx, cancel, err := sending(r)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	return holder.Change{Client: v.client, FieldOwner: userAgent, Edit: rotation.Edit, Made: rotation.Made}.To(ctx, rotation.Was)
+}
+
+// rotateOptions are what was chosen of the overlap, in seconds, or what is wrong with it. "" leaves it to spec.
 func rotateOptions(was *v1alpha1.PersonalAccessToken, typed string) (options holder.RotateOptions, wrong string) {
-	if typed == "" || typed == overlapHours(was) {
-		if was.Spec.Rotation == nil || was.Spec.Rotation.OverlapSeconds == 0 {
-			options.RetireOnFirstUse = ptr.To(false) // it has nothing to do without an overlap
+	seconds := int64(0)
+	if was.Spec.Rotation != nil {
+		seconds = int64(was.Spec.Rotation.OverlapSeconds)
+	}
+	if typed != "" {
+		var err error
+		if seconds, err = strconv.ParseInt(typed, 10, 32); err != nil || seconds < 0 || seconds > int64(maxOverlap/time.Second) {
+			return options, "Choose how long the old token is to work."
 		}
-		return options, ""
+		options.Overlap = ptr.To(int32(seconds)) // #nosec G115 -- at most 366 days
 	}
-	hours, err := strconv.ParseFloat(typed, 64)
-	if err != nil || !(hours >= 0 && hours <= maxOverlapHours) { // not a number is neither
-		return options, fmt.Sprintf("Write a number of hours from 0 to %d.", maxOverlapHours)
-	}
-	options.Overlap = ptr.To(int32(math.Round(hours * 3600)))
-	if *options.Overlap == 0 {
-		options.RetireOnFirstUse = ptr.To(false)
+	if seconds == 0 {
+		options.RetireOnFirstUse = ptr.To(false) // it has nothing to do without an overlap
 	}
 	return options, ""
 }
@@ -112,14 +211,14 @@ func rotateOptions(was *v1alpha1.PersonalAccessToken, typed string) (options hol
 // where it is, and why it was not taken.
 func (c *Console) showDelivered(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
 	t := page.Token{
-		Title: titleOf(pat), Expires: endOf(pat), User: userOf(pat), Predecessor: holder.Visible(s.predecessor), Back: "/",
+		Title: titleOf(pat), Expires: endOf(pat), User: userOf(pat), Old: s.old, Back: "/",
 		Path: pathOf(pat), Active: s.inactive == nil,
 	}
 	if s.inactive != nil && !s.issued {
 		t.Secret = "The new token was asked for. Once it is made it is in a Secret that the token's details name."
 		t.Why = sentence(holder.Visible(s.inactive.Error()))
 	} else if taken, err := holder.FindDelivery(r.Context(), v.client, pat); err != nil {
-		t.Secret = sentence(holder.Visible(err.Error()))
+		t.Secret, t.Why = "The new token was made, and could not be taken from its Secret. Its details say where it is. If it is gone, rotate it again.", sentence(holder.Visible(err.Error()))
 	} else {
 		s.plaintext = taken.Plaintext
 		c.showToken(w, r, v, pat, s)

@@ -17,15 +17,19 @@ limitations under the License.
 package console
 
 import (
+	"cmp"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
 // showSignIn offers the one way to sign in that there is.
@@ -38,15 +42,14 @@ func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("over") {
 		view.Error = "Your session is over. Sign in again to go on."
 	}
-	c.show(w, http.StatusOK, func(w io.Writer) error {
-		return page.ShowSignIn(w, page.Shell{Title: "Sign in", Notice: did(r)}, view)
-	})
+	shell := page.Shell{Title: "Sign in", Notice: notice(w, r)}
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowSignIn(w, shell, view) })
 }
 
 func (c *Console) signInView(back string) page.SignIn {
 	view := page.SignIn{OIDC: c.oidc != nil, Proxy: c.byProxy, Token: c.oidc == nil && !c.byProxy, Return: localPath(back)}
 	if c.oidc != nil {
-		view.Issuer = c.oidc.Issuer
+		view.Issuer = cmp.Or(c.oidc.Name, c.oidc.Issuer)
 		view.Next = "/sign-in/oidc?" + url.Values{"return": {view.Return}}.Encode()
 	}
 	return view
@@ -92,7 +95,8 @@ func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	c.forget(w, r, 0)
-	http.Redirect(w, r, "/sign-in?did=signed-out", http.StatusSeeOther)
+	keepNotice(w, "You are signed out.")
+	http.Redirect(w, r, "/sign-in", http.StatusSeeOther)
 }
 
 // bounced answers who came by a link of another site, such as a mail's, with a page that asks again: Strict cookies have not
@@ -106,15 +110,23 @@ func (c *Console) bounced(w http.ResponseWriter, r *http.Request, err error) boo
 	return true
 }
 
-// did is what was done before a page was loaded. Only these texts are ever said: anybody can make a link.
-func did(r *http.Request) string {
-	return map[string]string{
-		"revoked": textRevoked, "suspended": textSuspended, "resumed": textResumed, "signed-out": "You are signed out.",
-	}[r.URL.Query().Get("did")]
+const (
+	noticeCookie = "__Host-pat-notice"
+	noticeLife   = time.Minute
+)
+
+// keepNotice has the next page say what was done. A cookie carries it, since anybody can make a link.
+func keepNotice(w http.ResponseWriter, text string) {
+	setCookie(w, noticeCookie, base64.RawURLEncoding.EncodeToString([]byte(text)), http.SameSiteStrictMode, noticeLife)
 }
 
-const (
-	textRevoked   = "The token is revoked."
-	textSuspended = "The token is suspended: it does not work until it is resumed."
-	textResumed   = "The token works again."
-)
+// notice is what was done before a page was loaded. It is said once.
+func notice(w http.ResponseWriter, r *http.Request) string {
+	cookie, err := r.Cookie(noticeCookie)
+	if err != nil || fromElsewhere(r) {
+		return ""
+	}
+	setCookie(w, noticeCookie, "", http.SameSiteStrictMode, -1)
+	text, _ := base64.RawURLEncoding.DecodeString(cookie.Value)
+	return holder.Visible(string(text))
+}

@@ -57,13 +57,13 @@ func TestSigningInByAPastedToken(t *testing.T) {
 	if a := b.get("/sign-in/oidc"); a.StatusCode != http.StatusNotFound {
 		t.Errorf("OpenID Connect, which is not set up: %s", a.Status)
 	}
-	if a := b.post("/sign-out", nil); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/sign-in?did=signed-out" {
+	if a := b.post("/sign-out", nil); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/sign-in" {
 		t.Errorf("%s to %q", a.Status, a.Header.Get("Location"))
 	}
 	if a := b.get("/"); a.StatusCode != http.StatusSeeOther {
 		t.Errorf("after signing out: %s", a.Status)
 	}
-	if a := b.get("/sign-in?did=signed-out"); !strings.Contains(a.body, "You are signed out.") {
+	if a := b.get("/sign-in"); !strings.Contains(a.body, "You are signed out.") {
 		t.Errorf("it does not say so:\n%s", a.body)
 	}
 }
@@ -170,5 +170,14 @@ func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	if a := proxied.do(r); a.StatusCode != http.StatusUnauthorized {
 		t.Errorf("behind a proxy: %s\n%s", a.Status, a.body)
+	}
+}
+
+func TestTheIssuerIsCalledByItsName(t *testing.T) {
+	for name, want := range map[string]string{"": "https://login.example.com", "Example Login": "Example Login"} {
+		c := &Console{oidc: &provider{OIDCOptions: OIDCOptions{Issuer: "https://login.example.com", Name: name}}}
+		if got := c.signInView("/").Issuer; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

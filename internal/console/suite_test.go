@@ -51,12 +51,14 @@ import (
 // Bearer tokens that the API server of these tests takes; the users of the first two may do in team-a what developers do.
 const (
 	aliceBearer, bobBearer, carolBearer = "alice-0123456789", "bob-0123456789", "carol-0123456789"
+	daveBearer                          = "dave-0123456789" // may only look
 	team, operatorNamespace             = "team-a", "default"
 )
 
 const users = aliceBearer + `,alice,u-alice,"team-devs"
 ` + bobBearer + `,bob,u-bob,"team-devs"
 ` + carolBearer + `,carol,u-carol,"others"
+` + daveBearer + `,dave,u-dave,"team-guests"
 `
 
 var api struct {
@@ -120,6 +122,15 @@ func startAPIServer(dir string) error {
 			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-devs"}},
+		},
+		&rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "guest"},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group, ""}, Resources: []string{"personalaccesstokens", "secrets"}, Verbs: []string{"get"}}},
+		},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "guest"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "guest"},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-guests"}},
 		},
 	} {
 		if err := api.admin.Create(ctx, o); err != nil {

@@ -31,7 +31,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console/page"
 )
 
-const sortByName, sortByCreated, sortByModified, sortByExpires, sortByActive = "name", "created", "modified", "expires", "active"
+const sortByName, sortByCreated, sortByModified, sortByUsed, sortByExpires, sortByActive = "name", "created", "modified", "used", "expires", "active"
 
 // showTokens is the page with the table.
 func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -39,11 +39,11 @@ func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor)
 	if err != nil {
 		return err
 	}
-	shell := c.shell(r, v, "Personal Access Tokens")
-	if shell == nil { // asked for as a fragment, which it is not
+	shell := c.shell(r, v, "") // its heading is that of every page
+	if shell == nil {          // asked for as a fragment, which it is not
 		shell = &page.Shell{}
 	}
-	shell.Notice = did(r)
+	shell.Notice = notice(w, r)
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.Tokens(w, *shell, table) })
 	return nil
 }
@@ -83,6 +83,9 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	if len(left) > 0 {
 		t.Notice = fmt.Sprintf("At most %d namespaces can be chosen: %s is not looked at. Leave out another one first.", maxNamespaces, strings.Join(left, ", "))
 	}
+	if state := page.State(query.Get("state")); slices.Contains(page.States, state) {
+		t.State = state
+	}
 	if _, ok := orders[strings.TrimPrefix(t.Sort, "-")]; !ok {
 		t.Sort = "-" + sortByCreated
 	}
@@ -102,7 +105,7 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	in := map[string]bool{}
 	for i := range rows {
 		in[rows[i].Namespace] = true
-		if rows[i].Matches(t.Query) {
+		if rows[i].Matches(t.Query) && rows[i].In(t.State) {
 			t.Rows = append(t.Rows, rows[i])
 		}
 	}
@@ -117,6 +120,7 @@ var orders = map[string]func(a, b *page.Row) int{
 	},
 	sortByCreated:  func(a, b *page.Row) int { return a.Created.Compare(b.Created) },
 	sortByModified: func(a, b *page.Row) int { return a.Modified.Compare(b.Modified) },
+	sortByUsed:     func(a, b *page.Row) int { return a.LastUsed.Compare(b.LastUsed) },
 	sortByExpires:  func(a, b *page.Row) int { return a.Expires.Compare(b.Expires) },
 	sortByActive:   func(a, b *page.Row) int { return cmp.Compare(urgency[a.State], urgency[b.State]) },
 }

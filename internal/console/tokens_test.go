@@ -119,14 +119,14 @@ func TestTheTableIsSorted(t *testing.T) {
 func TestEveryColumnOrdersTheTable(t *testing.T) {
 	at := func(hour int) time.Time { return time.Date(2026, 11, 24, hour, 0, 0, 0, time.UTC) }
 	rows := []page.Row{
-		{Name: "a", Title: "Zebra", Created: at(3), Modified: at(4), Expires: at(9), State: page.StateRevoked},
+		{Name: "a", Title: "Zebra", Created: at(3), Modified: at(4), LastUsed: at(7), Expires: at(9), State: page.StateRevoked},
 		{Name: "b", Title: "apple", Created: at(1), Modified: at(6), State: page.StateActive},
 		{Name: "c", Title: "Mango", Created: at(2), Modified: at(5), Expires: at(8), State: page.StateSuspended},
 		{Name: "d", Title: "mango", Created: at(2), Modified: at(5), Expires: at(8), State: page.StateExpiringSoon},
 	}
 	for sort, want := range map[string]string{
 		"name": "bcda", "-name": "acdb", "created": "bcda", "-created": "acdb", "modified": "acdb", "-modified": "bcda",
-		"expires": "cdab", "-expires": "acdb", "active": "bdca", "-active": "acdb",
+		"used": "bcda", "-used": "abcd", "expires": "cdab", "-expires": "acdb", "active": "bdca", "-active": "acdb",
 	} {
 		got := ""
 		for _, row := range slices.SortedFunc(slices.Values(rows), order(sort)) {
@@ -134,6 +134,26 @@ func TestEveryColumnOrdersTheTable(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("by %s: %s, want %s", sort, got, want)
+		}
+	}
+}
+
+func TestTheTableIsNarrowedToAState(t *testing.T) {
+	s := open(t)
+	b := s.signedIn(t, aliceBearer)
+	made(t, "narrowed-expired", expired)
+	made(t, "narrowed-issuing")
+	for query, want := range map[string]string{
+		"": "narrowed-expired narrowed-issuing", "&state=expired": "narrowed-expired", "&state=suspended": "", "&state=nonsense": "narrowed-expired narrowed-issuing",
+	} {
+		body, got := b.get("/?q=narrowed-&sort=name"+query).body, []string{}
+		for _, name := range []string{"narrowed-expired", "narrowed-issuing"} {
+			if strings.Contains(body, "Display "+name+"</bdi>") {
+				got = append(got, name)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %s", query, got)
 		}
 	}
 }

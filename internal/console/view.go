@@ -51,7 +51,7 @@ func pathOf(pat *v1alpha1.PersonalAccessToken) string {
 func rowOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.Row {
 	return page.Row{
 		Namespace: pat.Namespace, Name: pat.Name, Title: titleOf(pat),
-		Created: pat.CreationTimestamp.Time, Modified: timeOf(cmp.Or(pat.Status.ModifiedAt, &pat.CreationTimestamp)), Expires: endOf(pat),
+		Created: pat.CreationTimestamp.Time, Modified: timeOf(cmp.Or(pat.Status.ModifiedAt, &pat.CreationTimestamp)), LastUsed: timeOf(pat.Status.LastUsedAt), Expires: endOf(pat),
 		State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: !holder.Deleting(pat),
 		Keywords: visible(append([]string{pat.Status.TokenID, pat.Status.PreviousTokenID}, pat.Spec.Audiences...)),
 	}
@@ -98,12 +98,12 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
 }
 
 // detailsOf is everything that there is to know of a token.
-func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) page.Details {
+func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.Details {
 	status := &pat.Status
 	d := page.Details{
-		Row: rowOf(pat, now), ResourceName: pat.Name,
+		Row: rowOf(pat, c.clock.Now()), ResourceName: pat.Name,
 		TokenID: holder.Visible(status.TokenID), PreviousTokenID: holder.Visible(status.PreviousTokenID),
-		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt), LastUsed: timeOf(status.LastUsedAt),
+		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt),
 		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.Visible(holder.GitOps(pat)), ReadOnly: readOnly(v),
 	}
 	active := holder.Active(pat)
@@ -134,8 +134,10 @@ func detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor, now time.Time) pag
 		})
 	}
 	live := !holder.Deleting(pat)
+	d.MayRename, d.DisplayName, d.UID = live && !v.PAT, holder.Visible(pat.Spec.DisplayName), seen(pat)
 	d.MayRevoke = live
-	d.MayRotate = live && !v.PAT
+	d.Fixed = live && !v.PAT && c.fixed(pat)
+	d.MayRotate = live && !v.PAT && !d.Fixed
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
 	d.MayResume = d.State == page.StateSuspended && !v.PAT // it would not make one work that is expired, revoked or stalled
 	return d

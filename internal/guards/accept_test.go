@@ -293,7 +293,7 @@ func TestCase51_ANumberTakenAwayAndGivenBack(t *testing.T) {
 	}
 }
 
-// What is kept and cannot be decoded is no reason to trust or to stop.
+// A stored fingerprint that cannot be decoded is neither trusted nor fatal.
 func TestCase51_AnUnreadableFingerprintIsReplaced(t *testing.T) {
 	valid, err := fingerprint{{webhookKind, "a", 1}, {policyKind, "b", 1}, {bindingKind, "c", 1}}.toSecret(records)
 	if err != nil {

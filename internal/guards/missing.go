@@ -31,7 +31,7 @@ type Missing struct {
 	Object string
 	// Field is the path of the field that is wrong, as in "webhooks[0].failurePolicy". It is empty if the object does not exist.
 	Field string
-	// Detail says what is wrong and what to do, as in "is Ignore; set it to Fail".
+	// Detail describes the problem and its fix, as in "is Ignore; set it to Fail".
 	Detail string
 
 	// regarding is what an event is about.

@@ -39,8 +39,8 @@ const (
 var contents = map[int]*content{
 	1: {
 		matchConditions:  "1c1e45d09278eb42931525dd00a699824b151b348da7d5de9a326e33ddc537b0",
-		variables:        "af6c6f333de919d73dfea3313b53b6e6aea52494bab112e1a01560b759dd6567",
-		validations:      "499b4525b64fc2d763ce1c2d50062ad0a2a409f2527fdd61a7d062b098f95a71",
+		variables:        "27415b3aecb8039773d058965d45cdadb54d28f14bf8ca9eabe9af7dc2cf1f2d",
+		validations:      "60c4bbcd147bbe603ab1e45a7733e41ac664aec099fd18267fe441bd7faf0de1",
 		webhookCondition: "19719361f0d4bce3d00edba6431e054133ac0ac5c5bdd79156fda72596289d4f",
 	},
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
@@ -45,6 +46,16 @@ var ErrNoOverlap = errors.New("the present token can end at the first use of the
 
 // ErrRotated refuses to rotate what is not as it was when it was first read. The text can be followed by what to do then.
 var ErrRotated = errors.New("nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it")
+
+// underWayError is an ErrRotated: spec asks for a token that is not issued yet, and its holder waits for it. Another rotation
+// would keep that token from ever working.
+type underWayError struct{}
+
+func (underWayError) Error() string {
+	return "nothing was done: another rotation of it is under way, whose token the operator has not issued yet; look at it"
+}
+
+func (underWayError) Is(target error) bool { return target == ErrRotated }
 
 // EndError refuses a rotation whose token would have no time, or hardly any, before the end that spec names. What helps is
 // RotateOptions.ExpiresIn; the text can be followed by how that is given.
@@ -79,8 +90,11 @@ type Rotation struct {
 
 // Edit asks for another token: by one that is made here where its holder made the present one, else by a new trigger.
 func (r *Rotation) Edit(pat *v1alpha1.PersonalAccessToken) error {
-	if !SameToken(&r.Was.Spec, &pat.Spec) {
+	switch {
+	case !SameToken(&r.Was.Spec, &pat.Spec):
 		return ErrRotated
+	case underWay(pat):
+		return underWayError{}
 	}
 	if err := r.editRotation(&pat.Spec); err != nil {
 		return err
@@ -105,6 +119,18 @@ func (r *Rotation) Edit(pat *v1alpha1.PersonalAccessToken) error {
 	}
 	r.plaintext, r.asked = plaintext, *pat.Spec.DeepCopy()
 	return nil
+}
+
+// underWay reports whether spec asks for another token than the one that was issued, and the operator is about to issue it.
+func underWay(pat *v1alpha1.PersonalAccessToken) bool {
+	if pat.Status.TokenID == "" || HasStatus(Condition(pat, v1alpha1.ConditionStalled), metav1.ConditionTrue) {
+		return false
+	}
+	if pat.Spec.Token != nil {
+		return pat.Spec.Token.ID != pat.Status.TokenID
+	}
+	ready := meta.FindStatusCondition(Conditions(pat), v1alpha1.ConditionReady)
+	return ready != nil && (ready.ObservedGeneration < pat.Generation || ready.Reason == v1alpha1.ReasonRotating)
 }
 
 // Plaintext is the new token, where it was made here: after Edit, and of the last one.
@@ -240,9 +266,22 @@ func (r *Rotation) Undone() bool {
 
 // Predecessor says what has become of the former token.
 func (r *Rotation) Predecessor(pat *v1alpha1.PersonalAccessToken) string {
+	end := r.PredecessorEnd(pat)
+	if end.IsZero() {
+		return "The former token works no longer."
+	}
+	text := "The former token works beside the new one until " + Stamp(&metav1.Time{Time: end})
+	if rotationOf(&pat.Spec).RetireOnFirstUse {
+		text += ", or until the new one is first used"
+	}
+	return text + "."
+}
+
+// PredecessorEnd is until when the former token works beside the new one at the latest; zero where it works no longer.
+func (r *Rotation) PredecessorEnd(pat *v1alpha1.PersonalAccessToken) time.Time {
 	was, status := &r.Was.Status, &pat.Status
 	if status.PreviousTokenID != was.TokenID || status.IssuedAt == nil {
-		return "The former token works no longer."
+		return time.Time{}
 	}
 	end := status.IssuedAt.Add(time.Duration(rotationOf(&pat.Spec).OverlapSeconds) * time.Second)
 	if own := was.ExpiresAt; own != nil && own.Time.Before(end) {
@@ -253,9 +292,5 @@ func (r *Rotation) Predecessor(pat *v1alpha1.PersonalAccessToken) string {
 			end = own
 		}
 	}
-	text := "The former token works beside the new one until " + Stamp(&metav1.Time{Time: end})
-	if rotationOf(&pat.Spec).RetireOnFirstUse {
-		text += ", or until the new one is first used"
-	}
-	return text + "."
+	return end
 }

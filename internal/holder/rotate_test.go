@@ -17,6 +17,7 @@ limitations under the License.
 package holder
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -236,6 +237,37 @@ func TestLifeOf(t *testing.T) {
 	} {
 		if got := LifeOf(&v1alpha1.PersonalAccessTokenStatus{IssuedAt: tc.from, ExpiresAt: tc.to}); got != tc.want {
 			t.Errorf("%s: %v; want %v", name, got, tc.want)
+		}
+	}
+}
+
+// Of two that rotate at the same time one is refused, before the other's token is issued, which would never work.
+func TestARotationUnderWayIsLeftAlone(t *testing.T) {
+	const message = "nothing was done: another rotation of it is under way, whose token the operator has not issued yet; look at it"
+	byHolder := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Token = &v1alpha1.HolderToken{ID: "b"} }
+	rotating := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRotating}
+	for name, tc := range map[string]struct {
+		conditions []metav1.Condition
+		change     func(*v1alpha1.PersonalAccessToken)
+		refused    bool
+	}{
+		"issued":                                 {[]metav1.Condition{isReady, isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Token = &v1alpha1.HolderToken{ID: "a"} }, false},
+		"its holder's, not issued yet":           {[]metav1.Condition{isReady, isActive}, byHolder, true},
+		"its holder's, and the operator's first": {[]metav1.Condition{isReady}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Status.TokenID = "" }, false},
+		"its holder's, and refused":              {[]metav1.Condition{isStalled, isActive}, byHolder, false},
+		"refused for what was before":            {[]metav1.Condition{isStalled, isActive}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Generation++ }, true},
+		"a trigger that was not seen yet":        {[]metav1.Condition{isReady, isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Generation++ }, true},
+		"a trigger that was seen":                {[]metav1.Condition{rotating, isActive}, nil, true},
+		"a trigger, done":                        {[]metav1.Condition{isReady, isActive}, nil, false},
+	} {
+		was := withConditions(2, tc.conditions...)
+		was.Status.TokenID = "a"
+		if tc.change != nil {
+			tc.change(was)
+		}
+		err := rotationAsked(was, RotateOptions{ExpiresIn: day}).Edit(was.DeepCopy())
+		if got := errors.Is(err, ErrRotated); got != tc.refused || got && err.Error() != message || !got && err != nil {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }

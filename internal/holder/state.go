@@ -17,6 +17,8 @@ limitations under the License.
 package holder
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -48,3 +50,50 @@ func Active(pat *v1alpha1.PersonalAccessToken) *metav1.Condition {
 
 // Deleting reports whether pat is marked as deleted and still there.
 func Deleting(pat *v1alpha1.PersonalAccessToken) bool { return pat.DeletionTimestamp != nil }
+
+// State is a word for people: how a token stands. Nothing is allowed by it.
+type State string
+
+// States of a token.
+const (
+	// StatePending: the operator has not issued it yet.
+	StatePending State = "Pending"
+	// StateNotIssued: the operator cannot issue it until a user changes something.
+	StateNotIssued State = "Not issued"
+	StateActive    State = "Active"
+	// StateExpiring: it works, and ends soon.
+	StateExpiring  State = "Expiring"
+	StateSuspended State = "Suspended"
+	StateExpired   State = "Expired"
+	StateRevoked   State = "Revoked"
+	// StateFailed: it was issued and does not work, for another reason than those above.
+	StateFailed   State = "Failed"
+	StateDeleting State = "Deleting"
+)
+
+// StateOf returns the state of pat's token. What ends it counts before the operator has written that into status.
+func StateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) State {
+	active := Active(pat)
+	is := func(kind string) bool { return meta.IsStatusConditionTrue(pat.Status.Conditions, kind) }
+	switch {
+	case Deleting(pat):
+		return StateDeleting
+	case active != nil && active.Reason == v1alpha1.ReasonRevoked:
+		return StateRevoked
+	case passed(pat.Status.ExpiresAt, now), passed(pat.Spec.ExpiresAt, now), active != nil && active.Reason == v1alpha1.ReasonExpired:
+		return StateExpired
+	case pat.Spec.Suspend, active != nil && active.Reason == v1alpha1.ReasonSuspended:
+		return StateSuspended
+	case HasStatus(active, metav1.ConditionTrue) && is(v1alpha1.ConditionExpiringSoon):
+		return StateExpiring
+	case HasStatus(active, metav1.ConditionTrue):
+		return StateActive
+	case pat.Status.TokenID != "" && active != nil && active.Reason != v1alpha1.ReasonIssuing:
+		return StateFailed
+	case is(v1alpha1.ConditionStalled):
+		return StateNotIssued
+	}
+	return StatePending
+}
+
+func passed(end *metav1.Time, now time.Time) bool { return !end.IsZero() && !now.Before(end.Time) }

@@ -18,6 +18,7 @@ package holder
 
 import (
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -53,4 +54,48 @@ func shortly(c *metav1.Condition) string {
 		return "Unknown"
 	}
 	return string(c.Status) + " " + c.Reason
+}
+
+func TestStateOf(t *testing.T) {
+	condition := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason}
+	}
+	active := func(reason string) metav1.Condition {
+		return condition(v1alpha1.ConditionActive, metav1.ConditionFalse, reason)
+	}
+	expiring := condition(v1alpha1.ConditionExpiringSoon, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon)
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: start.Add(d)} }
+	for name, tc := range map[string]struct {
+		conditions []metav1.Condition
+		change     func(*v1alpha1.PersonalAccessToken)
+		want       State
+	}{
+		"new":                       {want: StatePending},
+		"being issued":              {[]metav1.Condition{active(v1alpha1.ReasonIssuing)}, nil, StatePending},
+		"refused":                   {[]metav1.Condition{active(v1alpha1.ReasonIssuing), isStalled}, nil, StateNotIssued},
+		"active":                    {[]metav1.Condition{isReady, isActive}, nil, StateActive},
+		"active, rotation refused":  {[]metav1.Condition{isActive, isStalled}, nil, StateActive},
+		"about to end":              {[]metav1.Condition{isActive, expiring}, nil, StateExpiring},
+		"about to end, and stopped": {[]metav1.Condition{active(v1alpha1.ReasonSuspended), expiring}, nil, StateSuspended},
+		"suspended just now":        {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }, StateSuspended},
+		"resumed just now":          {[]metav1.Condition{active(v1alpha1.ReasonSuspended)}, nil, StateSuspended},
+		"expired":                   {[]metav1.Condition{active(v1alpha1.ReasonExpired)}, nil, StateExpired},
+		"expired just now":          {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(0) }, StateExpired},
+		"a second is left":          {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(time.Second) }, StateActive},
+		"shortened just now":        {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.ExpiresAt = at(-time.Second) }, StateExpired},
+		"revoked and past its end":  {[]metav1.Condition{active(v1alpha1.ReasonRevoked)}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(-time.Hour) }, StateRevoked},
+		"its owner is gone":         {[]metav1.Condition{active(v1alpha1.ReasonOwnerGone), isStalled}, func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "aaaaaaaaaaaaaaaa" }, StateFailed},
+		"deleted": {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) {
+			p.DeletionTimestamp = at(0)
+			p.Status.ExpiresAt = at(-time.Hour)
+		}, StateDeleting},
+	} {
+		pat := withConditions(1, tc.conditions...)
+		if tc.change != nil {
+			tc.change(pat)
+		}
+		if got := StateOf(pat, start); got != tc.want {
+			t.Errorf("%s: got %s; want %s", name, got, tc.want)
+		}
+	}
 }

@@ -53,6 +53,7 @@ func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessTo
 	case missing == nil && there.Spec.Token != nil && there.Spec.Token.ID == mine.ID:
 		*pat = *there
 		return nil
+	case apierrors.IsAlreadyExists(err): // one that cannot be read is not to be deleted: its token may work
 	case client.IgnoreNotFound(missing) != nil:
 		return fmt.Errorf("%w; %w %s was created in namespace %s: if it was, nobody has its token: delete it",
 			err, ErrUnknown, ResourceName(pat.Name), pat.Namespace)

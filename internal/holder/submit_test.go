@@ -42,16 +42,18 @@ func TestSubmit(t *testing.T) {
 		read   error
 		err    string // "": submitted
 	}{
-		"created":                         {},
-		"created, and the answer lost":    {there: "mine", answer: lost},
-		"not created":                     {answer: lost, err: `Post "https://host": EOF`},
-		"not created, another is there":   {there: "another", answer: lost, err: `Post "https://host": EOF`},
-		"not known whether it was":        {answer: lost, read: lost, err: `Post "https://host": EOF; it is not known whether personalaccesstoken.pat-operator.io/ci was created in namespace team-a: if it was, nobody has its token: delete it`},
-		"not sent":                        {there: "mine", answer: dial, err: `Post "https://host": dial tcp: connection refused`},
-		"a lost attempt was ours":         {there: "mine", answer: exists},
-		"the name is another's":           {there: "another", answer: exists, err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
-		"refused":                         {answer: apierrors.NewForbidden(patResource, "ci", errors.New("no")), err: `personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
-		"the API server fails, and it is": {there: "mine", answer: apierrors.NewInternalError(errors.New("etcd"))},
+		"created":                               {},
+		"created, and the answer lost":          {there: "mine", answer: lost},
+		"not created":                           {answer: lost, err: `Post "https://host": EOF`},
+		"not created, another is there":         {there: "another", answer: lost, err: `Post "https://host": EOF`},
+		"not known whether it was":              {answer: lost, read: lost, err: `Post "https://host": EOF; it is not known whether personalaccesstoken.pat-operator.io/ci was created in namespace team-a: if it was, nobody has its token: delete it`},
+		"not sent":                              {there: "mine", answer: dial, err: `Post "https://host": dial tcp: connection refused`},
+		"a lost attempt was ours":               {there: "mine", answer: exists},
+		"the name is another's":                 {there: "another", answer: exists, err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
+		"the name is taken, and not to be read": {there: "another", answer: exists, read: apierrors.NewForbidden(patResource, "ci", errors.New("no")), err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
+		"the name is taken, and the way lost":   {there: "another", answer: exists, read: lost, err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
+		"refused":                               {answer: apierrors.NewForbidden(patResource, "ci", errors.New("no")), err: `personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
+		"the API server fails, and it is":       {there: "mine", answer: apierrors.NewInternalError(errors.New("etcd"))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			of := func(id string) *v1alpha1.PersonalAccessToken {

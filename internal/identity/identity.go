@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package identity says who may never have a token. It is pure: admission, the controller and the verifier all ask it,
-// each for itself, so that what got past one of them still meets the next.
+// Package identity decides which users may never have a token. It is pure. Admission, the controller and the verifier each
+// call it, so a user that gets past one of them is stopped by the next.
 package identity
 
 import (
@@ -58,14 +58,15 @@ const (
 // extraKey is what kube-apiserver takes as a header's name, "domain/name" as a rule, and in one spelling only.
 var extraKey = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?$`)
 
-// reservedExtra are the prefixes of extra keys that say how somebody authenticated, and who alone sets them.
+// reservedExtra are the prefixes of extra keys that describe how a user authenticated, and their only legitimate source.
 var reservedExtra = []struct{ prefix, owner string }{
 	{"authentication.kubernetes.io/", "Kubernetes"},
 	{"pat-operator.io/", "pat-operator"},
 }
 
 // Check returns an error for each part of u that may not be in any token, each naming its field under path and the way
-// out. Who may have no token is field.ErrorTypeForbidden; what is no good name is any other type. At most 16 are returned.
+// out. A user who may never have a token is field.ErrorTypeForbidden; an invalid name is any other type. At most 16 are
+// returned.
 func Check(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
 	if u == nil {
 		return field.ErrorList{field.Required(path, "name the user whose token this is")}
@@ -77,7 +78,7 @@ func Check(path *field.Path, u *v1alpha1.UserInfo) field.ErrorList {
 	return errs[:min(len(errs), maxErrors)]
 }
 
-// Equal tells whether a and b are the same identity. The order of groups does not matter, that of an extra key's values
+// Equal reports whether a and b are the same identity. The order of groups does not matter, that of an extra key's values
 // does.
 func Equal(a, b *v1alpha1.UserInfo) bool {
 	if a == nil || b == nil {
@@ -178,7 +179,7 @@ func checkGroup(user, path *field.Path, name, username string) field.ErrorList {
 	case isAccount && slices.Contains([]string{serviceAccountsGroup, serviceAccountsGroup + ":" + account.Namespace, everybodysGroup}, name):
 	case isServiceAccountsGroup(name):
 		return field.ErrorList{field.Forbidden(path, fmt.Sprintf(
-			"%s is a group of service accounts that the user is none of; leave it out", quote(name)))}
+			"%s is a group of service accounts, and the user is not in it; leave it out", quote(name)))}
 	case isAccount:
 		return field.ErrorList{field.Invalid(path, short(name),
 			"a service account is only in the groups that Kubernetes gives it; leave it out")}
@@ -264,7 +265,7 @@ func imitation(path *field.Path, name string) *field.Error {
 // quote shows a name so that no look-alike stays hidden.
 func quote(name string) string { return strconv.QuoteToASCII(short(name)) }
 
-// short cuts what is too long to be shown, and what cannot be.
+// short shortens a name for a message, and removes characters that cannot be shown.
 func short(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	n := 0

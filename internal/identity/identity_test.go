@@ -109,7 +109,7 @@ func TestErrorsNameTheFieldAndTheWayOut(t *testing.T) {
 		{"uid", alice(func(u *v1alpha1.UserInfo) { u.UID = " u-1" }), []string{`spec.user.uid: Invalid value: " u-1": begins or ends with white space; have it renamed where people log in`}},
 		{"masters", in("devs", "system:masters"), []string{`spec.user.groups[1]: Forbidden: "system:masters" may be in no token; set spec.user, with username, uid and the groups but this one`}},
 		{"empty group", in(""), []string{`spec.user.groups[0]: Required value: a group has a name; leave it out`}},
-		{"groups of service accounts", in("system:serviceaccounts:team-a"), []string{`spec.user.groups[0]: Forbidden: "system:serviceaccounts:team-a" is a group of service accounts that the user is none of; leave it out`}},
+		{"groups of service accounts", in("system:serviceaccounts:team-a"), []string{`spec.user.groups[0]: Forbidden: "system:serviceaccounts:team-a" is a group of service accounts, and the user is not in it; leave it out`}},
 		{"too many groups", in(strings.Split(strings.Repeat("g,", 1000)+"g", ",")...), []string{`spec.user.groups: Too many: 1001: a token carries at most 1000 groups; list the groups that the token needs in spec.user.groups`}},
 		{"reserved extra", with("Authentication.Kubernetes.io/credential-id", "JTI=1"), []string{`spec.user.extra["Authentication.Kubernetes.io/credential-id"]: Forbidden: only Kubernetes sets keys under authentication.kubernetes.io/; leave it out`}},
 		{"our own extra", with("pat-operator.io/scoped", "true"), []string{`spec.user.extra["pat-operator.io/scoped"]: Forbidden: only pat-operator sets keys under pat-operator.io/; leave it out`}},
@@ -283,7 +283,7 @@ func FuzzCheck(f *testing.F) {
 		u := &v1alpha1.UserInfo{Username: name, UID: value, Groups: []string{value}, Extra: map[string]v1alpha1.ExtraValue{key: {value}}}
 		for _, err := range identity.Check(user, u) {
 			if !utf8.ValidString(err.Error()) {
-				t.Errorf("an error that is no text: %q", err.Error())
+				t.Errorf("an error with invalid UTF-8: %q", err.Error())
 			}
 		}
 		if never[strings.ToLower(norm.NFKC.String(value))] && len(identity.Check(user, in(value))) == 0 {

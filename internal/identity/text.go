@@ -26,8 +26,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// checkText refuses what cannot be seen, or not told apart by reading: such a name is somebody else's to a person and
-// its own to RBAC.
+// checkText refuses text that is invisible or looks like other text: people would take such a name for another user's,
+// and RBAC would not.
 func checkText(path *field.Path, s string, limit int) field.ErrorList {
 	switch {
 	case utf8.RuneCountInString(s) > limit:
@@ -79,9 +79,9 @@ var lookalikes = map[byte]string{
 	'm': "\u043c\u04ce\u1d0d\u03bc\u0271\u1d6f\u1d86\u03fb\u2c99\uab87\ua4df",
 }
 
-// imitatesSystem tells whether a name passes for one that begins with "system:", or differs from such a name in what a
-// reader overlooks: case, look-alikes, marks, what is not drawn. Nothing else under that prefix is spared either, since
-// Kubernetes' own names are plain.
+// imitatesSystem reports whether a name passes for one that begins with "system:", or differs from such a name only in
+// details that readers overlook: case, look-alikes, marks, invisible characters. It makes no exception for other names under
+// that prefix, because Kubernetes' own names are plain.
 //
 // The word counts as "system" where each of its letters is that letter in any case or no ASCII at all, and either some
 // are ASCII or all are look-alikes: so a word of six letters in another script may stand before a colon.

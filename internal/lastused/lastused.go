@@ -16,8 +16,8 @@ limitations under the License.
 
 // Package lastused writes down in status when tokens are used, and when a token was first used.
 //
-// Whoever verifies calls Used, which only remembers; a loop writes, never more often than it may, and for a token once in
-// ten minutes. Every replica does. A write names the revision that it rests on, so of two replicas the later time stays,
+// The verifier calls Used, which only remembers; a loop writes, at a limited rate, and for each token at most once in ten
+// minutes. Every replica does. A write names the revision that it rests on, so of two replicas the later time stays,
 // and nothing lands on a token that has taken another's place meanwhile. It applies the two times and nothing else.
 package lastused
 
@@ -50,7 +50,7 @@ const (
 	Window = 10 * time.Minute
 	// tick is how soon a first use is written, since a predecessor may end by it.
 	tick = time.Second
-	// timeout bounds a write, and what is written when the process ends.
+	// timeout bounds each write, and the writes at the end of the process.
 	timeout = 5 * time.Second
 	// pause is how long a token waits whose write failed, and every token where the failure is not one token's alone.
 	pause = 10 * time.Second
@@ -90,11 +90,11 @@ type Tracker struct {
 
 type key struct{ namespace, name, id string }
 
-// use is when a token was used first and last since it was last looked at; last is zero where only its first use is yet to
-// be written. retry is until when it waits after a failure of its own, zero where it had none.
+// use is when a token was used first and last since it was last looked at; last is zero if only its first use remains
+// to be written. retry is until when it waits after a failure of its own, zero if none failed.
 type use struct{ first, last, retry time.Time }
 
-// NewTracker makes a tracker that writes at most so many times a second.
+// NewTracker makes a tracker that writes at most rate times a second.
 func NewTracker(index Index, status client.SubResourceWriter, rate int, clock clock.PassiveClock, log logr.Logger) *Tracker {
 	return &Tracker{
 		index: index, status: status, clock: clock, log: log, uses: map[key]use{},
@@ -102,7 +102,7 @@ func NewTracker(index Index, status client.SubResourceWriter, rate int, clock cl
 	}
 }
 
-// Used remembers that a token was honoured. It waits for nothing but other calls of it.
+// Used remembers that a token was used. It waits only for other calls of Used.
 func (t *Tracker) Used(r *verifier.Result, at time.Time) {
 	t.remember(key{r.Namespace, r.Name, r.ID}, use{first: at, last: at})
 }
@@ -144,7 +144,7 @@ func (t *Tracker) Start(ctx context.Context) error {
 	}
 }
 
-// write is what is to be written of one token.
+// write is a planned write for one token.
 type write struct {
 	key
 	use
@@ -197,7 +197,7 @@ func (t *Tracker) flush(ctx context.Context) {
 	t.mu.Unlock()
 }
 
-// first orders what is before what is not.
+// first orders true before false.
 func first(a, b bool) int {
 	switch {
 	case a == b:
@@ -234,7 +234,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	defer cancel()
 	status := ac.PersonalAccessTokenStatus().WithLastUsedAt(stamp(w.lastUsedAt))
 	if !w.firstUsedAt.IsZero() {
-		status.WithFirstUsedAt(stamp(w.firstUsedAt)) // An apply takes away what it leaves out.
+		status.WithFirstUsedAt(stamp(w.firstUsedAt)) // An apply removes the fields that it leaves out.
 	}
 	err := t.status.Apply(ctx, ac.PersonalAccessToken(w.name, w.namespace).WithResourceVersion(w.revision).WithStatus(status),
 		FieldOwner, client.ForceOwnership)
@@ -243,7 +243,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 		writes.WithLabelValues("written").Inc()
 	case apierrors.IsNotFound(err):
 	case apierrors.IsConflict(err):
-		writes.WithLabelValues("conflict").Inc() // Somebody else has written, which the index is about to see.
+		writes.WithLabelValues("conflict").Inc() // Another client has written; the index is about to see it.
 		return false
 	default:
 		writes.WithLabelValues("failed").Inc()
@@ -261,8 +261,8 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	return true
 }
 
-// everyones tells whether a failure is not one token's alone: nobody answered, or nobody could. Any other answer may be: a
-// policy that denies a namespace, a webhook that fails for one, or a resource that is too large.
+// everyones reports whether a failure concerns every token: the API server did not answer, or could not. Any other failure
+// may concern one token: a policy that denies a namespace, a webhook that fails for one, or a resource that is too large.
 func everyones(err error) bool {
 	_, answered := errors.AsType[*apierrors.StatusError](err)
 	return !answered || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) ||

@@ -29,13 +29,13 @@ import (
 type Effect int
 
 const (
-	// Same is no change.
+	// Same means that nothing changed.
 	Same Effect = iota
 	// Neutral changes what people see.
 	Neutral
 	// Narrows leaves the token less, or the same.
 	Narrows
-	// Widens gives the token more, renews it, or hands it to somebody.
+	// Widens gives the token more, renews it, or hands it to another holder.
 	Widens
 )
 
@@ -47,16 +47,16 @@ type Change struct {
 
 type spec = v1alpha1.PersonalAccessTokenSpec
 
-// facet is one question about spec: which fields answer it, what a change of them does, and how to take them over.
-type facet struct {
+// fieldRule is one question about spec: which fields answer it, what a change of them does, and how to take them over.
+type fieldRule struct {
 	fields []string
 	// judge compares two specs of a resource that was created at a time, the earliest that a life in days counts from.
 	judge func(was, is *spec, created time.Time) Effect
 	take  func(to, from *spec)
 }
 
-// facets judge every field of spec, by its JSON name. The order is that in which they are named to the user.
-var facets = []facet{
+// fieldRules judge every field of spec, by its JSON name. The order is that in which they are named to the user.
+var fieldRules = []fieldRule{
 	{[]string{"user"}, func(was, is *spec, _ time.Time) Effect { return differs(was.User, is.User, Widens) },
 		func(to, from *spec) { to.User = from.User }},
 	{[]string{"token"}, func(was, is *spec, _ time.Time) Effect { return differs(was.Token, is.Token, Widens) },
@@ -75,8 +75,8 @@ var facets = []facet{
 		func(to, from *spec) { to.DisplayName = from.DisplayName }},
 }
 
-// name is the field that answers a facet in spec.
-func (f *facet) name(is *spec) string {
+// name is the field that answers a fieldRule in spec.
+func (f *fieldRule) name(is *spec) string {
 	if len(f.fields) > 1 && is.ExpiresAt != nil {
 		return f.fields[1]
 	}
@@ -86,9 +86,9 @@ func (f *facet) name(is *spec) string {
 // Changes lists what an update of a resource that was created at a time changes.
 func Changes(was, is *v1alpha1.PersonalAccessTokenSpec, created time.Time) []Change {
 	var all []Change
-	for i := range facets {
-		if effect := facets[i].judge(was, is, created); effect != Same {
-			all = append(all, Change{facets[i].name(is), effect})
+	for i := range fieldRules {
+		if effect := fieldRules[i].judge(was, is, created); effect != Same {
+			all = append(all, Change{fieldRules[i].name(is), effect})
 		}
 	}
 	return all

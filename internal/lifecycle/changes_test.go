@@ -65,11 +65,11 @@ func TestChangesAreListedTogether(t *testing.T) {
 	}
 }
 
-// A new field of spec needs a facet that judges it, and rows in admissiontest that show how.
+// A new field of spec needs a fieldRule that judges it, and rows in admissiontest that show how.
 func TestEveryFieldIsJudged(t *testing.T) {
 	var judged []string
-	for _, facet := range facets {
-		judged = append(judged, facet.fields...)
+	for _, fieldRule := range fieldRules {
+		judged = append(judged, fieldRule.fields...)
 	}
 	changed := map[string]bool{}
 	for _, u := range admissiontest.Updates(created) {

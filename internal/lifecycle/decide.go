@@ -46,7 +46,7 @@ const (
 type Config struct {
 	// MaxLifetime is the longest life of a token.
 	MaxLifetime time.Duration
-	// SecretDelivery tells whether tokens may be delivered in Secrets.
+	// SecretDelivery reports whether tokens may be delivered in Secrets.
 	SecretDelivery bool
 	// ExpiryWarnings are how long before its end a token is warned of.
 	ExpiryWarnings []time.Duration
@@ -63,13 +63,13 @@ type Input struct {
 	Deleted types.UID
 	// Listed: Resource is nil, and a consistent list proves that it was not there.
 	Listed bool
-	// BreakerOpen: so many resources are missing that none of them is taken for deleted.
+	// BreakerOpen: too many resources are missing for any of them to count as deleted.
 	BreakerOpen bool
-	// Record is the live record under the resource's name, or nil where there is none. It may be a former resource's.
+	// Record is the live record under the resource's name, nil if none exists. It may belong to a former resource.
 	Record *record.Record
-	// RecordErr is why there is a record that cannot be read.
+	// RecordErr is why an existing record cannot be read.
 	RecordErr error
-	// Owner is the service account that spec.user names, as it is now.
+	// Owner is the present service account that spec.user names.
 	Owner Owner
 	// Guards is why wishes cannot be granted now; nil where the guards of admission are the accepted ones, read after
 	// Resource.
@@ -141,7 +141,7 @@ type Decision struct {
 	// Base is the record that a token is issued into, and Spec what it is issued by; set with Issue.
 	Base *record.Record
 	Spec *v1alpha1.PersonalAccessTokenSpec
-	// State is what to tell people; nil leaves status as it is.
+	// State is what status shows; nil leaves status unchanged.
 	State *State
 	// After is when to look again, 0 for never.
 	After time.Duration
@@ -152,7 +152,7 @@ type State struct {
 	Active, Ready Condition
 	// Stalled is nil unless nothing but a change by the user helps.
 	Stalled *Condition
-	// ExpiringSoon is nil unless the end of a token that is honoured is near.
+	// ExpiringSoon is nil unless the end of a valid token is near.
 	ExpiringSoon *Condition
 }
 
@@ -180,7 +180,7 @@ func Decide(in Input) Decision {
 			next.MissingSince = nil
 			return Decision{Action: Write, Reason: WriteFound, Next: next}
 		}
-		if next := carried(in); next != nil {
+		if next := persistNarrowing(in); next != nil {
 			return Decision{Action: Write, Reason: WriteNarrowed, Next: next}
 		}
 	}
@@ -231,7 +231,7 @@ var rules = []func(Input) *Decision{
 	recordUnreadable,
 	revoked,
 	ended,
-	over,
+	expire,
 	shortened,
 	userUnfit,
 	revokedUntaken,
@@ -241,7 +241,7 @@ var rules = []func(Input) *Decision{
 	unjudged,
 	unissued,
 	rotating,
-	standing,
+	active,
 }
 
 // own tells the resource's record from a former one's. Record was read before Resource, so one of another UID is of a
@@ -397,8 +397,8 @@ func Promote(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, secret 
 	return next
 }
 
-// Seal is the record once a token was encrypted to its recipients: it is current at once, with the ciphertext beside it, so
-// that neither is ever without the other.
+// Seal returns the record after a token was encrypted to its recipients. The token is current at once, in the same write as
+// its ciphertext, so neither exists without the other.
 func Seal(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token, ciphertext string, now time.Time) *record.Record {
 	next := rec.DeepCopy()
 	dropPending(next, now)

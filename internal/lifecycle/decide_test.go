@@ -210,13 +210,13 @@ func TestDecide(t *testing.T) {
 		"new, a service account":               {[]func(*Input){account("sa1", "sa1")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, a service account that is gone":  {[]func(*Input){account("sa1", "")}, Nothing, "", "-OwnerGone -OwnerGone stalled", 0, "Service account a/b was deleted"},
 		"new, a service account not looked up": {[]func(*Input){account("", "sa1")}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "spec.user.uid"},
-		"its service account re-created":       {[]func(*Input){account("sa1", "sa2"), issued}, Nothing, "", "-OwnerGone -OwnerGone stalled", 59 * time.Minute, "another has its name now"},
+		"its service account re-created":       {[]func(*Input){account("sa1", "sa2"), issued}, Nothing, "", "-OwnerGone -OwnerGone stalled", 59 * time.Minute, "was deleted or re-created"},
 		"its service account there":            {[]func(*Input){account("sa1", "sa1"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
 		"new, scopes":                          {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "x"}} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.scopes is not supported"},
 		"new, rotation":                        {[]func(*Input){trigger("1")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients":                      {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients, no Secrets":          {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"), func(in *Input) { in.Config.SecretDelivery = false }}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"new, a recipient that is none":        {[]func(*Input){toKeys("age1")}, Nothing, "", "-RecipientsRefused -RecipientsRefused stalled", 0, "spec.delivery.recipients[0]: Invalid value: is not a public key"},
+		"new, an invalid recipient":            {[]func(*Input){toKeys("age1")}, Nothing, "", "-RecipientsRefused -RecipientsRefused stalled", 0, "spec.delivery.recipients[0]: Invalid value: is not a public key"},
 
 		// Interrupted.
 		"a pending token is replaced":            {[]func(*Input){pending}, Issue, "", "-Issuing -Issuing", 0, ""},

@@ -41,8 +41,8 @@ func expiringSoon(in Input) *Condition {
 		"Token %s expires at %s, in less than %s; %s.", in.Record.Current.ID, stamp(end), duration.HumanDuration(within), again(&in.Resource.Spec))}
 }
 
-// warnings are how long before its end the current token is warned of. Not of one that is yet to be rotated by itself before,
-// and not by a warning that would be there from its first day.
+// warnings are how long before its end the current token is warned of. It leaves out tokens that are rotated automatically
+// before, and warnings that would show from the token's first day.
 func warnings(in Input) []time.Duration {
 	t := in.Record.Current
 	if due, ok := rotationDue(in); ok && in.Now.Before(due) || in.Record.EndOf(t.ID) != nil {

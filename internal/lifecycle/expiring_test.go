@@ -42,8 +42,8 @@ func TestExpiringSoon(t *testing.T) {
 		"expired":                     {[]func(*Input){taken, ends(record.EndedExpired), warned}, "", 0},
 		"suspended":                   {[]func(*Input){issued, removed, warned, at(end.Add(-day)), change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })}, "", day},
 		"a short life":                {[]func(*Input){issued, removed, warned, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](1) }), retires(now.Add(-time.Minute).Add(day))}, "", day - time.Minute},
-		"rotated by itself":           {[]func(*Input){sealed, warned, everyDays(89), at(end.Add(-2 * day))}, "", day},
-		"rotation by itself is stuck": {[]func(*Input){sealed, warned, everyDays(80), toKeys("age1"), at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", day},
+		"rotated automatically":       {[]func(*Input){sealed, warned, everyDays(89), at(end.Add(-2 * day))}, "", day},
+		"automatic rotation is stuck": {[]func(*Input){sealed, warned, everyDays(80), toKeys("age1"), at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", day},
 		"while it is rotating":        {[]func(*Input){issued, removed, warned, trigger("2"), unproven, at(end.Add(-day))}, "Token " + id + " expires at 2027-02-21T11:59:00Z, in less than 24h; set a new spec.rotation.trigger for a new one.", waitForClock},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -46,13 +46,13 @@ func Refuse(in Input, why record.Refusal) *record.Record {
 	return next
 }
 
-// compare returns what is granted once spec has narrowed it, and the fields by which spec asks for more.
+// compare returns the grant after spec has narrowed it, and the fields in which spec asks for more.
 func compare(granted *spec, pat *v1alpha1.PersonalAccessToken) (narrowed *spec, wishes []string) {
 	asked := pat.Spec
 	asked.User, asked.DisplayName = nil, ""
 	next := *granted
-	for i := range facets {
-		f := &facets[i]
+	for i := range fieldRules {
+		f := &fieldRules[i]
 		switch f.judge(granted, &asked, pat.CreationTimestamp.Time) {
 		case Same:
 		case Widens:
@@ -65,9 +65,9 @@ func compare(granted *spec, pat *v1alpha1.PersonalAccessToken) (narrowed *spec, 
 	return narrowed, wishes
 }
 
-// carried writes down what spec narrows, so that no later spec gives it back, and takes back a refusal that spec no longer
-// deserves.
-func carried(in Input) *record.Record {
+// persistNarrowing records the fields that spec narrows, so that no later spec widens them again, and withdraws a refusal
+// that no longer applies.
+func persistNarrowing(in Input) *record.Record {
 	if in.Record.Granted == nil {
 		return nil
 	}
@@ -149,7 +149,7 @@ func ungranted(in Input) Condition {
 		"%s is not carried out yet: %v. The operator tries again automatically.", strings.Join(in.wishes, ", "), in.Guards)}
 }
 
-// answer completes a decision to do nothing where spec has a wish: it is granted, or people are told why it is not.
+// answer completes a decision to do nothing where spec has a wish: it is granted, or status says why not.
 func answer(in Input, d *Decision) *Decision {
 	if len(in.wishes) == 0 || in.ungranted || d.State == nil || d.State.Stalled != nil {
 		return d

@@ -58,10 +58,10 @@ func revokedUntaken(in Input) *Decision {
 	return &Decision{Action: Write, Reason: WriteRevoked, Next: next}
 }
 
-// full tells whether a record remembers as many ends as it may, but for those that are to come of what it holds.
+// full reports whether a record remembers as many ends as it may, minus the room for the ends of its own tokens.
 func full(rec *record.Record) bool { return len(rec.Ended) > record.MaxEnded-roomForEnds }
 
-// toRevoke tells whether status.revoked names a token that has not ended by its record.
+// toRevoke reports whether status.revoked names a token that has not ended by its record.
 func toRevoke(in Input, t *record.Token) bool {
 	return t != nil && in.Record.EndOf(t.ID) == nil && namesRevoked(in, t.ID)
 }

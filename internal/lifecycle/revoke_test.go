@@ -53,7 +53,7 @@ func TestDecideRevocation(t *testing.T) {
 		"another digest, revoked before":  {[]func(*Input){taken, anotherToken, revoke(other)}, Write, WriteRevoked, "", 0, ""},
 		"another digest, written down":    {[]func(*Input){taken, anotherToken, revoke(other), remembered(other)}, Nothing, "", "+Active -TokenRevoked stalled", day, "as status.revoked says"},
 		"another digest, and no room":     {[]func(*Input){taken, anotherToken, revoke(other), withoutRoom}, Nothing, "", "+Active -TokenRevoked stalled", day, "as status.revoked says"},
-		"revoked, by itself no successor": {[]func(*Input){sealed, ends(record.EndedRevoked), everyDays(30), func(in *Input) { in.Now = now.Add(31 * day) }}, Nothing, "", "-Revoked +Reconciled", 0, ""},
+		"revoked, not rotated any more":   {[]func(*Input){sealed, ends(record.EndedRevoked), everyDays(30), func(in *Input) { in.Now = now.Add(31 * day) }}, Nothing, "", "-Revoked +Reconciled", 0, ""},
 	})
 }
 
@@ -149,7 +149,7 @@ func TestRevocationsThatStay(t *testing.T) {
 		"not of what is gone or never was":         {[]func(*Input){issued, revoke(replaced, id, unknown)}, []string{id}},
 		"of what spec asks for":                    {[]func(*Input){taken, anotherToken, revoke(other, unknown)}, []string{other}},
 		"all, where no more can be remembered":     {[]func(*Input){taken, withoutRoom, revoke(replaced, unknown)}, []string{replaced, unknown}},
-		"all, where there is no record":            {[]func(*Input){revoke(replaced, unknown)}, []string{replaced, unknown}},
+		"all, where the record is missing":         {[]func(*Input){revoke(replaced, unknown)}, []string{replaced, unknown}},
 		"all, where nothing was issued yet":        {[]func(*Input){pending, revoke(replaced, unknown)}, []string{replaced, unknown}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,8 +29,8 @@ import (
 // revoked before it is taken, and one more where a token of the operator's follows them, of the next resource too.
 const roomForEnds = 4
 
-// successor tells whether another token than the current one is asked for: by another spec.token, a new trigger, or because
-// spec.rotation.everyDays have passed. One that would be over at once is not.
+// successor reports whether spec asks for another token than the current one: by another spec.token, a new trigger, or
+// because spec.rotation.everyDays have passed. A successor that would end at once does not count.
 func successor(in Input) bool {
 	if in.Record == nil || in.Record.Current == nil || !in.Now.Before(End(&in.Resource.Spec, in.Now)) {
 		return false
@@ -54,8 +54,8 @@ func TriggerOf(spec *v1alpha1.PersonalAccessTokenSpec, rec *record.Record) strin
 	return ""
 }
 
-// rotationDue is when the current token is to be rotated by itself: only to recipients, never once it has ended, and not
-// beyond MaxLifetime after somebody last asked for a token.
+// rotationDue is when the current token is due for automatic rotation: only with recipients, never once it has ended, and
+// not beyond MaxLifetime after a user last asked for a token.
 func rotationDue(in Input) (due time.Time, ok bool) {
 	spec, rec := &in.Resource.Spec, in.Record
 	if spec.Rotation == nil || spec.Rotation.EveryDays == nil || spec.Token != nil || len(record.DeliveryOf(spec).Recipients) == 0 {
@@ -84,9 +84,9 @@ func rotating(in Input) *Decision {
 	return d
 }
 
-// Crowded reports whether another holder's token finds no room among the ids that have to be remembered: under its name, or
+// HistoryFull reports whether another holder's token finds no room among the ids that have to be remembered: under its name, or
 // in its namespace. The rotation of a token that was taken already may use a tenth more than its namespace has.
-func Crowded(in Input) bool {
+func HistoryFull(in Input) bool {
 	next := Base(in, in.Now)
 	ends := next.Current != nil
 	succeed(next, &in.Resource.Spec, &record.Token{}, in.Now)
@@ -102,7 +102,7 @@ func (in Input) namespaceFull(ends bool) bool {
 	return in.Remembered >= limit
 }
 
-// activity says of the current token whether it is honoured, and what may be done about it.
+// activity is the Active condition of the current token: whether it is valid, and what to do about it.
 func activity(in Input) Condition {
 	spec, t := &in.Resource.Spec, in.Record.Current
 	end := EffectiveEnd(spec, t)
@@ -114,15 +114,15 @@ func activity(in Input) Condition {
 	case spec.Suspend:
 		return Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf("Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
 	}
-	beside := ""
+	predecessor := ""
 	if p := in.Record.Previous; p != nil {
-		beside = fmt.Sprintf(", and beside it its predecessor %s until %s", p.ID, stamp(EffectiveEnd(spec, p)))
+		predecessor = fmt.Sprintf(", and so does its predecessor %s until %s", p.ID, stamp(EffectiveEnd(spec, p)))
 		if retiresOnFirstUse(spec) {
-			beside += ", or until the new one is first used"
+			predecessor += ", or until the new one is first used"
 		}
 	}
 	return Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
-		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, stamp(end), beside)}
+		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, stamp(end), predecessor)}
 }
 
 // again is how one gets another token.
@@ -162,7 +162,7 @@ func succeed(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *reco
 	forget(rec, was)
 }
 
-// prune forgets ends that have passed, but for the current token's, which is told of.
+// prune forgets ends that have passed, except the current token's, which status reports.
 func prune(rec *record.Record, now time.Time) {
 	rec.Ended = slices.DeleteFunc(rec.Ended, func(e record.Ended) bool {
 		return !now.Before(e.Until) && (rec.Current == nil || e.ID != rec.Current.ID)
@@ -196,8 +196,8 @@ func previousOver(in Input) *record.Record {
 	return next
 }
 
-// successorUsed tells whether a predecessor is to end because the current token has been used. Status speaks of the current
-// one only where it names it.
+// successorUsed reports whether a predecessor has to end because the current token has been used. The times in status
+// belong to the current token only if status names it.
 func successorUsed(in Input) bool {
 	status := &in.Resource.Status
 	id := in.Record.Current.ID

@@ -96,7 +96,7 @@ func TestDecideRotation(t *testing.T) {
 		"another holder's digest":           {[]func(*Input){taken, anotherToken}, Write, WriteRotated, "", 0, ""},
 		"a holder's digest for ours":        {[]func(*Input){issued, holder, anotherToken, retires(now.Add(day))}, Write, WriteRotated, "", 0, ""},
 		"a digest that was replaced":        {[]func(*Input){taken, anotherToken, func(in *Input) { in.Record.Ended = []record.Ended{{ID: other}} }}, Nothing, "", "+Active -TokenRevoked stalled", day, "was replaced by another, aaaaaaaaaaaaaaaa, and stays ended"},
-		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "was replaced by another, " + id + ": it is honoured until 2026-11-23T13:00:00Z, as its successor was asked for, and never again"},
+		"a digest of the predecessor":       {[]func(*Input){taken, anotherToken, previous(now.Add(time.Hour))}, Nothing, "", "+Active -TokenRevoked stalled", time.Hour, "was replaced by " + id + ": it works until 2026-11-23T13:00:00Z, the end of the overlap, and never again"},
 		"too many were replaced":            {[]func(*Input){taken, anotherToken, filled}, Write, WriteRefused, "", 0, ""},
 		"the same id, another digest":       {[]func(*Input){taken, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token.SHA256 = strings.Repeat("1", 64) })}, Nothing, "", "+Active -BindingMismatch stalled", day, "it has another id"},
 		"a holder's digest taken away":      {[]func(*Input){taken, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Token = nil })}, Nothing, "", "+Active -RotationNeeded stalled", day, "set a new spec.rotation.trigger"},
@@ -107,11 +107,11 @@ func TestDecideRotation(t *testing.T) {
 		"a predecessor, within its time":    {[]func(*Input){issued, previous(now.Add(time.Minute))}, Nothing, "", "+Active +Reconciled", time.Minute, "its predecessor"},
 		"a predecessor's time is over":      {[]func(*Input){issued, previous(now)}, Write, WriteRetired, "", 0, ""},
 		"a predecessor over, not proven":    {[]func(*Input){issued, previous(now), unproven}, Nothing, "", "+Active +Reconciled", waitForClock, ""},
-		"by itself, not yet":                {[]func(*Input){sealed, everyDays(30)}, Nothing, "", "+Active +Reconciled", 30*day - time.Minute, ""},
-		"by itself":                         {[]func(*Input){sealed, everyDays(30), func(in *Input) { in.Now = now.Add(30 * day) }}, Issue, "", "+Active -Rotating", 0, ""},
-		"by itself, only to recipients":     {[]func(*Input){issued, everyDays(30), func(in *Input) { in.Record.Current.Delivery.Secret.Removed = true; in.Now = now.Add(30 * day) }}, Nothing, "", "+Active +Reconciled", 60*day - time.Minute, ""},
-		"by itself, never once expired":     {[]func(*Input){sealed, ends(record.EndedExpired), everyDays(30), func(in *Input) { in.Now = now.Add(100 * day) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
-		"by itself, not for ever":           {[]func(*Input){sealed, everyDays(30), func(in *Input) { in.Record.AuthorizedAt = now.Add(-340 * day); in.Now = now.Add(30 * day) }}, Nothing, "", "+Active +Reconciled", 60*day - time.Minute, ""},
+		"automatic, not yet":                {[]func(*Input){sealed, everyDays(30)}, Nothing, "", "+Active +Reconciled", 30*day - time.Minute, ""},
+		"automatic":                         {[]func(*Input){sealed, everyDays(30), func(in *Input) { in.Now = now.Add(30 * day) }}, Issue, "", "+Active -Rotating", 0, ""},
+		"automatic, only to recipients":     {[]func(*Input){issued, everyDays(30), func(in *Input) { in.Record.Current.Delivery.Secret.Removed = true; in.Now = now.Add(30 * day) }}, Nothing, "", "+Active +Reconciled", 60*day - time.Minute, ""},
+		"automatic, never once expired":     {[]func(*Input){sealed, ends(record.EndedExpired), everyDays(30), func(in *Input) { in.Now = now.Add(100 * day) }}, Nothing, "", "-Expired +Reconciled", 0, ""},
+		"automatic, not for ever":           {[]func(*Input){sealed, everyDays(30), func(in *Input) { in.Record.AuthorizedAt = now.Add(-340 * day); in.Now = now.Add(30 * day) }}, Nothing, "", "+Active +Reconciled", 60*day - time.Minute, ""},
 	})
 }
 
@@ -136,7 +136,7 @@ func TestWhatRotationWrites(t *testing.T) {
 			}
 		}
 	})
-	t.Run("what was shortened stays so beside its successor", func(t *testing.T) {
+	t.Run("what was shortened stays so during the overlap", func(t *testing.T) {
 		in := input(issued, trigger("2"), pending, retires(now.Add(time.Minute)))
 		in.Resource.Spec.Rotation.OverlapSeconds = 3600
 		next := Promote(in.Record, &in.Resource.Spec, &record.SecretDelivery{TTLSeconds: 60, UID: "s9"}, now)

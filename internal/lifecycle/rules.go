@@ -56,7 +56,7 @@ func userUnfit(in Input) *Decision {
 	}
 	if in.Record != nil && in.Record.Granted != nil && !identity.Equal(user, &in.Record.User) {
 		return stalled(v1alpha1.ReasonUserChanged, fmt.Sprintf(
-			"spec.user is not whom this token was issued to (%s), so it is not honoured; put the user back, or make a new PersonalAccessToken.", in.Record.User.Username))
+			"spec.user differs from the user this token was issued to (%s), so it does not work; put the user back, or make a new PersonalAccessToken.", in.Record.User.Username))
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func ownerGone(in Input) *Decision {
 		return nil
 	}
 	return stalled(v1alpha1.ReasonOwnerGone, fmt.Sprintf(
-		"Service account %s was deleted, or another has its name now, so its token is not honoured; delete this resource, and apply it again for the account that is there.", account))
+		"Service account %s was deleted or re-created, so its token does not work; delete this resource, and apply it again for the present account.", account))
 }
 
 // ended tells of a token that has ended for good.
@@ -89,8 +89,8 @@ func ended(in Input) *Decision {
 	return &Decision{Action: Nothing, State: &State{Active: activity(in), Ready: reconciled}}
 }
 
-// over writes an expiry down, and issues nothing where the end comes first.
-func over(in Input) *Decision {
+// expire writes an expiry down, and issues nothing if the end comes first.
+func expire(in Input) *Decision {
 	var current *record.Token
 	if in.Record != nil {
 		current = in.Record.Current
@@ -121,8 +121,8 @@ func over(in Input) *Decision {
 	return &Decision{Action: Write, Reason: WriteExpired, Next: next}
 }
 
-// scoped refuses scopes, which this version cannot hold a token to: they are never ignored, so a token that was issued
-// already is not honoured either.
+// scoped refuses scopes, because this version cannot enforce them. It never ignores them, so a token that was already
+// issued does not work either.
 func scoped(in Input) *Decision {
 	if len(in.Resource.Spec.Scopes) == 0 {
 		return nil
@@ -191,7 +191,7 @@ func adopt(in Input, now time.Time) *Decision {
 			"Token %s was revoked, as status.revoked says, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
 	case replaced && in.Record.Previous != nil && in.Record.Previous.ID == spec.Token.ID:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
-			"Token %s was replaced by another, %s: it is honoured until %s, as its successor was asked for, and never again; make a new token and put its id and digest into spec.token.",
+			"Token %s was replaced by %s: it works until %s, the end of the overlap, and never again; make a new token and put its id and digest into spec.token.",
 			spec.Token.ID, in.Record.Current.ID, stamp(EffectiveEnd(spec, in.Record.Previous))))
 	case replaced:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
@@ -199,7 +199,7 @@ func adopt(in Input, now time.Time) *Decision {
 	case known:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked under this name before, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
-	case Crowded(in):
+	case HistoryFull(in):
 		return &Decision{Action: Write, Reason: WriteRefused, Next: Refuse(in, record.RefusedNoRoom)}
 	case !in.ClockProven:
 		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
@@ -242,10 +242,10 @@ func shortened(in Input) *Decision {
 	return &Decision{Action: Write, Reason: WriteShortened, Next: next}
 }
 
-// standing tells of a token that has been issued and has not ended.
-func standing(in Input) *Decision {
+// active reports the state of a token that was issued and has not ended.
+func active(in Input) *Decision {
 	state := &State{Active: activity(in), Ready: reconciled}
-	if c := unmet(in); c != nil {
+	if c := specMismatch(in); c != nil {
 		state.Ready = *c
 		stalled := *c
 		stalled.Status = true
@@ -254,18 +254,18 @@ func standing(in Input) *Decision {
 	return &Decision{Action: Nothing, State: state}
 }
 
-// unmet is what is wrong where spec asks for another token than the current one, and not so that one is made.
-func unmet(in Input) *Condition {
+// specMismatch is the condition of a spec that asks for another token than the current one, but in no way that makes one.
+func specMismatch(in Input) *Condition {
 	spec, t := &in.Resource.Spec, in.Record.Current
 	switch holder := spec.Token; {
 	case holder == nil && t.Source == record.SourceHolder:
-		return &Condition{Reason: v1alpha1.ReasonRotationNeeded, Message: "spec.token is gone, and nothing asks for another token; put it back, or set a new spec.rotation.trigger for one that the operator makes."}
+		return &Condition{Reason: v1alpha1.ReasonRotationNeeded, Message: "spec.token was removed, and spec asks for no other token; put it back, or set a new spec.rotation.trigger for one that the operator makes."}
 	case holder != nil && t.Source != record.SourceHolder:
 		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
 			"spec.token names token %s, which the operator made; take spec.token away, or make a new token: it has another id.", t.ID)}
 	case holder != nil && holder.SHA256 != t.Digest:
 		return &Condition{Reason: v1alpha1.ReasonBindingMismatch, Message: fmt.Sprintf(
-			"spec.token.sha256 is not what token %s was taken with, which goes on; put it back, or make a new token: it has another id.", t.ID)}
+			"spec.token.sha256 differs from the digest that token %s was registered with, and the token keeps working; put it back, or make a new token: it has another id.", t.ID)}
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func HoldsPrivateKey(text string) bool {
 		privateKeyHeader.MatchString(text)
 }
 
-// refused returns why an entry is refused for what it is. It reads no key.
+// refused returns why an entry of this kind is refused. It does not parse keys.
 func refused(entry string) error {
 	switch {
 	case HoldsPrivateKey(entry):

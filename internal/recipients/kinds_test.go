@@ -171,7 +171,7 @@ func TestCase57_OnlyAPrivateKeyIsCalledLeaked(t *testing.T) {
 func TestCase57_TheCommandsConvert(t *testing.T) {
 	keygen, err := exec.LookPath("ssh-keygen")
 	if err != nil {
-		t.Skip("there is no ssh-keygen")
+		t.Skip("ssh-keygen is not installed")
 	}
 	private := must(rsa.GenerateKey(rand.Reader, 2048))
 	file := filepath.Join(t.TempDir(), "key.pub")

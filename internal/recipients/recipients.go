@@ -92,7 +92,7 @@ func refusal(path *field.Path, i int, why error) *field.Error {
 	return field.Invalid(path.Index(i), field.OmitValueType{}, why.Error())
 }
 
-// Encrypt returns an armored age file that each of the keys opens by itself and nothing else does.
+// Encrypt returns an armored age file that each of the keys can open alone, and no other key can.
 func Encrypt(plaintext string, entries []string) (string, error) {
 	if fips140.Enforced() {
 		return "", errFIPS

@@ -36,7 +36,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// owner is somebody who can open what is encrypted to his key.
+// owner can open files that are encrypted to their key.
 type owner struct {
 	public   string
 	identity age.Identity
@@ -121,7 +121,7 @@ func TestEachRecipientOpensItAndNobodyElse(t *testing.T) {
 			}
 			for _, other := range []owner{classic(), hybrid(), ed()} {
 				if got, err := open(ciphertext, other.identity); err == nil {
-					t.Errorf("somebody else reads %q", got)
+					t.Errorf("another key reads %q", got)
 				}
 			}
 		})

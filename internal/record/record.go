@@ -18,7 +18,7 @@ limitations under the License.
 //
 // There is one record for each namespace and name, kept as one JSON payload in a Secret of the records namespace, so that
 // every step is one atomic update under its resourceVersion, the one from a resource to the next of its name included. A
-// record that does not add up is refused, never repaired.
+// record that is inconsistent is refused, never repaired.
 package record
 
 import (
@@ -61,11 +61,11 @@ type Record struct {
 	Refused Refusal `json:"refused,omitempty"`
 	// MissingSince is when a list first lacked the resource although nothing says that it was deleted.
 	MissingSince *time.Time `json:"missingSince,omitempty"`
-	// Current is the token that is honoured, or was last.
+	// Current is the valid token, or the last one that was.
 	Current *Token `json:"current,omitempty"`
-	// Pending is being issued; it is never honoured, and lost if it is found by a later reconcile.
+	// Pending is being issued; it is never valid, and a later reconcile that finds it gives it up.
 	Pending *Token `json:"pending,omitempty"`
-	// Previous is the token that current has replaced, honoured beside it for the overlap.
+	// Previous is the token that current has replaced; it stays valid for the overlap.
 	Previous *Token `json:"previous,omitempty"`
 	// AuthorizedAt is when the guards last judged a wish for a token; zero where nothing is granted.
 	AuthorizedAt time.Time `json:"authorizedAt,omitzero"`
@@ -131,7 +131,7 @@ type SecretDelivery struct {
 	TTLSeconds int32 `json:"ttlSeconds"`
 	// UID is the Secret's, known once its creation was confirmed.
 	UID types.UID `json:"uid,omitempty"`
-	// Removed: its time was over and it was deleted.
+	// Removed: its time to live had passed and it was deleted.
 	Removed bool `json:"removed,omitempty"`
 }
 
@@ -165,7 +165,7 @@ func (r *Record) Grant(spec *v1alpha1.PersonalAccessTokenSpec) {
 	r.Granted, r.Refused = granted.DeepCopy(), ""
 }
 
-// Of tells whether the record belongs to this resource and not to another of its name.
+// Of reports whether the record belongs to this resource and not to another of its name.
 func (r *Record) Of(pat *v1alpha1.PersonalAccessToken) bool {
 	return r.Resource == Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID}
 }
@@ -180,7 +180,7 @@ func (r *Record) EndOf(id string) *Ended {
 	return nil
 }
 
-// Knows tells whether an id is, or ever was, a token of this record.
+// Knows reports whether an id is, or ever was, a token of this record.
 func (r *Record) Knows(id string) bool {
 	for _, t := range []*Token{r.Current, r.Pending, r.Previous} {
 		if t != nil && t.ID == id {
@@ -201,7 +201,7 @@ func (r *Record) Remembers() int {
 	return n
 }
 
-// Tombstone tells whether the record belongs to no resource, and only remembers what has ended under its name.
+// Tombstone reports whether the record belongs to no resource, and only remembers the ended tokens of its name.
 func (r *Record) Tombstone() bool { return r.Resource.UID == "" }
 
 // End notes that the id of a token has ended and erases its digest, and with the current one's what delivers it.
@@ -227,7 +227,7 @@ func (r *Record) Remove(t *Token, until time.Time) {
 // DeliverySecretName is the name of the Secret that delivers the token with this id.
 func DeliverySecretName(id string) string { return "pat-" + id }
 
-// DeliverUntil is when the delivery Secret of a token is to go; ok is false where there is none (any more).
+// DeliverUntil is when the delivery Secret of a token is due for removal; ok is false if the token has none (any more).
 func (t *Token) DeliverUntil() (until time.Time, ok bool) {
 	if t.Delivery == nil || t.Delivery.Secret == nil || t.Delivery.Secret.Removed {
 		return time.Time{}, false

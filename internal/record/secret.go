@@ -142,8 +142,8 @@ func FromSecret(s *corev1.Secret) (*Record, error) {
 	return &r, nil
 }
 
-// Get reads the record of a name: nil with no error where there is none, the Secret alone with invalid where it does not
-// add up.
+// Get reads the record of a name: nil without an error if it does not exist, and only the Secret, with invalid set, if it
+// is inconsistent.
 func Get(ctx context.Context, r client.Reader, namespace string, key client.ObjectKey) (rec *Record, secret *corev1.Secret, invalid, err error) {
 	secret = &corev1.Secret{}
 	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: SecretName(key.Namespace, key.Name)}, secret); err != nil {
@@ -153,7 +153,7 @@ func Get(ctx context.Context, r client.Reader, namespace string, key client.Obje
 	return rec, secret, invalid, nil
 }
 
-// validate checks that the parts of a record add up.
+// validate checks that the parts of a record are consistent.
 func (r *Record) validate() error {
 	if r.V != Version {
 		return fmt.Errorf("v is not %d", Version)

@@ -82,8 +82,8 @@ func victim(t *testing.T) (abuse.Target, *abuse.Client) {
 	return target, reviewer
 }
 
-// starve checks that beside each attack the valid client gets every answer right and soon, and that nothing of the
-// attack is left behind.
+// starve checks that during each attack the valid client gets every answer right and soon, and that the attack leaves
+// nothing behind.
 func starve(t *testing.T, attacks []abuse.Attack) {
 	target, client := victim(t)
 	attacker, err := abuse.NewAttacker()

@@ -43,7 +43,7 @@ func NewClientCA(file string) (*ClientCA, error) {
 // NeedLeaderElection is false: every replica serves.
 func (*ClientCA) NeedLeaderElection() bool { return false }
 
-// Start follows the file until ctx ends. A file that cannot be used leaves what was read before.
+// Start follows the file until ctx ends. An unusable file keeps the CAs that were read before.
 func (c *ClientCA) Start(ctx context.Context) error {
 	c.content.Run(ctx, 1)
 	return nil

@@ -189,7 +189,7 @@ func (l *ledger) makeRoom(source netip.Prefix, slots int) bool {
 			}
 		}
 		l.close(victim)
-		go func() { _ = victim.Conn.Close() }() // waits for whoever reads from it
+		go func() { _ = victim.Conn.Close() }() // waits for the goroutine that reads from it
 		refusedForLoad.WithLabelValues("evicted").Inc()
 	}
 	return true

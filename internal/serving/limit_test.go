@@ -230,7 +230,7 @@ func TestCase47_ANewcomerIsServed(t *testing.T) {
 }
 
 // More sources than connections each keep one.
-func TestCase47_ANewcomerIsServedBesideManySources(t *testing.T) {
+func TestCase47_ANewcomerIsServedAmongManySources(t *testing.T) {
 	c := newCrowded(t, Limits{Slots: 64, Body: 64 << 10})
 	for source := 1; source <= 200; source++ {
 		go func() { _ = c.holds()["slow bodies"](t.Context(), source) }()
@@ -241,7 +241,7 @@ func TestCase47_ANewcomerIsServedBesideManySources(t *testing.T) {
 	}
 }
 
-// fill lets a source take all that it may: connections with so many requests on each. It returns what the source has got.
+// fill lets a source take all that it may: connections with this many requests on each. It returns how many it got.
 func (l *ledger) fill(source string, requests int) (taken int) {
 	for c := l.open(&fakeConn{address: source}); c != nil; c = l.open(&fakeConn{address: source}) {
 		for range requests {
@@ -326,7 +326,7 @@ func TestCase47_OneThatHoldsLittleKeepsIt(t *testing.T) {
 	}
 }
 
-// Closing a connection waits for whoever reads from it. Nobody who connects waits for that.
+// Closing a connection waits for the goroutine that reads from it. New connections do not wait for that.
 func TestCase47_ANewcomerDoesNotWaitForAConnectionToClose(t *testing.T) {
 	l := newLedger(Limits{Slots: 8})
 	release, closing := make(chan struct{}), make(chan struct{})

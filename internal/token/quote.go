@@ -33,9 +33,9 @@ const (
 	idStandIn = "ID"
 )
 
-// Quote returns a message of somebody else's, such as an API server, about a request that held the token plaintext. It is fit
-// to be stored and shown: on one line, without control characters, of at most MaxQuote bytes, and "ID" stands for the token's
-// id, which each attempt makes anew. Quote returns "" where the message tells a part of the token, as it is or in base64.
+// Quote returns a foreign message, such as an API server's, about a request that held the token plaintext, made safe to
+// store and show: on one line, without control characters, of at most MaxQuote bytes, and "ID" stands for the token's
+// id, which each attempt makes anew. Quote returns "" if the message reveals a part of the token, literally or in base64.
 func Quote(message, plaintext string) string {
 	if id, err := Parse(plaintext); err == nil {
 		message = strings.ReplaceAll(message, id, idStandIn)
@@ -67,7 +67,7 @@ func base64Forms(s string) []string {
 	return forms
 }
 
-// lettersAndDigits is s without all else, in lower case: what is between them hides no token.
+// lettersAndDigits returns only the letters and digits of s, in lower case, so characters between them cannot hide a token.
 func lettersAndDigits(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

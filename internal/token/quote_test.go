@@ -79,7 +79,7 @@ func TestCase62_AQuoteTellsNoPartOfTheToken(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if hexed := hex.EncodeToString([]byte("0123456789abcdef")); Quote(hexed, plaintext) != hexed {
-		t.Error("what is no part of the token is not quoted")
+		t.Error("text outside the token is not quoted")
 	}
 }
 

@@ -64,9 +64,9 @@ const (
 
 var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// Reasons why a string is no token. Neither quotes it.
+// Reasons why Parse refuses a string. Neither quotes it.
 var (
-	// ErrForeign: the string is not one of ours; somebody else may know it.
+	// ErrForeign: the string is not one of ours; another authenticator may know it.
 	ErrForeign = errors.New("not a personal access token")
 	// ErrMalformed: the string has our prefix and is not a token.
 	ErrMalformed = errors.New("malformed personal access token")
@@ -110,7 +110,7 @@ func Parse(s string) (id string, err error) {
 	return s[len(Prefix):idEnd], nil
 }
 
-// ValidID tells whether id has the form of an id.
+// ValidID reports whether id has the form of an id.
 func ValidID(id string) bool {
 	if len(id) != IDLength {
 		return false
@@ -147,7 +147,7 @@ func encode(n *big.Int, width int) string {
 	return strings.Repeat("0", width-len(s)) + s
 }
 
-// Digest is what is stored of a token: a SHA-256 that is bound to the resource that the token belongs to.
+// Digest is the stored form of a token: a SHA-256 that is bound to the resource that the token belongs to.
 type Digest [sha256.Size]byte
 
 // NewDigest digests a token for the resource it lives in. In a shell:
@@ -180,13 +180,13 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
-// Hex returns 64 lower-case hex digits, for the record. It is not called String so that no log prints it by itself.
+// Hex returns 64 lower-case hex digits, for the record. It is not called String so that no log prints it implicitly.
 func (d Digest) Hex() string { return hex.EncodeToString(d[:]) }
 
 // Format keeps the digest out of logs and errors.
 func (d Digest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[digest]") }
 
-// IsZero tells whether there is no digest: none matches it.
+// IsZero reports whether the digest is unset: no token matches it.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
 // Equal compares in constant time. The zero digest equals nothing, itself included.

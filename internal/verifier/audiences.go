@@ -66,7 +66,7 @@ func NewDiscovery(index *Index, reviewer TokenReviewer, ownToken func() (string,
 	}
 }
 
-// OwnToken returns how to read the bearer token of a client configuration. It fails where there is none, as with a
+// OwnToken returns how to read the bearer token of a client configuration. It fails if the configuration has none, as with a
 // client certificate.
 func OwnToken(config *rest.Config) (func() (string, error), error) {
 	switch {
@@ -88,7 +88,7 @@ func OwnToken(config *rest.Config) (func() (string, error), error) {
 // NeedLeaderElection is false: every replica verifies.
 func (*Discovery) NeedLeaderElection() bool { return false }
 
-// Start discovers until it works, and again every ten minutes, until ctx ends. A failure leaves what was known.
+// Start discovers until it works, and again every ten minutes, until ctx ends. A failure keeps the known ones.
 func (d *Discovery) Start(ctx context.Context) error {
 	var known []string
 	backoff := d.backoff

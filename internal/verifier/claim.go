@@ -31,18 +31,18 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// claim is what one resource says of one id. It is never written to after it was published.
-type claim struct {
-	// ended: the id is over for good and its digest erased.
+// indexEntry is what one resource claims of one id. It does not change after it was published.
+type indexEntry struct {
+	// ended: the id has ended for good and its digest was erased.
 	ended bool
 	// digest is zero, and matches nothing, where the token has not been issued yet.
 	digest token.Digest
-	// deleting: the resource is marked deleted, so the token is over for good.
+	// deleting: the resource is marked deleted, so the token has ended for good.
 	deleting bool
-	// withheld is why the token is not honoured now; empty where it is.
+	// withheld is why the token is not valid now; empty if it is.
 	withheld  Reason
 	expiresAt time.Time
-	// since orders the claims of an id; zero where the operator made the token, whose id nobody could choose.
+	// since orders the entries of an id; zero if the operator made the token, because then no user could choose its id.
 	since time.Time
 
 	namespace, name                string
@@ -50,10 +50,10 @@ type claim struct {
 	recordAudiences, specAudiences []string
 }
 
-// idClaim is a claim and the id that it is published under.
-type idClaim struct {
+// idEntry is an index entry and the id that it is published under.
+type idEntry struct {
 	id string
-	*claim
+	*indexEntry
 }
 
 // recordFacts are what verification needs of a record.
@@ -63,7 +63,7 @@ type recordFacts struct {
 	audiences []string
 	// account is the service account that the user is; zero for everybody else.
 	account types.NamespacedName
-	// withheld is what in the record itself keeps its tokens from being honoured.
+	// withheld is why the record itself makes its tokens invalid.
 	withheld Reason
 	// tokens are those that have not ended, the current one before its predecessor.
 	tokens  []tokenFacts
@@ -161,7 +161,7 @@ func internUser(u *v1alpha1.UserInfo) {
 	}
 }
 
-// knows tells whether an id is, or ever was, a token of the record.
+// knows reports whether an id is, or ever was, a token of the record.
 func (f *recordFacts) knows(id string) bool {
 	if f == nil {
 		return false
@@ -179,43 +179,43 @@ func (f *recordFacts) knows(id string) bool {
 	return f.pending == id
 }
 
-// names tells whether the resource speaks of an id, as a holder's own or as revoked.
+// names reports whether the resource names an id, as a holder's own or as revoked.
 func (f *resourceFacts) names(id string) bool {
 	return f != nil && (f.spec.Token != nil && f.spec.Token.ID == id || slices.Contains(f.revoked, id))
 }
 
-// join makes the claims of one resource from its record and itself, of which either may not have been seen. What is revoked
+// join makes the index entries of one resource from its record and itself, of which either may not have been seen. What is revoked
 // has ended, though its record may not say so yet.
-func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[types.NamespacedName]types.UID) []idClaim {
-	var claims []idClaim
+func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[types.NamespacedName]types.UID) []idEntry {
+	var entries []idEntry
 	if r != nil {
-		over := &claim{ended: true}
+		ended := &indexEntry{ended: true}
 		for _, id := range r.ended {
-			claims = append(claims, idClaim{id: id, claim: over})
+			entries = append(entries, idEntry{id: id, indexEntry: ended})
 		}
 		if r.pending != "" {
-			claims = append(claims, idClaim{id: r.pending, claim: &claim{}})
+			entries = append(entries, idEntry{id: r.pending, indexEntry: &indexEntry{}})
 		}
 		withIt := false // A predecessor ends with the current token, which is the first.
 		for i := range r.tokens {
 			t := &r.tokens[i]
 			if withIt = withIt || slices.Contains(revoked, t.id); withIt {
-				claims = append(claims, idClaim{id: t.id, claim: over})
+				entries = append(entries, idEntry{id: t.id, indexEntry: ended})
 				continue
 			}
-			claims = append(claims, idClaim{id: t.id, claim: joinToken(r, t, pat, accounts)})
+			entries = append(entries, idEntry{id: t.id, indexEntry: joinToken(r, t, pat, accounts)})
 		}
 	}
-	// A holder's own token, before its record has been seen: without this an id that has ended in somebody else's resource
-	// would be refused for good here too.
+	// A holder's own token, before its record has been seen: without this an id that has ended in another resource would be
+	// refused for good here too.
 	if pat != nil && pat.spec.Token != nil && token.ValidID(pat.spec.Token.ID) && !r.knows(pat.spec.Token.ID) {
-		claims = append(claims, idClaim{id: pat.spec.Token.ID, claim: &claim{}})
+		entries = append(entries, idEntry{id: pat.spec.Token.ID, indexEntry: &indexEntry{}})
 	}
-	return claims
+	return entries
 }
 
-func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) *claim {
-	c := &claim{
+func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) *indexEntry {
+	c := &indexEntry{
 		digest:          t.digest,
 		expiresAt:       t.expiresAt,
 		namespace:       r.resource.Namespace,

@@ -25,24 +25,24 @@ import (
 // maxCompared is how many digests one verification computes at most.
 const maxCompared = 64
 
-// claims are the claims of one id.
-type claims struct {
-	// compared are claims with a digest in the order of byClaimant, at most maxCompared. Readers share the slice, so it is
+// indexEntries are the index entries of one id.
+type indexEntries struct {
+	// compared are entries with a digest in the order of byClaimant, at most maxCompared. Readers share the slice, so it is
 	// replaced, never written to.
-	compared []*claim
-	// waiting are the claims with a digest that compared has no room for; none waits while there is room.
-	waiting map[*claim]struct{}
-	// ended and pending count the claims without a digest.
+	compared []*indexEntry
+	// waiting are the entries with a digest that do not fit into compared; it is empty while compared has room.
+	waiting map[*indexEntry]struct{}
+	// ended and pending count the entries without a digest.
 	ended, pending int32
 }
 
-// over reports whether every claim has ended.
-func (a *claims) over() bool { return len(a.compared) == 0 && a.pending == 0 }
+// allEnded reports whether every entry has ended.
+func (a *indexEntries) allEnded() bool { return len(a.compared) == 0 && a.pending == 0 }
 
-func (a *claims) empty() bool { return a.over() && a.ended == 0 }
+func (a *indexEntries) empty() bool { return a.allEnded() && a.ended == 0 }
 
-// add takes a claim in; where there is no room for another, one of them has to wait.
-func (a *claims) add(c *claim) {
+// add inserts an entry; if the compared ones exceed their limit, it moves one of them to waiting.
+func (a *indexEntries) add(c *indexEntry) {
 	switch {
 	case c == nil:
 	case c.ended:
@@ -55,14 +55,14 @@ func (a *claims) add(c *claim) {
 			out := displaced(a.compared)
 			a.compared = without(a.compared, out)
 			if a.waiting == nil {
-				a.waiting = map[*claim]struct{}{}
+				a.waiting = map[*indexEntry]struct{}{}
 			}
 			a.waiting[out] = struct{}{}
 		}
 	}
 }
 
-func (a *claims) remove(c *claim) {
+func (a *indexEntries) remove(c *indexEntry) {
 	switch {
 	case c == nil:
 	case c.ended:
@@ -78,8 +78,8 @@ func (a *claims) remove(c *claim) {
 	}
 }
 
-// promote gives room that has become free to any claim that waits: to search for the best one would cost more the more wait.
-func (a *claims) promote() {
+// promote moves any waiting entry into free room: a search for the best one would cost more the more of them wait.
+func (a *indexEntries) promote() {
 	if len(a.compared) < maxCompared {
 		for c := range a.waiting {
 			delete(a.waiting, c)
@@ -92,10 +92,10 @@ func (a *claims) promote() {
 	}
 }
 
-// displaced returns the claim that has to wait: the latest of the user with the most claims in the namespace with the most
-// claims. So the first claim of a namespace has to wait only if maxCompared other namespaces have an earlier one.
-func displaced(all []*claim) *claim {
-	var out *claim
+// displaced returns the entry that has to wait: the latest of the user with the most entries in the namespace with the most
+// entries. So the first entry of a namespace has to wait only if maxCompared other namespaces have an earlier one.
+func displaced(all []*indexEntry) *indexEntry {
+	var out *indexEntry
 	var mostOfNamespace, mostOfUser int
 	for ofNamespace := range runs(all, sameNamespace) {
 		for ofUser := range runs(ofNamespace, sameUser) {
@@ -109,18 +109,18 @@ func displaced(all []*claim) *claim {
 	return out
 }
 
-// byClaimant puts the claims of a namespace side by side, in it those of a user, the earliest first.
-func byClaimant(a, b *claim) int {
+// byClaimant orders entries by namespace, then by user, the earliest first.
+func byClaimant(a, b *indexEntry) int {
 	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.user.Username, b.user.Username), a.since.Compare(b.since))
 }
 
-func sameNamespace(a, b *claim) bool { return a.namespace == b.namespace }
+func sameNamespace(a, b *indexEntry) bool { return a.namespace == b.namespace }
 
-func sameUser(a, b *claim) bool { return a.user.Username == b.user.Username }
+func sameUser(a, b *indexEntry) bool { return a.user.Username == b.user.Username }
 
-// runs yields the longest runs of claims that are the same in some way.
-func runs(all []*claim, same func(a, b *claim) bool) iter.Seq[[]*claim] {
-	return func(yield func([]*claim) bool) {
+// runs yields the longest runs of adjacent entries that are the same in some way.
+func runs(all []*indexEntry, same func(a, b *indexEntry) bool) iter.Seq[[]*indexEntry] {
+	return func(yield func([]*indexEntry) bool) {
 		for len(all) > 0 {
 			n := 1
 			for n < len(all) && same(all[0], all[n]) {
@@ -134,11 +134,11 @@ func runs(all []*claim, same func(a, b *claim) bool) iter.Seq[[]*claim] {
 	}
 }
 
-func with(all []*claim, c *claim) []*claim {
+func with(all []*indexEntry, c *indexEntry) []*indexEntry {
 	at, _ := slices.BinarySearchFunc(all, c, byClaimant)
-	return slices.Concat(all[:at], []*claim{c}, all[at:])
+	return slices.Concat(all[:at], []*indexEntry{c}, all[at:])
 }
 
-func without(all []*claim, c *claim) []*claim {
-	return slices.DeleteFunc(slices.Clone(all), func(other *claim) bool { return other == c })
+func without(all []*indexEntry, c *indexEntry) []*indexEntry {
+	return slices.DeleteFunc(slices.Clone(all), func(other *indexEntry) bool { return other == c })
 }

@@ -49,7 +49,7 @@ func compared(x *Index, id string) int {
 	return len(all.compared)
 }
 
-// The victim's token was issued at start. Whatever comes first into the index, and whatever leaves it, it is honored.
+// The victim's token was issued at start. Whatever comes first into the index, and whatever leaves it, it is valid.
 func TestCase49_TheVictimIsAlwaysHonored(t *testing.T) {
 	const squatters = 2 * maxCompared
 	namespace := func(n int) string { return fmt.Sprintf("team-%d", n) }
@@ -133,7 +133,7 @@ func TestCase49_AWaitingClaimIsPromoted(t *testing.T) {
 	id, plaintext := newToken(t)
 	victim := newPAT(t, "team-a", "ci", "uid-v", ofHolder(id, token.NewDigest("team-a", "ci", plaintext).Hex()))
 	x := newIndex(t, victim)
-	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	want(t, x, plaintext, start, Authenticated, ReasonValid)
 	var squats []*pat
 	for n := range maxCompared {
 		squats = append(squats, squatter(t, id, fmt.Sprintf("team-%d", n), "mallory", n, -time.Hour))
@@ -188,7 +188,7 @@ func TestCase49_ClaimsWithoutADigestAreCounted(t *testing.T) {
 	x.SetResource(victim.resource.DeepCopy())
 	want(t, x, plaintext, start, Unknown, ReasonNoMatch)
 	victim.set(t, x)
-	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	want(t, x, plaintext, start, Authenticated, ReasonValid)
 	if n := compared(x, id); n != 1 {
 		t.Errorf("%d digests are compared, want the victim's alone", n)
 	}

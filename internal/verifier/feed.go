@@ -114,7 +114,7 @@ func (f *feed) probe(ctx context.Context) bool {
 	defer cancel()
 	seen, p := f.freshness.revision(), probe{sent: f.clock.Now()}
 	list := f.newList()
-	// No resourceVersion: as new as etcd. One item: what is asked for is the revision.
+	// No resourceVersion: as new as etcd. One item: only the revision is needed.
 	if err := f.client.List(ctx, list, client.InNamespace(f.namespace), client.Limit(1)); err != nil {
 		if !errors.Is(ctx.Err(), context.Canceled) {
 			f.log.Info("Cannot prove that the feed is up to date; trying again", "reason", err.Error(), "after", f.interval.String())

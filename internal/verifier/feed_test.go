@@ -76,8 +76,8 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	replace("resources", "10", p.resource.DeepCopy())
 	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 	replace("serviceaccounts", "10", account)
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
-	want(t, x, p.bearer, start.Add(time.Minute), Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start.Add(time.Minute), Authenticated, ReasonValid)
 	want(t, x, p.bearer, start.Add(time.Minute+1), NotReady, ReasonNotReady)
 
 	suspended := p.resource.DeepCopy()
@@ -85,7 +85,7 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	do(resources.Update(suspended))
 	want(t, x, p.bearer, start, Unknown, ReasonSuspended)
 	do(resources.Update(p.resource.DeepCopy()))
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	do(accounts.Delete(account))
 	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 	do(accounts.Add(account))
@@ -95,7 +95,7 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	do(records.Delete(toolscache.DeletedFinalStateUnknown{Key: recordsNamespace + "/" + p.secretName()}))
 	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
 	do(records.Add(p.secret(t)))
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 
 	// A list that lacks what the watch had shown: deleted while the watch was away.
 	refused := p.secret(t)
@@ -114,7 +114,7 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 		want(t, x, p.bearer, start, Unknown, tc.reason)
 		if tc.again != nil {
 			replace(tc.feed, "12", tc.again)
-			want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+			want(t, x, p.bearer, start, Authenticated, ReasonValid)
 		}
 	}
 	replace("resources", "13")
@@ -162,7 +162,7 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 	}
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	p.set(t, x)
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	feeds.opts.ClockOff = func() error { return errors.New("this clock is off") }
 	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 }

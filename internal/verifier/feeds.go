@@ -133,7 +133,7 @@ func (f *Feeds) Ready(now time.Time) error {
 	return f.opts.ClockOff()
 }
 
-// staleError is written out only where somebody reads it: a stale replica may be asked by everybody at once.
+// staleError formats its text only when it is read, because every client may ask a stale replica at once.
 type staleError struct {
 	feed       string
 	age, limit time.Duration

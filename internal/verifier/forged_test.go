@@ -50,8 +50,8 @@ func fullPAT(t *testing.T) *pat {
 	return p
 }
 
-// harmless are the edits of the record, by path, after which the token is still honoured: they say nothing about whose
-// it is, or narrow it.
+// harmless are the edits of the record, by path, after which the token is still valid: they do not concern its user, or
+// narrow it.
 var harmless = map[string][]string{
 	// What happened, not what holds.
 	"authorizedAt":                       {"other"},
@@ -80,7 +80,7 @@ var harmless = map[string][]string{
 }
 
 // TestCase19_RecordEditedFieldByField edits every field of a valid record, one at a time. An edit that is not listed as
-// harmless must leave the token unhonoured, and no edit may give it another user, a longer life or more audiences.
+// harmless must make the token invalid, and no edit may give it another user, a longer life or more audiences.
 func TestCase19_RecordEditedFieldByField(t *testing.T) {
 	p := fullPAT(t)
 	before := newIndex(t, p).Verify(p.bearer, nil, start)
@@ -145,7 +145,7 @@ func TestCase19_SecretAroundTheRecordEdited(t *testing.T) {
 func TestCase19_InvalidRecordEndsWhatItsFormerVersionGave(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	s := p.secret(t)
 	s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":1`, `"v":2`, 1))
 	x.SetRecord(s)
@@ -153,7 +153,7 @@ func TestCase19_InvalidRecordEndsWhatItsFormerVersionGave(t *testing.T) {
 	x.SetResource(p.resource.DeepCopy())
 	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 }
 
 // edits calls try with every one-field edit of a JSON object.

@@ -48,7 +48,7 @@ type probe struct {
 	revision string
 }
 
-// revision is what was taken in last, "" for nothing.
+// revision is the last one that was processed, "" before the first.
 func (f *freshness) revision() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,7 +113,7 @@ func (f *freshness) age(now time.Time) (age time.Duration, ok bool) {
 	return max(now.Sub(*proven), now.Round(0).Sub(proven.Round(0))), true
 }
 
-// reached tells whether a revision is another one or a later one; one that cannot be compared has reached nothing.
+// reached reports whether a revision equals another one or is later; one that cannot be compared has reached nothing.
 func reached(revision, other string) bool {
 	order, err := resourceversion.CompareResourceVersion(revision, other)
 	return err == nil && order >= 0

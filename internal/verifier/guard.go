@@ -46,7 +46,7 @@ func guard(inner watch.Interface, cancel context.CancelFunc, limit, after time.D
 	return g
 }
 
-// ResultChan implements watch.Interface. It is not buffered: whoever receives an event has dealt with the one before.
+// ResultChan implements watch.Interface. It is not buffered: a receiver of an event has handled the one before.
 func (g *guarded) ResultChan() <-chan watch.Event { return g.events }
 
 // Stop implements watch.Interface.

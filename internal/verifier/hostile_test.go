@@ -44,17 +44,17 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 
 		t.Run(name+", squatter last", func(t *testing.T) {
 			x := newIndex(t, victim(), squatter())
-			want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+			want(t, x, plaintext, start, Authenticated, ReasonValid)
 			gone(x)
-			want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+			want(t, x, plaintext, start, Authenticated, ReasonValid)
 		})
 		t.Run(name+", squatter first", func(t *testing.T) {
 			x := newIndex(t, squatter())
 			want(t, x, plaintext, start, Unknown, ReasonNoMatch)
 			victim().set(t, x)
-			want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+			want(t, x, plaintext, start, Authenticated, ReasonValid)
 			if r := x.Verify(plaintext, nil, start); r.Namespace != "team-a" || r.Name != "ci" {
-				t.Errorf("honoured for %s/%s", r.Namespace, r.Name)
+				t.Errorf("valid for %s/%s", r.Namespace, r.Name)
 			}
 		})
 		t.Run(name+", squatter deleted and remembered", func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 			s.end(record.EndedDeleted)
 			x.DeleteResource("team-b", "squat")
 			x.SetRecord(s.secret(t))
-			want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+			want(t, x, plaintext, start, Authenticated, ReasonValid)
 		})
 		t.Run(name+", squatter's tombstone first", func(t *testing.T) {
 			s := squatter()
@@ -75,7 +75,7 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 			x.SetResource(v.resource.DeepCopy())
 			want(t, x, plaintext, start, Unknown, ReasonNoMatch)
 			v.set(t, x)
-			want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+			want(t, x, plaintext, start, Authenticated, ReasonValid)
 			v.resource.Spec.Suspend = true
 			x.SetResource(v.resource.DeepCopy())
 			want(t, x, plaintext, start, Unknown, ReasonSuspended)
@@ -111,12 +111,12 @@ func TestCase11_ManySquattersAreAllForgotten(t *testing.T) {
 		squat.resource.UID, squat.record.Resource.UID = recordUID(i), recordUID(i)
 		squat.set(t, x)
 	}
-	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	want(t, x, plaintext, start, Authenticated, ReasonValid)
 	for i := range 100 {
 		x.DeleteRecord(record.SecretName("team-b", fmt.Sprintf("s%d", i)))
 		x.DeleteResource("team-b", fmt.Sprintf("s%d", i))
 	}
-	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	want(t, x, plaintext, start, Authenticated, ReasonValid)
 	x.DeleteRecord(victim.secretName())
 	x.DeleteResource("team-a", "ci")
 	wantClean(t, x)
@@ -173,7 +173,7 @@ func TestCase12_EmptyDigestMatchesNothing(t *testing.T) {
 	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
 
 	// Should one get past the record all the same, the claim itself matches nothing.
-	x.replace(p.id(), nil, &claim{namespace: "team-a", name: "ci", user: &p.record.User, expiresAt: start.AddDate(1, 0, 0)})
+	x.replace(p.id(), nil, &indexEntry{namespace: "team-a", name: "ci", user: &p.record.User, expiresAt: start.AddDate(1, 0, 0)})
 	want(t, x, p.bearer, start, Unknown, ReasonNoMatch)
 }
 
@@ -218,7 +218,7 @@ func TestRefusedRecordIsReportedOncePerChange(t *testing.T) {
 		s.Data["record"] = []byte("{}")
 		x.SetRecord(s)
 	}
-	count := func() int { return strings.Count(logged.String(), "does not add up") }
+	count := func() int { return strings.Count(logged.String(), "Refusing an inconsistent record") }
 	bad("1")
 	bad("1")
 	if count() != 1 {
@@ -229,7 +229,7 @@ func TestRefusedRecordIsReportedOncePerChange(t *testing.T) {
 		t.Errorf("a second change was reported %d times in all, want 2", count())
 	}
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	bad("2")
 	x.DeleteRecord(p.secretName())
 	x.DeleteResource("team-a", "ci")

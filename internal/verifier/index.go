@@ -39,14 +39,14 @@ import (
 
 const (
 	shardCount = 64
-	// maxRevoked bounds what is remembered of one status.revoked that somebody writes again and again, before its record is
-	// there to tell which of it matters.
+	// maxRevoked bounds what is remembered of one status.revoked that is rewritten repeatedly before its record exists to
+	// tell which ids matter.
 	maxRevoked = 64
 )
 
 var refusedRecords = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "pat_operator_verifier_records_refused_total",
-	Help: "Changes of a record that the verifier refused because it does not add up.",
+	Help: "Changes of a record that the verifier refused because it is inconsistent.",
 })
 
 func init() { metrics.Registry.MustRegister(refusedRecords) }
@@ -68,17 +68,17 @@ type Index struct {
 	shards [shardCount]shard
 
 	own atomic.Pointer[[]string]
-	// ready says why what is known may be too old to answer by; nil: nobody vouches for it yet.
+	// ready returns why the index may be too stale to answer; nil if no feed vouches for it yet.
 	ready atomic.Pointer[func(time.Time) error]
 }
 
-// entry is what is known under one name. Record and resource may be of two UIDs: neither feed waits for the other.
+// entry holds the facts under one name. Record and resource may be of two UIDs: neither feed waits for the other.
 type entry struct {
 	record   *recordFacts
 	resource *resourceFacts
 	// refused names the change of the record that was last refused, so that it is reported once.
 	refused   refusal
-	published []idClaim
+	published []idEntry
 	// revoked are the ids that the status of the resource with this UID has ever named as such, so that nobody takes it back.
 	revoked []string
 	uid     types.UID
@@ -88,7 +88,7 @@ type refusal struct{ resourceVersion, reason string }
 
 type shard struct {
 	mu  sync.RWMutex
-	ids map[tokenID]claims
+	ids map[tokenID]indexEntries
 }
 
 type tokenID [token.IDLength]byte
@@ -103,13 +103,13 @@ func NewIndex(log logr.Logger) *Index {
 		owned:    map[types.NamespacedName]map[string]struct{}{},
 	}
 	for i := range x.shards {
-		x.shards[i].ids = map[tokenID]claims{}
+		x.shards[i].ids = map[tokenID]indexEntries{}
 	}
 	return x
 }
 
-// SetRecord takes a Secret of the records namespace. One that is no record, is marked deleted or does not add up leaves
-// no token of a former version honoured.
+// SetRecord takes a Secret of the records namespace. A Secret that is not a record, is marked deleted or is inconsistent
+// makes every token of a former version invalid.
 func (x *Index) SetRecord(secret *corev1.Secret) {
 	if secret.Type != record.SecretType || secret.DeletionTimestamp != nil {
 		x.DeleteRecord(secret.Name)
@@ -126,7 +126,7 @@ func (x *Index) SetRecord(secret *corev1.Secret) {
 		if change := (refusal{secret.ResourceVersion, err.Error()}); change != e.refused {
 			e.refused = change
 			refusedRecords.Inc()
-			x.log.Info("Refusing a record that does not add up; its tokens are not honoured",
+			x.log.Info("Refusing an inconsistent record; its tokens do not work",
 				"secret", secret.Name, "resourceVersion", secret.ResourceVersion, "reason", err.Error())
 		}
 		x.rejoin(secret.Name, e)
@@ -275,8 +275,8 @@ func (x *Index) apiAudiences() []string {
 	return nil
 }
 
-// lookup returns what is claimed of an id. Only the writers may touch what is waiting.
-func (x *Index) lookup(id string) (all claims, ok bool) {
+// lookup returns the index entries of an id. Only the writers may touch the waiting ones.
+func (x *Index) lookup(id string) (all indexEntries, ok bool) {
 	s := x.shard(id)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -314,7 +314,7 @@ func (x *Index) rejoinOwned(account types.NamespacedName) {
 	}
 }
 
-// rejoin publishes what an entry now claims, and forgets an entry of which nothing is left.
+// rejoin publishes the index entries of a resource anew, and forgets a resource without any.
 func (x *Index) rejoin(name string, e *entry) {
 	if e.record != nil && e.resource != nil && identity.Equal(e.record.user, e.resource.spec.User) {
 		e.resource.spec.User = e.record.user // kept once
@@ -327,12 +327,12 @@ func (x *Index) rejoin(name string, e *entry) {
 		revoked = slices.Concat(revoked, e.resource.revoked)
 	}
 	next := join(e.record, e.resource, revoked, x.accounts)
-	gone := make(map[string]*claim, len(e.published))
+	gone := make(map[string]*indexEntry, len(e.published))
 	for _, c := range e.published {
-		gone[c.id] = c.claim
+		gone[c.id] = c.indexEntry
 	}
 	for _, c := range next {
-		x.replace(c.id, gone[c.id], c.claim)
+		x.replace(c.id, gone[c.id], c.indexEntry)
 		delete(gone, c.id)
 	}
 	for id, c := range gone {
@@ -344,8 +344,8 @@ func (x *Index) rejoin(name string, e *entry) {
 	}
 }
 
-// replace puts one claim of an id in the place of another, either of which may be nil, in one step for readers.
-func (x *Index) replace(id string, old, next *claim) {
+// replace puts one entry of an id in the place of another, either of which may be nil, in one step for readers.
+func (x *Index) replace(id string, old, next *indexEntry) {
 	key := tokenID([]byte(id))
 	s := x.shard(id)
 	s.mu.Lock()

@@ -25,8 +25,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// TestCase37_Storm reads while everything changes. A token that nothing touches is always honoured, one that is only
-// squatted on too, and one whose record and resource come and go is honoured or unknown, and never anything else.
+// TestCase37_Storm reads while everything changes. A token that nothing touches is always valid, and so is one that
+// others only squat on; one whose record and resource come and go is valid or unknown, and never anything else.
 func TestCase37_Storm(t *testing.T) {
 	const writers, readers, rounds = 8, 4, 50
 	id, squatted := newToken(t)
@@ -98,7 +98,7 @@ func TestVerifyAllocatesNothingForALongString(t *testing.T) {
 	x := newIndex(t, p)
 	long := p.bearer + string(make([]byte, 1<<20))
 	if n := testing.AllocsPerRun(100, func() { x.Verify(long, nil, start) }); n > 0 {
-		t.Errorf("%v allocations for a string that is no token", n)
+		t.Errorf("%v allocations for a string that is not a token", n)
 	}
 }
 
@@ -110,7 +110,7 @@ func BenchmarkVerify(b *testing.B) {
 	p := newPAT(b, "team-a", "ci", "uid-x")
 	p.set(b, x)
 	_, unknown := newToken(b)
-	for name, bearer := range map[string]string{"honoured": p.bearer, "unknown": unknown, "foreign": "eyJhbGciOi"} {
+	for name, bearer := range map[string]string{"valid": p.bearer, "unknown": unknown, "foreign": "eyJhbGciOi"} {
 		b.Run(name, func(b *testing.B) {
 			now := start.Add(time.Hour)
 			b.ReportAllocs()

@@ -48,7 +48,7 @@ func stripSecret(obj any) (any, error) {
 // StripResource is the Transform for PersonalAccessTokens, of the feed and of the operator's cache. It keeps spec, and of
 // metadata the name, namespace, UID, resourceVersion, generation and both timestamps, and of status what it says of use and
 // the ids that were revoked; labels, annotations, managed fields, owners, finalizers and the rest of status go. A stripped
-// object is for deciding and enqueueing only: whoever writes one back reads it live first.
+// object is for deciding and enqueueing only: read the object live before writing it back.
 func StripResource(obj any) (any, error) {
 	pat, ok := obj.(*v1alpha1.PersonalAccessToken)
 	if !ok {

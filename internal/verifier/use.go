@@ -23,14 +23,14 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// Use is what the status of a resource says of how its tokens are used, and what it takes to say more.
+// Use is the use of a resource's tokens by its status, with the data that a newer status needs.
 type Use struct {
 	// ResourceVersion is that of the resource which said so.
 	ResourceVersion string
 	// TokenID is the current token's by status; FirstUsedAt is of that one. Zero times stand for never.
 	TokenID                 string
 	FirstUsedAt, LastUsedAt time.Time
-	// Current tells whether the token that was asked for is the current one by its record.
+	// Current reports whether the verified token is the current one by its record.
 	Current bool
 }
 

@@ -36,7 +36,7 @@ func (p *pat) revokes(ids ...string) {
 	}
 }
 
-// rotated gives the token a predecessor that is honoured beside it, and returns what that one's holder has.
+// rotated gives the token a valid predecessor, and returns the predecessor's id and bearer string.
 func rotated(t *testing.T, p *pat) (id, bearer string) {
 	t.Helper()
 	was := newPAT(t, p.resource.Namespace, p.resource.Name, p.resource.UID)
@@ -48,12 +48,12 @@ func TestRevokedInStatusIsOverAtOnce(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	predecessor, itsBearer := rotated(t, p)
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
-	want(t, x, itsBearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, itsBearer, start, Authenticated, ReasonValid)
 
 	p.revokes(predecessor)
 	x.SetResource(p.resource.DeepCopy())
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	want(t, x, itsBearer, start, Refused, ReasonEnded)
 
 	p.revokes(p.id())
@@ -75,7 +75,7 @@ func TestARevocationIsNeverForgotten(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	p.revokes(p.id())
 	x := newIndex(t)
-	// Before the record is seen, too; and whoever takes it back, floods the list, or writes the record again.
+	// Before the record is seen, too; and after the entry is removed, the list is flooded, or the record is rewritten.
 	x.SetResource(p.resource.DeepCopy())
 	p.revokes()
 	x.SetResource(p.resource.DeepCopy())
@@ -92,7 +92,7 @@ func TestARevocationIsNeverForgotten(t *testing.T) {
 		other.revokes(fmt.Sprintf("c%015d", i))
 		other.set(t, x)
 	}
-	want(t, x, other.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, other.bearer, start, Authenticated, ReasonValid)
 	for _, ids := range [][]string{{other.id()}, nil, {"cccccccccccccccc"}} {
 		other.revokes(ids...)
 		other.set(t, x)
@@ -104,7 +104,7 @@ func TestRevokingInOneResourceLeavesOthersAlone(t *testing.T) {
 	p, other := newPAT(t, "team-a", "ci", "uid-1"), newPAT(t, "team-a", "other", "uid-2")
 	other.revokes(p.id())
 	x := newIndex(t, p, other)
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 }
 
 func TestUseIsWhatStatusSaysOfARecordsToken(t *testing.T) {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package verifier decides whether a bearer token is honoured now, from memory alone.
+// Package verifier decides whether a bearer token is valid now, from memory alone.
 //
 // An Index joins three feeds, which are records, PersonalAccessTokens and the UIDs of service accounts, into immutable
 // claims by the token's public id. Verify only reads them: it never asks the API server, and it computes at most maxCompared
@@ -33,13 +33,13 @@ import (
 type Verdict int
 
 const (
-	// NotReady is no answer: this replica does not know enough to say anything; another one may.
+	// NotReady means that this replica does not know enough to answer; another one may.
 	NotReady Verdict = iota
-	// Authenticated is a yes: the token is honoured, for the audiences that the Result names.
+	// Authenticated means that the token is valid, for the audiences that the Result names.
 	Authenticated
-	// Refused is a no, and it will stay so: not a token of ours, ended for good, or not for this audience. It may be cached.
+	// Refused is final: the token is not ours, has ended for good, or is not for this audience. It may be cached.
 	Refused
-	// Unknown is not now, and the next watch event may change that. It must not be cached.
+	// Unknown means that the token does not work now, and the next watch event may change that. It must not be cached.
 	Unknown
 )
 
@@ -57,12 +57,12 @@ func (v Verdict) String() string {
 	return "not_ready"
 }
 
-// Reason says why, for logs and metrics; it is not for whoever presented the token.
+// Reason explains a verdict in logs and metrics; the client that presented the token must not see it.
 type Reason string
 
 // Reasons of a Result.
 const (
-	ReasonHonoured        Reason = "Honoured"
+	ReasonValid           Reason = "Valid"
 	ReasonNotReady        Reason = "NotReady"
 	ReasonForeign         Reason = "Foreign"
 	ReasonEnded           Reason = "Ended"
@@ -96,10 +96,10 @@ type Result struct {
 	ExpiresAt time.Time
 }
 
-// Verify says whether a bearer token is honoured at a time for any of the audiences; none stand for the API server's own.
+// Verify decides whether a bearer token is valid at a time for any of the audiences; none stand for the API server's own.
 //
-// An id is public, so a resource can claim the id of another one's token. The claim whose digest matches wins over every
-// other. Only a matching digest, or the end of every claim of the id, makes a no that may be cached. An ended token keeps
+// An id is public, so a resource can claim the id of another one's token. The entry whose digest matches wins over every
+// other. Only a matching digest, or the end of every entry of the id, makes a refusal that may be cached. An ended token keeps
 // no digest, so only its id tells it.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
 	id, err := token.Parse(bearer)
@@ -118,19 +118,19 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 		return Result{Verdict: Unknown, Reason: ReasonUnknownID, ID: id, Audiences: audiences}
 	}
 	for _, c := range all.compared {
-		// A digest names its resource, and a resource claims an id once, so no other claim matches.
+		// A digest names its resource, and a resource claims an id once, so no other entry matches.
 		if c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
 			return c.answer(id, audiences, own, now)
 		}
 	}
-	if all.over() {
+	if all.allEnded() {
 		return Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
 	}
 	return Result{Verdict: Unknown, Reason: ReasonNoMatch, ID: id, Audiences: audiences}
 }
 
-// answer is what a claim says to the token that it holds the digest of.
-func (c *claim) answer(id string, audiences, own []string, now time.Time) Result {
+// answer is the result for the token that matches the entry's digest.
+func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) Result {
 	switch {
 	case c.deleting:
 		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id}
@@ -150,7 +150,7 @@ func (c *claim) answer(id string, audiences, own []string, now time.Time) Result
 	}
 	return Result{
 		Verdict:   Authenticated,
-		Reason:    ReasonHonoured,
+		Reason:    ReasonValid,
 		ID:        id,
 		Audiences: granted,
 		User:      *c.user,
@@ -160,7 +160,7 @@ func (c *claim) answer(id string, audiences, own []string, now time.Time) Result
 	}
 }
 
-// allows tells whether a list of audiences holds one; an empty list stands for the API server's own.
+// allows reports whether a list of audiences holds one; an empty list stands for the API server's own.
 func allows(list, own []string, audience string) bool {
 	if len(list) == 0 {
 		list = own

@@ -33,7 +33,7 @@ func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { p.resource.Spec.User.Groups = []string{"ops", "dev"} })
 	got := newIndex(t, p).Verify(p.bearer, nil, start)
 	want := Result{
-		Verdict: Authenticated, Reason: ReasonHonoured, ID: p.id(), Audiences: []string{apiAudience},
+		Verdict: Authenticated, Reason: ReasonValid, ID: p.id(), Audiences: []string{apiAudience},
 		User: p.record.User, Namespace: "team-a", Name: "ci", ExpiresAt: start.Add(90 * 24 * time.Hour),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -52,7 +52,7 @@ func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
 		t.Error("ready without having synced")
 	}
 	x.MarkSynced()
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 
 	x.own.Store(nil)
 	x.SetAPIAudiences([]string{""})
@@ -110,7 +110,7 @@ func TestCase15_KindsOfNo(t *testing.T) {
 		verdict Verdict
 		reason  Reason
 	}{
-		"active":           {verdict: Authenticated, reason: ReasonHonoured},
+		"active":           {verdict: Authenticated, reason: ReasonValid},
 		"foreign":          {bearer: "eyJhbGciOiJSUzI1NiJ9.e30.x", verdict: Refused, reason: ReasonForeign},
 		"malformed":        {bearer: strange[:73], verdict: Refused, reason: ReasonForeign},
 		"never issued":     {bearer: strange, verdict: Unknown, reason: ReasonUnknownID},
@@ -190,7 +190,7 @@ func TestCase15_FirstUseIsNeverPoisoned(t *testing.T) {
 	want(t, x, p.bearer, start, Unknown, ReasonNoMatch)
 	p.record.Pending, p.record.Current = nil, p.record.Pending
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 }
 
 func TestCase06_ForbiddenUserInRecordIsRefused(t *testing.T) {
@@ -224,11 +224,11 @@ func TestCase14_ExpiryIsByTheClock(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	x := newIndex(t, p)
 	end := start.Add(90 * 24 * time.Hour)
-	want(t, x, p.bearer, end.Add(-1), Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, end.Add(-1), Authenticated, ReasonValid)
 	want(t, x, p.bearer, end, Refused, ReasonExpired)
 
 	// Stepped back before anybody wrote the end down, it lives again; afterwards it does not.
-	want(t, x, p.bearer, end.Add(-time.Hour), Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, end.Add(-time.Hour), Authenticated, ReasonValid)
 	p.end(record.EndedExpired)
 	x.SetRecord(p.secret(t))
 	for _, now := range []time.Time{end, end.Add(-time.Hour), start, start.Add(-time.Hour)} {
@@ -262,7 +262,7 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 			if got := x.Verify(p.bearer, nil, start).ExpiresAt; !got.Equal(start.Add(tc.want)) {
 				t.Errorf("expires %s after issue, want %s", got.Sub(start), tc.want)
 			}
-			want(t, x, p.bearer, start.Add(tc.want-1), Authenticated, ReasonHonoured)
+			want(t, x, p.bearer, start.Add(tc.want-1), Authenticated, ReasonValid)
 			want(t, x, p.bearer, start.Add(tc.want), Refused, ReasonExpired)
 		})
 	}
@@ -279,16 +279,16 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 		next := newPAT(t, "team-a", "ci", "uid-1")
 		p.record.Current = next.record.Current
 		x := newIndex(t, p)
-		want(t, x, old, start.Add(29*day), Authenticated, ReasonHonoured)
+		want(t, x, old, start.Add(29*day), Authenticated, ReasonValid)
 		retires := start.Add(time.Hour)
 		p.record.Previous.RetiresAt = &retires
 		p.set(t, x)
-		want(t, x, old, retires.Add(-time.Second), Authenticated, ReasonHonoured)
+		want(t, x, old, retires.Add(-time.Second), Authenticated, ReasonValid)
 		want(t, x, old, retires, Refused, ReasonExpired)
 		p.record.Previous.RetiresAt = nil
 		p.set(t, x)
 		want(t, x, old, start.Add(30*day), Refused, ReasonExpired)
-		want(t, x, next.bearer, start.Add(30*day), Authenticated, ReasonHonoured)
+		want(t, x, next.bearer, start.Add(30*day), Authenticated, ReasonValid)
 		p.resource.Spec.ExpiresInDays = days(7)
 		x.SetResource(p.resource.DeepCopy())
 		want(t, x, old, start.Add(7*day), Refused, ReasonExpired)
@@ -300,9 +300,9 @@ func TestCase16_RecreatedServiceAccountIsRefused(t *testing.T) {
 	x := newIndex(t, p)
 	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 	x.SetServiceAccount("team-a", "bot", "sa-1")
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	x.SetServiceAccount("team-b", "bot", "sa-2")
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	x.DeleteServiceAccount("team-a", "bot")
 	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 	x.SetServiceAccount("team-a", "bot", "sa-3")
@@ -312,13 +312,13 @@ func TestCase16_RecreatedServiceAccountIsRefused(t *testing.T) {
 	late := newIndex(t)
 	late.SetServiceAccount("team-a", "bot", "sa-1")
 	p.set(t, late)
-	want(t, late, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, late, p.bearer, start, Authenticated, ReasonValid)
 }
 
 func TestCase18_MarkedDeletedIsRevoked(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { p.resource.Finalizers = []string{"example.org/slow"} })
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
 	p.resource.DeletionTimestamp = &metav1.Time{Time: start}
 	x.SetResource(p.resource.DeepCopy())
 	want(t, x, p.bearer, start, Refused, ReasonDeleting)
@@ -337,7 +337,7 @@ func TestCase21_NewUIDNeverInherits(t *testing.T) {
 
 	// The watch shows the new UID in the place of the old one, without a deletion between.
 	x := newIndex(t, old)
-	want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+	want(t, x, plaintext, start, Authenticated, ReasonValid)
 	x.SetResource(again.resource.DeepCopy())
 	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
 
@@ -352,8 +352,8 @@ func TestCase21_NewUIDNeverInherits(t *testing.T) {
 	wantClean(t, x)
 }
 
-// The record's watch may be ahead of the resource's, and behind it. The old token is refused from when either has moved on,
-// the new one honoured when both have, and no answer on the way is one that may be cached against it.
+// The record's watch may be ahead of the resource's, or behind it. The old token is refused as soon as either has moved
+// on, the new one is valid when both have, and until then every refusal of the new one must not be cached.
 func TestCase21_RecordAndResourceMoveOnInAnyOrder(t *testing.T) {
 	for _, recordFirst := range []bool{true, false} {
 		old, again := newPAT(t, "team-a", "ci", "uid-1"), newPAT(t, "team-a", "ci", "uid-2")
@@ -370,7 +370,7 @@ func TestCase21_RecordAndResourceMoveOnInAnyOrder(t *testing.T) {
 			x.SetRecord(again.secret(t))
 		}
 		want(t, x, old.bearer, start, Unknown, ReasonUnknownID)
-		want(t, x, again.bearer, start, Authenticated, ReasonHonoured)
+		want(t, x, again.bearer, start, Authenticated, ReasonValid)
 		x.DeleteRecord(again.secretName())
 		x.DeleteResource("team-a", "ci")
 		wantClean(t, x)
@@ -383,12 +383,12 @@ func TestRotationMovesTheTokenWithoutAGap(t *testing.T) {
 	next := newPAT(t, "team-a", "ci", "uid-1")
 	p.record.Previous, p.record.Current = p.record.Current, next.record.Current
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonHonoured)
-	want(t, x, next.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, next.bearer, start, Authenticated, ReasonValid)
 	p.record.Previous = nil
 	x.SetRecord(p.secret(t))
 	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
-	want(t, x, next.bearer, start, Authenticated, ReasonHonoured)
+	want(t, x, next.bearer, start, Authenticated, ReasonValid)
 }
 
 // What the status of a resource named as revoked, and its record never knew, is not held against the next of its name.
@@ -403,6 +403,6 @@ func TestARevocationIsOfOneResource(t *testing.T) {
 			x.DeleteResource("team-a", "ci")
 		}
 		again.set(t, x)
-		want(t, x, plaintext, start, Authenticated, ReasonHonoured)
+		want(t, x, plaintext, start, Authenticated, ReasonValid)
 	}
 }

@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package abuse is what hostile clients do to a server of ours, and the well-behaved client that must not notice, for
-// tests and benchmarks. Its attacks need no certificate and hold no token: whoever reaches the port can do them.
+// tests and benchmarks. Its attacks need no certificate and no token: every client that reaches the port can run them.
 package abuse
 
 import (
@@ -77,7 +77,7 @@ type Attack struct {
 type Done struct {
 	// Count is how many of its units.
 	Count atomic.Int64
-	// Accepted is how often a server took for authenticated what is no token of it.
+	// Accepted is how often a server authenticated an invalid token.
 	Accepted atomic.Int64
 }
 

@@ -41,7 +41,7 @@ type order struct {
 
 // Result of an attack that has been stopped.
 type Result struct {
-	// Count is of the attack's units, Accepted of what was authenticated and is no token.
+	// Count is of the attack's units, Accepted of the invalid tokens that were authenticated.
 	Count, Accepted int64
 	Took            time.Duration
 }

@@ -54,7 +54,7 @@ func measure() Usage {
 	return Usage{int(m.HeapAlloc), runtime.NumGoroutine()}
 }
 
-// back tells whether an attack left nothing behind.
+// back reports whether an attack left nothing behind.
 func (u Usage) back(before Usage) bool {
 	return u.Heap <= before.Heap+keptHeap && u.Goroutines <= before.Goroutines+keptGoroutines
 }
@@ -63,7 +63,7 @@ func (u Usage) String() string {
 	return fmt.Sprintf("%5.1f / %4d", float64(u.Heap)/(1<<20), u.Goroutines)
 }
 
-// Trial runs attacks beside a well-behaved client, one after the other, with quiet between them.
+// Trial runs attacks one after the other, with quiet between them, while a well-behaved client works.
 type Trial struct {
 	Target   Target
 	Client   *Client
@@ -123,7 +123,7 @@ func (t *Trial) Run(ctx context.Context, attack Attack) (Row, error) {
 		return row, errors.Join(failed, err)
 	}
 	if row.Done.Accepted > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d times authenticated what is no token", row.Done.Accepted))
+		failed = errors.Join(failed, fmt.Errorf("authenticated an invalid token %d times", row.Done.Accepted))
 	}
 	row.After = Measure()
 	for deadline := time.Now().Add(settled); !row.After.back(row.Before); row.After = Measure() {

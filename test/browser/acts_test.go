@@ -49,7 +49,7 @@ func made(b *tab, name string) (plaintext string) {
 // details opens those of the only token in the table.
 func (b *tab) details() {
 	b.Helper()
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.says("#dialog", "For administrators")
 }
 
@@ -70,8 +70,9 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 	b.click(`#table a[href$="/revoke"]`)
 	b.says("#dialog", "Old importer")
 	b.press("Revoke")
-	b.says("#status", "The token is revoked")
+	b.says("#status", "“Old importer” is revoked.")
 	b.says("#table", "No tokens yet")
+	b.until("the notice goes away", `document.querySelector("#status").textContent === ""`)
 	refused(t, plaintext)
 }
 
@@ -80,8 +81,8 @@ func TestTheSameIsSaidAgain(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
-	hers(t, namespace, "First")
-	hers(t, namespace, "Second")
+	hers(t, namespace, "Twin")
+	hers(t, namespace, "Twin")
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	eval[bool](b, `(window.announced = []) && new MutationObserver(() => {
@@ -92,7 +93,7 @@ func TestTheSameIsSaidAgain(t *testing.T) {
 		b.click(`#table a[href$="/revoke"]`)
 		b.says("#dialog", "Revoke this token?")
 		b.press("Revoke")
-		b.until("it is announced", fmt.Sprintf(`window.announced.filter((said) => said.includes("The token is revoked")).length === %d`, i+1))
+		b.until("it is announced", fmt.Sprintf(`window.announced.filter((said) => said.includes("“Twin” is revoked")).length === %d`, i+1))
 		b.dialogCloses()
 	}
 }
@@ -128,8 +129,15 @@ func TestRotationShowsAnotherTokenAndEndsTheFormer(t *testing.T) {
 	b.details()
 	b.press("Rotate")
 	b.says("#dialog", "Rotate this token?")
+	b.says("#dialog", "It expires on ")
+	b.until("a day is chosen", `document.querySelector("#f-overlap-86400").checked`)
+	b.says("#dialog", "The old token works until ")
+	b.screenshot("rotate")
+	b.click(`label[for="f-overlap-0"]`)
+	b.says("#dialog", "The old token stops working at once.")
 	b.press("Rotate")
 	b.says("#dialog", "Your new token")
+	b.says("#dialog", "The old token no longer works.")
 	b.screenshot("rotated")
 	plaintext := b.text("[data-token]")
 	if plaintext == former || !shown.MatchString(plaintext) {
@@ -153,11 +161,12 @@ func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	plaintext := made(b, "Weather station")
+	b.says(`td[data-label="Last used"]`, eval[string](b, `new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date())`))
 	pat := tokens(t, namespace)[0]
 	b.until("its use is seen", fmt.Sprintf(
 		`fetch(%s).then((r) => r.text()).then((page) => !page.includes("Not seen yet"))`, quote("/tokens/"+namespace+"/"+pat.Name)))
 	b.details()
-	b.click("#dialog summary")
+	b.click("#dialog .more summary")
 	for _, want := range []string{
 		"Weather station", "alice", "The Kubernetes API", namespace + "/" + pat.Name, pat.Status.TokenID, "Active", "Revoke", "Rotate", "Suspend",
 	} {
@@ -167,6 +176,34 @@ func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
 		t.Errorf("the details say %q", got)
 	}
 	b.screenshot("details")
+}
+
+func TestTokenIsRenamedInItsDetails(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Old name")
+	hers(t, namespace, "Another")
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.press("Old name")
+	b.says("#dialog", "For administrators")
+	b.click("#dialog .rename summary")
+	b.fill("#f-name", " another ")
+	b.until("it warns of the name", visible("#same-name"))
+	b.fill("#f-name", "Old name") // its own
+	b.until("it warns no more", `!document.querySelector("#same-name").checkVisibility()`)
+	b.fill("#f-name", "New name")
+	b.screenshot("rename")
+	b.press("Save name")
+	b.says("#dialog h2", "New name")
+	b.press("Close")
+	b.dialogCloses()
+	b.says("#table", "New name")
+	b.click("a.new")
+	b.fill("#f-name", "New name")
+	b.says("#same-name", "A token of this name exists already.")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
 }
 
 func TestBobSeesAndDoesNothingInAlicesNamespace(t *testing.T) {

@@ -104,7 +104,8 @@ func TestPagesKeepNobodyOut(t *testing.T) {
 	b.press("Close without copying")
 	b.click(`a[href$="` + suspended.Name + `"]`)
 	b.says("#dialog", "For administrators")
-	b.click("#dialog summary")
+	b.click("#dialog .more summary")
+	b.click("#dialog .rename summary")
 	b.accessible("dialog Details")
 	b.press("Close")
 	b.dialogCloses()
@@ -130,6 +131,6 @@ func TestPagesKeepNobodyOut(t *testing.T) {
 	b.open("/?ns=" + namespace)
 	b.click(`#table a[href$="` + sealed.Name + `"]`)
 	b.says("#dialog", "Only its recipients can open it")
-	b.click("#dialog summary")
+	b.click("#dialog .more summary")
 	b.accessible("dialog Details with an encrypted token")
 }

@@ -36,7 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// visitor is somebody who sends by hand what a browser would not: to a console at which tokens are pasted.
+// visitor sends requests that a browser would not send, to a console where tokens are pasted.
 type visitor struct {
 	*testing.T
 	url    string
@@ -69,7 +69,7 @@ func pastedConsole(t *testing.T) (at string, m *cluster.Manager) {
 	return "https://" + at, m
 }
 
-// visit signs somebody in who has a bearer token.
+// visit signs a visitor in with a bearer token.
 func visit(t *testing.T, at, bearer string) *visitor {
 	t.Helper()
 	hc, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAFile: cl.AuthnCAFile}})
@@ -141,7 +141,7 @@ func of(pat *v1alpha1.PersonalAccessToken) (path string, form url.Values) {
 	return "/tokens/" + pat.Namespace + "/" + pat.Name, url.Values{"uid": {fmt.Sprintf("%s.%d", pat.UID, pat.Generation)}, "overlap": {"0"}}
 }
 
-// bearerOf is a token of a service account: a credential that may be pasted, and is no PAT.
+// bearerOf is a token of a service account: a credential that may be pasted, but not a PAT.
 func bearerOf(t *testing.T, namespace, name string) string {
 	t.Helper()
 	out, _, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, "", "create", "serviceaccount", name, "-n", namespace, "-o", "name")
@@ -154,7 +154,7 @@ func bearerOf(t *testing.T, namespace, name string) string {
 	return strings.TrimSpace(out)
 }
 
-// grant gives somebody in a namespace the rights of edit.
+// grant gives a subject the rights of edit in a namespace.
 func grant(t *testing.T, namespace string, who rbacv1.Subject) {
 	t.Helper()
 	create(t, &rbacv1.RoleBinding{
@@ -164,9 +164,9 @@ func grant(t *testing.T, namespace string, who rbacv1.Subject) {
 	})
 }
 
-// Who may edit in somebody's namespace and may not impersonate them makes no token of theirs on the page: by no field of
-// the form, and not by rotating or resuming what they have.
-func TestCase02_NoTokenOfSomebodyElseThroughThePage(t *testing.T) {
+// An editor of alice's namespace who may not impersonate her cannot make tokens for her on the page: not with any field of
+// the form, and not by rotating or resuming hers.
+func TestCase02_NoTokenOfAnotherUserThroughThePage(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
 	at, _ := pastedConsole(t)
@@ -197,8 +197,8 @@ func TestCase02_NoTokenOfSomebodyElseThroughThePage(t *testing.T) {
 	}
 }
 
-// Signed in with a PAT one looks and revokes; the page says why there is no more, and admission refuses whoever asks all
-// the same.
+// A visitor who signed in with a PAT can look and revoke. The page says why the rest is missing, and admission refuses
+// requests for it.
 func TestCase07_APATMakesNoPATThroughThePage(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)

@@ -19,6 +19,8 @@ package browser
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -66,11 +68,15 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 	if !shown.MatchString(plaintext) {
 		t.Fatal("the dialog shows no token")
 	}
+	b.says("#dialog", "Copy it now. You won’t be able to see it again.")
 	b.press("Copy")
 	b.says(".said", "Copied")
 	if b.clipboard() != plaintext {
 		t.Error("the clipboard has something else than the token")
 	}
+	b.until("Done is next", `document.querySelector("[data-copy]").innerText === "✓ Copied" &&
+		document.querySelector("#dialog .primary").innerText === "Done" && document.querySelectorAll("#dialog .primary").length === 1`)
+	b.screenshot("copied")
 	if name := whoami(t, plaintext); name != "alice" {
 		t.Errorf("the API server takes the token for %q", name)
 	}
@@ -86,6 +92,42 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 	noToken(b, "the page before")
 	if pats := tokens(t, namespace); len(pats) != 1 || pats[0].Spec.DisplayName != "Monthly report" || pats[0].Spec.User.Username != "alice" {
 		t.Errorf("the namespace has %d tokens", len(pats))
+	}
+}
+
+// The commands shown with a new token work as they are copied, in a shell that has $TOKEN, and in the folder of the downloads.
+func TestCommandsBesideANewTokenWork(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Used at once")
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	plaintext, dir := b.text("[data-token]"), t.TempDir()
+	for _, link := range []string{"ca.crt", tokens(t, namespace)[0].Name + ".kubeconfig"} {
+		content := eval[string](b, `fetch(document.querySelector('a[download=`+quote(link)+`]').href).then((r) => r.text())`)
+		if err := os.WriteFile(filepath.Join(dir, link), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if shown.MatchString(content) {
+			t.Errorf("%s has the token", link)
+		}
+	}
+	for use, want := range map[string]string{"curl": `"kind": "APIVersions"`, "kubectl": "alice", "kubeconfig": "alice"} {
+		b.click(`label[for="use-` + use + `"]`)
+		b.click(`#use-` + use + ` ~ .then [data-copies]`)
+		b.until("it is copied", `document.querySelector('#use-`+use+` ~ .then [data-copies]').innerText === "✓ Copied"`)
+		b.screenshot("use-" + use)
+		shell := cl.Command(t.Context(), "", "sh", "-e", "-c", b.text("#use-"+use+" ~ .then pre")) // the clipboard is every test's
+		shell.Dir, shell.Env = dir, append(shell.Env, "TOKEN="+plaintext)
+		if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v\n%s", use, err, strings.ReplaceAll(string(out), plaintext, "$TOKEN"))
+		}
+	}
+	if !b.asks() {
+		t.Error("copying a command counts as copying the token")
 	}
 }
 
@@ -211,7 +253,7 @@ func TestFormSentTwiceMakesOneToken(t *testing.T) {
 	}
 }
 
-func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
+func TestFormSaysWhatIsWrongAtTheField(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -228,6 +270,24 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 	if len(tokens(t, namespace)) != 0 {
 		t.Error("a token was made")
 	}
+}
+
+// A form that is too long keeps what was typed.
+func TestFormThatIsTooLongStays(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	b.click("a.new")
+	b.fill("#f-name", "Too many recipients")
+	b.click("#dialog summary")
+	eval[bool](b, `(document.querySelector("#f-recipients").value = "x".repeat(200 << 10)) !== ""`)
+	b.press("Save")
+	b.says("#dialog .told", "This is too long to be sent, and nothing was done.")
+	eval[bool](b, `(document.querySelector("#f-recipients").value = "") === ""`)
+	b.press("Save")
+	b.says("#dialog", "Your new token")
+	b.says("#dialog", "Too many recipients")
 }
 
 func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
@@ -269,23 +329,25 @@ func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
 		b.press(what)
 	}
 	act("Suspend")
-	b.says("#status", "The token is suspended")
+	b.says("#status", "“By hand” is suspended.")
 	act("Resume")
-	b.says("#status", "The token works again")
+	b.says("#status", "“By hand” works again.")
 	act("Rotate")
 	b.says("main", "Your new token")
+	b.says("main", "The old token works until ")
 	former := plaintext
 	if plaintext = b.text("[data-token]"); plaintext == former || !shown.MatchString(plaintext) {
 		t.Fatal("the page shows no new token")
 	}
-	eventually(t, "the new token works", func() bool { return whoami(t, plaintext) == "alice" })
-	refused(t, former)
+	for _, works := range []string{plaintext, former} { // for a day, both
+		eventually(t, "the token works", func() bool { return whoami(t, works) == "alice" })
+	}
 	b.press("Done")
 	b.click(`#table a[href="` + path + `/revoke"]`)
 	b.says("main", "Revoke this token?")
 	b.says("main", "By hand")
 	b.press("Revoke")
-	b.says("#status", "The token is revoked")
+	b.says("#status", "“By hand” is revoked.")
 	if pats := tokens(t, namespace); len(pats) != 1 {
 		t.Errorf("%d tokens are left, want the other one", len(pats))
 	}

@@ -77,7 +77,7 @@ func TestKeyboardAloneMakesAndRevokesAToken(t *testing.T) {
 		b.keys(kb.Tab)
 	}
 	b.keys(kb.Enter)
-	b.says("#status", "The token is revoked")
+	b.says("#status", "“Night” is revoked.")
 	if n := len(tokens(t, namespace)); n != 0 {
 		t.Errorf("%d tokens are left", n)
 	}

@@ -116,7 +116,7 @@ func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
 	b := newTab(t)
 	b.signIn("alice", namespace)
 	b.hold("*/tokens/*")
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.holds()
 	b.click("a.new")
 	b.fill("#f-name", "Made meanwhile")
@@ -134,7 +134,7 @@ func TestLateAnswerDoesNotTakeTheTokensPlace(t *testing.T) {
 	b.press("Done")
 	b.dialogCloses()
 	b.says("#table", "Made meanwhile")
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.says("#dialog", "For administrators")
 }
 
@@ -165,7 +165,7 @@ func TestLateSuspensionClosesItsOwnDialog(t *testing.T) {
 	b.says("#dialog", "It cannot be extended later.")
 }
 
-// What a gateway says in the console's place is no dialog.
+// An answer of a gateway in front of the console does not become a dialog.
 func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
@@ -176,7 +176,7 @@ func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 	b.hold("*/new*")
 	b.click("a.new")
 	b.gateway()
-	b.says("#trouble", "The console does not answer. Try again in a moment.")
+	b.says("#trouble", "The console does not answer. Nothing was changed. Try again in a moment.")
 	if eval[bool](b, `document.querySelector("dialog").open`) {
 		t.Errorf("there is a dialog: %s", b.text("dialog"))
 	}
@@ -214,7 +214,7 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	b.says("#dialog", "It cannot be extended later.")
 	const quick = `(() => {
 		document.querySelector("#dialog [data-close]").click();
-		document.querySelector('#table td.actions a:not([href$="/revoke"])').click();
+		document.querySelector('#table tbody .name a').click();
 	})() === undefined`
 	eval[bool](b, quick)
 	b.says("#dialog", "For administrators")
@@ -230,7 +230,7 @@ func TestClickIsQuickerThanADialogsEnd(t *testing.T) {
 	b.says("#dialog", "For administrators")
 	b.press("Close")
 	b.dialogCloses()
-	if !eval[bool](b, `document.activeElement.matches("#table td.actions a")`) {
+	if !eval[bool](b, `document.activeElement.matches("#table tbody .name a")`) {
 		t.Errorf("the focus is on %s", eval[string](b, `document.activeElement.outerHTML`))
 	}
 }
@@ -259,7 +259,7 @@ func TestTableIsNotReplacedUnderAClick(t *testing.T) {
 	b.says("#table", "Comes meanwhile")
 }
 
-// A page that is no dialog is sent by the browser itself.
+// The browser itself submits a form outside of a dialog.
 func TestPageAsksBeforeItIsLeftWhileItMakesAToken(t *testing.T) {
 	t.Parallel()
 	namespace := team(t)

@@ -50,8 +50,8 @@ func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
 	}
 }
 
-// Whatever another site's link asks for, the browser has the same cookies afterwards: of somebody who is signed in and has chosen
-// a namespace, and of nobody.
+// A link on another site never changes the browser's cookies: neither those of a signed-in visitor who chose a namespace,
+// nor those of an anonymous one.
 func TestCase53_ALinkOfAnotherSiteChangesNoCookieOfABrowser(t *testing.T) {
 	long.Only(t)
 	t.Parallel()

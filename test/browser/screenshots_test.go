@@ -147,8 +147,8 @@ func (b *tab) picture(name string) {
 	b.Logf("%s: %d bytes", name, len(data))
 }
 
-// A picture has at most so many colours. surfaces of them are those of areas, and kept as they are; of what is between them,
-// as at the edges of letters, one may stand for others.
+// colours is how many colours a picture has at most. surfaces of them are those of areas, which stay exact; the colours
+// between them, as at the edges of letters, are merged with similar ones.
 const surfaces, colours = 48, 96
 
 // paletted is a PNG with few colours.

@@ -59,7 +59,7 @@ func TestSignInLeadsThroughTheIssuerAndBack(t *testing.T) {
 	b.says("main", "Sign in")
 }
 
-// Not beside others, who would be signed in for as short a time.
+// Not in parallel with other tests, which would be signed in for as short a time.
 func TestSessionEndsWithTheIDToken(t *testing.T) {
 	b := newTab(t)
 	cl.Issuer.SetIDTokenLifetime(4 * time.Second)

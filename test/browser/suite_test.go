@@ -54,8 +54,8 @@ var (
 	cl     *cluster.Cluster
 	scheme = runtime.NewScheme()
 	admin  client.Client
-	// chromium is the context of the browser that every test opens a tab in; nil where there is none, and then missing says
-	// what is.
+	// chromium is the context of the browser that every test opens a tab in; nil without a browser, and then
+	// missing says what to install.
 	chromium context.Context
 	missing  string
 	// managers are the verifier, with the console, and the operator.
@@ -133,7 +133,7 @@ func startCluster(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// warnEarly has a token of two days warn of its end as soon as it is there: 24h, a warning by default, is a day away.
+// warnEarly makes a token of two days warn of its end immediately: the default of 24h would be a day away.
 const warnEarly = "--expiry-warnings=47h59m58s"
 
 // verbose is a manager's log at its most verbose.
@@ -209,7 +209,7 @@ func team(t *testing.T) string {
 	return ns.Name
 }
 
-// needBrowser skips a test where there is none.
+// needBrowser skips a test if no browser is installed.
 func needBrowser(t *testing.T) {
 	t.Helper()
 	// go test keeps a result for as long as the variables are the same that a test, and not TestMain, has asked for.

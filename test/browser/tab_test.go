@@ -40,7 +40,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// tab is a page of somebody who shares no cookies with other tests.
+// tab is a page with cookies of its own.
 type tab struct {
 	*testing.T
 	ctx context.Context
@@ -144,14 +144,14 @@ func (b *tab) open(path string) int64 {
 		if err != nil {
 			b.Fatalf("open %s: %v", path, err)
 		}
-		// Without one, what has arrived is no page: the one before has put a search into its address meanwhile.
+		// Without a response no page was loaded: the previous page changed the search in its address meanwhile.
 		if response != nil {
 			return response.Status
 		}
 	}
 }
 
-// signIn signs somebody in and shows the tokens of the namespaces.
+// signIn signs a person in and shows the tokens of the namespaces.
 func (b *tab) signIn(name string, namespaces ...string) {
 	b.Helper()
 	b.open("/sign-in")
@@ -215,7 +215,7 @@ func visible(selector string) string {
 	return fmt.Sprintf(`document.querySelector(%s)?.checkVisibility() === true`, quote(selector))
 }
 
-// until polls a condition in JavaScript. A page that is just going away is no reason to end.
+// until polls a condition in JavaScript. It continues while the page navigates away.
 func (b *tab) until(what, condition string) {
 	b.Helper()
 	eventually(b.T, what, func() bool {

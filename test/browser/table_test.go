@@ -18,6 +18,7 @@ package browser
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,18 @@ func TestTableTellsStatesApartAndKeepsUpToDate(t *testing.T) {
 			r.querySelector(".title").innerText === %s && r.querySelector(".badge").innerText === %s)`, quote(name), quote(state)))
 	}
 	b.screenshot("table-light")
+	for state, want := range map[string][]string{
+		"active": {"Nearly over", "In use"}, "expiring-soon": {"Nearly over"}, "suspended": {"Put aside"}, "expired": {"Short"}, "revoked": nil,
+	} {
+		choose := fmt.Sprintf(`(({ e = document.querySelector("#state") } = {}) => { e.value = %s; return e.dispatchEvent(new Event("change")); })()`, quote(state))
+		eval[bool](b, choose)
+		if got := b.rows(); !cmp.Equal(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))) {
+			t.Errorf("%s: %q", state, got)
+		}
+		b.until("the state is in the address", `location.search.includes("state=`+state+`")`)
+	}
+	eval[bool](b, `(({ e = document.querySelector("#state") } = {}) => { e.value = ""; return e.dispatchEvent(new Event("change")); })()`)
+	b.says("#count", "4 tokens")
 	b.scheme("dark")
 	b.screenshot("table-dark")
 }
@@ -156,7 +169,7 @@ func TestDatesAreInTheVisitorsWords(t *testing.T) {
 	if got, want := b.text(expires)+", "+title(), end.Format("2006-01-02, 2006-01-02 15:04:05 UTC"); got != want {
 		t.Errorf("without script it is %q, want %q", got, want)
 	}
-	b.click(`#table td.actions a:not([href$="/revoke"])`)
+	b.click(`#table tbody .name a`)
 	b.says("main", end.Format("2006-01-02 15:04 UTC"))
 	b.open("/new?ns=" + namespace)
 	if label := eval[string](b, `document.querySelector("label[for=f-date]").textContent`); label != "Expires on (UTC)" {
@@ -265,7 +278,7 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 	sizes()
 	b.press("Cancel")
 	b.details()
-	b.click("#dialog summary")
+	b.click("#dialog .more summary")
 	sizes()
 	b.press("Close")
 	b.click(`#table a[href$="/revoke"]`)
@@ -289,6 +302,62 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 		t.Errorf("signing in and the page took %.0f bytes", fresh.received)
 	}
 	t.Logf("signing in and the page took %.0f bytes", fresh.received)
+}
+
+// In a narrow window the order is chosen by a labelled control, and nothing of a token or its details is cut off.
+func TestNarrowWindowShowsEverything(t *testing.T) {
+	t.Parallel()
+	namespace := team(t)
+	hers(t, namespace, "Beta")
+	hers(t, namespace, "Alpha")
+	long := hers(t, namespace, strings.TrimSpace(strings.Repeat("Long name ", 12)))
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	if eval[bool](b, `document.querySelector(".sort").checkVisibility()`) {
+		t.Error("the order has a control in addition to its headings")
+	}
+	b.fits(320, 640)
+	b.says(".sort", "Sort by")
+	eval[bool](b, `(({ e = document.querySelector("#sort") } = {}) => { e.value = "name"; return e.dispatchEvent(new Event("change")); })()`)
+	b.rowsAre("Alpha", "Beta", long.Spec.DisplayName)
+	b.screenshot("narrow")
+	// A name that is too long has at most two lines, and is whole where one points at it.
+	if !eval[bool](b, `[...document.querySelectorAll("#table tbody .name a")].every((a) => a.title === a.innerText && a.getClientRects()[0].height < 60)`) {
+		t.Error("a long name is not cut, or has no whole one to point at")
+	}
+	const cut = `[...document.querySelectorAll("#table tbody td, dialog[open] :is(dd, p, h2, li)")]
+		.filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML)`
+	b.click(`#table a[href$="` + long.Name + `"]`)
+	b.says("#dialog", "For administrators")
+	b.click("#dialog .more summary")
+	b.screenshot("narrow-details")
+	if is := eval[[]string](b, cut); len(is) > 0 {
+		t.Errorf("cut off: %q", is)
+	}
+	b.footInSight()
+	b.press("Close")
+	b.dialogCloses()
+	b.do(chromedp.EmulateViewport(1280, 800))
+	b.click("a.new")
+	b.says("#dialog", "It cannot be extended later.")
+	b.click("#dialog summary")
+	b.footInSight()
+	b.screenshot("create-more")
+}
+
+// footInSight expects the buttons at the foot of the dialog to be in sight wherever it is scrolled to.
+func (b *tab) footInSight() {
+	b.Helper()
+	for _, at := range []string{"0", "dialog.scrollHeight"} {
+		if !eval[bool](b, `((dialog) => {
+			dialog.scrollTop = `+at+`;
+			const e = dialog.querySelector(".buttons :last-child"), box = e.getBoundingClientRect();
+			const foot = dialog.querySelector(".buttons").getBoundingClientRect(), edge = dialog.getBoundingClientRect();
+			return Math.abs(foot.bottom - edge.bottom) < 2 && e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+		})(document.querySelector("dialog[open]"))`) {
+			b.Errorf("scrolled to %s, the buttons are out of sight", at)
+		}
+	}
 }
 
 // Namespaces are added and left out on the page, which keeps the search, and are still chosen when it is opened again.

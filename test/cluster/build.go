@@ -35,7 +35,7 @@ func BuildManager(ctx context.Context, dir string) (string, error) {
 	return build(ctx, filepath.Join(dir, "manager"), "./cmd/manager", flags...)
 }
 
-// BuildPlugin compiles kubectl-pat into dir, and puts what completes its arguments beside it.
+// BuildPlugin compiles kubectl-pat into dir, and copies its completion script there.
 func BuildPlugin(ctx context.Context, dir string) error {
 	root, err := ModuleRoot()
 	if err != nil {

@@ -173,7 +173,7 @@ func (c *Cluster) startBinary(place **process, name string, args ...string) (*pr
 	return p, nil
 }
 
-// Part is a process of the control plane, to be watched over. Each may be started beside the others.
+// Part is a process of the control plane, to be watched over. All may be started concurrently.
 type Part struct {
 	Name string
 	// Exited returns a channel that is closed when the process that runs now has ended.

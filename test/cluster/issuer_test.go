@@ -63,7 +63,7 @@ func TestIDTokensOfTheIssuerAreTakenBesideTokensOfTheWebhook(t *testing.T) {
 	}
 }
 
-// idToken signs somebody in as the console does.
+// idToken signs a person in as the console does.
 func idToken(ctx context.Context, t *testing.T, c *Cluster, name string) string {
 	t.Helper()
 	client, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})

@@ -42,7 +42,7 @@ import (
 
 const (
 	goodToken = "not-a-real-token"
-	standInCA = "stand-in-ca.crt" // beside the kubeconfig
+	standInCA = "stand-in-ca.crt" // in the kubeconfig's folder
 )
 
 // TestMain lets the test binary be the manager that StartManager runs.
@@ -127,7 +127,7 @@ func writeAuthn(server, ca, out string) error {
 	return os.Rename(path, filepath.Join(out, "pat-operator-authn.kubeconfig"))
 }
 
-// standInPair makes a certificate for the operator's faces, beside its CA's, once for a cluster.
+// standInPair makes a certificate for the operator's faces, in its CA's folder, once for a cluster.
 func standInPair(ca string) (tls.Certificate, error) {
 	crtFile, keyFile := ca+".pair.crt", ca+".pair.key"
 	if _, err := os.Stat(ca); err == nil {

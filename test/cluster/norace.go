@@ -18,5 +18,5 @@ limitations under the License.
 
 package cluster
 
-// race tells whether this program runs with the race detector.
+// race reports whether this program runs with the race detector.
 const race = false

@@ -23,7 +23,7 @@ import (
 	"sync"
 )
 
-// service is the stable address of a Service: each connection goes to the next endpoint, and to none where there is none.
+// service is the stable address of a Service: each connection goes to the next endpoint, and is closed if none exists.
 type service struct {
 	listener net.Listener
 	// inService returns the ports of the endpoints as they are now.

@@ -30,9 +30,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// RunTests is what the TestMain of a package does that needs a cluster; it returns the exit code. run prepares, in a folder
-// that is removed afterwards, calls tests, and tidies up; its error fails the package. ctx ends with an interrupt. So many
-// tests run beside one another, whatever the machine has: they wait for processes much longer than they compute.
+// RunTests is the TestMain of a package that needs a cluster; it returns the exit code. run prepares, in a folder that is
+// removed afterwards, calls tests, and tidies up; its error fails the package. ctx ends with an interrupt. parallel tests
+// run concurrently, on any number of cores: they wait for processes much longer than they compute.
 func RunTests(m interface{ Run() int }, parallel int, run func(ctx context.Context, dir string, tests func()) error) int {
 	flag.Parse()
 	code := 1

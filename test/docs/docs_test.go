@@ -39,6 +39,7 @@ import (
 const (
 	root       = "../.."
 	security   = "docs/security.md"
+	evidence   = "docs/security-evidence.md"
 	operations = "docs/operations.md"
 	// lastCase is the highest number of a case. Each case up to coveredCases has a row; later ones as they are built.
 	lastCase, coveredCases = 75, 55
@@ -50,7 +51,7 @@ func TestNamedTestsExist(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range named.FindAllStringSubmatch(read(t, page), -1) {
 			if !slices.Contains(tests, m[1]) {
-				t.Errorf("%s names %s, and there is no such test", page, m[1])
+				t.Errorf("%s names %s, a test that does not exist", page, m[1])
 			}
 		}
 	}
@@ -58,7 +59,7 @@ func TestNamedTestsExist(t *testing.T) {
 
 func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 	rows := map[int]string{}
-	for _, cells := range table(t, security, "no.") {
+	for _, cells := range table(t, evidence, "no.") {
 		n, err := strconv.Atoi(cells[0])
 		if err != nil || n < 1 || n > lastCase || rows[n] != "" {
 			t.Errorf("row %q: want one for each case from 1 to %d", cells[0], lastCase)
@@ -84,7 +85,18 @@ func TestEveryCaseHasARowWithItsTests(t *testing.T) {
 			continue
 		}
 		if n, err := strconv.Atoi(m[1]); err != nil || len(m[1]) != 2 || !strings.Contains(rows[n], "`"+name+"`") {
-			t.Errorf("%s is not named in the row of case %s in %s", name, m[1], security)
+			t.Errorf("%s is not named in the row of case %s in %s", name, m[1], evidence)
+		}
+	}
+}
+
+// What is shown of other pages names a section that is there.
+func TestStatementsHaveTheirSections(t *testing.T) {
+	for _, cells := range table(t, evidence, "page") {
+		page := regexp.MustCompile(`\((.+)\)`).FindStringSubmatch(cells[0])[1]
+		section, _, _ := strings.Cut(cells[1], ": ")
+		if !regexp.MustCompile(`(?m)^#+ ` + regexp.QuoteMeta(section) + `$`).MatchString(read(t, "docs/"+page)) {
+			t.Errorf("docs/%s has no section %q", page, section)
 		}
 	}
 }
@@ -130,6 +142,27 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 		if diff := cmp.Diff(set(defined), documented[command]); diff != "" {
 			t.Errorf("flags of manager %s (- cmd/manager, + %s):\n%s", command, operations, diff)
 		}
+	}
+}
+
+// Each metric of ours has a row.
+func TestMetricsAreDocumented(t *testing.T) {
+	var documented []string
+	for _, cells := range table(t, operations, "metric") {
+		name, _, _ := strings.Cut(strings.Trim(cells[0], "`"), "{")
+		documented = append(documented, name)
+	}
+	var defined []string
+	metric := regexp.MustCompile(`"(pat_operator_[a-z_]+)"`)
+	for _, folder := range []string{"controllers", "internal"} {
+		for _, file := range sources(t, folder) {
+			for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
+				defined = append(defined, m[1])
+			}
+		}
+	}
+	if diff := cmp.Diff(set(defined), set(documented)); diff != "" {
+		t.Errorf("metrics (- defined, + %s):\n%s", operations, diff)
 	}
 }
 
@@ -214,20 +247,20 @@ func TestMakeTargetsExist(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range call.FindAllStringSubmatch(read(t, page), -1) {
 			if !strings.Contains(makefile, "\n"+m[1]+": ") {
-				t.Errorf("%s says make %s, and there is no such target", page, m[1])
+				t.Errorf("%s says make %s, a target that does not exist", page, m[1])
 			}
 		}
 	}
 }
 
-// pages are README.md and everything in docs.
+// pages are those at the top and everything in docs.
 func pages(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	out := []string{"README.md"}
+	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
 	for _, file := range files {
 		out = append(out, "docs/"+filepath.Base(file))
 	}
@@ -271,6 +304,23 @@ func testsOfModule(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return names
+}
+
+// sources are the files below a folder, tests aside.
+func sources(t *testing.T, folder string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !strings.HasSuffix(path, "_test.go") {
+			var name string
+			name, err = filepath.Rel(root, path)
+			files = append(files, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // table returns the cells of each row of the one table of a page whose first column is headed so.

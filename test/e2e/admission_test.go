@@ -61,7 +61,7 @@ func TestBadInputIsRefusedWithAWayOut(t *testing.T) {
 			p.Name, p.GenerateName = "", "x-"
 		}, 422, []string{"metadata.generateName cannot be used with spec.token"}},
 		"no delivery at all": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Delivery = &v1alpha1.Delivery{} }, 422, []string{"set exactly one of secret and recipients"}},
-		"rotation by itself": {func(p *v1alpha1.PersonalAccessToken) {
+		"automatic rotation": {func(p *v1alpha1.PersonalAccessToken) {
 			p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](1)}
 		}, 422, []string{"spec.rotation.everyDays", "set spec.delivery.recipients, or leave it out"}},
 		"rotation on use":     {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }, 422, []string{"spec.rotation.overlapSeconds", "with retireOnFirstUse"}},
@@ -71,7 +71,7 @@ func TestBadInputIsRefusedWithAWayOut(t *testing.T) {
 		"a short TTL": {func(p *v1alpha1.PersonalAccessToken) {
 			p.Spec.Delivery = &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{TTLSeconds: ptr.To[int32](1)}}
 		}, 422, []string{"spec.delivery.secret.ttlSeconds", "60"}},
-		"somebody else": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.User = &v1alpha1.UserInfo{Username: "bob"} }, 403, []string{"spec.user.username", "omit spec.user"}},
+		"another user": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.User = &v1alpha1.UserInfo{Username: "bob"} }, 403, []string{"spec.user.username", "omit spec.user"}},
 		"a service account": {func(p *v1alpha1.PersonalAccessToken) {
 			p.Spec.User = &v1alpha1.UserInfo{Username: "system:serviceaccount:default:default"}
 		}, 403, []string{"spec.user.username", "service account"}},
@@ -125,7 +125,7 @@ func TestCase06_WhoMayNeverHaveAToken(t *testing.T) {
 	})
 }
 
-// spec.user is whom the token was stamped for, by whatever way somebody tries to change it.
+// spec.user stays the user that was stamped, whichever way a client tries to change it.
 func TestCase05_TheUserCannotBeChanged(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))

@@ -101,7 +101,7 @@ func TestHundredsOfManifests(t *testing.T) {
 	distinct(t, ns, all)
 }
 
-// Each sample works as it is.
+// Each sample works unmodified.
 func TestSamples(t *testing.T) {
 	ns := team(t)
 	root, err := cluster.ModuleRoot()
@@ -278,7 +278,7 @@ func specOf(with func(*spec)) *spec {
 	return s
 }
 
-// leaks tells whether a text holds any 16 characters in a row of a secret: what a line of a hex dump shows.
+// leaks reports whether a text holds any 16 characters in a row of a secret: a line of a hex dump shows that many.
 func leaks(text, secret string) bool {
 	const window = 16
 	for i := range len(secret) - window + 1 {

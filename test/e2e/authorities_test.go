@@ -121,7 +121,7 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 	})
 }
 
-// The same where somebody has given the verifier's account every right in our namespaces.
+// The same after an admin has given the verifier's account every right in our namespaces.
 func TestTheVerifiersAccountIsHeldByPolicyToo(t *testing.T) {
 	ns := team(t)
 	issued(t, alice, pat(ns, "my-pat"))

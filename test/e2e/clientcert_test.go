@@ -46,7 +46,7 @@ func clientCertificate(t *testing.T, dir string) (crt, key string) {
 }
 
 // Where the verifier asks for client certificates, kube-apiserver presents the one that `manager authn-kubeconfig` was told
-// of, and works; whoever has none learns nothing, kube-apiserver included.
+// of, and works; clients without one learn nothing, kube-apiserver included.
 func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 	long.Only(t)
 	ns := team(t)

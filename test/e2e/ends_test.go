@@ -66,14 +66,14 @@ func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
 		create(t, alice, pat(ns, "mine", spec))
 		waitFor(t, ns, "mine", "Stalled", "True/TokenRevoked")
 		if got := directReview(t, mine); got.Authenticated {
-			t.Error("a revoked token is honoured again")
+			t.Error("a revoked token works again")
 		}
 		create(t, alice, pat(ns, "gone"))
 		if again := take(t, alice, ns, "gone"); again == gone {
 			t.Error("the same token was issued again")
 		}
 		if got := directReview(t, gone); got.Authenticated {
-			t.Error("a revoked token is honoured again")
+			t.Error("a revoked token works again")
 		}
 	})
 }
@@ -86,7 +86,7 @@ func TestCase17_ReplacedByForceIsANewToken(t *testing.T) {
 	kubectl(t, alice.kubeconfig, manifest, "replace", "--force", "-f", "-")
 	after := take(t, alice, ns, "my-pat")
 	if before == after || directReview(t, before).Authenticated {
-		t.Error("the old token is honoured")
+		t.Error("the old token works")
 	}
 	accepted(t, after)
 }
@@ -135,7 +135,7 @@ func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
 	}, func() string { return "its record is left" })
 }
 
-// So many deletions at once are no fault of the API: all tokens end, and no record waits for an hour.
+// Many deletions at once do not open the breaker: all tokens end, and no record waits for an hour.
 func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
@@ -180,7 +180,7 @@ func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
 	}, func() string { return fmt.Sprintf("the record %s is left", left.Items[0].Name) })
 }
 
-// Somebody else's finalizer holds the resource: the token ends when it is marked.
+// A foreign finalizer holds the resource: the token ends as soon as the resource is marked deleted.
 func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
 	t.Parallel()
 	ns := team(t)

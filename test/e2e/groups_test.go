@@ -31,7 +31,7 @@ import (
 
 const listThem = "list the groups that the token needs in spec.user.groups"
 
-// groupsOf returns n groups of so many bytes, after team-devs, which may make tokens.
+// groupsOf returns team-devs, which may make tokens, and n groups of size bytes.
 func groupsOf(n, size int, letter string) []string {
 	groups := []string{"team-devs"}
 	for i := range n - 1 {
@@ -41,7 +41,7 @@ func groupsOf(n, size int, letter string) []string {
 	return groups
 }
 
-// carol is somebody in these groups.
+// carol is a user in these groups.
 func carol(t *testing.T, groups []string) user {
 	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
@@ -53,7 +53,7 @@ func carol(t *testing.T, groups []string) user {
 	return user{"carol", groups, "", c}
 }
 
-// Somebody in many groups makes a token with an empty spec, and it carries all of them through schema, webhooks, policy,
+// A user in many groups makes a token with an empty spec, and it carries all of them through schema, webhooks, policy,
 // record and TokenReview.
 func TestCase58_ManyGroups(t *testing.T) {
 	long.Only(t)
@@ -118,16 +118,16 @@ func TestCase58_OnePastTheBounds(t *testing.T) {
 		"a byte past 128 KiB, named": {large, []func(*spec){named(large)}, 422, "a token carries groups of at most 128 KiB together; " + listThem},
 		"an invisible character":     {[]string{"team-devs", "o\u200cps"}, nil, 403, "spec.user: one of the groups holds a control or invisible character, U+200C. Leave it out, or have it renamed where people log in."},
 		"one that has no short name": {[]string{"team-devs", "o\U000e0041ps"}, nil, 403, "spec.user: one of the groups holds a control or invisible character. Leave it out"},
-		"a thousand of somebody else": {groupsOf(1000, 131, "x"), []func(*spec){func(s *spec) {
+		"a thousand of another user": {groupsOf(1000, 131, "x"), []func(*spec){func(s *spec) {
 			s.User = &v1alpha1.UserInfo{Username: "dave", Groups: groupsOf(1000, 131, "x")}
-		}}, 403, "spec.user.groups: a token for somebody else carries at most 16 groups"},
+		}}, 403, "spec.user.groups: a token for another user carries at most 16 groups"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := carol(t, tc.groups)
 			wantStatus(t, u.Create(t.Context(), pat(ns, "x", tc.with...), client.DryRunAll), tc.code, tc.says)
 		})
 	}
-	// Whoever is in more names some.
+	// A user in more groups names some of them.
 	u := carol(t, groupsOf(3000, 20, "x"))
 	if err := u.Create(t.Context(), pat(ns, "some", named(groupsOf(1000, 20, "x"))), client.DryRunAll); err != nil {
 		t.Errorf("1000 of 3000 groups: %v", err)

@@ -34,7 +34,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// may gives somebody cluster-wide rights, and returns what takes them away again.
+// may gives a subject cluster-wide rights, and returns a function that takes them away again.
 func may(t *testing.T, subject rbacv1.Subject, rules ...rbacv1.PolicyRule) (revoke func()) {
 	t.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "may-"}, Rules: rules}
@@ -248,8 +248,8 @@ func TestCase16_AServiceAccountReCreatedIsAnother(t *testing.T) {
 	waitFor(t, ns, "self", "Stalled", "True/OwnerGone")
 }
 
-// Somebody else with every right in the namespace may widen nothing; with impersonate they may.
-func TestCase10_SomebodyElsesUpdate(t *testing.T) {
+// Another user with every right in the namespace may not widen a token; with impersonate they may.
+func TestCase10_AnotherUsersUpdate(t *testing.T) {
 	ns := team(t)
 	create(t, alice, pat(ns, "my-pat", func(s *spec) { s.Suspend = true; s.Audiences = []string{"a"} }))
 	waitFor(t, ns, "my-pat", "Active", "False/Suspended")

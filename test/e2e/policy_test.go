@@ -41,7 +41,7 @@ import (
 
 const usersPolicy = "ValidatingAdmissionPolicy 'pat-operator-users'"
 
-// The controller manager checks the policies' expressions against the schema as it is.
+// The controller manager checks the policies' expressions against the present schema.
 func TestPoliciesHaveNoTypeCheckingWarning(t *testing.T) {
 	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities", "pat-operator-status"} {
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
@@ -64,8 +64,8 @@ func TestCase03_WebhookConfigurationsDeleted(t *testing.T) {
 	withoutWebhooks(t, ns, deleteWebhooks)
 	t.Run("who may", func(t *testing.T) { policyAlone(t, ns, bearerOfPAT) })
 	for _, n := range []int{1, 2, 3, 16} {
-		t.Run(fmt.Sprintf("for somebody with %d groups", n), func(t *testing.T) {
-			eachRightMissing(t, ns, somebody(n))
+		t.Run(fmt.Sprintf("for a user with %d groups", n), func(t *testing.T) {
+			eachRightMissing(t, ns, otherUser(n))
 		})
 	}
 	t.Run("for a service account", func(t *testing.T) { forAnAccount(t, ns) })
@@ -78,7 +78,7 @@ func TestCase03_WebhooksIgnoredAndOutOfReach(t *testing.T) {
 	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
 	withoutWebhooks(t, ns, ignoreWebhooks)
 	policyAlone(t, ns, bearerOfPAT)
-	eachRightMissing(t, ns, somebody(2))
+	eachRightMissing(t, ns, otherUser(2))
 }
 
 // policyAlone is what needs no right to impersonate.
@@ -102,7 +102,7 @@ func policyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
 	}{
 		"no user":                {bob, func(*spec) {}, []string{"spec.user is absent", "webhook", "was not asked", "kubectl auth whoami"}},
 		"no user, by an account": {ci, func(*spec) {}, []string{"service account has to say whose", "serviceaccounts", "impersonate"}},
-		"somebody else":          {bob, asUser(v1alpha1.UserInfo{Username: "alice"}), []string{"spec.user.username", "you are bob", "may not impersonate alice", "omit spec.user", `resources: ["users"], verbs: ["impersonate"], resourceNames: ["alice"]`}},
+		"another user":           {bob, asUser(v1alpha1.UserInfo{Username: "alice"}), []string{"spec.user.username", "you are bob", "may not impersonate alice", "omit spec.user", `resources: ["users"], verbs: ["impersonate"], resourceNames: ["alice"]`}},
 		"another of the name":    {bob, asUser(v1alpha1.UserInfo{Username: "bob", UID: "1"}), []string{"spec.user.uid", "omit spec.user"}},
 		"a group of others":      {bob, asUser(v1alpha1.UserInfo{Username: "bob", Groups: []string{"team-devs", "ops"}}), []string{"spec.user.groups", "not in the group ops today"}},
 		"an extra of one's own":  {bob, asUser(v1alpha1.UserInfo{Username: "bob", Extra: map[string]v1alpha1.ExtraValue{"example.com/a": {"b"}}}), []string{"spec.user.extra"}},
@@ -122,9 +122,9 @@ func policyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
 		"a credential's mark":    {admin, asUser(v1alpha1.UserInfo{Username: "x", Extra: map[string]v1alpha1.ExtraValue{"Authentication.kubernetes.io/node-name": {"n1"}}}), []string{"spec.user.extra", "only Kubernetes"}},
 		"a mark of ours":         {admin, asUser(v1alpha1.UserInfo{Username: "x", Extra: map[string]v1alpha1.ExtraValue{"pat-operator.io/scoped": {"no"}}}), []string{"spec.user.extra", "pat-operator"}},
 		"a key in capitals":      {admin, asUser(v1alpha1.UserInfo{Username: "x", Extra: map[string]v1alpha1.ExtraValue{"Example.com/a": {"b"}}}), []string{"spec.user.extra", "lower-case"}},
-		"17 groups of others":    {admin, func(s *spec) { s.User = somebody(17) }, []string{"spec.user.groups", "at most 16"}},
-		"five keys of others":    {admin, func(s *spec) { s.User = somebody(1); s.User.Extra["example.com/e"] = []string{"x"} }, []string{"spec.user.extra", "at most 4"}},
-		"three values of others": {admin, func(s *spec) { s.User = somebody(1); s.User.Extra["example.com/a"] = []string{"x", "y", "z"} }, []string{"spec.user.extra", "at most 2"}},
+		"17 groups of others":    {admin, func(s *spec) { s.User = otherUser(17) }, []string{"spec.user.groups", "at most 16"}},
+		"five keys of others":    {admin, func(s *spec) { s.User = otherUser(1); s.User.Extra["example.com/e"] = []string{"x"} }, []string{"spec.user.extra", "at most 4"}},
+		"three values of others": {admin, func(s *spec) { s.User = otherUser(1); s.User.Extra["example.com/a"] = []string{"x", "y", "z"} }, []string{"spec.user.extra", "at most 2"}},
 		"a token begets a token": {bearerOfPAT, asUser(v1alpha1.UserInfo{Username: "alice", Groups: []string{"team-devs"}}), []string{"personal access token may not make"}},
 		"an account for itself":  {ci, func(s *spec) { s.User = accountInfo(t, ns, "ci") }, []string{"spec.user.username", "may not impersonate the service account ci", "also for the account itself"}},
 		"an account without UID": {admin, asUser(v1alpha1.UserInfo{Username: "system:serviceaccount:" + ns + ":ci"}), []string{"spec.user.uid", "kubectl get serviceaccount"}},
@@ -141,8 +141,8 @@ func policyAlone(t *testing.T, ns string, bearerOfPAT client.Client) {
 	}
 }
 
-// somebody has n groups, a UID, and as much extra as a token for somebody else may carry.
-func somebody(n int) *v1alpha1.UserInfo {
+// otherUser has n groups, a UID, and as much extra as a token for another user may carry.
+func otherUser(n int) *v1alpha1.UserInfo {
 	u := &v1alpha1.UserInfo{Username: "carol", UID: "u-carol", Extra: map[string]v1alpha1.ExtraValue{}}
 	for i := range n {
 		u.Groups = append(u.Groups, fmt.Sprintf("group-%d", i))
@@ -160,7 +160,7 @@ func (m missing) rule() string {
 	return fmt.Sprintf(`{apiGroups: [%q], resources: [%q], verbs: ["impersonate"], resourceNames: [%q]}`, m.group, m.resource, m.name)
 }
 
-// eachRightMissing takes away each of the rights that a token for somebody takes, one at a time, and has bob ask.
+// eachRightMissing takes away each of the rights that a token for another user takes, one at a time, and has bob ask.
 func eachRightMissing(t *testing.T, ns string, u *v1alpha1.UserInfo) {
 	t.Helper()
 	rights := []missing{
@@ -175,7 +175,7 @@ func eachRightMissing(t *testing.T, ns string, u *v1alpha1.UserInfo) {
 			rights = append(rights, missing{"authentication.k8s.io", "userextras/" + key, value, "spec.user.extra"})
 		}
 	}
-	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "for-somebody-"}}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "for-another-user-"}}
 	create(t, admin, role)
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
@@ -202,7 +202,7 @@ func eachRightMissing(t *testing.T, ns string, u *v1alpha1.UserInfo) {
 		}
 	}
 	dryRun := func() error {
-		return bob.Create(t.Context(), pat(ns, "for-somebody", func(s *spec) { s.User = u }), client.DryRunAll)
+		return bob.Create(t.Context(), pat(ns, "for-another-user", func(s *spec) { s.User = u }), client.DryRunAll)
 	}
 	for i, r := range rights {
 		grant([]string{"impersonate"}, i)
@@ -223,7 +223,7 @@ func eachRightMissing(t *testing.T, ns string, u *v1alpha1.UserInfo) {
 	wantStatus(t, err, 403, usersPolicy)
 }
 
-// forAnAccount needs impersonate on the account, whoever asks.
+// forAnAccount shows that a token for an account takes impersonate on it, for every requester.
 func forAnAccount(t *testing.T, ns string) {
 	t.Helper()
 	_, robot := account(t, ns, "robot")
@@ -330,7 +330,7 @@ func replaceSpec(t *testing.T, c client.Client, p *v1alpha1.PersonalAccessToken,
 	return c.Patch(t.Context(), p, client.RawPatch(types.JSONPatchType, patch), options...)
 }
 
-// change patches a spec, as long as the operator writes status beside it.
+// change patches a spec, and retries while the operator writes status.
 func change(t *testing.T, c client.Client, ns, name string, edit func(*spec), options ...client.PatchOption) error {
 	t.Helper()
 	was := get(t, ns, name)

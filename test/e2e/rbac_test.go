@@ -79,7 +79,7 @@ func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
 	}
 }
 
-// rules lists what somebody is told they may do in a namespace, a line for each rule.
+// rules lists what an account may do in a namespace, by its own rules review, a line for each rule.
 func rules(t *testing.T, account, namespace string) []string {
 	t.Helper()
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}

@@ -80,7 +80,7 @@ func opened(t *testing.T, encrypted string, identity age.Identity) string {
 	return string(plaintext)
 }
 
-// Whoever has one of the keys opens the token with age itself, and it works; there is no Secret to take it from.
+// The holder of one of the keys opens the token with age itself, and it works; no Secret holds it.
 func TestRecipientsOpenTheirToken(t *testing.T) {
 	bin, err := cluster.BuildAge(t.Context(), t.TempDir())
 	if err != nil {

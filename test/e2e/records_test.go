@@ -115,7 +115,7 @@ func TestCase41_NobodyElseWritesRecords(t *testing.T) {
 		t.Errorf("the record is another: %v", err)
 	}
 	if err := admin.Update(t.Context(), after); err != nil {
-		t.Errorf("written again as it is, as to encrypt it under a new key: %v", err)
+		t.Errorf("written again unchanged, as to encrypt it under a new key: %v", err)
 	}
 	accepted(t, plaintext)
 }
@@ -124,7 +124,7 @@ func owned(s *corev1.Secret) {
 	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
 }
 
-// A record that somebody did forge, the policy being away, is refused for what it says.
+// A record that was forged while the policy was away is refused for its content.
 func TestCase41_ForgedRecordIsNotBelieved(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, bob, pat(ns, "his"))

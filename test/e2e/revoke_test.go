@@ -28,7 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// revoke names a token in status.revoked, as somebody who may patch status.
+// revoke names a token in status.revoked, as a user who may patch status.
 func revoke(t *testing.T, u user, ns, name, id string) {
 	t.Helper()
 	patch := fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"at":%q,"by":%q,"reason":"left on a train"}]}}`, id, time.Now().UTC().Format(time.RFC3339), u.name)
@@ -53,7 +53,7 @@ func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
 		revoke(t, alice, ns, name, get(t, ns, name).Status.TokenID)
 	}
 	for name, token := range map[string]string{"my-pat": plaintext, "mine": mine} {
-		took := eventually(t, 5*time.Second, func() bool { return !directReview(t, token).Authenticated }, func() string { return name + " is still honoured" })
+		took := eventually(t, 5*time.Second, func() bool { return !directReview(t, token).Authenticated }, func() string { return name + " still works" })
 		t.Logf("%s: refused by the verifier after %v, with no operator", name, took)
 		if got := directReview(t, token); got.Error != "" {
 			t.Errorf("%s: %+v; want a plain no", name, got)
@@ -124,7 +124,7 @@ func TestUseIsInStatusAndRetiresAPredecessor(t *testing.T) {
 		t.Errorf("rotated: first used %v, predecessor %q", s.FirstUsedAt, s.PreviousTokenID)
 	}
 	if !directReview(t, first).Authenticated || used() != nil {
-		t.Errorf("the predecessor is used: honoured %v, and the successor first used %v", directReview(t, first).Authenticated, used())
+		t.Errorf("the predecessor is used: valid %v, and the successor first used %v", directReview(t, first).Authenticated, used())
 	}
 	accepted(t, take(t, alice, ns, "my-pat"))
 	took = eventually(t, patience, func() bool { return !directReview(t, first).Authenticated }, func() string { return "the predecessor outlives the first use of its successor" })

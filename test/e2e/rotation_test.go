@@ -102,7 +102,7 @@ func TestCase17_AReplacedDigestStaysEnded(t *testing.T) {
 	}
 	waitFor(t, ns, "mine", v1alpha1.ConditionStalled, "True/TokenRevoked")
 	eventually(t, patience, func() bool { return !directReview(t, first).Authenticated }, func() string { return "the revert revives it" })
-	eventually(t, patience, func() bool { return get(t, ns, "mine").Status.PreviousTokenID == "" }, func() string { return "it is still beside its successor" })
+	eventually(t, patience, func() bool { return get(t, ns, "mine").Status.PreviousTokenID == "" }, func() string { return "it is still the predecessor" })
 	waitFor(t, ns, "mine", v1alpha1.ConditionStalled, "True/TokenRevoked")
 	if got := directReview(t, first); got.Authenticated || got.Error != "" {
 		t.Errorf("the replaced one: %+v; want a plain no", got)
@@ -119,7 +119,7 @@ func TestCase17_AReplacedDigestStaysEnded(t *testing.T) {
 }
 
 // Rotating hands a token over, so it takes its user.
-func TestCase10_SomebodyElseRotates(t *testing.T) {
+func TestCase10_AnotherUserRotates(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "hers"))
 	trigger := func(s *spec) { s.Rotation = &v1alpha1.Rotation{Trigger: "2"} }

@@ -17,6 +17,7 @@ limitations under the License.
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -60,8 +61,12 @@ func TestRunInOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The administrator is in system:masters, who gets no token with that group.
-	create(t, c, pat("default", "my-pat", func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = &v1alpha1.UserInfo{Username: "admin"} }))
+	// The administrator is in system:masters, who gets no token with that group. The operator may have changed the CA of its
+	// webhooks a moment ago, and until it has accepted that, it asks to try again.
+	eventually(t, patience, func() bool {
+		err = c.Create(t.Context(), pat("default", "my-pat", func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = &v1alpha1.UserInfo{Username: "admin"} }))
+		return err == nil
+	}, func() string { return fmt.Sprint("no token can be made: ", err) })
 	secret := &corev1.Secret{}
 	eventually(t, patience, func() bool {
 		p := &v1alpha1.PersonalAccessToken{}

@@ -86,7 +86,7 @@ func toJSON(t *testing.T, v any) string {
 	return string(raw)
 }
 
-// helpDesk is somebody of the sample's help desk.
+// helpDesk is a member of the sample's help desk.
 func helpDesk(t *testing.T) user {
 	t.Helper()
 	kubectl(t, cl.AdminKubeconfig, sample(t, "role-help-desk.yaml"), "apply", "-f", "-")
@@ -225,7 +225,7 @@ func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
 		{"in full", merged(`{"tokenID":"` + current + `","at":"2027-01-31T12:00:00Z","by":"@me","reason":"lost"}`), ""},
 		{"by JSON patch", jsonPatch("add", "", "["+entry(current)+"]"), ""},
 		{"a foreign token", merged(entry(unknown)), isForeign},
-		{"a foreign token beside one of its own", merged(entry(current), entry(unknown)), isForeign},
+		{"a foreign token and one of its own", merged(entry(current), entry(unknown)), isForeign},
 		{"a foreign token by JSON patch", jsonPatch("add", "", "["+entry(unknown)+"]"), isForeign},
 		{"in another's name", merged(`{"tokenID":"` + current + `","by":"erin"}`), isInBy},
 		{"in nobody's name", merged(`{"tokenID":"` + current + `","by":""}`), isInBy},
@@ -280,7 +280,7 @@ func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
 			wantRefusal(t, desk.Status().Apply(t.Context(), a, client.FieldOwner("dana"), client.ForceOwnership, client.DryRunAll), tc.says)
 		})
 	}
-	t.Run("beside the largest status", func(t *testing.T) {
+	t.Run("in the largest status", func(t *testing.T) {
 		large := maps.Clone(withEarlier)
 		conditions := make([]any, 16)
 		for i := range conditions {
@@ -329,7 +329,7 @@ func wantRefusal(t *testing.T, err error, says string) {
 	}
 }
 
-// Somebody with a stolen token goes on taking a revocation back, while the operator and the verifier go away and come back.
+// A thief of a token keeps taking a revocation back, while the operator and the verifier go away and come back.
 func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
@@ -378,8 +378,8 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	}
 }
 
-// Somebody with a stolen token takes revocations back and changes annotations, as often as the API server lets them, while the
-// help desk revokes: the record has the revocation, and the operator its lease.
+// A thief of a token takes revocations back and changes annotations, as often as the API server lets them, while the help
+// desk revokes: the record has the revocation, and the operator its lease.
 func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
@@ -460,8 +460,8 @@ func leadership(t *testing.T) string {
 	return fmt.Sprintf("%s since %v", ptr.Deref(lease.Spec.HolderIdentity, ""), lease.Spec.AcquireTime)
 }
 
-// attack does something so many times a second, or as often as the API server lets it, until stop is called. It counts how
-// often it was done.
+// attack calls do rate times a second, or as often as the API server lets it, until stop is called. count returns the
+// number of calls.
 func attack(t *testing.T, rate int, do func(ctx context.Context, i int) error) (count func() int, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -66,7 +66,7 @@ var (
 	verbose = []string{"--zap-log-level=7", "--zap-devel"}
 )
 
-// user is somebody with a client certificate.
+// user is a user with a client certificate.
 type user struct {
 	name       string
 	groups     []string
@@ -194,7 +194,7 @@ func get(t *testing.T, namespace, name string) *v1alpha1.PersonalAccessToken {
 	return p
 }
 
-// merge patches a resource as somebody, whatever the operator writes into its status meanwhile.
+// merge patches a resource with a client, whatever the operator writes into its status meanwhile.
 func merge(t *testing.T, c client.Client, namespace, name, patch string) error {
 	t.Helper()
 	return c.Patch(t.Context(), pat(namespace, name), client.RawPatch(types.MergePatchType, []byte(patch)))
@@ -303,7 +303,7 @@ func review(t *testing.T, plaintext string, audiences ...string) authenticationv
 	return r.Status
 }
 
-// kubectl runs kubectl as somebody and expects it to work.
+// kubectl runs kubectl with a kubeconfig and expects it to work.
 func kubectl(t *testing.T, kubeconfig, stdin string, args ...string) string {
 	t.Helper()
 	out, _, err := cl.Kubectl(t.Context(), kubeconfig, stdin, args...)

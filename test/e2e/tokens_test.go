@@ -117,7 +117,7 @@ func TestCase12_GarbageIsRefused(t *testing.T) {
 		"a look-alike":     strings.Replace(plaintext, "a", "\u0430", 1),
 		"only the prefix":  token.Prefix,
 		"the id":           plaintext[:24],
-		"somebody else's":  "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
+		"another issuer's": "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
 		"10 KiB of prefix": strings.Repeat(token.Prefix, 1300),
 	} {
 		if got := review(t, s); got.Authenticated {
@@ -170,7 +170,7 @@ func TestCase14_ExpiryNeedsNoController(t *testing.T) {
 	}
 }
 
-// holdLease makes somebody else the leader for as long as the test wants.
+// holdLease makes another process the leader for the rest of the test.
 func holdLease(t *testing.T) {
 	t.Helper()
 	lease := &coordinationv1.Lease{}
@@ -179,7 +179,7 @@ func holdLease(t *testing.T) {
 		if err := admin.Get(t.Context(), key, lease); err != nil {
 			t.Fatal(err)
 		}
-		lease.Spec.HolderIdentity = ptr.To("somebody-else")
+		lease.Spec.HolderIdentity = ptr.To("another-process")
 		lease.Spec.LeaseDurationSeconds = ptr.To[int32](3600)
 		lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now().Add(time.Hour)}
 		return admin.Update(t.Context(), lease) == nil

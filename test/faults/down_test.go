@@ -44,11 +44,11 @@ import (
 // slowBy is how late each part of an answer of the slow verifier is.
 const slowBy = 300 * time.Millisecond
 
-// Every verifier is away, in each way there is: whoever has a certificate or a service account's token notices nothing, a
-// token of ours gets 401, and works at once when there is a verifier again. How long each takes is printed.
+// Every verifier is away, in each possible way: users with a certificate or a service account's token notice nothing; a
+// token of ours gets 401, and works at once when a verifier is back. The test prints how long each takes.
 func TestCase36_NoVerifierAtAll(t *testing.T) {
 	long.Only(t)
-	beside(t, &theService)
+	alongside(t, &theService)
 	d := newDown(t)
 	stale := verifiers[2]
 	if err := stale.proxy.Set(proxy.Cut); err != nil {
@@ -153,7 +153,7 @@ func newDown(t *testing.T) *down {
 	return d
 }
 
-// measure breaks something, looks, and mends it; works tells whether tokens of ours are still to work meanwhile.
+// measure breaks something, looks, and mends it; works is whether tokens of ours have to work meanwhile.
 func (d *down) measure(what string, works bool, breakIt func() (mend func() error)) {
 	t, ctx := d.t, d.t.Context()
 	t.Helper()

@@ -63,9 +63,9 @@ func faults() []fault {
 	}
 }
 
-// A replica for each fault, all at the same time: whatever comes between it and the API server, a token that was deleted
-// is not honoured for longer than --max-staleness; one that lives is honoured or the replica says that it cannot tell; and
-// when the fault is over it is ready again by itself.
+// A replica for each fault, all at the same time: whatever comes between it and the API server, it accepts a deleted token for at
+// most --max-staleness. A token that lives is accepted, or the replica says that it cannot tell. When the fault is over,
+// the replica becomes ready again without help.
 func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
@@ -78,7 +78,7 @@ func TestCase33_NoReplicaIsStaleForLongerThanSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// They are endpoints of the Service, like others: killed, they would take with them what tests beside this one ask.
+	// They are endpoints of the Service, like others: killed, they would take with them what parallel tests ask.
 	t.Cleanup(func() {
 		var ending sync.WaitGroup
 		for _, r := range replicas {
@@ -141,7 +141,7 @@ func suffer(t *testing.T, r *replica, f fault) {
 	ask.want("the token that was deleted, after the fault", gone, false)
 	seen := o.stop()
 
-	row.Staleness = max(0, seen.honoured.Sub(deleted))
+	row.Staleness = max(0, seen.accepted.Sub(deleted))
 	row.Accepted, row.Refused = ask.accepted, ask.refused+seen.refused
 	bound := maxStaleness + tolerance
 	if f.sees {
@@ -149,7 +149,7 @@ func suffer(t *testing.T, r *replica, f fault) {
 	}
 	if row.Staleness > bound {
 		row.Accepted++
-		t.Errorf("a deleted token was honoured for %v", row.Staleness)
+		t.Errorf("a deleted token was accepted for %v", row.Staleness)
 	}
 	if seen.refused > 0 {
 		t.Errorf("a token that lives was refused %d times: %v", seen.refused, seen.wrong)
@@ -163,7 +163,7 @@ func suffer(t *testing.T, r *replica, f fault) {
 	case !f.harmless && (seen.firstUnready.IsZero() || seen.firstUnready.Sub(deleted) > bound):
 		t.Errorf("unready after %s; want %v at most", since(seen.firstUnready, deleted), bound)
 	}
-	t.Logf("honoured for %v; unready after %v; ready again %v after the fault; the proxy: %+v",
+	t.Logf("accepted for %v; unready after %v; ready again %v after the fault; the proxy: %+v",
 		row.Staleness.Round(time.Millisecond), since(seen.firstUnready, deleted), took.Round(time.Millisecond), r.proxy.Counts())
 }
 
@@ -176,8 +176,8 @@ func since(at, start time.Time) string {
 
 // observation is what a replica has said over some time.
 type observation struct {
-	// honoured is when the token that was deleted was honoured last.
-	honoured time.Time
+	// accepted is when the deleted token was accepted last.
+	accepted time.Time
 	// refused counts the plain refusals of the token that lives; wrong is the last of them.
 	refused int
 	wrong   error
@@ -209,8 +209,8 @@ func observe(ctx context.Context, r *replica, kept, gone string) *observer {
 		})
 	}
 	again(func() {
-		if yes, _ := r.face.honours(ctx, gone); yes {
-			o.note(func() { o.honoured = time.Now() })
+		if yes, _ := r.face.accepts(ctx, gone); yes {
+			o.note(func() { o.accepted = time.Now() })
 		}
 	})
 	again(func() {
@@ -230,8 +230,8 @@ func observe(ctx context.Context, r *replica, kept, gone string) *observer {
 	return o
 }
 
-// deniesReadiness is what a replica says that is not ready. That it says nothing within a second is no denial: the machine
-// is busy, and kubelet too asks three times.
+// deniesReadiness returns why a replica says that it is not ready. No answer within a second does not count: the machine
+// may be busy, and kubelet too asks three times.
 func deniesReadiness(ctx context.Context, r *replica) error {
 	err := r.Ready(ctx)
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
@@ -252,7 +252,7 @@ func (o *observer) stop() observation {
 	return o.observation
 }
 
-// keeps returns how a token that lives was wronged: a replica may honour it or say that another is to be asked.
+// keeps returns how a replica treated a living token wrongly: it may accept it, or refer to another replica.
 func keeps(ctx context.Context, f *face, plaintext string) error {
 	status, err := f.review(ctx, plaintext)
 	if errors.Is(err, errNotReady) {

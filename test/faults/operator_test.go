@@ -67,7 +67,7 @@ func reviveOperator(t *testing.T) {
 // theFace is that of a replica which no test breaks.
 func theFace() *face { return untouched.face }
 
-// early is a resource from the very beginning, whose delivery Secret has a short time: to be waited for beside other things.
+// early is a resource made at the start, whose delivery Secret has a short time: it runs out while other tests run.
 var early struct {
 	namespace, plaintext string
 	until                time.Time
@@ -87,8 +87,8 @@ func createEarly(ctx context.Context, ttl time.Duration) (err error) {
 	return err
 }
 
-// The delivery Secret's time passes while nobody is there: it goes at the next start and does not come back; the token
-// stays as it is.
+// The delivery Secret's time passes while the operator is down: the next start removes it for good, and does not change
+// the token.
 func TestCase31_TimeIsOverWhileTheOperatorIsDown(t *testing.T) {
 	long.Only(t)
 	ctx := t.Context()

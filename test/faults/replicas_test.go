@@ -44,7 +44,7 @@ const (
 // killed. The other issues within the lease, each request gets one token, and nobody who has a token notices.
 func TestCase34_LeadersComeAndGo(t *testing.T) {
 	long.Only(t)
-	beside(t, theService.RLocker(), &theOperators)
+	alongside(t, theService.RLocker(), &theOperators)
 	ctx := t.Context()
 	s := startStream(t)
 	watching, cancel := context.WithCancel(ctx)
@@ -132,7 +132,7 @@ func leader(t *testing.T) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// waitLeader waits until somebody else leads.
+// waitLeader waits until another process leads.
 func waitLeader(t *testing.T, than string) {
 	t.Helper()
 	if err := poll(t.Context(), takeover, func() error {
@@ -145,7 +145,7 @@ func waitLeader(t *testing.T, than string) {
 	}
 }
 
-// checkOneEach expects each living resource of a namespace to have one token that is honoured, of all ever delivered.
+// checkOneEach expects each living resource of a namespace to have one valid token, of all ever delivered.
 func checkOneEach(t *testing.T, ns string, seen *witness) {
 	t.Helper()
 	var list v1alpha1.PersonalAccessTokenList
@@ -167,7 +167,7 @@ func checkOneEach(t *testing.T, ns string, seen *witness) {
 // Verifiers are restarted one by one, each with a new certificate, while reviews go on: none fails.
 func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
 	long.Only(t)
-	beside(t, theService.RLocker(), &theVerifiers)
+	alongside(t, theService.RLocker(), &theVerifiers)
 	s := startStream(t)
 	s.during(t, "none: a steady stream of reviews", 0, func() {})
 	s.during(t, "verifiers restarted one by one (SIGTERM), each with a new certificate", len(verifiers), func() {
@@ -186,7 +186,7 @@ func TestCase35_VerifiersRestartUnderLoad(t *testing.T) {
 // an answer breaks off (DefaultShouldRetry of apiserver's util/webhook).
 func TestCase35_AVerifierIsKilledUnderLoad(t *testing.T) {
 	long.Only(t)
-	beside(t, &theService, &theVerifiers)
+	alongside(t, &theService, &theVerifiers)
 	s := startStream(t)
 	const killed = "verifier killed (SIGKILL), still an endpoint of the Service"
 	var dead time.Time
@@ -210,7 +210,7 @@ func TestCase35_AVerifierIsKilledUnderLoad(t *testing.T) {
 // within milliseconds.
 func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
 	long.Only(t)
-	beside(t, theService.RLocker(), theVerifiers.RLocker())
+	alongside(t, theService.RLocker(), theVerifiers.RLocker())
 	s := startStream(t)
 	stale := verifiers[2]
 	cl.PinVerifiers(managers()...)

@@ -15,8 +15,8 @@ limitations under the License.
 */
 
 // Package faults breaks things on purpose, on a real control plane: the operator's process, the way from a replica to the
-// API server, etcd, certificates, all of it at once. What must hold meanwhile: no token that is over is honoured for
-// longer than said, none that lives is refused, and all recovers by itself. With -soak=8m it does so for longer.
+// API server, etcd, certificates, all of it at once. What must hold meanwhile: ended tokens are accepted no longer
+// than documented, living ones are never refused, and everything recovers without help. -soak=8m runs it longer.
 package faults
 
 import (
@@ -33,9 +33,9 @@ import (
 type Row struct {
 	Fault    string
 	Injected int
-	// Accepted counts tokens that were honoured and should not have been, Refused those that should have been.
+	// Accepted counts tokens that were accepted and should not have been, Refused those that should have been.
 	Accepted, Refused int
-	// Staleness is the longest time that a revoked token was still honoured.
+	// Staleness is the longest time that a revoked token was still accepted.
 	Staleness time.Duration
 }
 

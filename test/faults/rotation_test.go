@@ -104,7 +104,7 @@ func issuer(ctx context.Context, m *cluster.Manager) (string, error) {
 // when it sees it, and no review fails.
 func TestCase35_TheCARotatesUnderLoad(t *testing.T) {
 	long.Only(t)
-	beside(t, theService.RLocker(), theVerifiers.RLocker())
+	alongside(t, theService.RLocker(), theVerifiers.RLocker())
 	s := startStream(t)
 	for _, m := range managers() {
 		if by, err := issuer(t.Context(), m); err != nil || by != "signs-at-first" {

@@ -37,19 +37,19 @@ type verdicts struct {
 }
 
 // want asks the verifier about a token, until it says what is wanted or time is up.
-func (v *verdicts) want(what, plaintext string, honoured bool) {
+func (v *verdicts) want(what, plaintext string, valid bool) {
 	v.t.Helper()
 	err := poll(v.t.Context(), patience/6, func() error {
-		got, err := v.face.honours(v.t.Context(), plaintext)
-		if err == nil && got != honoured {
-			err = fmt.Errorf("honoured: %v, want %v", got, honoured)
+		got, err := v.face.accepts(v.t.Context(), plaintext)
+		if err == nil && got != valid {
+			err = fmt.Errorf("accepted: %v, want %v", got, valid)
 		}
 		return err
 	})
 	switch {
 	case err == nil:
 		return
-	case honoured:
+	case valid:
 		v.refused++
 	default:
 		v.accepted++
@@ -118,7 +118,7 @@ func checkHolders(t *testing.T, items []*item, seen *witness, ask *verdicts) {
 			ask.want("a holder's token, of "+it.name+", which was revoked before", it.plaintext, false)
 		case condition(p, v1alpha1.ConditionActive) == "True/Active":
 			ask.want("a holder's token, of "+it.name, it.plaintext, true)
-		default: // it was applied before, and revoked before anybody had seen it honoured
+		default: // it was applied before, and revoked before it was ever accepted
 			ask.want("a holder's token, of "+it.name+", which is said to be revoked", it.plaintext, false)
 		}
 	}

@@ -47,7 +47,7 @@ const (
 // each living resource, none for any other, and nothing left over.
 func TestCase30_KilledAtAnyMoment(t *testing.T) {
 	long.Only(t)
-	beside(t, &theOperators)
+	alongside(t, &theOperators)
 	manifests := 60
 	if *soak >= 10*time.Minute {
 		manifests = 500
@@ -126,7 +126,7 @@ func killAgainAndAgain(t *testing.T, random *rand.Rand, within time.Duration, en
 		select {
 		case <-moment.C:
 		case <-operator.Exited():
-			t.Fatalf("the operator has ended by itself:\n%s", operator.Log())
+			t.Fatalf("the operator has ended unexpectedly:\n%s", operator.Log())
 		}
 	}
 	operator.Kill()

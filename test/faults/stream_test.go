@@ -46,7 +46,7 @@ const (
 	kasRemembers = 12 * time.Second
 )
 
-// oneIsCutOff tells whether a replica that kube-apiserver asks is cut off from the API server, and so may be behind.
+// oneIsCutOff reports whether a replica that kube-apiserver asks is cut off from the API server, and so may be behind.
 var oneIsCutOff atomic.Bool
 
 // stream is a steady stream of reviews at the real kube-apiserver: of tokens that live, of which none may be refused, and

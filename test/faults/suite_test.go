@@ -52,12 +52,12 @@ var (
 	// alice may do anything with PersonalAccessTokens in every team namespace, and read its Secrets.
 	alice  client.WithWatch
 	report = &Report{}
-	// verifiers are three that kube-apiserver asks, beside untouched.
+	// verifiers are three that kube-apiserver asks, in addition to untouched.
 	verifiers []*replica
 	untouched *quiet
 )
 
-// TestMain runs many beside one another: they say what they break, see beside.
+// TestMain runs many tests in parallel; each declares what it breaks, see alongside.
 func TestMain(m *testing.M) {
 	if flag.Parse(); !long.Form() {
 		os.Exit(m.Run()) // Each of them skips itself: no cluster for that.
@@ -150,16 +150,16 @@ func share(percent int, otherwise time.Duration) time.Duration {
 	return max(otherwise, (*soak-overhead)*time.Duration(percent)/100)
 }
 
-// What is broken on purpose. Tests that run beside one another hold what they break, or, of the Service, what must not be
-// broken meanwhile; in this order.
+// Locks of the parts that tests break. Parallel tests lock what they break, or, of the Service, what must not break
+// meanwhile; in this order.
 var (
 	theService   sync.RWMutex // what kube-apiserver asks
 	theVerifiers sync.RWMutex // which processes are behind it
 	theOperators sync.Mutex
 )
 
-// beside lets a test run beside others once it has all that it holds.
-func beside(t *testing.T, holds ...sync.Locker) {
+// alongside lets a test run in parallel with others, once it has all of its locks.
+func alongside(t *testing.T, holds ...sync.Locker) {
 	t.Helper()
 	t.Parallel()
 	for _, l := range holds {

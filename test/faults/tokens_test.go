@@ -216,8 +216,8 @@ func (f *face) review(ctx context.Context, plaintext string, audiences ...string
 	return answer.Status, err
 }
 
-// honours tells whether a verifier honours a token now, as alice's. Whatever else it says is a no.
-func (f *face) honours(ctx context.Context, plaintext string) (bool, error) {
+// accepts reports whether a verifier authenticates a token now, as alice's. Every other answer counts as a refusal.
+func (f *face) accepts(ctx context.Context, plaintext string) (bool, error) {
 	status, err := f.review(ctx, plaintext)
 	if err == nil && status.Authenticated && status.User.Username != "alice" {
 		err = fmt.Errorf("it authenticates as %q", status.User.Username)

@@ -42,7 +42,7 @@ type witness struct {
 	plaintexts map[types.UID]map[string]string
 	// issued is the id that status has named first, by UID: nothing here rotates, so it stays.
 	issued map[types.UID]string
-	// active are the UIDs under which an id has been honoured.
+	// active are the UIDs under which an id has been valid.
 	active map[string]map[types.UID]bool
 	wrong  []string
 }
@@ -164,7 +164,7 @@ func (w *witness) resources() []types.UID {
 	return out
 }
 
-// wasActive tells whether an id was honoured under another UID than this one.
+// wasActive reports whether an id was valid under another UID than this one.
 func (w *witness) wasActive(id string, besides types.UID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

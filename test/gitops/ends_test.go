@@ -33,7 +33,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// Somebody deletes what Git still declares: it comes back as a resource, and a holder's token does not.
+// A person deletes a resource that Git still declares: the resource comes back, and a holder's token does not.
 func TestCase17_GitStillDeclaresWhatWasRevoked(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, "revoked-in-git")
@@ -55,8 +55,8 @@ func TestCase17_GitStillDeclaresWhatWasRevoked(t *testing.T) {
 	over(t, mine)
 }
 
-// Somebody revokes what Git declares, and keeps the resource: whoever applies it again, and how, it stays revoked, and nobody
-// has anything to do.
+// A person revokes a token that Git declares, and keeps the resource. It stays revoked, however it is applied again, and
+// needs no further action.
 func TestCase17_GitStillDeclaresWhatWasRevokedAndKept(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, "revoked-and-kept")
@@ -204,11 +204,11 @@ func TestCase17_SuspendFalseRevivesNothing(t *testing.T) {
 	}
 }
 
-// An emergency: somebody suspends what Git says nothing of. Flux takes back what kubectl has set, and nobody else's;
-// Argo CD takes nothing back.
+// An emergency: a person suspends a token, and Git does not set spec.suspend. Flux reverts what kubectl has set, and no
+// other client's change; Argo CD reverts nothing.
 func TestSuspendedBesideGit(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t, "suspended-beside")
+	n := newTenant(t, "suspended-by-hand")
 	f := newFlux(t, n)
 	byFlux, byArgo := n.manifest("by-flux", nil), n.manifest("by-argocd", nil)
 	f.apply(t, ssa.CreatedAction, byFlux)
@@ -241,7 +241,7 @@ func TestSuspendedBesideGit(t *testing.T) {
 	}
 }
 
-// What Git leaves out of spec.user, all of its groups too, is what it was: that is no drift, and takes nothing away.
+// Parts of spec.user that Git leaves out, all of its groups too, keep their value: that is not drift, and removes nothing.
 func TestWhatGitLeavesOutOfTheUserStays(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, "user-left-out")

@@ -147,8 +147,8 @@ func TestForceInArgoCDRevokes(t *testing.T) {
 	}
 }
 
-// Nothing is deleted, by force either, because the operator is away: what is refused then is no 422. What has not changed is
-// applied as ever, and its token works. Not in parallel: the others need the operator.
+// Flux deletes nothing while the operator is away, even with force: the refusal is not a 422. An unchanged manifest is
+// applied as before, and its token works. Not in parallel: the others need the operator.
 func TestFluxWhileTheOperatorIsDown(t *testing.T) {
 	n := newTenant(t, "operator-down")
 	f := newFlux(t, n)

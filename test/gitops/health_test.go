@@ -254,7 +254,7 @@ func TestHealthForEveryReason(t *testing.T) {
 			o.Object["status"] = map[string]any{"observedGeneration": int64(1), "conditions": form.conditions}
 			message := (&state{reason, o, form.want}).check(t)
 			if !strings.Contains(message, "Said of ") {
-				t.Errorf("%s: message %q is none of the controller's", reason, message)
+				t.Errorf("%s: message %q does not come from the controller", reason, message)
 			}
 		}
 	}
@@ -275,7 +275,7 @@ func reasons(t *testing.T) []string {
 		}
 		literal, ok := spec.Values[0].(*ast.BasicLit)
 		if !ok {
-			t.Fatalf("%s is no text", spec.Names[0].Name)
+			t.Fatalf("%s is not a string", spec.Names[0].Name)
 		}
 		reason, err := strconv.Unquote(literal.Value)
 		if err != nil {

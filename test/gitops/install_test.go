@@ -47,7 +47,7 @@ import (
 type installation struct {
 	*cluster.Cluster
 	admin client.Client
-	// manifests are config/default, tokens what Git or a chart holds beside them.
+	// manifests are config/default, tokens what Git or a chart holds in addition.
 	manifests, tokens []*unstructured.Unstructured
 	operator          *cluster.Manager
 }

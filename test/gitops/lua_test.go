@@ -57,7 +57,7 @@ func customization(name string) string {
 	return filepath.Join(root, "config", "gitops", "argocd", "resource_customizations", "pat-operator.io", "PersonalAccessToken", name)
 }
 
-// argoHealth runs health.lua as Argo CD does: with the libraries base and table, and for a second at the most.
+// argoHealth runs health.lua as Argo CD does: with the libraries base and table, and for at most a second.
 func argoHealth(t *testing.T, o *unstructured.Unstructured) argoStatus {
 	t.Helper()
 	script, err := os.ReadFile(customization("health.lua"))

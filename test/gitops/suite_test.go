@@ -221,7 +221,7 @@ func (n *tenant) holder(t *testing.T, name string, life time.Duration) (plaintex
 	}
 }
 
-// in is a moment as people write it: with an offset, which whoever re-marshals it would rewrite.
+// in is a moment as people write it: with an offset, which re-marshaling would rewrite.
 func in(d time.Duration) string {
 	return time.Now().Add(d).In(time.FixedZone("", 2*60*60)).Format(time.RFC3339)
 }
@@ -292,7 +292,7 @@ func over(t *testing.T, plaintext string) {
 	NewWithT(t).Eventually(func() (bool, error) { return asked(t.Context(), plaintext) }, patience, poll).Should(BeFalse(), "the verifier takes the token")
 }
 
-// asked tells whether the verifier honours a token.
+// asked reports whether the verifier accepts a token.
 func asked(ctx context.Context, plaintext string) (bool, error) {
 	review := &authenticationv1.TokenReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"},

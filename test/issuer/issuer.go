@@ -42,7 +42,7 @@ const (
 	defaultLifetime = time.Hour
 )
 
-// User is somebody who can sign in.
+// User is a person who can sign in.
 type User struct {
 	// Name is the claim preferred_username, and the user name in the cluster.
 	Name     string
@@ -156,7 +156,7 @@ func (p people) GetUserByID(id string) *storage.User {
 
 func (p people) GetUserByUsername(name string) *storage.User { return p.GetUserByID(subject(name)) }
 
-// ExampleClientID names the library's service account, of which there is none.
+// ExampleClientID names the library's service account, which this issuer does not have.
 func (people) ExampleClientID() string { return "" }
 
 // subject is another one than the name, so that nobody takes one for the other.

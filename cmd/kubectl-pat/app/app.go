@@ -28,6 +28,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -58,6 +60,8 @@ type Environment struct {
 	Random io.Reader
 	// Copy puts a text on the clipboard; nil where there is none.
 	Copy func(text string) error
+	// Width returns the columns of the terminal that a stream writes to, 0 if it writes elsewhere. It is TerminalWidth but in tests.
+	Width func(w io.Writer) int
 	// Connect returns a client of the cluster that kubectl's flags name.
 	Connect func(cluster genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error)
 	// Version is what --version prints.
@@ -80,6 +84,17 @@ func Run(ctx context.Context, env Environment, args []string) int {
 		return exitUsage
 	}
 	return exitError
+}
+
+// Version is what --version prints: what the linker has set, else what Go has recorded of the source, which names the commit.
+func Version(set string) string {
+	if set != "" {
+		return set
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel (" + runtime.Version() + ")"
 }
 
 func newRootCommand(env Environment) *cobra.Command {
@@ -127,7 +142,7 @@ What was asked for goes to standard output, everything else to standard error. E
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(withoutGlobalFlags(root.UsageTemplate()))
+	root.SetUsageTemplate(foldedFlags.Replace(root.UsageTemplate()))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && invalid.GetFlag().DefValue != "" {
 			err = fmt.Errorf("%w; set it as --%s=%s", err, invalid.GetFlag().Name, invalid.GetFlag().DefValue)
@@ -150,14 +165,39 @@ What was asked for goes to standard output, everything else to standard error. E
 		newFindCommand(s),
 		newKubeconfigCommand(s),
 	)
+	helpFails(root)
 	return root
 }
 
-// withoutGlobalFlags leaves kubectl's twenty flags to the help of the root.
-func withoutGlobalFlags(template string) string {
-	return strings.Replace(template, "Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
-		"-n NAMESPACE, --context and kubectl's other flags are taken as well: see {{.Root.CommandPath}} --help", 1)
+// helpFails lets "help" refuse a command that is not there; cobra's prints the help of the root and ends well.
+func helpFails(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		cmd.Run, cmd.PersistentPreRun, cmd.PersistentPostRun = nil, nil, nil
+		cmd.RunE = func(_ *cobra.Command, args []string) error {
+			of, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(root, strings.Join(args, " "))
+			}
+			of.InitDefaultHelpFlag()
+			of.InitDefaultVersionFlag()
+			return of.Help()
+		}
+	}
 }
+
+// foldedFlags names kubectl's twenty flags in one line, where the template of the help lists each of them.
+var foldedFlags = strings.NewReplacer(
+	"{{.LocalFlags.FlagUsages", "{{.LocalNonPersistentFlags.FlagUsages",
+	"{{if .HasAvailableInheritedFlags}}", "",
+	"Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}",
+	`Flags of kubectl:
+  -n NAMESPACE, --context NAME, --kubeconfig FILE and what else "kubectl options" lists, but for --user and --cache-dir.
+  They come after pat: kubectl pat list -n team-a`,
+)
 
 // tokenAmong tells whether there is a token among the arguments, be it by mistake for a name or as part of a reason: it would
 // go into requests, the API server's audit log and onto the screen. kubectl's own --token takes one.
@@ -211,8 +251,14 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// unknownCommand says which commands may be meant: those that are spelt nearly so, those whose SuggestFor has this name, and
+// a flag that has it.
 func unknownCommand(root *cobra.Command, name string) error {
-	if near := root.SuggestionsFor(name); len(near) > 0 {
+	near := root.SuggestionsFor(name)
+	if root.LocalNonPersistentFlags().Lookup(name) != nil {
+		near = append(near, "--"+name)
+	}
+	if len(near) > 0 {
 		return usagef("unknown command %q; did you mean %s? See %s --help", name, strings.Join(near, " or "), root.CommandPath())
 	}
 	return usagef("unknown command %q; see %s --help", name, root.CommandPath())
@@ -226,16 +272,24 @@ func oneName(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// explain returns the text of an error, with the way out where the cluster does not name it.
+// explain returns the text of an error, with its cause and the way out where the cluster does not name them.
 func explain(err error) string {
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
-		if apierrors.IsNotFound(err) && (status.Status().Details == nil || status.Status().Details.Name == "") {
+		switch {
+		case apierrors.IsNotFound(err) && (status.Status().Details == nil || status.Status().Details.Name == ""):
 			return err.Error() + "; pat-operator is not installed on this cluster: install it, or name another by --context"
+		case apierrors.IsUnauthorized(err):
+			return err.Error() + "; the API server does not accept your credentials: they have ended, or they are a personal access token and no verifier answers; kubectl pat whoami tells more"
 		}
 		return err.Error()
 	}
-	if _, ok := errors.AsType[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
-		return err.Error() + "; is this the right cluster (--context, --kubeconfig)?"
+	request, ok := errors.AsType[*url.Error](err)
+	if !ok || errors.Is(err, context.Canceled) {
+		return err.Error()
 	}
-	return err.Error()
+	text := err.Error()
+	if server, wrong := url.Parse(request.URL); wrong == nil && holder.IsRefusal(request) {
+		text = strings.Replace(text, request.Error(), fmt.Sprintf("no cluster answers at %s://%s: %v", server.Scheme, server.Host, request.Err), 1)
+	}
+	return text + "; is this the right cluster (--context, --kubeconfig)?"
 }

@@ -19,12 +19,18 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -71,6 +77,8 @@ func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalA
 			IOStreams: streams,
 			Clock:     clocktesting.NewFakePassiveClock(start),
 			Random:    zeros{},
+			Version:   "test",
+			Width:     func(io.Writer) int { return 0 },
 			Connect:   func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) { return c, nil },
 		},
 		client: c, out: out, errOut: errOut,
@@ -152,6 +160,13 @@ func TestUsage(t *testing.T) {
 	}{
 		"unknown command":         {[]string{"forge"}, `unknown command "forge"; see kubectl pat --help`},
 		"misspelt command":        {[]string{"crate", "x"}, `unknown command "crate"; did you mean create? See kubectl pat --help`},
+		"kubectl's delete":        {[]string{"delete", "x"}, `unknown command "delete"; did you mean revoke? See kubectl pat --help`},
+		"kubectl's get":           {[]string{"get"}, `unknown command "get"; did you mean describe or list? See kubectl pat --help`},
+		"version":                 {[]string{"version"}, `unknown command "version"; did you mean --version? See kubectl pat --help`},
+		"renew":                   {[]string{"renew", "x"}, `unknown command "renew"; did you mean rotate? See kubectl pat --help`},
+		"help of nothing":         {[]string{"help", "lst"}, `unknown command "lst"; did you mean list? See kubectl pat --help`},
+		"help of too much":        {[]string{"help", "list", "mine"}, `unknown command "list mine"; see kubectl pat --help`},
+		"help of a hostile word":  {[]string{"help", "a\x1b[2J"}, `unknown command "a\x1b[2J"; see kubectl pat --help`},
 		"unknown flag":            {[]string{"create", "x", "--life=1d"}, `unknown flag: --life; see kubectl pat create --help`},
 		"user is not for":         {[]string{"create", "x", "--user=alice"}, `unknown flag: --user; see kubectl pat create --help`},
 		"no name":                 {[]string{"create"}, `kubectl pat create takes one NAME, and 0 were given; see kubectl pat create --help`},
@@ -162,7 +177,7 @@ func TestUsage(t *testing.T) {
 		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is no namespace: take at most 63 of a-z, 0-9 and '-'`},
 		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: take at most 128`},
 		"a group of nobody":       {[]string{"create", "x", "--group=g"}, `--group and --uid say more about the user that --for names: add --for USER`},
-		"no period":               {[]string{"create", "x", "--expires-in=90"}, `invalid argument "90" for "--expires-in" flag: a period is a number of days such as 90d, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
+		"no period":               {[]string{"create", "x", "--expires-in=90x"}, `invalid argument "90x" for "--expires-in" flag: a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
 		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is none of token, json, yaml and name`},
 		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is none of none, client and server`},
 		"no time":                 {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: name a time to wait, such as 30s`},
@@ -171,7 +186,11 @@ func TestUsage(t *testing.T) {
 		"both on one stream":      {[]string{"generate", "x"}, `manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)`},
 		"output of generate":      {[]string{"generate", "x", "-o", "name"}, `--output "name" is neither yaml nor json`},
 		"somebody who may not":    {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
-		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is none of wide, json, yaml and name`},
+		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is not one of wide, json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE`},
+		"a path for list":         {[]string{"list", "-o", "jsonpath={.items"}, "--output: error parsing jsonpath {.items, unclosed action"},
+		"no path for list":        {[]string{"list", "-o", "jsonpath"}, "--output: template format specified but no template given"},
+		"columns of list":         {[]string{"list", "-o", "custom-columns=NAME"}, "--output: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>"},
+		"a selector for list":     {[]string{"list", "-l", "team=mail=web"}, "--selector: found '=', expected: ',' or 'end of string'; write it as team=mail, or 'team in (mail,web)'"},
 		"order of list":           {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is none of name, created, modified, expires and last-used`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,6 +240,46 @@ func TestHelpOfEveryCommandHasExamples(t *testing.T) {
 		tr.run(t.Context(), t, exitOK, append(strings.Fields(path)[2:], "--help")...)
 		if got := tr.out.String(); !strings.HasPrefix(got, cmd.Long) || !strings.Contains(got, "\nExamples:\n"+cmd.Example+"\n") || tr.errOut.Len() > 0 {
 			t.Errorf("%s --help prints\n%s%s", path, got, tr.errOut)
+		}
+	}
+}
+
+func TestHelpOfTheRoot(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{})
+	tr.Version = "v1.2.3"
+	tr.run(t.Context(), t, exitOK)
+	help := tr.out.String()
+	for _, want := range []string{"\n  create ", "\nFlags:\n  -h, --help", "--version", `-n NAMESPACE, --context NAME, --kubeconfig FILE and what else "kubectl options" lists`} {
+		if !strings.Contains(help, want) {
+			t.Errorf("%q is not in\n%s", want, help)
+		}
+	}
+	for _, wrong := range []string{"--as-group", "--insecure-skip-tls-verify", "Global Flags"} {
+		if strings.Contains(help, wrong) {
+			t.Errorf("%q is in\n%s", wrong, help)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"help"}} {
+		tr.run(t.Context(), t, exitOK, args...)
+		if diff := cmp.Diff(help, tr.out.String()); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", args, diff)
+		}
+	}
+	tr.run(t.Context(), t, exitOK, "list", "--help")
+	help = tr.out.String()
+	tr.run(t.Context(), t, exitOK, "help", "list")
+	if diff := cmp.Diff(help, tr.out.String()); diff != "" {
+		t.Errorf("help list (-want +got):\n%s", diff)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{})
+	for set, want := range map[string]string{"v1.2.3": "^v1[.]2[.]3$", "": "^(v0.*|devel [(]go.+[)])$"} {
+		tr.Version = Version(set)
+		tr.run(t.Context(), t, exitOK, "--version")
+		if got := strings.TrimSuffix(tr.out.String(), "\n"); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%q: got %q; want %s", set, got, want)
 		}
 	}
 }
@@ -278,4 +337,33 @@ func TestWhereThereIsNoOperatorTheWayOutIsNamed(t *testing.T) {
 	})
 	tr.run(t.Context(), t, exitError, "list")
 	tr.errs(t, "error: the server could not find the requested resource (get personalaccesstokens.pat-operator.io); pat-operator is not installed on this cluster: install it, or name another by --context")
+}
+
+func TestWhereThereIsNoClusterThatIsSaid(t *testing.T) {
+	refused := &url.Error{Op: "Get", URL: "https://10.0.0.1:6443/apis/x?y", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
+	unknown := &url.Error{Op: "Get", URL: "https://api.example.com/apis", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "api.example.com", IsNotFound: true}}}
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"refused":              {refused, "no cluster answers at https://10.0.0.1:6443: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?"},
+		"no such host":         {unknown, "no cluster answers at https://api.example.com: dial tcp: lookup api.example.com: no such host; is this the right cluster (--context, --kubeconfig)?"},
+		"in another":           {fmt.Errorf("ci: %w", refused), "ci: no cluster answers at https://10.0.0.1:6443: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?"},
+		"credentials, or none": {apierrors.NewUnauthorized("Unauthorized"), "Unauthorized; the API server does not accept your credentials: they have ended, or they are a personal access token and no verifier answers; kubectl pat whoami tells more"},
+	} {
+		tr := newTrial(t, interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return tc.err }})
+		tr.run(t.Context(), t, exitError, "list")
+		if got, want := tr.errOut.String(), "error: "+tc.want+"\n"; got != want {
+			t.Errorf("%s: got %s\nwant %s", name, got, want)
+		}
+	}
+	_, plaintext := tokenOf(t, 7)
+	for _, args := range [][]string{{"list"}, {"create", "ci"}, {"whoami"}, {"whoami", "--token-file=-"}, {"kubeconfig", "ci"}} {
+		tr := newTrial(t, interceptor.Funcs{})
+		tr.Connect, tr.In = Connect, strings.NewReader(plaintext)
+		tr.run(t.Context(), t, exitError, args...)
+		if got, want := tr.errOut.String(), "error: "+errNoCluster.Error()+"\n"; got != want {
+			t.Errorf("%v: got %s\nwant %s", args, got, want)
+		}
+	}
 }

@@ -18,6 +18,7 @@ package app
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,4 +98,26 @@ func register(cmd *cobra.Command, flag string, complete cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 		panic(err) // there is no such flag
 	}
+}
+
+// namesOf are the names that people mean, each once. They may come from -o name of ours or of kubectl's.
+func namesOf(args []string) []string {
+	var names []string
+	given := map[string]bool{}
+	for _, arg := range args {
+		name := nameOf(arg)
+		if !given[name] {
+			given[name] = true
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func nameOf(arg string) string {
+	kind, name, ok := strings.Cut(arg, "/")
+	if kind, _, _ = strings.Cut(kind, "."); ok && (kind == "pat" || kind == "personalaccesstoken" || kind == "personalaccesstokens") {
+		return name
+	}
+	return arg
 }

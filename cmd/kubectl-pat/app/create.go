@@ -17,6 +17,7 @@ limitations under the License.
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -63,8 +66,9 @@ type Created struct {
 func newCreateCommand(s *session) *cobra.Command {
 	o := &createOptions{handover: handover{session: s}}
 	cmd := &cobra.Command{
-		Use:   "create NAME",
-		Short: "Make a token and print it once",
+		Use:        "create NAME",
+		SuggestFor: []string{"new", "add", "make", "issue"},
+		Short:      "Make a token and print it once",
 		Long: `Make a PersonalAccessToken, wait until its token works, and print the token: once, alone on standard output.
 
 The token is made on this machine. The cluster only gets its ID and a digest, from which nobody gets the token back. With
@@ -153,13 +157,15 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	if err := holder.Submit(ctx, c, pat); err != nil {
-		return err
+		return o.taken(ctx, c, pat, err)
 	}
 	// From here on the token is handed over, whatever happens.
 	o.sayf("%s created in namespace %s, for %s", holder.ResourceName(pat.Name), pat.Namespace, userOf(pat))
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
+	o.progress("Waiting until the token works, for at most %v…", o.timeout)
 	pat, inactive := holder.WaitActive(waiting, c, pat)
+	o.clear()
 	if len(keys) > 0 {
 		if plaintext, err = holder.Encrypted(pat); err != nil && inactive == nil {
 			return fmt.Errorf("%s/%s: %w", pat.Namespace, pat.Name, err)
@@ -168,7 +174,9 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 	if plaintext != "" {
 		o.announce(pat, to, inactive == nil)
 	}
-	err = o.print(pat, plaintext, to)
+	if err = o.print(pat, plaintext, to); err == nil && inactive == nil {
+		o.sayNext(pat, to)
+	}
 	if inactive != nil {
 		inactive = fmt.Errorf("the token is not active: %w; see kubectl describe pat %s -n %s, and end it by kubectl delete pat %[2]s -n %[3]s",
 			inactive, pat.Name, pat.Namespace)
@@ -177,6 +185,22 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 		return fmt.Errorf("%w; and %w", err, inactive)
 	}
 	return errors.Join(err, inactive)
+}
+
+// taken names the way out where the name is one that is there already.
+func (o *createOptions) taken(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken, err error) error {
+	exists, ok := errors.AsType[*apierrors.StatusError](err)
+	if !apierrors.IsAlreadyExists(err) || !ok {
+		return err
+	}
+	there := &v1alpha1.PersonalAccessToken{}
+	switch unread := c.Get(ctx, client.ObjectKeyFromObject(pat), there); {
+	case unread != nil:
+		return fmt.Errorf("%w in namespace %s, and you may not read it; choose another name", exists, pat.Namespace)
+	case holder.StateOf(there, o.Clock.Now()) == holder.StateExpired:
+		return fmt.Errorf("%w in namespace %s, and its token has expired; for a new one run: %s", exists, pat.Namespace, rotateCommand(there))
+	}
+	return fmt.Errorf("%w in namespace %s; to replace its token run: %s; or choose another name", exists, pat.Namespace, rotateCommand(there))
 }
 
 // fill gives pat a token of our own, or has one made for keys and returns "".
@@ -201,7 +225,7 @@ func (o *createOptions) dry(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 			return err
 		}
 		if err := c.Create(ctx, pat, client.DryRunAll); err != nil {
-			return holder.Refused(err)
+			return o.taken(ctx, c, pat, holder.Refused(err))
 		}
 	}
 	if o.output == outputToken {
@@ -234,7 +258,7 @@ func (o *handover) announce(pat *v1alpha1.PersonalAccessToken, to *destination, 
 func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to *destination) (err error) {
 	defer func() {
 		if err != nil && plaintext != "" && !errors.Is(err, errPrinted) {
-			err = fmt.Errorf("%w; the token of %s was not handed over, so make another: kubectl pat rotate %s -n %s", err, holder.ResourceName(pat.Name), pat.Name, pat.Namespace)
+			err = fmt.Errorf("%w; the token of %s was not handed over, so make another: %s", err, holder.ResourceName(pat.Name), rotateCommand(pat))
 		}
 	}()
 	if plaintext != "" && (o.output == outputToken || o.to.elsewhere()) {
@@ -258,6 +282,23 @@ func (o *handover) print(pat *v1alpha1.PersonalAccessToken, plaintext string, to
 	return nil
 }
 
+// sayNext says on a terminal, below the token, until when it works and what to do with it.
+func (o *handover) sayNext(pat *v1alpha1.PersonalAccessToken, to *destination) {
+	if o.Width(o.ErrOut) == 0 || o.output != outputToken {
+		return
+	}
+	name := pat.Name + " -n " + pat.Namespace
+	next := "for kubectl: kubectl pat kubeconfig " + name + " -o " + pat.Name + ".kubeconfig, which asks for it; for curl: -H \"Authorization: Bearer $TOKEN\""
+	switch {
+	case holder.Sealed(pat):
+		next = "send it to its recipients, who open it by: kubectl pat decrypt " + name + " -i KEYFILE"
+	case to.file != nil:
+		next = "for kubectl: kubectl pat kubeconfig " + name + " --token-file FILE -o " + pat.Name + ".kubeconfig; for curl: -H \"Authorization: Bearer $(cat FILE)\""
+	}
+	o.sayf("\nIt works until %s (%s). Before that, replace it: %s", endOf(pat), untilOrAgo(end(pat), o.Clock.Now()), rotateCommand(pat))
+	o.sayf("Next, %s", next)
+}
+
 func userOf(pat *v1alpha1.PersonalAccessToken) string {
 	if pat.Spec.User == nil {
 		return "nobody yet"
@@ -267,12 +308,12 @@ func userOf(pat *v1alpha1.PersonalAccessToken) string {
 
 // endOf is when pat's token ends, as far as it is known.
 func endOf(pat *v1alpha1.PersonalAccessToken) string {
-	end := pat.Spec.ExpiresAt
-	if pat.Status.ExpiresAt != nil {
-		end = pat.Status.ExpiresAt
-	}
-	if end == nil {
+	if end(pat) == nil {
 		return "an unknown time"
 	}
-	return end.UTC().Format(time.RFC3339)
+	return holder.Stamp(end(pat))
+}
+
+func end(pat *v1alpha1.PersonalAccessToken) *metav1.Time {
+	return cmp.Or(pat.Status.ExpiresAt, pat.Spec.ExpiresAt)
 }

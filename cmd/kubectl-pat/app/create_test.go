@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -181,7 +182,7 @@ func TestCreateWithoutAnAnswer(t *testing.T) {
 		create, get error
 		want        string
 	}{
-		"not sent":            {dial, nil, `Post "https://host": dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?`},
+		"not sent":            {dial, nil, `no cluster answers at https://host: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?`},
 		"lost on its way":     {lost, apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("x").GroupResource(), "ci"), `Post "https://host": EOF; is this the right cluster (--context, --kubeconfig)?`},
 		"not to be found out": {lost, lost, `Post "https://host": EOF; it is not known whether personalaccesstoken.pat-operator.io/ci was created in namespace default: if it was, nobody has its token: delete it; is this the right cluster (--context, --kubeconfig)?`},
 	} {
@@ -198,6 +199,75 @@ func TestCreateWithoutAnAnswer(t *testing.T) {
 				t.Errorf("standard output: %s", tr.out)
 			}
 		})
+	}
+}
+
+// The error for a taken name says what to do next. A user who may create and not read is not told to delete the other token.
+func TestCreateWhereTheNameIsTaken(t *testing.T) {
+	const exists = `error: personalaccesstokens.pat-operator.io "ci" already exists in namespace team-a`
+	forbidden := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "ci", errors.New("no"))
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.PersonalAccessToken)
+		get    error
+		want   string
+	}{
+		"active":         {nil, nil, exists + "; to replace its token run: kubectl pat rotate ci -n team-a; or choose another name"},
+		"expired":        {func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = after(-time.Hour) }, nil, exists + ", and its token has expired; for a new one run: kubectl pat rotate ci -n team-a"},
+		"not to be read": {nil, forbidden, exists + ", and you may not read it; choose another name"},
+	} {
+		pat, _ := holderMade(t, 7)
+		if tc.change != nil {
+			tc.change(pat)
+		}
+		tr := newTrial(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if tc.get != nil {
+				return tc.get
+			}
+			return c.Get(ctx, key, o, opts...)
+		}}, pat)
+		tr.run(t.Context(), t, exitError, "create", "ci", "-n", "team-a")
+		if got := tr.errOut.String(); got != tc.want+"\n" || tr.out.Len() > 0 {
+			t.Errorf("%s: got %s\nwant %s", name, got, tc.want)
+		}
+	}
+}
+
+func TestCreateOnATerminalSaysWhatIsNext(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	const waiting = "Waiting until the token works, for at most 30s…"
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"printed":   {nil, `Next, for kubectl: kubectl pat kubeconfig ci -n team-a -o ci.kubeconfig, which asks for it; for curl: -H "Authorization: Bearer $TOKEN"`},
+		"in a file": {[]string{"--token-file", file}, `Next, for kubectl: kubectl pat kubeconfig ci -n team-a --token-file FILE -o ci.kubeconfig; for curl: -H "Authorization: Bearer $(cat FILE)"`},
+		"as JSON":   {[]string{"-o", "json"}, ""},
+		"a pipe":    {nil, ""},
+	} {
+		tr := newTrial(t, operator(isReady, isActive))
+		if name != "a pipe" {
+			tr.Width = func(io.Writer) int { return 80 }
+		}
+		tr.run(t.Context(), t, exitOK, append([]string{"create", "ci", "-n", "team-a"}, tc.args...)...)
+		got := tr.errOut.String()
+		if progress := waiting + "\r" + strings.Repeat(" ", len(waiting)-2) + "\r"; strings.Contains(got, progress) != (name != "a pipe") {
+			t.Errorf("%s: what goes on: %q", name, got)
+		}
+		if tc.want == "" {
+			if strings.Contains(got, "Next") {
+				t.Errorf("%s: got %s", name, got)
+			}
+			continue
+		}
+		if want := "\nIt works until 2027-02-22T12:00:00Z (in 90d). Before that, replace it: kubectl pat rotate ci -n team-a\n" + tc.want + "\n"; !strings.HasSuffix(got, want) {
+			t.Errorf("%s: got %s\nwant ...%s", name, got, want)
+		}
+	}
+	tr := newTrial(t, operator(isIssuing))
+	tr.Width = func(io.Writer) int { return 20 }
+	tr.run(t.Context(), t, exitError, "create", "ci", "--timeout=100ms")
+	if got, want := tr.errOut.String(), "Waiting until the …\r"+strings.Repeat(" ", 19)+"\r"; !strings.Contains(got, want) || strings.Contains(got, "Next") {
+		t.Errorf("narrow: %q", got)
 	}
 }
 

@@ -34,7 +34,7 @@ type asBearer struct {
 
 // ToRESTConfig implements genericclioptions.RESTClientGetter.
 func (b asBearer) ToRESTConfig() (*rest.Config, error) {
-	config, err := b.ConfigFlags.ToRESTConfig()
+	config, err := restConfig(b.ConfigFlags)
 	if err != nil {
 		return nil, err
 	}

@@ -39,8 +39,9 @@ type decryptOptions struct {
 func newDecryptCommand(s *session) *cobra.Command {
 	o := &decryptOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "decrypt (NAME | -f FILE)",
-		Short: "Open a token that was encrypted to your key",
+		Use:        "decrypt (NAME | -f FILE)",
+		SuggestFor: []string{"open"},
+		Short:      "Open a token that was encrypted to your key",
 		Long: `Open a token that the operator has encrypted to your age or SSH key (spec.delivery.recipients), and print it alone on
 standard output. It is read from status.encryptedToken of the PersonalAccessToken, or from a file: then no cluster is asked.
 

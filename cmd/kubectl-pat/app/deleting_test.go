@@ -55,9 +55,9 @@ func TestCase59_EachCommandSaysDeleting(t *testing.T) {
 		code  int
 		want  []string
 	}{
-		"list":                {args: []string{"list", "-n", "team-a"}, want: []string{" False "}},
-		"list, wide":          {args: []string{"list", "-n", "team-a", "-o", "wide"}, want: []string{" False ", " Deleting"}},
-		"describe":            {args: []string{"describe", "ci", "-n", "team-a"}, want: []string{"False (Deleting)", "Active False Deleting 24h " + message, "Ready False Deleting 24h " + message}},
+		"list":                {args: []string{"list", "-n", "team-a"}, want: []string{" Deleting "}},
+		"list, wide":          {args: []string{"list", "-n", "team-a", "-o", "wide"}, want: []string{" Deleting ", " Deleting "}},
+		"describe":            {args: []string{"describe", "ci", "-n", "team-a"}, want: []string{"Status: Deleting", "Active False Deleting 24h " + message, "Ready False Deleting 24h " + message}},
 		"find":                {in: plaintext, args: []string{"find"}, want: []string{" Deleting ", "Nothing to end at team-a/ci: the token " + pat.Status.TokenID + " that was found has ended, because its resource was deleted."}},
 		"find, a predecessor": {in: "PAT=" + pat.Status.PreviousTokenID, args: []string{"find"}, want: []string{" Deleting ", "Nothing to end"}},
 		"find, names":         {in: plaintext, args: []string{"find", "-n", "team-a", "-o", "name"}, code: exitError, want: []string{"Left out: personalaccesstoken.pat-operator.io/ci, since the token"}},

@@ -21,16 +21,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/token"
 )
 
 // maxEvents is how many events are read, and shownEvents how many of those are shown, the latest.
@@ -41,14 +48,16 @@ const (
 
 type describeOptions struct {
 	*session
-	output string
+	output         outputFlags
+	ignoreNotFound bool
 }
 
 func newDescribeCommand(s *session) *cobra.Command {
 	o := &describeOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "describe NAME...",
-		Short: "Tell everything about a token, but for the token itself",
+		Use:        "describe NAME...",
+		SuggestFor: []string{"get", "show", "inspect", "view"},
+		Short:      "Tell everything about a token, but for the token itself",
 		Long: `Tell whose a token is, where it came from, whether it is honoured, and if it is not, why and what helps. Times are given
 exactly and as people say them. Events are among it where you may list them.`,
 		Example: `  kubectl pat describe my-script
@@ -57,19 +66,20 @@ exactly and as people say them. Events are among it where you may list them.`,
   kubectl pat describe ci polite-mail -n team-a
 
   # Data
-  kubectl pat describe my-script -o yaml`,
+  kubectl pat describe my-script -o yaml
+  kubectl pat describe my-script -o jsonpath='{.status.expiresAt}{"\n"}'`,
 		Args:              noTokens(oneOrMoreNames),
 		ValidArgsFunction: s.completeNames,
 		RunE:              func(cmd *cobra.Command, names []string) error { return o.run(cmd.Context(), namesOf(names)) },
 	}
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the `FORMAT`: json or yaml (default: text)")
-	completeValues(cmd, "output", outputJSON, outputYAML)
+	o.output.bind(cmd, "text", outputJSON, outputYAML, outputName)
+	cmd.Flags().BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "skip names that do not exist")
 	return cmd
 }
 
 func (o *describeOptions) run(ctx context.Context, names []string) error {
-	if !slices.Contains([]string{"", outputJSON, outputYAML}, o.output) {
-		return usagef("--output %q is neither json nor yaml", o.output)
+	if err := o.output.validate(false); err != nil {
+		return err
 	}
 	namespace, err := o.namespace()
 	if err != nil {
@@ -84,7 +94,9 @@ func (o *describeOptions) run(ctx context.Context, names []string) error {
 	var errs []error
 	for _, name := range names {
 		pat := v1alpha1.PersonalAccessToken{}
-		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pat); err != nil {
+		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pat); o.ignoreNotFound && isMissing(err) {
+			continue
+		} else if err != nil {
 			errs = append(errs, missing(err, namespace))
 			continue
 		}
@@ -97,17 +109,13 @@ func (o *describeOptions) run(ctx context.Context, names []string) error {
 }
 
 func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1alpha1.PersonalAccessToken) error {
-	if o.output != "" {
-		for i := range pats {
-			withKind(&pats[i])
-			pats[i].ManagedFields = nil
-		}
-		if len(pats) == 1 {
-			return write(o.Out, o.output, &pats[0])
-		}
-		list := &v1alpha1.PersonalAccessTokenList{Items: pats}
-		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessTokenList"))
-		return write(o.Out, o.output, list)
+	switch list := listOf(pats); {
+	case o.output.format == outputName:
+		return o.printNames(pats)
+	case o.output.format != "" && len(pats) == 1:
+		return o.output.print(o.Out, &list.Items[0])
+	case o.output.format != "":
+		return o.output.print(o.Out, list)
 	}
 	for i := range pats {
 		if i > 0 {
@@ -115,7 +123,7 @@ func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1a
 				return err
 			}
 		}
-		text := describe(&pats[i], eventsOf(ctx, c, &pats[i]), o.Clock.Now())
+		text := describe(&pats[i], eventsOf(ctx, c, &pats[i]), deliveryGone(ctx, c, &pats[i]), o.Clock.Now())
 		if _, err := fmt.Fprint(o.Out, text); err != nil {
 			return err
 		}
@@ -139,6 +147,16 @@ func eventsOf(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccess
 	return list.Items[max(0, len(list.Items)-shownEvents):]
 }
 
+// deliveryGone reports whether the Secret that status names is known to be gone. Its content is not read.
+func deliveryGone(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) bool {
+	if pat.Status.DeliverySecretName == "" {
+		return true
+	}
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return apierrors.IsNotFound(c.Get(ctx, client.ObjectKey{Namespace: pat.Namespace, Name: pat.Status.DeliverySecretName}, secret))
+}
+
 // lastSeen is when an event last happened, whichever API recorded it.
 func lastSeen(event *corev1.Event) time.Time {
 	switch {
@@ -154,10 +172,16 @@ func lastSeen(event *corev1.Event) time.Time {
 
 // missing says where it was looked for, which is the usual mistake.
 func missing(err error, namespace string) error {
-	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != "" {
+	if isMissing(err) {
 		return fmt.Errorf("%w in namespace %s", err, namespace)
 	}
 	return err
+}
+
+// isMissing reports whether the API server knows the kind and has no resource of that name.
+func isMissing(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != ""
 }
 
 // oneLine joins errors in one line, as all errors are printed in.
@@ -173,4 +197,268 @@ func oneLine(errs []error) error {
 		texts = append(texts, explain(err))
 	}
 	return errors.New(strings.Join(texts, "; "))
+}
+
+// describe tells about pat in words. events is nil where they are not known; deliveryGone tells that its Secret is not there.
+func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, deliveryGone bool, now time.Time) string {
+	s := newSheet()
+	s.say("Name", pat.Name)
+	s.say("Namespace", pat.Namespace)
+	s.sayIf("Display Name", pat.Spec.DisplayName)
+	describeUser(s, pat.Spec.User)
+	describeToken(s, pat, deliveryGone, now)
+	describeStatus(s, pat, now)
+	s.say("Suspended", yesNo(pat.Spec.Suspend))
+	s.say("Created", when(&pat.CreationTimestamp, now, "unknown"))
+	s.say("Issued", when(pat.Status.IssuedAt, now, "not yet"))
+	s.say("Modified", when(pat.Status.ModifiedAt, now, "unknown"))
+	s.say("Expires", when(pat.Status.ExpiresAt, now, asked(&pat.Spec, now)))
+	s.say("First Used", when(pat.Status.FirstUsedAt, now, "never"))
+	s.say("Last Used", when(pat.Status.LastUsedAt, now, "never"))
+	if len(pat.Spec.Audiences) == 0 {
+		s.say("Audiences", "the API server")
+	} else {
+		s.say("Audiences", pat.Spec.Audiences...)
+	}
+	describeScopes(s, pat.Spec.Scopes)
+	describeRotation(s, pat.Spec.Rotation)
+	describeRevoked(s, pat.Status.Revoked, now)
+	describeConditions(s, pat, now)
+	describeEvents(s, events, now)
+	return s.String()
+}
+
+func describeUser(s *sheet, user *v1alpha1.UserInfo) {
+	if user == nil {
+		s.say("User", "nobody yet")
+		return
+	}
+	s.say("User", user.Username)
+	s.sayIf("  UID", user.UID)
+	if len(user.Groups) > 0 {
+		s.say("  Groups", user.Groups...)
+	}
+	if len(user.Extra) > 0 {
+		var lines []string
+		for _, key := range slices.Sorted(maps.Keys(user.Extra)) {
+			lines = append(lines, key+"="+strings.Join(user.Extra[key], ","))
+		}
+		s.say("  Extra", lines...)
+	}
+}
+
+// describeToken says which token it is, where it came from, and where its holder takes it.
+func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone bool, now time.Time) {
+	status := &pat.Status
+	id := status.TokenID
+	if id == "" {
+		id = "none yet"
+	}
+	s.say("Token ID", id)
+	if status.PreviousTokenID != "" {
+		s.say("Predecessor", status.PreviousTokenID)
+		s.sayIf("  Ends", when(pat.Status.PreviousTokenExpiresAt, now, ""))
+	}
+	delivery := pat.Spec.Delivery
+	switch {
+	case pat.Spec.Token != nil:
+		s.say("Made By", "its holder, who has it; the cluster has a digest")
+		if pat.Spec.Token.ID != id {
+			s.say("  Asked For", pat.Spec.Token.ID)
+		}
+	case delivery != nil && len(delivery.Recipients) > 0:
+		s.say("Made By", "the operator, which encrypts it")
+		s.say("  To", nameKeys(delivery.Recipients)...)
+		if status.EncryptedToken != "" {
+			s.say("  Open It With", fmt.Sprintf("kubectl pat decrypt %s -n %s -i KEYFILE", pat.Name, pat.Namespace))
+		}
+	default:
+		s.say("Made By", "the operator, which delivers it in a Secret")
+		switch {
+		case status.TokenID == "":
+		case deliveryGone:
+			s.say("  Secret", "gone: the token was taken, or not in time")
+		default:
+			s.say("  Secret", status.DeliverySecretName)
+			s.sayIf("  Take It With", takeCommand(pat))
+		}
+	}
+}
+
+// takeCommand prints the token of the delivery Secret, or is "" where that has a name that the operator gives to none:
+// whoever may write status may write anything there, and people paste the command into a shell.
+func takeCommand(pat *v1alpha1.PersonalAccessToken) string {
+	name := pat.Status.DeliverySecretName
+	id, ok := strings.CutPrefix(name, "pat-")
+	if !ok || !token.ValidID(id) {
+		return ""
+	}
+	return fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.token}' | base64 -d", name, pat.Namespace)
+}
+
+// describeStatus says whether the token works, and the way out where it does not.
+func describeStatus(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
+	state, conditions, active := holder.StateOf(pat, now), holder.Conditions(pat), holder.Active(pat)
+	lines := []string{string(state)}
+	works := state == holder.StateActive || state == holder.StateExpiring
+	switch {
+	case active == nil:
+		lines = append(lines, "The operator has not looked at it; is it running?")
+	case works != (active.Status == metav1.ConditionTrue): // by the clock, or by spec
+		lines = append(lines, "The operator has not written this into its status yet.")
+	case active.Message != "":
+		lines = append(lines, active.Message)
+	}
+	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionReady} {
+		c := meta.FindStatusCondition(conditions, kind)
+		wrong := c != nil && (c.Status == metav1.ConditionTrue) == (kind == v1alpha1.ConditionStalled)
+		if wrong && !slices.Contains(lines, c.Message) {
+			lines = append(lines, c.Message)
+		}
+	}
+	if active != nil && active.ObservedGeneration < pat.Generation {
+		lines = append(lines, "The operator has not looked at the last change yet.")
+	}
+	if state == holder.StateExpired {
+		lines = append(lines, "For a new token run: "+rotateCommand(pat))
+	}
+	s.say("Status", lines...)
+}
+
+func describeScopes(s *sheet, scopes []v1alpha1.Scope) {
+	var lines []string
+	for _, scope := range scopes {
+		if scope.Rule == nil {
+			lines = append(lines, scope.Preset)
+			continue
+		}
+		lines = append(lines, describeRule(scope.Rule))
+	}
+	if lines == nil {
+		lines = []string{"all that the user may do"}
+	}
+	s.say("Scopes", lines...)
+}
+
+func describeRule(rule *v1alpha1.ScopeRule) string {
+	text := strings.Join(rule.Verbs, ",")
+	for _, part := range []struct {
+		word   string
+		values []string
+	}{
+		{"", rule.Resources}, {"in API groups", quoted(rule.APIGroups)}, {"named", rule.ResourceNames},
+		{"at", rule.NonResourceURLs}, {"in namespaces", rule.Namespaces},
+	} {
+		if len(part.values) > 0 {
+			text += strings.TrimRight(" "+part.word, " ") + " " + strings.Join(part.values, ",")
+		}
+	}
+	return text
+}
+
+func quoted(texts []string) []string {
+	var out []string
+	for _, text := range texts {
+		out = append(out, strconv.Quote(text))
+	}
+	return out
+}
+
+func describeRotation(s *sheet, rotation *v1alpha1.Rotation) {
+	var lines []string
+	if rotation != nil {
+		if rotation.Trigger != "" {
+			lines = append(lines, "asked for by trigger "+rotation.Trigger)
+		}
+		if rotation.EveryDays != nil {
+			lines = append(lines, fmt.Sprintf("every %d days", *rotation.EveryDays))
+		}
+		if rotation.OverlapSeconds > 0 {
+			overlap := time.Duration(rotation.OverlapSeconds) * time.Second
+			lines = append(lines, fmt.Sprintf("a predecessor is honoured for %s", duration.HumanDuration(overlap)))
+		}
+		if rotation.RetireOnFirstUse {
+			lines = append(lines, "a predecessor ends when its successor is first used")
+		}
+	}
+	s.say("Rotation", lines...)
+}
+
+func describeRevoked(s *sheet, revoked []v1alpha1.RevokedToken, now time.Time) {
+	var lines []string
+	for _, entry := range revoked {
+		line := entry.TokenID
+		if entry.At != nil {
+			line += " at " + when(entry.At, now, "")
+		}
+		if entry.By != "" {
+			line += " by " + entry.By
+		}
+		if entry.Reason != "" {
+			line += ": " + entry.Reason
+		}
+		lines = append(lines, line)
+	}
+	s.say("Revoked", lines...)
+}
+
+func describeConditions(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
+	var rows [][]string
+	for _, c := range holder.Conditions(pat) {
+		rows = append(rows, []string{c.Type, string(c.Status), c.Reason, since(c.LastTransitionTime.Time, now), c.Message})
+	}
+	s.table("Conditions", []string{"Type", "Status", "Reason", "Since", "Message"}, rows)
+}
+
+func describeEvents(s *sheet, events []corev1.Event, now time.Time) {
+	if events == nil {
+		return
+	}
+	var rows [][]string
+	for i := range events {
+		event := &events[i]
+		times := event.Count
+		if event.Series != nil {
+			times = event.Series.Count
+		}
+		seen := since(lastSeen(event), now)
+		if times > 1 {
+			seen += fmt.Sprintf(" (x%d)", times)
+		}
+		rows = append(rows, []string{event.Type, event.Reason, seen, event.Message})
+	}
+	s.table("Events", []string{"Type", "Reason", "Age", "Message"}, rows)
+}
+
+// when is a moment, exactly and as people say it.
+func when(t *metav1.Time, now time.Time, never string) string {
+	if t.IsZero() {
+		return never
+	}
+	return holder.Stamp(t) + " (" + untilOrAgo(t, now) + ")"
+}
+
+// asked is the end that spec asks for, where none is known.
+func asked(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) string {
+	switch {
+	case spec.ExpiresAt != nil:
+		return when(spec.ExpiresAt, now, "")
+	case spec.ExpiresInDays != nil:
+		return fmt.Sprintf("%d days after it is issued", *spec.ExpiresInDays)
+	}
+	return fmt.Sprintf("%d days after it is issued", v1alpha1.DefaultExpiresInDays)
+}
+
+func since(t, now time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	return duration.HumanDuration(max(0, now.Sub(t)))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,7 +58,7 @@ func rich() *v1alpha1.PersonalAccessToken {
 	pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", "aaaaaaaaaaaaaaaa"
 	pat.Status.IssuedAt, pat.Status.ModifiedAt, pat.Status.ExpiresAt = after(-time.Hour), after(-2*time.Hour), after(30*day)
 	pat.Status.FirstUsedAt, pat.Status.LastUsedAt = after(-30*time.Minute), after(-time.Minute)
-	pat.Status.EncryptedToken = "sealed"
+	pat.Status.EncryptedToken, pat.Status.PreviousTokenExpiresAt = "sealed", after(time.Hour)
 	pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: "cccccccccccccccc", At: after(-day), By: "bob", Reason: "on a slide"}, {TokenID: "dddddddddddddddd"}}
 	pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it."
 	pat.Status.Conditions[1].LastTransitionTime = *after(-time.Hour)
@@ -86,7 +87,7 @@ Made By:         the operator, which encrypts it
   To:            age1x
                  age1y
   Open It With:  kubectl pat decrypt ci -n team-a -i KEYFILE
-Active:          True (Active)
+Status:          Active
                  Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
 Suspended:       no
 Created:         2026-10-15T12:00:00Z (40d ago)
@@ -117,7 +118,7 @@ Events:
   Normal   Issued        60m       Token \x1b[31m
   Warning  ExpiringSoon  60s (x3)  Soon.
 `
-	got := describe(rich(), events, start)
+	got := describe(rich(), events, true, start)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -133,31 +134,40 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 		pat  *v1alpha1.PersonalAccessToken
 		want string
 	}{
-		"active":        {withConditions(2, isReady, isActive), "True (Active)"},
-		"suspended":     {withConditions(2, isReady, suspended), "False (Suspended)|Resume it."},
-		"issuing":       {withConditions(2, isIssuing, waiting), "False (Issuing)|Wait."},
-		"stalled":       {withConditions(2, isStalled, waiting), `False (Issuing)|Wait.|Too many\x1b[31m.`},
-		"not looked at": {withConditions(2), "Unknown|The operator has not looked at it; is it running?"},
-		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "False (Suspended)|Resume it.|The operator has not looked at the last change yet."},
+		"active":        {withConditions(2, isReady, isActive), "Active"},
+		"suspended":     {withConditions(2, isReady, suspended), "Suspended|Resume it."},
+		"issuing":       {withConditions(2, isIssuing, waiting), "Pending|Wait."},
+		"stalled":       {withConditions(2, isStalled, waiting), `Not issued|Wait.|Too many\x1b[31m.`},
+		"not looked at": {withConditions(2), "Pending|The operator has not looked at it; is it running?"},
+		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "Suspended|Resume it.|The operator has not looked at the last change yet."},
+		"expired": {func() *v1alpha1.PersonalAccessToken {
+			p := withConditions(2, metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonExpired, Message: "It has expired."})
+			return p
+		}(), "Expired|It has expired.|For a new token run: kubectl pat rotate ci -n team-a"},
+		"expired just now": {func() *v1alpha1.PersonalAccessToken {
+			p := withConditions(2, isReady, isActive)
+			p.Status.ExpiresAt = after(0)
+			return p
+		}(), "Expired|The operator has not written this into its status yet.|For a new token run: kubectl pat rotate ci -n team-a"},
 		"about to be gone": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(2, isActive)
 			p.DeletionTimestamp = after(0)
 			return p
-		}(), "False (Deleting)|" + lifecycle.DeletingCondition(&v1alpha1.PersonalAccessToken{}).Message},
+		}(), "Deleting|" + lifecycle.DeletingCondition(&v1alpha1.PersonalAccessToken{}).Message},
 		"not looked at at all": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(1)
 			p.Status.ObservedGeneration = -1
 			return p
-		}(), "Unknown|The operator has not looked at it; is it running?"},
+		}(), "Pending|The operator has not looked at it; is it running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.pat.Status.ObservedGeneration == 0 {
 				tc.pat.Status.ObservedGeneration = 2
 			}
 			s := newSheet()
-			describeActive(s, tc.pat)
+			describeStatus(s, tc.pat, start)
 			var lines []string
-			for line := range strings.Lines(strings.TrimPrefix(s.String(), "Active:")) {
+			for line := range strings.Lines(strings.TrimPrefix(s.String(), "Status:")) {
 				lines = append(lines, strings.TrimSpace(line))
 			}
 			if got := strings.Join(lines, "|"); got != tc.want {
@@ -169,7 +179,7 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 
 func TestDescribeLittle(t *testing.T) {
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "team-a", CreationTimestamp: *after(-time.Second)}}
-	got := describe(pat, nil, start)
+	got := describe(pat, nil, false, start)
 	for _, want := range []string{"User: nobody yet", "Token ID: none yet", "Issued: not yet", "Expires: 90 days after it is issued", "Last Used: never", "Audiences: the API server", "Conditions: <none>"} {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -178,7 +188,7 @@ func TestDescribeLittle(t *testing.T) {
 	if strings.Contains(got, "Events") {
 		t.Errorf("events that may not be read:\n%s", got)
 	}
-	if got = describe(pat, []corev1.Event{}, start); !strings.HasSuffix(strings.Join(strings.Fields(got), " "), "Events: <none>") {
+	if got = describe(pat, []corev1.Event{}, true, start); !strings.HasSuffix(strings.Join(strings.Fields(got), " "), "Events: <none>") {
 		t.Errorf("no events:\n%s", got)
 	}
 }
@@ -224,7 +234,7 @@ func TestDescribeBuildsNoCommandOfAnybodysText(t *testing.T) {
 	} {
 		pat := withConditions(1, isActive)
 		pat.Status.TokenID, pat.Status.DeliverySecretName = "aaaaaaaaaaaaaaaa", name
-		text := describe(pat, nil, start)
+		text := describe(pat, nil, false, start)
 		if got := strings.Contains(text, "kubectl get secret "+name+" -n team-a -o"); got != want || strings.Contains(text, "kubectl get secret") != want {
 			t.Errorf("of %q:\n%s", name, text)
 		}
@@ -250,5 +260,32 @@ func TestWhatReadsTakesNamesAsListPrintsThem(t *testing.T) {
 		}
 		tr.run(t.Context(), t, exitError, "decrypt", name, "-n", "team-a", "-i", key)
 		tr.errs(t, "error: team-a/ci has no encrypted token: its holder has made it, and nobody else ever had it")
+	}
+}
+
+// describe does not offer a Secret that is gone. It names the Secret to a user who may not read Secrets.
+func TestDescribeOffersNoSecretThatIsGone(t *testing.T) {
+	const name = "pat-aaaaaaaaaaaaaaaa"
+	pat := withConditions(1, isReady, isActive)
+	pat.Status.TokenID, pat.Status.DeliverySecretName = "aaaaaaaaaaaaaaaa", name
+	secrets := corev1.SchemeGroupVersion.WithResource("secrets").GroupResource()
+	for want, err := range map[string]error{
+		"  Secret:        " + name + "\n  Take It With:  kubectl get secret " + name + " -n team-a": nil,
+		"  Secret:    gone: the token was taken, or not in time\nStatus:":                           apierrors.NewNotFound(secrets, name),
+		"  Secret:        " + name + "\n  Take It With:  kubectl get secret ":                       apierrors.NewForbidden(secrets, name, nil),
+	} {
+		tr := newTrial(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if key.Name != name {
+				return c.Get(ctx, key, o, opts...)
+			}
+			if _, whole := o.(*metav1.PartialObjectMetadata); !whole {
+				t.Errorf("%T is read", o)
+			}
+			return err
+		}}, pat)
+		tr.run(t.Context(), t, exitOK, "describe", "ci", "-n", "team-a")
+		if !strings.Contains(tr.out.String(), want) || err != nil && apierrors.IsNotFound(err) && strings.Contains(tr.out.String(), name) {
+			t.Errorf("%v: %q is not in\n%s", err, want, tr.out)
+		}
 	}
 }

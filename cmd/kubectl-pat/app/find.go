@@ -42,8 +42,9 @@ type findOptions struct {
 func newFindCommand(s *session) *cobra.Command {
 	o := &findOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "find",
-		Short: "Tell which resource a token or an ID belongs to",
+		Use:        "find",
+		SuggestFor: []string{"lookup"},
+		Short:      "Tell which resource a token or an ID belongs to",
 		Long: `Tell which PersonalAccessToken a token belongs to that has turned up somewhere, and how to end it. Standard input is searched
 for tokens and IDs: it may be a token, whole or cut off, an ID, the ID of a credential as audit logs have it (PAT=...), or any
 text with such in it, also in base64 (a Secret, a Basic header), in UTF-16 or broken into lines. What cannot be read, such as
@@ -182,7 +183,7 @@ func (o *findOptions) print(findings []Finding) error {
 	case outputName:
 		return o.printNames(findings)
 	}
-	if err := printFindings(o.Out, findings, o.Clock.Now()); err != nil {
+	if err := o.printFindings(findings); err != nil {
 		return err
 	}
 	o.sayEnds(findings)

@@ -75,7 +75,7 @@ func TestStateOf(t *testing.T) {
 		}), "Revoked", nil},
 		"the predecessor": {of(func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
-			pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor " + id + " until 2026-11-24T13:00:00Z, or until the new one is first used; delete this resource to revoke it."
+			pat.Status.PreviousTokenExpiresAt = after(time.Hour)
 		}), "Predecessor", after(time.Hour)},
 		"a predecessor of whose end nothing is said": {of(func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id

@@ -18,12 +18,11 @@ package app
 
 import (
 	"fmt"
-	"io"
+	"regexp"
 	"slices"
-	"time"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
@@ -107,7 +106,7 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *m
 	case id == pat.Status.TokenID:
 		return active.Reason, pat.Status.ExpiresAt
 	case id == pat.Status.PreviousTokenID:
-		return statePredecessor, endOfPredecessor(pat)
+		return statePredecessor, pat.Status.PreviousTokenExpiresAt
 	}
 	// That status names another is not enough: this one may be about to take its place.
 	stalled := holder.Condition(pat, v1alpha1.ConditionStalled)
@@ -182,24 +181,82 @@ func (f *Finding) end() string {
 	return fmt.Sprintf("kubectl pat revoke %s -n %s", f.PersonalAccessToken.Name, f.PersonalAccessToken.Namespace)
 }
 
-func printFindings(w io.Writer, findings []Finding, now time.Time) error {
-	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
-		{Name: "Namespace"}, {Name: "Name"}, {Name: "User"}, {Name: "State"}, {Name: "Expires"}, {Name: "Digest"}, {Name: "Token ID"},
-	}}
+func (s *session) printFindings(findings []Finding) error {
+	t := s.table(s.Out, "NAMESPACE", "NAME", "USER", "STATE", "EXPIRES", "DIGEST", "TOKEN ID")
+	t.cut = []int{2}
+	rows := make([][]string, 0, len(findings))
 	for _, f := range findings {
 		digest := f.Digest
 		if digest == "" {
 			digest = "unknown"
 		}
-		row := []string{
-			f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name, holder.Username(f.PersonalAccessToken), f.State,
-			untilOrAgo(f.ExpiresAt, now), digest, f.TokenID,
-		}
-		cells := make([]any, 0, len(row))
-		for _, text := range row {
-			cells = append(cells, holder.Visible(text))
-		}
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
+		pat := f.PersonalAccessToken
+		rows = append(rows, []string{pat.Namespace, pat.Name, holder.Username(pat), f.State, untilOrAgo(f.ExpiresAt, s.Clock.Now()), digest, f.TokenID})
 	}
-	return printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, w)
+	return t.print(s.Out, rows)
+}
+
+// sighting is a token or its ID that was found in a text.
+type sighting struct {
+	id string
+	// plaintexts are the whole tokens of this ID that were there: one, unless somebody has made others up.
+	plaintexts []string
+	// certain tells that it was written as a token or a credential ID is, so that it is no word of 16 letters.
+	certain bool
+}
+
+var (
+	// marked is a token, whole or cut off, or the ID of a credential, wherever it is: "%20kubepat_" and "\nkubepat_" too.
+	marked = regexp.MustCompile(`(?:` + token.Prefix + `|PAT=|PAT%3D)([a-z2-7]{16})(?:_[0-9A-Za-z]{0,49}|\b)`)
+	// bare is what could be an ID.
+	bare = regexp.MustCompile(`\b[a-z2-7]{16}\b`)
+)
+
+// hasMark reports whether there may be something marked in a text. It is faster than the expression.
+func hasMark(text string) bool {
+	return strings.Contains(text, token.Prefix) || strings.Contains(text, "PAT=") || strings.Contains(text, "PAT%3D")
+}
+
+// scan finds all tokens and IDs in a text, also in base64, UTF-16 and across line ends: those that are certain first, each in
+// the order that they are in it. unread reports that parts could not be decoded, in which there may be more.
+func scan(text string) (found []sighting, unread bool) {
+	// Logs are long and full of words of 16 letters: nothing that was found is searched for in a list.
+	places := map[string]int{}
+	at := func(id string) *sighting {
+		i, known := places[id]
+		if !known {
+			i = len(found)
+			places[id] = i
+			found = append(found, sighting{id: id})
+		}
+		return &found[i]
+	}
+	whole := map[string]bool{}
+	readings, unread := read(text)
+	for _, r := range readings {
+		if !hasMark(r.text) {
+			continue
+		}
+		for _, match := range marked.FindAllStringSubmatch(r.text, -1) {
+			_, err := token.Parse(match[0])
+			if err != nil && r.joined { // it may have been made up of two words
+				continue
+			}
+			s := at(match[1])
+			s.certain = true
+			if err == nil && !whole[match[0]] {
+				whole[match[0]] = true
+				s.plaintexts = append(s.plaintexts, match[0])
+			}
+		}
+	}
+	for _, r := range readings {
+		if r.joined {
+			continue
+		}
+		for _, id := range bare.FindAllString(r.text, -1) {
+			at(id)
+		}
+	}
+	return found, unread
 }

@@ -38,7 +38,7 @@ const (
 // lines are command lines that are right, to which a flag is added.
 var lines = map[string][]string{
 	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
-	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil,
+	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil, "help": nil,
 }
 
 // tries are, for each flag, or each flag of a command, values that it takes and values that can never work. What else the
@@ -53,8 +53,8 @@ var tries = map[string]struct{ good, bad []string }{
 	"display-name":          {[]string{"Build agent", "Müller & Söhne"}, []string{"", strings.Repeat("x", 129), "a\tb", "a\nb", "a\u202eb"}},
 	"dry-run":               {[]string{"none", "server"}, []string{"", "client", "true"}},
 	"create dry-run":        {[]string{"none", "client", "server"}, []string{"", "true"}},
-	"expires-in":            {[]string{"90d", "12h", "1d12h", "1h30m"}, []string{"", "90", "0d", "-1d", "4000d", "1y", "500ms"}},
-	"expiring-within":       {[]string{"7d", "12h"}, []string{"", "7", "-7d", "soon"}},
+	"expires-in":            {[]string{"90d", "12h", "1d12h", "1h30m", "90", "3w", "1y"}, []string{"", "0", "0d", "-1d", "4000d", "11y", "500ms", "1.5y", "90x"}},
+	"expiring-within":       {[]string{"7d", "12h", "7", "1w"}, []string{"", "7x", "-7d", "soon"}},
 	"filename":              {nil, []string{""}},
 	"for":                   {[]string{"alice", "system:serviceaccount:team-a:ci"}, []string{""}},
 	"group":                 {[]string{"--for=alice developers"}, []string{"--for=alice ", "developers"}},
@@ -66,7 +66,11 @@ var tries = map[string]struct{ good, bad []string }{
 	"output":                {[]string{"json", "yaml"}, []string{"xml", "JSON"}},
 	"create output":         {[]string{"token", "json", "yaml", "--copy name"}, []string{"", "wide", "name"}},
 	"rotate output":         {[]string{"token", "json", "yaml", "--copy name"}, []string{"", "wide"}},
-	"list output":           {[]string{"", "wide", "json", "yaml", "name"}, []string{"xml"}},
+	"list output":           {[]string{"", "wide", "json", "yaml", "name", "jsonpath={.items}", "custom-columns=A:.b"}, []string{"xml", "jsonpath", "jsonpath={", "custom-columns=A"}},
+	"describe output":       {[]string{"", "json", "yaml", "name", "jsonpath={.spec}", "go-template={{.spec}}"}, []string{"xml", "wide", "go-template={{"}},
+	"ignore-not-found":      {[]string{"true", "false"}, []string{"", "maybe"}},
+	"selector":              {[]string{"team=mail", "team in (mail,web)"}, []string{"", "a=b=c", "a in b"}},
+	"watch":                 {[]string{"true", "false"}, []string{"", "maybe"}},
 	"find output":           {[]string{"", "json", "yaml", "--namespace=team-a name"}, []string{"wide", "name"}},
 	"kubeconfig output":     {[]string{"TEMP/kubeconfig", "-", "./json"}, []string{"", "json", "yaml", "name"}},
 	"overlap":               {[]string{"24h", "7d", "0", "0s"}, []string{"", "24", "-1h", "367d"}},
@@ -82,7 +86,7 @@ var tries = map[string]struct{ good, bad []string }{
 	"token-id":              {[]string{"--keep k3xq5v7c2mzr4nbd"}, []string{"--keep ", "k3xq5v7c2mzr4nbd", "--keep K3XQ5V7C2MZR4NBD", "--keep x"}},
 	"token-path":            {[]string{"/var/run/secrets/token"}, []string{""}},
 	"uid":                   {[]string{"--for=alice 4711"}, []string{"--for=alice ", "4711"}},
-	"unused-for":            {[]string{"30d"}, []string{"", "30", "never"}},
+	"unused-for":            {[]string{"30d", "30"}, []string{"", "30x", "never"}},
 	"user":                  {[]string{"alice"}, []string{""}},
 	"revoke user":           {nil, []string{"", "alice"}}, // it goes without a name
 	"wait":                  {[]string{"true", "false"}, []string{"", "maybe"}},

@@ -38,8 +38,9 @@ type generateOptions struct {
 func newGenerateCommand(s *session) *cobra.Command {
 	o := &generateOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "generate NAME",
-		Short: "Make a token and a manifest for Git that holds its digest",
+		Use:        "generate NAME",
+		SuggestFor: []string{"manifest"},
+		Short:      "Make a token and a manifest for Git that holds its digest",
 		Long: `Make a token on this machine, and a manifest of a PersonalAccessToken that holds its ID and digest, from which nobody gets
 the token back: it may be in a public repository. The token works from when the manifest is applied until its end, which is
 counted from now. No cluster is asked.

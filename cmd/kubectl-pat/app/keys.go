@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -107,4 +108,26 @@ func expandHome(path string) string {
 		return path
 	}
 	return filepath.Join(home, rest)
+}
+
+// nameKeys says what public keys these are, as people tell them apart.
+func nameKeys(keys []string) []string {
+	names := make([]string, 0, len(keys))
+	for _, key := range keys {
+		names = append(names, nameKey(recipients.Trim(key)))
+	}
+	return names
+}
+
+// maxKey is how much of a key is shown; those of post-quantum age have 1,959 characters.
+const maxKey = 64
+
+func nameKey(key string) string {
+	if public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(key)); err == nil {
+		return strings.TrimSpace(public.Type() + " " + ssh.FingerprintSHA256(public) + " " + comment)
+	}
+	if len(key) > maxKey {
+		return key[:maxKey-1] + "…"
+	}
+	return key
 }

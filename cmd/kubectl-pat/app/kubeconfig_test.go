@@ -209,7 +209,7 @@ func TestUsageOfWhatTellsOfTokens(t *testing.T) {
 	_, plaintext := tokenOf(t, 7)
 	for args, want := range map[string]string{
 		"describe":                         "kubectl pat describe takes one NAME or more, and none was given; see kubectl pat describe --help",
-		"describe a -o wide":               `--output "wide" is neither json nor yaml`,
+		"describe a -o wide":               "--output \"wide\" is not one of json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE",
 		"describe a " + plaintext:          errTokenGiven.Error(),
 		"describe KUBEPAT_x":               errTokenGiven.Error(),
 		"decrypt":                          "kubectl pat decrypt takes one NAME, and 0 were given; see kubectl pat decrypt --help",

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -36,17 +37,21 @@ type listOptions struct {
 	expiringWithin period
 	unusedFor      period
 	allNamespaces  bool
-	output         string
+	selector       string
+	output         outputFlags
 	sortBy         string
 	noHeaders      bool
+	ignoreNotFound bool
+	watch          bool
 }
 
 func newListCommand(s *session) *cobra.Command {
 	o := &listOptions{session: s}
 	cmd := &cobra.Command{
-		Use:     "list [WORD...]",
-		Aliases: []string{"ls"},
-		Short:   "List and search tokens",
+		Use:        "list [WORD...]",
+		Aliases:    []string{"ls"},
+		SuggestFor: []string{"get", "show", "search"},
+		Short:      "List and search tokens",
 		Long: `List PersonalAccessTokens. Each WORD must be part of a token's name, display name, user, ID or audiences; upper and lower case
 are the same. A token's ID is the part between "kubepat_" and the next "_".`,
 		Example: `  # All of this namespace
@@ -59,7 +64,13 @@ are the same. A token's ID is the part between "kubepat_" and the next "_".`,
   kubectl pat list -A --expiring-within 7d --sort-by expires
 
   # What alice has and does not use
-  kubectl pat list -A --user alice --unused-for 30d`,
+  kubectl pat list -A --user alice --unused-for 30d
+
+  # Those with a label, and what becomes of them until you press Ctrl-C
+  kubectl pat list -l team=mail --watch
+
+  # For a script
+  kubectl pat list -o custom-columns=NAME:.metadata.name,ENDS:.status.expiresAt --no-headers`,
 		ValidArgsFunction: s.completeNames,
 		RunE:              func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words) },
 	}
@@ -68,21 +79,27 @@ are the same. A token's ID is the part between "kubepat_" and the next "_".`,
 	flags.Var(&o.expiringWithin, "expiring-within", "only tokens that end within this time: 7d, 12h")
 	flags.Var(&o.unusedFor, "unused-for", "only tokens that were not used for this long, and made before that: 30d")
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces")
-	flags.StringVarP(&o.output, "output", "o", "", "the `FORMAT`: wide, json, yaml or name (default: a table)")
+	flags.StringVarP(&o.selector, "selector", "l", "", "only tokens whose labels match this `SELECTOR`: team=mail, team!=mail, 'team in (mail,web)'")
+	flags.BoolVarP(&o.watch, "watch", "w", false, "go on, and show each token that changes")
+	flags.BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "say nothing where there are none")
 	flags.StringVar(&o.sortBy, "sort-by", sortByName, "the `ORDER`: name, expires (the first to end on top), created, modified or last-used (the latest on top)")
 	flags.BoolVar(&o.noHeaders, "no-headers", false, "leave the headers of the table out")
-	completeValues(cmd, "output", outputWide, outputJSON, outputYAML, outputName)
+	o.output.bind(cmd, "a table", outputWide, outputJSON, outputYAML, outputName)
 	completeValues(cmd, "sort-by", sortByName, sortByCreated, sortByModified, sortByExpires, sortByLastUsed)
 	return cmd
 }
 
 func (o *listOptions) run(ctx context.Context, words []string) error {
 	order, known := orders[o.sortBy]
-	switch {
-	case !slices.Contains([]string{"", outputWide, outputJSON, outputYAML, outputName}, o.output):
-		return usagef("--output %q is none of wide, json, yaml and name", o.output)
-	case !known:
+	if !known {
 		return usagef("--sort-by %q is none of name, created, modified, expires and last-used", o.sortBy)
+	}
+	if err := o.output.validate(o.noHeaders); err != nil {
+		return err
+	}
+	labeled, err := labels.Parse(o.selector)
+	if err != nil {
+		return usagef("--selector: %w; write it as team=mail, or 'team in (mail,web)'", err)
 	}
 	namespace, err := o.namespace()
 	if err != nil {
@@ -95,11 +112,11 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
-	selected := []client.ListOption{client.InNamespace(namespace)}
+	selected := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: labeled}}
 	if o.user != "" {
 		selected = append(selected, client.MatchingFields{"spec.user.username": o.user})
 	}
-	pats, err := holder.ReadAll(ctx, c, selected...)
+	pats, revision, err := o.readAll(ctx, c, selected)
 	if err != nil {
 		return err
 	}
@@ -108,7 +125,21 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	slices.SortStableFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int {
 		return cmp.Or(order(&a, &b), holder.ByName(&a, &b))
 	})
+	if o.watch {
+		return o.follow(ctx, c, selected, revision, pats, words)
+	}
 	return o.print(pats, now)
+}
+
+// readAll reads in pages, or, where the revision matters that changes are followed from, all at once.
+func (o *listOptions) readAll(ctx context.Context, c client.Client, selected []client.ListOption) (pats []v1alpha1.PersonalAccessToken, revision string, err error) {
+	if !o.watch {
+		pats, err = holder.ReadAll(ctx, c, selected...)
+		return pats, "", err
+	}
+	list := &v1alpha1.PersonalAccessTokenList{}
+	err = c.List(ctx, list, selected...)
+	return list.Items, list.ResourceVersion, err
 }
 
 func (o *listOptions) wants(pat *v1alpha1.PersonalAccessToken, words []string, now time.Time) bool {
@@ -128,33 +159,57 @@ func (o *listOptions) wants(pat *v1alpha1.PersonalAccessToken, words []string, n
 }
 
 func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) error {
-	if o.output == outputJSON || o.output == outputYAML {
-		list := &v1alpha1.PersonalAccessTokenList{Items: pats}
-		if pats == nil {
-			list.Items = []v1alpha1.PersonalAccessToken{}
-		}
-		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessTokenList"))
-		for i := range list.Items {
-			withKind(&list.Items[i])
-			list.Items[i].ManagedFields = nil
-		}
-		return write(o.Out, o.output, list)
+	switch o.output.format {
+	case "", outputWide, outputName:
+	default:
+		return o.output.print(o.Out, listOf(pats))
 	}
 	if len(pats) == 0 {
 		return o.sayNone()
 	}
-	if o.output == outputName {
-		for _, pat := range pats {
-			if _, err := fmt.Fprintln(o.Out, holder.ResourceName(pat.Name)); err != nil {
-				return err
-			}
-		}
-		return nil
+	if o.output.format == outputName {
+		return o.printNames(pats)
 	}
-	return printTable(o.Out, pats, now, tableOptions{wide: o.output == outputWide, namespaces: o.allNamespaces, noHeaders: o.noHeaders})
+	rows, expired := make([][]string, 0, len(pats)), false
+	for i := range pats {
+		state := holder.StateOf(&pats[i], now)
+		expired = expired || state == holder.StateExpired
+		rows = append(rows, o.row(&pats[i], state, now))
+	}
+	if err := o.table().print(o.Out, rows); err != nil {
+		return err
+	}
+	if expired && o.Width(o.Out) > 0 {
+		o.sayf("For a new token in place of one that has expired run: kubectl pat rotate NAME")
+	}
+	return nil
+}
+
+func (s *session) printNames(pats []v1alpha1.PersonalAccessToken) error {
+	for _, pat := range pats {
+		if _, err := fmt.Fprintln(s.Out, holder.ResourceName(pat.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *listOptions) wide() bool { return o.output.format == outputWide }
+
+func (o *listOptions) table() *table {
+	t := o.tokenTable(o.wide(), o.allNamespaces)
+	t.noHeaders = o.noHeaders
+	return t
+}
+
+func (o *listOptions) row(pat *v1alpha1.PersonalAccessToken, state holder.State, now time.Time) []string {
+	return tokenRow(pat, state, now, o.wide(), o.allNamespaces)
 }
 
 func (o *listOptions) sayNone() error {
+	if o.ignoreNotFound {
+		return nil
+	}
 	if o.allNamespaces {
 		o.sayf("No tokens found")
 		return nil

@@ -17,12 +17,18 @@ limitations under the License.
 package app
 
 import (
+	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -63,11 +69,11 @@ func samples() []*v1alpha1.PersonalAccessToken {
 func TestListTable(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{}, samples()...)
 	tr.run(t.Context(), t, exitOK, "list", "-A", "-o", "wide")
-	want := `NAMESPACE   NAME     DISPLAY NAME     USER       ACTIVE    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON
-team-a      backup   Nightly Backup   alice      True      in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active
-team-a      mail                      CORP\bob   True      in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active
-team-a      new                                  Unknown   unknown   never       5s                       2026-11-24T11:59:55Z   unknown                
-team-a      old                       alice      False     2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired
+	want := `NAMESPACE   NAME     DISPLAY NAME     USER       STATUS    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON
+team-a      backup   Nightly Backup   alice      Active    in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active
+team-a      mail                      CORP\bob   Active    in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active
+team-a      new                                  Pending   unknown   never       5s                       2026-11-24T11:59:55Z   unknown
+team-a      old                       alice      Expired   2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired
 `
 	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -106,5 +112,176 @@ func TestListSelectsAndSorts(t *testing.T) {
 				t.Errorf("standard error: %q", tr.errOut)
 			}
 		})
+	}
+}
+
+func TestListByLabel(t *testing.T) {
+	all := samples()
+	all[1].Labels = map[string]string{"team": "mail"}
+	tr := newTrial(t, interceptor.Funcs{}, all...)
+	for selector, want := range map[string]string{"team=mail": "mail", "team!=mail": "backup new old", "team in (mail,web)": "mail", "!team": "backup new old"} {
+		tr.run(t.Context(), t, exitOK, "list", "-n", "team-a", "-o", "name", "-l", selector)
+		got := strings.ReplaceAll(strings.Join(strings.Fields(tr.out.String()), " "), "personalaccesstoken.pat-operator.io/", "")
+		if got != want {
+			t.Errorf("%s: got %q; want %q", selector, got, want)
+		}
+	}
+}
+
+func TestListByTemplate(t *testing.T) {
+	all := samples()
+	all[0].Spec.DisplayName = "a\x1b[2J\u202e"
+	all[1].Spec.DisplayName = "x   y\nforged   row\tz"
+	tr := newTrial(t, interceptor.Funcs{}, all...)
+	for format, want := range map[string]string{
+		`jsonpath={range .items[*]}{.metadata.name}{"\t"}{.spec.displayName}{"\n"}{end}`:                      "backup\ta\\x1b[2J\\u202e\nmail\tx   y\nforged   row\tz\nnew\t\nold\t\n",
+		`go-template={{range .items}}{{.spec.displayName}}|{{end}}`:                                           "a\\x1b[2J\\u202e|x   y\nforged   row\tz|<no value>|<no value>|",
+		"custom-columns=NAME:.metadata.name,WHAT:.spec.displayName,GEN:.metadata.generation":                  "NAME     WHAT                     GEN\nbackup   a\\x1b[2J\\u202e           1\nmail     x   y\\nforged   row\\tz   1\nnew      <none>                   1\nold      <none>                   1\n",
+		"custom-columns=NAME:metadata.name,ENDS:.status.expiresAt,WHO:{.spec.user.username},NO:.spec.nothing": "NAME     ENDS                   WHO        NO\nbackup   2027-01-13T12:00:00Z   alice      <none>\nmail     2026-11-29T12:00:00Z   CORP\\bob   <none>\nnew      <none>                 <none>     <none>\nold      2026-11-22T12:00:00Z   alice      <none>\n",
+	} {
+		tr.run(t.Context(), t, exitOK, "list", "-n", "team-a", "-o", format)
+		if diff := cmp.Diff(want, tr.out.String()); diff != "" {
+			t.Errorf("-o %s (-want +got):\n%s", format, diff)
+		}
+	}
+	tr.run(t.Context(), t, exitOK, "list", "-n", "team-a", "-o", "custom-columns=NAME:.metadata.name", "--no-headers", "--user", "alice")
+	if got, want := tr.out.String(), "backup\nold\n"; got != want {
+		t.Errorf("without headers: %q; want %q", got, want)
+	}
+	tr.run(t.Context(), t, exitOK, "describe", "-n", "team-a", "old", "-o", "jsonpath={.spec.user.username}")
+	if got := tr.out.String(); got != "alice" {
+		t.Errorf("describe: %q", got)
+	}
+	tr.run(t.Context(), t, exitError, "list", "-n", "team-a", "-o", "go-template={{index .items 99}}")
+	tr.run(t.Context(), t, exitOK, "list", "-n", "team-b", "-o", "jsonpath={.items[*].metadata.name}")
+	if tr.out.Len()+tr.errOut.Len() > 0 {
+		t.Errorf("of none: %q, %q", tr.out, tr.errOut)
+	}
+}
+
+func TestWhatIsNotFoundIsIgnoredOnDemand(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{}, samples()...)
+	for _, args := range [][]string{{"list", "-n", "team-b"}, {"list", "-n", "team-b", "-o", "wide"}, {"describe", "-n", "team-a", "nothing"}} {
+		tr.run(t.Context(), t, exitOK, append(args, "--ignore-not-found")...)
+		if tr.out.Len()+tr.errOut.Len() > 0 {
+			t.Errorf("%v: %q, %q", args, tr.out, tr.errOut)
+		}
+	}
+	tr.run(t.Context(), t, exitOK, "describe", "-n", "team-a", "nothing", "old", "-o", "name", "--ignore-not-found")
+	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/old\n"; got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+	uninstalled := newTrial(t, interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+		return apierrors.NewGenericServerResponse(404, "get", v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "", "", 0, true)
+	}})
+	uninstalled.run(t.Context(), t, exitError, "describe", "x", "--ignore-not-found")
+}
+
+// watched is a buffer that is written and read at the same time.
+type watched struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// The fake cluster gives lists no revision.
+func withRevision() interceptor.Funcs {
+	return interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		err := c.List(ctx, list, opts...)
+		list.SetResourceVersion("1")
+		return err
+	}}
+}
+
+func TestListWatches(t *testing.T) {
+	for format, want := range map[string][]string{
+		"": {
+			"NAME     DISPLAY NAME     USER    STATUS   EXPIRES   LAST USED   AGE\nbackup   Nightly Backup   alice   Active   in 50d    60m ago     40d\n",
+			"\nbackup   Nightly Backup   alice   Suspended   in 50d    60m ago     40d\n",
+			"\nbackup   Nightly Backup   alice   Gone        in 50d    60m ago     40d\n",
+		},
+		"name": {"io/backup\n", "io/backup\npersonalaccesstoken.pat-operator.io/backup\n", "backup\npersonalaccesstoken.pat-operator.io/backup\npersonalaccesstoken.pat-operator.io/backup\n"},
+		"yaml": {"name: backup\n", "---\n", "  suspend: true\n"},
+		"jsonpath={.metadata.name}={.spec.suspend};":   {"backup=;", "backup=true;", "backup=true;backup=true;"},
+		"custom-columns=N:.metadata.name --no-headers": {"backup\n", "backup\nbackup\n", "backup\nbackup\nbackup\n"},
+	} {
+		t.Run(format, func(t *testing.T) {
+			tr := newTrial(t, withRevision(), samples()...)
+			out := &watched{}
+			tr.Out = out
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			args := []string{"list", "-n", "team-a", "-w", "backup"}
+			if format != "" {
+				f, flag, more := strings.Cut(format, " ")
+				if args = append(args, "-o", f); more {
+					args = append(args, flag)
+				}
+			}
+			code := make(chan int, 1)
+			go func() { code <- Run(ctx, tr.Environment, args) }()
+			until := func(want string) {
+				t.Helper()
+				for began := time.Now(); !strings.Contains(out.String(), want); time.Sleep(time.Millisecond) {
+					if time.Since(began) > 10*time.Second {
+						t.Fatalf("%q is not in\n%s\n%s", want, out, tr.errOut)
+					}
+				}
+			}
+			until(want[0])
+			pat := &v1alpha1.PersonalAccessToken{}
+			key := client.ObjectKey{Namespace: "team-a", Name: "backup"}
+			// The watch begins some time after the list.
+			for began := time.Now(); !strings.Contains(out.String(), want[1]); time.Sleep(10 * time.Millisecond) {
+				if err := tr.client.Get(ctx, key, pat); err != nil {
+					t.Fatal(err)
+				}
+				if pat.Spec.Suspend = true; strings.Contains(out.String(), want[1]) {
+					break
+				}
+				if err := tr.client.Update(ctx, pat); err != nil {
+					t.Fatal(err)
+				}
+				if time.Since(began) > 10*time.Second {
+					t.Fatalf("%q is not in\n%s\n%s", want[1], out, tr.errOut)
+				}
+			}
+			if err := tr.client.Delete(ctx, pat); err != nil {
+				t.Fatal(err)
+			}
+			until(want[2])
+			cancel()
+			if got := <-code; got != exitOK {
+				t.Errorf("exit code %d\n%s", got, tr.errOut)
+			}
+			if got := out.String(); strings.Contains(got, "mail") || strings.Count(got, "STATUS") > 1 {
+				t.Errorf("got\n%s", got)
+			}
+		})
+	}
+}
+
+func TestListSaysWhyItNoLongerWatches(t *testing.T) {
+	hooks := withRevision()
+	forbidden := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "", errors.New("no\nway"))
+	hooks.Watch = func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+		return nil, forbidden
+	}
+	tr := newTrial(t, hooks, samples()...)
+	tr.run(t.Context(), t, exitError, "list", "-n", "team-a", "--watch")
+	tr.errs(t, `error: personalaccesstokens.pat-operator.io is forbidden: no\nway; to go on watching run it again`)
+	if got := tr.errOut.String(); strings.Count(got, "\n") != 1 {
+		t.Errorf("standard error: %s", got)
 	}
 }

@@ -23,12 +23,21 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
+	"k8s.io/kubectl/pkg/cmd/get"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
@@ -40,6 +49,121 @@ const (
 	outputName  = "name"
 	outputWide  = "wide"
 )
+
+// outputFlags are -o of list and describe: the formats of ours that a command has, and kubectl's templates.
+type outputFlags struct {
+	format string
+	ours   []string
+	// printer prints by a template; nil where format is one of ours.
+	printer printers.ResourcePrinter
+	columns bool // custom columns, not a template
+}
+
+// bind adds -o, whose default is a text for people.
+func (f *outputFlags) bind(cmd *cobra.Command, text string, ours ...string) {
+	f.ours = ours
+	cmd.Flags().StringVarP(&f.format, "output", "o", "", fmt.Sprintf("the `FORMAT`: %s (default: %s)", f.formats(), text))
+	completeValues(cmd, "output", append(slices.Clone(ours), "custom-columns=", "jsonpath=", "go-template=")...)
+}
+
+func (f *outputFlags) formats() string {
+	return strings.Join(f.ours, ", ") + ", custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE"
+}
+
+func (f *outputFlags) validate(noHeaders bool) (err error) {
+	if f.format == "" || slices.Contains(f.ours, f.format) {
+		return nil
+	}
+	columns := get.NewCustomColumnsPrintFlags()
+	columns.NoHeaders = noHeaders
+	f.columns = true
+	if f.printer, err = columns.ToPrinter(f.format); genericclioptions.IsNoCompatiblePrinterError(err) {
+		f.columns = false
+		f.printer, err = genericclioptions.NewKubeTemplatePrintFlags().ToPrinter(f.format)
+	}
+	switch {
+	case genericclioptions.IsNoCompatiblePrinterError(err):
+		return usagef("--output %q is not one of %s", f.format, f.formats())
+	case err != nil:
+		return usagef("--output: %w", err)
+	}
+	return nil
+}
+
+// print prints a resource, or a list of these, by any format but for those that are texts for people.
+func (f *outputFlags) print(w io.Writer, object runtime.Object) error {
+	if f.printer == nil {
+		return write(w, f.format, object)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return err
+	}
+	if f.columns {
+		visibleStrings(content) // tabs and line ends would make columns and rows
+	}
+	var data runtime.Object = &unstructured.Unstructured{Object: content}
+	if meta.IsListType(object) {
+		if data, err = (&unstructured.Unstructured{Object: content}).ToList(); err != nil {
+			return err
+		}
+	}
+	var out bytes.Buffer
+	if err := f.printer.PrintObj(data, &out); err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	_, err = io.WriteString(w, visibleText(out.String()))
+	return err
+}
+
+// visibleStrings makes the strings in v visible, where they are.
+func visibleStrings(v any) any {
+	switch v := v.(type) {
+	case string:
+		return holder.Visible(v)
+	case []any:
+		for i := range v {
+			v[i] = visibleStrings(v[i])
+		}
+	case map[string]any:
+		for key, value := range v {
+			v[key] = visibleStrings(value)
+		}
+	}
+	return v
+}
+
+// visibleText is holder.Visible for a text that has lines and tabs.
+func visibleText(text string) string {
+	var out strings.Builder
+	for part := range strings.SplitAfterSeq(text, "\n") {
+		line, end := strings.CutSuffix(part, "\n")
+		for i, cell := range strings.Split(line, "\t") {
+			if i > 0 {
+				out.WriteByte('\t')
+			}
+			out.WriteString(holder.Visible(cell))
+		}
+		if end {
+			out.WriteByte('\n')
+		}
+	}
+	return out.String()
+}
+
+// listOf is a list of resources as the API server answers it, without managed fields.
+func listOf(pats []v1alpha1.PersonalAccessToken) *v1alpha1.PersonalAccessTokenList {
+	list := &v1alpha1.PersonalAccessTokenList{Items: pats}
+	if pats == nil {
+		list.Items = []v1alpha1.PersonalAccessToken{}
+	}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessTokenList"))
+	for i := range list.Items {
+		withKind(&list.Items[i])
+		list.Items[i].ManagedFields = nil
+	}
+	return list
+}
 
 // write encodes v as JSON or YAML. Both are data, so no value is changed; but what may not go to a terminal is written as
 // the escape that these languages have for it.

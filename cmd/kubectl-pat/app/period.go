@@ -19,8 +19,8 @@ package app
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pat-operator/pat-operator/internal/holder"
@@ -28,8 +28,8 @@ import (
 
 const day = 24 * time.Hour
 
-// period is a flag's value: a number of days, 90d, or a duration as Go writes it, 12h or 1h30m, or both, 1d12h. It is at
-// least a second, since the API counts in seconds.
+// period is a flag's value: days (90 or 90d), weeks (3w), years of 365 days (1y), a duration as Go writes it (12h, 1h30m), or
+// these in a row, the longest unit first (1d12h). It is at least a second, since the API counts in seconds.
 type period time.Duration
 
 // Set implements pflag.Value.
@@ -59,28 +59,41 @@ func (p *period) String() string {
 // Type implements pflag.Value.
 func (p *period) Type() string { return "PERIOD" }
 
-var errPeriod = errors.New("a period is a number of days such as 90d, or of hours, minutes and seconds such as 12h or 1h30m")
+var errPeriod = errors.New("a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m")
+
+var (
+	onlyDays = regexp.MustCompile(`^[0-9]+$`)
+	inDays   = regexp.MustCompile(`^(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?`)
+)
 
 func parsePeriod(s string) (time.Duration, error) {
+	if onlyDays.MatchString(s) {
+		s += "d"
+	}
+	parts := inDays.FindStringSubmatch(s)
 	var total time.Duration
-	if days, rest, ok := strings.Cut(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		switch {
-		case errors.Is(err, strconv.ErrRange):
-			return 0, errTooLong
-		case err != nil:
-			return 0, errPeriod
+	for i, unit := range []time.Duration{365 * day, 7 * day, day} {
+		if parts[i+1] == "" {
+			continue
 		}
-		total, s = time.Duration(n)*day, rest
-		if rest == "" {
-			s = "0s"
+		n, err := strconv.ParseUint(parts[i+1], 10, 16)
+		if err != nil {
+			return 0, errTooLong
+		}
+		total += time.Duration(n) * unit
+		if total > holder.MaxLife {
+			return 0, errTooLong
 		}
 	}
-	rest, err := time.ParseDuration(s)
+	var rest time.Duration
+	if clock := s[len(parts[0]):]; clock != "" || parts[0] == "" {
+		var err error
+		if rest, err = time.ParseDuration(clock); err != nil || rest < 0 || clock[0] == '+' {
+			return 0, errPeriod
+		}
+	}
 	switch {
-	case err != nil, rest < 0:
-		return 0, errPeriod
-	case total > holder.MaxLife || rest > holder.MaxLife-total:
+	case rest > holder.MaxLife-total:
 		return 0, errTooLong
 	case total+rest < time.Second:
 		return 0, errors.New("a period is a second or longer")

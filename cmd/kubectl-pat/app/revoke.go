@@ -25,9 +25,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -48,13 +48,15 @@ type revokeOptions struct {
 	wait          bool
 	timeout       time.Duration
 	dryRun        string
+	ignoreMissing bool
 }
 
 func newRevokeCommand(s *session) *cobra.Command {
 	o := &revokeOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "revoke NAME... | --user USER",
-		Short: "End tokens for good",
+		Use:        "revoke NAME... | --user USER",
+		SuggestFor: []string{"delete", "remove", "rm", "end"},
+		Short:      "End tokens for good",
 		Long: `End tokens for good. Verifiers refuse them at once, kube-apiserver within 10 seconds. What is left of a token that was
 made on its holder's machine is remembered, so that no manifest revives it.
 
@@ -85,6 +87,7 @@ are ended all the same; the exit code is 1 then.`,
 	flags.BoolVar(&o.wait, "wait", true, "with --keep, wait until the operator has taken note")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the operator has taken note")
 	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not done)")
+	flags.BoolVar(&o.ignoreMissing, "ignore-not-found", false, "skip names that do not exist")
 	completeValues(cmd, "dry-run", dryRunNone, dryRunServer)
 	return cmd
 }
@@ -160,11 +163,13 @@ func (o *revokeOptions) named(ctx context.Context, c client.Client, names []stri
 			pat = &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: name}}
 			pat.Namespace, err = o.namespace()
 		}
-		if err != nil {
+		switch {
+		case o.ignoreMissing && isMissing(err):
+		case err != nil:
 			all.fail(name, err)
-			continue
+		default:
+			pats = append(pats, *pat)
 		}
-		pats = append(pats, *pat)
 	}
 	return pats
 }
@@ -191,16 +196,14 @@ func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAcc
 	if o.yes {
 		return nil
 	}
-	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
-		{Name: "Namespace"}, {Name: "Name"}, {Name: "Display Name"}, {Name: "User"}, {Name: "Expires"},
-	}}
+	t := o.table(o.ErrOut, "NAMESPACE", "NAME", "DISPLAY NAME", "USER", "EXPIRES")
+	t.cut = []int{2, 3}
+	rows := make([][]string, 0, len(pats))
 	for i := range pats {
 		pat := &pats[i]
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{
-			holder.Visible(pat.Namespace), holder.Visible(pat.Name), holder.Visible(pat.Spec.DisplayName), holder.Visible(holder.Username(pat)), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now()),
-		}})
+		rows = append(rows, []string{pat.Namespace, pat.Name, pat.Spec.DisplayName, holder.Username(pat), untilOrAgo(pat.Status.ExpiresAt, o.Clock.Now())})
 	}
-	if err := printers.NewTablePrinter(printers.PrintOptions{}).PrintObj(table, o.ErrOut); err != nil {
+	if err := t.print(o.ErrOut, rows); err != nil {
 		return err
 	}
 	those := fmt.Sprintf("these %d tokens", len(pats))
@@ -232,6 +235,7 @@ func (o *revokeOptions) done(pat *v1alpha1.PersonalAccessToken, revoked string) 
 	if o.dryRun != dryRunNone {
 		how = " (server dry run)"
 	}
+	o.clear()
 	_, err := fmt.Fprintf(o.Out, "%s %s%s%s\n", holder.ResourceName(pat.Name), revoked, where, how)
 	return err
 }
@@ -241,7 +245,9 @@ func (o *revokeOptions) deleteAll(ctx context.Context, c client.Client, pats []v
 	for i := range pats {
 		err := errInterrupted
 		if ctx.Err() == nil {
+			o.progress("Revoking token %d of %d…", i+1, len(pats))
 			err = o.delete(ctx, c, &pats[i])
+			o.clear()
 		}
 		if err != nil {
 			all.fail(o.label(&pats[i]), err)
@@ -259,7 +265,7 @@ func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alph
 	}
 	revoked := "revoked"
 	switch err := c.Delete(ctx, pat, opts...); {
-	case apierrors.IsNotFound(err) && pat.UID != "":
+	case apierrors.IsNotFound(err) && (pat.UID != "" || o.ignoreMissing && isMissing(err)):
 		revoked = "already revoked"
 	case err != nil:
 		return err
@@ -278,3 +284,169 @@ func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alph
 }
 
 var errNothingToRevoke = errors.New("no token has been issued yet, so there is none to revoke and keep a trace of; without --keep its resource is deleted")
+
+const (
+	maxRevoked = 8   // entries of status.revoked
+	maxBy      = 512 // characters
+)
+
+// kept is a resource one of whose tokens was revoked.
+type kept struct {
+	pat *v1alpha1.PersonalAccessToken
+	ids []string
+}
+
+// keepAll ends tokens by status.revoked: all of them first, then it waits for the operator.
+func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []v1alpha1.PersonalAccessToken, all *tally) {
+	entry := v1alpha1.RevokedToken{
+		At: &metav1.Time{Time: o.Clock.Now().UTC().Truncate(time.Second)}, By: o.whoami(ctx, c), Reason: o.reason,
+	}
+	var revoked []kept
+	for i := range pats {
+		err, one := errInterrupted, kept{}
+		if ctx.Err() == nil {
+			o.progress("Revoking token %d of %d…", i+1, len(pats))
+			one, err = o.revokeAndKeep(ctx, c, &pats[i], entry)
+		}
+		o.clear()
+		if err != nil {
+			all.fail(o.label(&pats[i]), err)
+			continue
+		}
+		revoked = append(revoked, one)
+	}
+	if o.dryRun != dryRunNone || len(revoked) == 0 {
+		return
+	}
+	o.sayf("Verifiers refuse what is revoked at once, kube-apiserver within 10 seconds.")
+	if !o.wait {
+		return
+	}
+	waiting, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	for i, one := range revoked {
+		o.progress("Waiting until the operator has taken note: %d of %d…", i+1, len(revoked))
+		switch err := o.waitNoted(waiting, c, one, entry); {
+		case err == nil:
+		case waiting.Err() != nil:
+			all.fail(o.label(one.pat), errors.New("it is revoked, and verifiers refuse its token, which they do without the operator; that has not taken note of it: is it running?"))
+		default:
+			all.fail(o.label(one.pat), fmt.Errorf("it is revoked, but %w", err))
+		}
+	}
+	o.clear()
+}
+
+// waitNoted waits until the operator has taken note. A rotation may have been on its way: what it has made is another token of
+// the resource, and ends, too, where nobody has said which is to.
+func (o *revokeOptions) waitNoted(ctx context.Context, c client.WithWatch, one kept, entry v1alpha1.RevokedToken) error {
+	for {
+		pat, err := holder.WaitFor(ctx, c, one.pat, one.noted)
+		if err != nil || o.tokenID != "" || pat.DeletionTimestamp != nil || pat.Status.TokenID == "" || slices.Contains(one.ids, pat.Status.TokenID) {
+			return err
+		}
+		o.sayf("%s was rotated meanwhile: its new token, %s, ends as well.", o.label(pat), pat.Status.TokenID)
+		if one, err = o.revokeAndKeep(ctx, c, pat, entry); err != nil {
+			return err
+		}
+	}
+}
+
+// whoami is who the API server takes us for; "" where it does not say or the field cannot hold it, since to revoke is more
+// than to say who did.
+func (o *revokeOptions) whoami(ctx context.Context, c client.Client) string {
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := c.Create(ctx, review); err != nil {
+		return ""
+	}
+	name := review.Status.UserInfo.Username
+	if utf8.RuneCountInString(name) > maxBy {
+		return ""
+	}
+	return name
+}
+
+// revokeAndKeep names the tokens to end in status.revoked. What the list has already is part of the write: an apply of one
+// entry would take it for all there is.
+func (o *revokeOptions) revokeAndKeep(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, entry v1alpha1.RevokedToken) (kept, error) {
+	ids, err := o.toRevoke(pat)
+	if err != nil {
+		return kept{}, err
+	}
+	if len(unnamed(pat, ids)) == 0 {
+		return kept{pat, ids}, o.done(pat, "already revoked")
+	}
+	pat, err = holder.Change{
+		Client: c, FieldOwner: fieldOwner, Status: true, DryRun: o.dryRun != dryRunNone,
+		Edit: func(pat *v1alpha1.PersonalAccessToken) error {
+			if ids, err = o.toRevoke(pat); err != nil {
+				return err
+			}
+			return name(pat, unnamed(pat, ids), entry)
+		},
+		Made: func(pat *v1alpha1.PersonalAccessToken) bool { return len(unnamed(pat, ids)) == 0 },
+	}.To(ctx, pat)
+	if err != nil {
+		return kept{}, err
+	}
+	return kept{pat, ids}, o.done(pat, "revoked")
+}
+
+// toRevoke are the ids of the tokens to end. Without --token-id these are the current one, with which its predecessor ends,
+// and one that spec names and the operator has not taken yet.
+func (o *revokeOptions) toRevoke(pat *v1alpha1.PersonalAccessToken) ([]string, error) {
+	var ids []string
+	if id := pat.Status.TokenID; id != "" {
+		ids = append(ids, id)
+	}
+	if t := pat.Spec.Token; t != nil && !slices.Contains(ids, t.ID) {
+		ids = append(ids, t.ID)
+	}
+	switch id := o.tokenID; {
+	case id != "" && (slices.Contains(ids, id) || id == pat.Status.PreviousTokenID):
+		return []string{id}, nil
+	case id != "" && pat.Status.PreviousTokenID != "":
+		return nil, fmt.Errorf("token %s is neither the current one of %s, %s, nor its predecessor, %s", id, pat.Name, pat.Status.TokenID, pat.Status.PreviousTokenID)
+	case id != "" && len(ids) > 0:
+		return nil, fmt.Errorf("token %s is not that of %s, which has %s, and no predecessor that works beside it", id, pat.Name, ids[0])
+	case len(ids) == 0:
+		return nil, errNothingToRevoke
+	}
+	return ids, nil
+}
+
+// unnamed are those of ids that status.revoked does not name.
+func unnamed(pat *v1alpha1.PersonalAccessToken, ids []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		return slices.ContainsFunc(pat.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id })
+	})
+}
+
+// name adds an entry for each of ids to status.revoked.
+func name(pat *v1alpha1.PersonalAccessToken, ids []string, entry v1alpha1.RevokedToken) error {
+	if len(pat.Status.Revoked)+len(ids) > maxRevoked {
+		return fmt.Errorf("status.revoked has %d entries, and %d is the most there may be: the operator takes out those that it has taken note of, so look whether it runs; or revoke without --keep, which deletes the resource",
+			len(pat.Status.Revoked), maxRevoked)
+	}
+	for _, id := range ids {
+		entry.TokenID = id
+		pat.Status.Revoked = append(pat.Status.Revoked, entry)
+	}
+	return nil
+}
+
+// noted judges whether the operator has taken note: the token that status names is not honoured, or is another, and no
+// predecessor is any of those that were revoked.
+func (k *kept) noted(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
+	active := holder.Condition(pat, v1alpha1.ConditionActive)
+	ended := holder.HasStatus(active, metav1.ConditionFalse) && active.Reason != v1alpha1.ReasonSuspended && active.Reason != v1alpha1.ReasonIssuing
+	switch status := &pat.Status; {
+	case pat.DeletionTimestamp != nil:
+		return true, nil // it ends by that, too
+	case slices.Contains(k.ids, status.PreviousTokenID):
+		return false, nil
+	case !slices.Contains(k.ids, status.TokenID):
+		return status.TokenID != "" || ended, nil
+	}
+	return ended, nil
+}

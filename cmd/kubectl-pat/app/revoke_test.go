@@ -307,3 +307,30 @@ func TestNamesOf(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestRevokeManyShowsHowFarItIs(t *testing.T) {
+	all := samples()
+	tr := newTrial(t, isAlice(interceptor.Funcs{}), all...)
+	tr.Width = func(io.Writer) int { return 80 }
+	tr.run(t.Context(), t, exitOK, "revoke", "-n", "team-a", "--yes", "backup", "mail")
+	want := ""
+	for _, text := range []string{"Revoking token 1 of 2…", "Revoking token 2 of 2…"} {
+		want += text + "\r" + strings.Repeat(" ", len(text)-2) + "\r"
+	}
+	if got := tr.errOut.String(); got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+func TestRevokeWhatIsNotThere(t *testing.T) {
+	tr := newTrial(t, isAlice(interceptor.Funcs{}), samples()...)
+	tr.run(t.Context(), t, exitOK, "revoke", "-n", "team-a", "nothing", "--ignore-not-found")
+	if tr.out.Len()+tr.errOut.Len() > 0 {
+		t.Errorf("got %s%s", tr.out, tr.errOut)
+	}
+	tr.run(t.Context(), t, exitOK, "revoke", "-n", "team-a", "--yes", "nothing", "mail", "--ignore-not-found")
+	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/mail revoked\n"; got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+	tr.run(t.Context(), t, exitError, "revoke", "-n", "team-a", "nothing")
+}

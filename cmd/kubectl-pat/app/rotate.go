@@ -41,8 +41,9 @@ type rotateOptions struct {
 func newRotateCommand(s *session) *cobra.Command {
 	o := &rotateOptions{handover: handover{session: s}}
 	cmd := &cobra.Command{
-		Use:   "rotate NAME",
-		Short: "Replace a token by a new one, and print it once",
+		Use:        "rotate NAME",
+		SuggestFor: []string{"renew", "replace", "regenerate", "extend"},
+		Short:      "Replace a token by a new one, and print it once",
 		Long: `Replace a token by a new one, wait until that works, and print it: once, alone on standard output.
 
 The new token is made where the present one was. One that was made on its holder's machine is made on this one, and lives
@@ -68,7 +69,7 @@ printed all the same, since it could not be had again; the exit code is 1 then, 
   # For the vendor, who opens it with: age -d -i ~/.ssh/id_ed25519 polite-mail.age
   kubectl pat rotate polite-mail > polite-mail.age`,
 		Args:              oneName,
-		ValidArgsFunction: s.completeName,
+		ValidArgsFunction: s.completeOneName,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), nameOf(args[0])) },
 	}
 	flags := cmd.Flags()
@@ -136,7 +137,9 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	o.sayf("%s rotated in namespace %s, for %s", holder.ResourceName(name), pat.Namespace, userOf(pat))
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
+	o.progress("Waiting until the new token works, for at most %v…", o.timeout)
 	pat, inactive := holder.WaitFor(waiting, c, pat, r.Over)
+	o.clear()
 	if inactive == nil && was.Status.TokenID != "" {
 		o.sayf("%s", r.Predecessor(pat))
 		if former := was.Status.TokenID; r.Overlap == nil && former == pat.Status.PreviousTokenID { // nobody has asked for it now
@@ -146,7 +149,9 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	if inactive != nil {
 		inactive = fmt.Errorf("the new token is not active: %w; see kubectl describe pat %s -n %s", inactive, pat.Name, pat.Namespace)
 	}
-	err = o.hand(ctx, c, r, pat, to, inactive == nil)
+	if err = o.hand(ctx, c, r, pat, to, inactive == nil); err == nil && inactive == nil {
+		o.sayNext(pat, to)
+	}
 	if err != nil && inactive != nil {
 		return fmt.Errorf("%w; and %w", err, inactive)
 	}
@@ -228,4 +233,9 @@ func (o *rotateOptions) dry(ctx context.Context, c client.WithWatch, r *holder.R
 		return err
 	}
 	return o.print(pat, "", nil)
+}
+
+// rotateCommand is the command that makes another token.
+func rotateCommand(pat *v1alpha1.PersonalAccessToken) string {
+	return fmt.Sprintf("kubectl pat rotate %s -n %s", pat.Name, pat.Namespace)
 }

@@ -38,7 +38,7 @@ func (f *rotationFlags) bind(flags *pflag.FlagSet) {
 	f.given = flags
 	flags.Var(&f.overlap, "overlap", "how long the present token works beside the new one, at most until its own end: 24h, 7d, 0 (default: what spec says, else 0)")
 	flags.BoolVar(&f.retire, "retire-on-first-use", false, "end the present token as soon as the new one is first used; takes an overlap (default: what spec says)")
-	flags.Var(&f.expiresIn, "expires-in", "how long the new token lives: 90d, 12h, 1d12h (default: as long as the present one had, or what spec says)")
+	flags.Var(&f.expiresIn, "expires-in", "how long the new token lives: 90d, 3w, 1y, 12h (default: as long as the present one had, or what spec says)")
 }
 
 // overlap is a period that may be none, in seconds.
@@ -52,6 +52,9 @@ func (o *overlap) Set(s string) error {
 	if s == "0" || s == "0s" {
 		*o = 0
 		return nil
+	}
+	if onlyDays.MatchString(s) { // days, as of a period, or hours: nobody knows
+		return errors.New("an overlap has a unit, as in 24h or 7d")
 	}
 	d, err := parsePeriod(s)
 	switch {

@@ -76,7 +76,7 @@ func TestWhatHelpsARotationIsSaidInFlags(t *testing.T) {
 }
 
 func TestOverlap(t *testing.T) {
-	for text, want := range map[string]int32{"0": 0, "0s": 0, "90s": 90, "24h": 86400, "366d": 31622400, "367d": -1, "-1h": -1, "": -1} {
+	for text, want := range map[string]int32{"0": 0, "0s": 0, "90s": 90, "24h": 86400, "1w": 604800, "366d": 31622400, "24": -1, "367d": -1, "-1h": -1, "": -1} {
 		var o overlap
 		if err := o.Set(text); (err != nil) != (want < 0) || err == nil && int32(o) != want {
 			t.Errorf("%q: %d, %v", text, o, err)

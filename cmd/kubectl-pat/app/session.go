@@ -18,11 +18,15 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-logr/logr"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -34,6 +38,8 @@ import (
 type session struct {
 	Environment
 	flags *genericclioptions.ConfigFlags
+	// progressing is how many columns of the terminal show what is going on.
+	progressing int
 }
 
 // fieldOwner is whose changes ours are; see holder.Change.
@@ -71,13 +77,34 @@ func (s *session) sayf(format string, args ...any) {
 	for i, arg := range args {
 		args[i] = holder.Visible(fmt.Sprint(arg))
 	}
+	s.clear()
 	fmt.Fprintf(s.ErrOut, format+"\n", args...)
+}
+
+// progress shows on a terminal what is going on, in one line that clear takes away.
+func (s *session) progress(format string, args ...any) {
+	columns := s.Width(s.ErrOut)
+	if columns == 0 {
+		return
+	}
+	s.clear()
+	text := shorten(holder.Visible(fmt.Sprintf(format, args...)), columns-1) // the last column would begin another line
+	s.progressing = widthOf(text)
+	fmt.Fprint(s.ErrOut, text)
+}
+
+// clear takes away what progress shows. It comes before anything else is written.
+func (s *session) clear() {
+	if s.progressing > 0 {
+		fmt.Fprint(s.ErrOut, "\r"+strings.Repeat(" ", s.progressing)+"\r")
+		s.progressing = 0
+	}
 }
 
 // Connect returns a client of the cluster that flags name. The API server's warnings go to warnings.
 func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error) {
 	log.SetLogger(logr.Discard()) // else controller-runtime complains, on standard error, that nobody has
-	config, err := flags.ToRESTConfig()
+	config, err := restConfig(flags)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +112,21 @@ func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (clie
 	config.QPS = -1                       // API Priority and Fairness throttles, not the client
 	config.WarningHandler = warningPrinter{warnings}
 	return client.NewWithWatch(config, client.Options{Scheme: holder.Scheme, Mapper: holder.Mapper})
+}
+
+// errNoCluster is that nothing names a cluster. client-go would try http://localhost:8080 then.
+var errNoCluster = errors.New("no cluster is configured: name a kubeconfig by --kubeconfig FILE or KUBECONFIG=FILE, or put it into ~/.kube/config")
+
+// restConfig is the cluster that flags name.
+func restConfig(flags genericclioptions.RESTClientGetter) (*rest.Config, error) {
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	if raw, err := flags.ToRawKubeConfigLoader().RawConfig(); err == nil && clientcmdapi.IsConfigEmpty(&raw) && config.Host == "http://localhost:8080" {
+		return nil, errNoCluster
+	}
+	return config, nil
 }
 
 // warningPrinter prints the warnings that the API server and admission webhooks answer with.

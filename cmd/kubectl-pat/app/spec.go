@@ -41,7 +41,7 @@ type specFlags struct {
 func (f *specFlags) bind(flags *pflag.FlagSet) {
 	f.expiresIn = period(v1alpha1.DefaultExpiresInDays * day)
 	flags.StringVar(&f.displayName, "display-name", "", "what people call the token, in at most 128 characters: a `TEXT`")
-	flags.Var(&f.expiresIn, "expires-in", "how long the token lives: 90d, 12h, 1d12h")
+	flags.Var(&f.expiresIn, "expires-in", "how long the token lives: 90d (or 90), 3w, 1y, 12h, 1d12h")
 	flags.StringArrayVar(&f.audiences, "audience", nil, "an `AUDIENCE` that the token is valid for; repeat it for more (default: the API server)")
 	flags.StringVar(&f.user, "for", "", "the `USER` whose token it is (default: you); for another it takes the right to impersonate them")
 	flags.StringArrayVar(&f.groups, "group", nil, "a `GROUP` of the user that --for names; repeat it for more")

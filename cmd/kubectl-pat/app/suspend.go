@@ -38,8 +38,9 @@ type suspendOptions struct {
 
 func newSuspendCommand(s *session) *cobra.Command {
 	return (&suspendOptions{session: s, suspend: true, done: "suspended"}).command(&cobra.Command{
-		Use:   "suspend NAME...",
-		Short: "Stop tokens for a while",
+		Use:        "suspend NAME...",
+		SuggestFor: []string{"disable", "pause"},
+		Short:      "Stop tokens for a while",
 		Long: `Stop tokens until they are resumed. A token that is suspended is refused at once by verifiers, and within 10 seconds by
 kube-apiserver. It ends when it would have ended anyway: its time goes on.
 
@@ -54,8 +55,9 @@ What is suspended already is left as it is.`,
 
 func newResumeCommand(s *session) *cobra.Command {
 	return (&suspendOptions{session: s, done: "resumed"}).command(&cobra.Command{
-		Use:   "resume NAME...",
-		Short: "Let suspended tokens work again",
+		Use:        "resume NAME...",
+		SuggestFor: []string{"enable", "activate", "unsuspend"},
+		Short:      "Let suspended tokens work again",
 		Long: `Let suspended tokens work again, and wait until they do. It takes the right to have such a token: you are its user, or may
 impersonate them.
 
@@ -65,7 +67,7 @@ If a token does not work then, because it has expired for instance, the exit cod
 }
 
 func (o *suspendOptions) command(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = someNames
+	cmd.Args = oneOrMoreNames
 	cmd.ValidArgsFunction = o.completeNames
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), namesOf(args)) }
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 15*time.Second, "how long to wait for each until the operator says so")
@@ -127,9 +129,11 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 	if o.suspend {
 		over = holder.Suspended
 	}
-	switch _, err = holder.WaitFor(waiting, c, pat, over); {
+	switch pat, err = holder.WaitFor(waiting, c, pat, over); {
 	case err == nil:
 		return nil
+	case !o.suspend && holder.StateOf(pat, o.Clock.Now()) == holder.StateExpired:
+		return fmt.Errorf("it is resumed, but its token has expired; for a new one run: %s", rotateCommand(pat))
 	case !o.suspend:
 		return fmt.Errorf("it is resumed, but its token does not work: %w; see kubectl describe pat %s -n %s", err, pat.Name, pat.Namespace)
 	case waiting.Err() != nil:

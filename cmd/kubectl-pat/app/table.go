@@ -18,61 +18,240 @@ package app
 
 import (
 	"io"
+	"os"
+	"strings"
 	"time"
+	"unicode"
 
+	"github.com/fatih/color"
+	"golang.org/x/term"
+	"golang.org/x/text/width"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-type tableOptions struct{ wide, namespaces, noHeaders bool }
-
-// printTable prints resources as kubectl prints its tables.
-func printTable(w io.Writer, pats []v1alpha1.PersonalAccessToken, now time.Time, opts tableOptions) error {
-	const onlyWide = 1
-	table := &metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{
-		{Name: "Name"}, {Name: "Display Name"}, {Name: "User"}, {Name: "Active"}, {Name: "Expires"}, {Name: "Last Used"}, {Name: "Age"},
-		{Name: "Token ID", Priority: onlyWide}, {Name: "Created", Priority: onlyWide},
-		{Name: "Modified", Priority: onlyWide}, {Name: "Reason", Priority: onlyWide},
-	}}
-	if opts.namespaces {
-		table.ColumnDefinitions = append([]metav1.TableColumnDefinition{{Name: "Namespace"}}, table.ColumnDefinitions...)
+// TerminalWidth returns the columns of the terminal that w writes to, 0 if it writes elsewhere.
+func TerminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
 	}
-	for i := range pats {
-		pat := &pats[i]
-		active, reason := "Unknown", ""
-		if c := holder.Active(pat); c != nil {
-			active, reason = string(c.Status), c.Reason
-		}
-		texts := []string{
-			pat.Name, pat.Spec.DisplayName, holder.Username(pat), active, untilOrAgo(pat.Status.ExpiresAt, now),
-			agoOrNever(pat.Status.LastUsedAt, now), duration.HumanDuration(now.Sub(pat.CreationTimestamp.Time)),
-			pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason,
-		}
-		if opts.namespaces {
-			texts = append([]string{pat.Namespace}, texts...)
-		}
-		cells := make([]any, 0, len(texts))
-		for _, text := range texts {
-			cells = append(cells, holder.Visible(text))
-		}
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
+	columns, _, err := term.GetSize(int(f.Fd())) // #nosec G115 -- a file descriptor is small
+	if err != nil || columns <= 0 {
+		return 0
 	}
-	return printers.NewTablePrinter(printers.PrintOptions{Wide: opts.wide, NoHeaders: opts.noHeaders}).PrintObj(table, w)
+	return columns
 }
 
-// untilOrAgo is how far off a moment is: in 29d, 2d ago.
+// table is text in columns, as kubectl prints it. On a terminal it fits into a line, and the column status is colored.
+type table struct {
+	header []string
+	// cut are the columns that are cut first where a line is too long, status the one that is colored; -1: none.
+	cut       []int
+	status    int
+	noHeaders bool
+	columns   int // of the terminal; 0: no terminal
+	color     bool
+	widths    []int // of what was printed so far: what follows is below it
+}
+
+// table returns an empty table for standard output or standard error.
+func (s *session) table(w io.Writer, header ...string) *table {
+	t := &table{header: header, status: -1, widths: make([]int, len(header)), columns: s.Width(w)}
+	t.color = t.columns > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return t
+}
+
+const gap = 3 // between columns
+
+// print writes rows, the first time below the header. What cells hold is made safe.
+func (t *table) print(w io.Writer, rows [][]string) error {
+	lines := make([][]string, 0, 1+len(rows))
+	if !t.noHeaders {
+		t.noHeaders = true
+		lines = append(lines, t.header)
+	}
+	for _, row := range rows {
+		cells := make([]string, 0, len(row))
+		for _, text := range row {
+			cells = append(cells, holder.Visible(text))
+		}
+		lines = append(lines, cells)
+	}
+	for _, cells := range lines {
+		for i, text := range cells {
+			t.widths[i] = max(t.widths[i], widthOf(text))
+		}
+	}
+	t.fit()
+	var out strings.Builder
+	for _, cells := range lines {
+		line, blank := "", 0
+		for i, text := range cells {
+			if t.widths[i] == 0 {
+				continue
+			}
+			text = shorten(text, t.widths[i])
+			line += strings.Repeat(" ", blank)
+			blank = gap + t.widths[i] - widthOf(text)
+			if i == t.status && t.color {
+				text = paint(text)
+			}
+			line += text
+		}
+		out.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// fit makes columns narrower until a line fits into the terminal: first the widest of those that may be cut, down to their
+// headers, then from the right.
+func (t *table) fit() {
+	excess := -t.columns - gap
+	for _, width := range t.widths {
+		if width > 0 {
+			excess += width + gap
+		}
+	}
+	for t.columns > 0 && excess > 0 {
+		widest := -1
+		for _, i := range t.cut {
+			if t.widths[i] > len(t.header[i]) && (widest < 0 || t.widths[i] > t.widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		t.widths[widest]--
+		excess--
+	}
+	for i := len(t.widths) - 1; i > 0 && t.columns > 0 && excess > 0; i-- {
+		if t.widths[i] == 0 {
+			continue
+		}
+		if t.widths[i] <= excess {
+			excess -= t.widths[i] + gap
+			t.widths[i] = 0
+			continue
+		}
+		t.widths[i] -= excess
+		excess = 0
+	}
+}
+
+// widthOf is how many columns of a terminal a text takes.
+func widthOf(text string) (columns int) {
+	for _, r := range text {
+		columns += widthOfRune(r)
+	}
+	return columns
+}
+
+func widthOfRune(r rune) int {
+	switch kind := width.LookupRune(r).Kind(); {
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	case kind == width.EastAsianWide, kind == width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// shorten cuts a text that takes more columns.
+func shorten(text string, columns int) string {
+	if widthOf(text) <= columns {
+		return text
+	}
+	end, taken := 0, 0
+	for i, r := range text {
+		if taken += widthOfRune(r); taken > columns-1 {
+			break
+		}
+		end = i + len(string(r))
+	}
+	return text[:end] + "…"
+}
+
+var colors = map[holder.State]color.Attribute{
+	holder.StateActive: color.FgGreen, holder.StateExpiring: color.FgYellow, holder.StateSuspended: color.FgYellow, holder.StatePending: color.FgCyan,
+	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed, stateGone: color.FgRed,
+}
+
+// paint colors the name of a state, and nothing else.
+func paint(text string) string {
+	attribute, known := colors[holder.State(text)]
+	if !known {
+		return text
+	}
+	c := color.New(attribute)
+	c.EnableColor()
+	return c.Sprint(text)
+}
+
+// tokenTable is the table of list.
+func (s *session) tokenTable(wide, namespaces bool) *table {
+	header := []string{"NAME", "DISPLAY NAME", "USER", "STATUS", "EXPIRES", "LAST USED", "AGE"}
+	cut, status := []int{1, 2}, 3
+	if wide {
+		header = append(header, "TOKEN ID", "CREATED", "MODIFIED", "REASON")
+	}
+	if namespaces {
+		header = append([]string{"NAMESPACE"}, header...)
+		cut, status = []int{2, 3}, 4
+	}
+	t := s.table(s.Out, header...)
+	t.cut, t.status = cut, status
+	return t
+}
+
+// tokenRow is a row of it, whose columns are as many as the table has.
+func tokenRow(pat *v1alpha1.PersonalAccessToken, state holder.State, now time.Time, wide, namespaces bool) []string {
+	row := []string{
+		pat.Name, pat.Spec.DisplayName, holder.Username(pat), string(state), untilOrAgo(pat.Status.ExpiresAt, now),
+		agoOrNever(pat.Status.LastUsedAt, now), duration.HumanDuration(now.Sub(pat.CreationTimestamp.Time)),
+	}
+	if wide {
+		reason := ""
+		if c := holder.Active(pat); c != nil {
+			reason = c.Reason
+		}
+		row = append(row, pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason)
+	}
+	if namespaces {
+		row = append([]string{pat.Namespace}, row...)
+	}
+	return row
+}
+
+// untilOrAgo is how far off a moment is: in 30d, 2d ago.
 func untilOrAgo(t *metav1.Time, now time.Time) string {
 	switch {
 	case t == nil:
 		return "unknown"
 	case t.After(now):
-		return "in " + duration.HumanDuration(t.Sub(now))
+		return "in " + duration.HumanDuration(rounded(t.Sub(now)))
 	}
 	return duration.HumanDuration(now.Sub(t.Time)) + " ago"
+}
+
+// rounded is d to the nearest of the units that HumanDuration shows of it: 30 days, less the seconds that it took to ask, are
+// 30 days.
+func rounded(d time.Duration) time.Duration {
+	unit := time.Second
+	switch {
+	case d >= 8*day:
+		unit = day
+	case d >= 8*time.Hour:
+		unit = time.Hour
+	case d >= 10*time.Minute:
+		unit = time.Minute
+	}
+	return d.Round(unit)
 }
 
 func agoOrNever(t *metav1.Time, now time.Time) string {

@@ -71,11 +71,12 @@ type IdentifiedToken struct {
 func newWhoamiCommand(s *session) *cobra.Command {
 	o := &whoamiOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "whoami",
-		Short: "Tell who a token makes you, as the API server says",
+		Use:        "whoami",
+		SuggestFor: []string{"verify", "check"},
+		Short:      "Tell who a token makes you, as the API server says",
 		Long: `Ask the API server whom it takes you for, by the credential of the kubeconfig or by a token: that in --token-file, or
-that of kubectl's --token, which others on this machine can see. A token that is given is the only credential that is sent.
-Of a personal access token it is told which one it is and, if it may read its own resource, until when it works.`,
+that of kubectl's --token, which others on this machine can see. A token that is given is the only credential that is sent;
+where the API server refuses it, the credential of the kubeconfig is used to look up why. Of a personal access token it is told which one it is and, if it may read its own resource, until when it works.`,
 		Example: `  # A token in a file; - is standard input, and on a terminal you are asked
   kubectl pat whoami --token-file ci.token
   kubectl pat whoami --token-file -
@@ -106,7 +107,7 @@ func (o *whoamiOptions) run(ctx context.Context) error {
 	}
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := c.Create(ctx, review); err != nil {
-		return rejected(err, given)
+		return o.rejected(ctx, err, given)
 	}
 	identity := &Identity{User: review.Status.UserInfo}
 	unread := identify(ctx, c, identity)
@@ -138,14 +139,45 @@ func (o *whoamiOptions) connect(ctx context.Context) (c client.Client, id string
 }
 
 // rejected says more where the API server does not take a token.
-func rejected(err error, id string) error {
+func (o *whoamiOptions) rejected(ctx context.Context, err error, id string) error {
 	switch {
 	case !apierrors.IsUnauthorized(err):
 		return err
 	case id == "":
-		return fmt.Errorf("the API server does not take this credential: it has ended, or is of another cluster (%w)", err)
+		return fmt.Errorf("the API server does not take this credential: it has ended, or is of another cluster (%v)", err) //nolint:errorlint // all is said
 	}
-	return fmt.Errorf("the API server does not take token %s: it has ended, is suspended, is for other audiences, or is of another cluster; kubectl pat find, by somebody who may list tokens, tells which (%w)", id, err)
+	pat := o.lookUp(ctx, id)
+	if pat == nil {
+		return fmt.Errorf("the API server does not take token %s: it has ended, is suspended, is for other audiences, or is of another cluster, or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (%v)", id, err) //nolint:errorlint // all is said
+	}
+	which := fmt.Sprintf("token %s of %s in namespace %s", id, holder.ResourceName(pat.Name), pat.Namespace)
+	switch state := holder.StateOf(pat, o.Clock.Now()); {
+	case state == holder.StateExpired:
+		return fmt.Errorf("%s has expired; for a new one run: %s", which, rotateCommand(pat))
+	case state != holder.StateActive && state != holder.StateExpiring:
+		return fmt.Errorf("%s does not work (%s); see kubectl pat describe %s -n %s", which, state, pat.Name, pat.Namespace)
+	case len(pat.Spec.Audiences) > 0:
+		return fmt.Errorf("%s is for %s, and not for the API server", which, strings.Join(pat.Spec.Audiences, ", "))
+	}
+	return fmt.Errorf("%s works, but the API server does not take it: no verifier answers it, or it does not ask one; an administrator looks whether the verifier runs, and at --authentication-token-webhook-config-file of kube-apiserver", which)
+}
+
+// lookUp finds the resource of a token in the namespace, by the credential of the kubeconfig; nil where it is not found.
+func (o *whoamiOptions) lookUp(ctx context.Context, id string) *v1alpha1.PersonalAccessToken {
+	namespace, err := o.namespace()
+	if err != nil || *o.flags.BearerToken != "" { // that is the token itself
+		return nil
+	}
+	c, err := o.client()
+	if err != nil {
+		return nil
+	}
+	pats, err := holder.ReadAll(ctx, c, client.InNamespace(namespace))
+	i := slices.IndexFunc(pats, func(pat v1alpha1.PersonalAccessToken) bool { return pat.Status.TokenID == id })
+	if err != nil || i < 0 {
+		return nil
+	}
+	return &pats[i]
 }
 
 // identify tells which personal access token the user is logged in by. unread is why it could not be looked up.
@@ -178,7 +210,7 @@ func identify(ctx context.Context, c client.Client, identity *Identity) (unread 
 			found.Active, found.Message = active.Status, active.Message
 		}
 	case found.ID == pat.Status.PreviousTokenID:
-		found.Active, found.Replaced, found.ExpiresAt = metav1.ConditionTrue, true, endOfPredecessor(pat)
+		found.Active, found.Replaced, found.ExpiresAt = metav1.ConditionTrue, true, pat.Status.PreviousTokenExpiresAt
 		found.Message = fmt.Sprintf("Token %s has taken its place; it is honoured beside it for a while.", pat.Status.TokenID)
 	default:
 		return errors.New("the resource does not name it: the operator has not got round to it, or the token has just ended")

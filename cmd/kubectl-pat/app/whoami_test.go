@@ -18,6 +18,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -205,7 +206,7 @@ func TestWhoamiSaysWhyATokenIsNotTaken(t *testing.T) {
 	for given, want := range map[string]string{
 		"":               "the API server does not take this credential: it has ended, or is of another cluster (Unauthorized)",
 		"some-other-jwt": "the API server does not take this credential: it has ended, or is of another cluster (Unauthorized)",
-		plaintext:        "the API server does not take token " + id + ": it has ended, is suspended, is for other audiences, or is of another cluster; kubectl pat find, by somebody who may list tokens, tells which (Unauthorized)",
+		plaintext:        "the API server does not take token " + id + ": it has ended, is suspended, is for other audiences, or is of another cluster, or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (Unauthorized)",
 		plaintext[:70]:   "this begins like a personal access token and is none, which has 74 characters: was all of it copied?",
 	} {
 		tr := newTrial(t, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
@@ -218,6 +219,43 @@ func TestWhoamiSaysWhyATokenIsNotTaken(t *testing.T) {
 		}
 		tr.run(t.Context(), t, exitError, args...)
 		tr.errs(t, "error: "+want)
+	}
+}
+
+func TestWhoamiNamesTheVerifierWhereTheResourceSaysThatTheTokenWorks(t *testing.T) {
+	const which = " of personalaccesstoken.pat-operator.io/ci in namespace team-a "
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.PersonalAccessToken)
+		list   error
+		want   string
+	}{
+		"no verifier":     {nil, nil, which + "works, but the API server does not take it: no verifier answers it, or it does not ask one; an administrator looks whether the verifier runs, and at --authentication-token-webhook-config-file of kube-apiserver"},
+		"expired":         {func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = after(-time.Hour) }, nil, which + "has expired; for a new one run: kubectl pat rotate ci -n team-a"},
+		"suspended":       {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }, nil, which + "does not work (Suspended); see kubectl pat describe ci -n team-a"},
+		"other audiences": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Audiences = []string{"vault"} }, nil, which + "is for vault, and not for the API server"},
+		"another token":   {func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "bbbbbbbbbbbbbbbb" }, nil, "or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (Unauthorized)"},
+		"not to be read":  {nil, errors.New("forbidden"), "or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (Unauthorized)"},
+	} {
+		pat, plaintext := holderMade(t, 7)
+		if tc.change != nil {
+			tc.change(pat)
+		}
+		tr := newTrial(t, interceptor.Funcs{
+			Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+				return apierrors.NewUnauthorized("Unauthorized")
+			},
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				if tc.list != nil {
+					return tc.list
+				}
+				return c.List(ctx, list, opts...)
+			},
+		}, pat)
+		tr.In = strings.NewReader(plaintext)
+		tr.run(t.Context(), t, exitError, "whoami", "-n", "team-a", "--token-file", "-")
+		if got := tr.errOut.String(); !strings.HasSuffix(got, tc.want+"\n") {
+			t.Errorf("%s: got %s\nwant ...%s", name, got, tc.want)
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func TestLinksKeepTheView(t *testing.T) {
 	want := map[string]string{
 		"mine": "/?ns=x&ns=y&q=a+b&sort=name", "clear": "/?all=1&ns=x&ns=y&sort=name", "table": "/table?all=1&ns=x&ns=y&sort=name",
 		"sorted": "/?all=1&ns=x&ns=y&q=a+b&sort=-name",
-		"other":  "/?all=1&ns=x&ns=y&q=a+b&sort=expires", "bare": "/",
+		"other":  "/?all=1&ns=x&ns=y&q=a+b&sort=used", "bare": "/",
 		"new": "/new?ns=x&ns=y", "bare new": "/new", "new, none chosen": "/new",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -117,7 +117,8 @@ func TestSearchTakesEveryWord(t *testing.T) {
 
 func TestTimeLeftIsRough(t *testing.T) {
 	for left, want := range map[time.Duration]string{
-		-time.Hour: "", time.Minute: "in less than an hour", 90 * time.Minute: "in an hour", 47 * time.Hour: "in 47 hours",
+		-time.Hour: "", time.Second: "in less than a minute", time.Minute: "in a minute", 59 * time.Minute: "in 59 minutes",
+		90 * time.Minute: "in 90 minutes", 47 * time.Hour: "in 47 hours",
 		5*24*time.Hour + time.Hour: "in 5 days",
 	} {
 		if got := in(noon, noon.Add(left)); got != want {

@@ -33,13 +33,22 @@ type Details struct {
 	Audiences, Scopes, Groups, Recipients []string
 	// EncryptedToken is the armored age file that the recipients open; "": not made, or not for any.
 	EncryptedToken string
-	// LastUsed, FirstUsed and Issued are zero where they are not known, or never were.
-	LastUsed, FirstUsed, Issued time.Time
-	Conditions                  []Condition
+	// FirstUsed and Issued are zero where they are not known, or never were.
+	FirstUsed, Issued time.Time
+	Conditions        []Condition
 	// MayRotate, MaySuspend, MayResume and MayRevoke offer it. Row.MayRevoke is not read.
 	MayRotate, MaySuspend, MayResume, MayRevoke bool
 	// ReadOnly says why the rest is not offered; "": nothing is kept back.
 	ReadOnly string
+	// Fixed is true where the end is fixed, so that a rotation would make no token, or one that ends soon.
+	Fixed bool
+	// MayRename offers to rename it: DisplayName, or NewName as typed, of which NameError says what is wrong and NameCause why.
+	MayRename                                  bool
+	DisplayName, NewName, NameError, NameCause string
+	// UID is that of the resource as it was seen.
+	UID string
+	// Changed is true after a change that the table does not show yet.
+	Changed bool
 	// Works is true while the resource has a token that is honored, whatever State says of the next one.
 	Works bool
 	// GitOps is the tool that keeps the resource as Git has it; "": none.
@@ -63,6 +72,17 @@ type RevokedEntry struct {
 // Trouble says whether the conditions are what the visitor has come for.
 func (d Details) Trouble() bool { return d.State == StateFailed || d.State == StateIssuing }
 
+// Overlap is how long the old token can be kept working beside the new one.
+type Overlap struct {
+	Seconds string
+	// Word is the length, for people; Ends is when the old token then ends.
+	Word string
+	Ends time.Time
+}
+
+// Now reports whether the old token ends at once.
+func (o Overlap) Now() bool { return o.Seconds == "0" }
+
 // Confirm is the question before something is done to a token. Its POST holds uid, and overlap of a rotation.
 type Confirm struct {
 	// Kind is one of revoke, rotate, suspend and resume.
@@ -70,10 +90,16 @@ type Confirm struct {
 	Row
 	// Warning is what the visitor should know before, such as that Git brings the resource back.
 	Warning string
-	// OverlapHours is how long the former token works on, as typed.
-	OverlapHours string
-	// Errors are by the field's name; "" is the whole form.
+	// Overlaps are how long the old token can be kept working, and Overlap is the chosen one's Seconds. None: it has ended.
+	Overlaps []Overlap
+	Overlap  string
+	// FirstUse ends the old token at the new one's first use, if that comes sooner.
+	FirstUse bool
+	// NewEnd is when the new token expires.
+	NewEnd time.Time
+	// Errors are by the field's name; "" is the whole form. Cause is the API server's own words, which are folded away.
 	Errors map[string]string
+	Cause  string
 	// UID is that of the resource as it was seen.
 	UID string
 }

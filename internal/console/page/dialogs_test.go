@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 )
@@ -113,20 +114,59 @@ func TestNamespaceIsChosenOrTyped(t *testing.T) {
 	}
 }
 
-func TestHoursOfOverlapNeedNotBeWhole(t *testing.T) {
-	nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: "rotate", OverlapHours: "0.5"}) })
-	for _, n := range nodes {
-		if field, _ := attr(n, "name"); field != "overlap" {
-			continue
+func TestRotationSaysWhatBecomesOfBothTokens(t *testing.T) {
+	const atOnce = "The old token stops working at once. Whatever uses it is refused until it has the new one."
+	offered := []Overlap{{Seconds: "0", Word: "None", Ends: noon}, {Seconds: "3600", Word: "1 hour", Ends: noon.Add(time.Hour)}}
+	const ends = "It expires on 2027-02-22."
+	for name, tt := range map[string]struct {
+		confirm Confirm
+		want    []string
+		chosen  string
+	}{
+		"both are offered": {Confirm{Overlaps: offered, Overlap: "3600"}, []string{ends, "Keep the old token working for", atOnce, "The old token works until 2026-11-24 13:00 UTC."}, "3600"},
+		"until its use":    {Confirm{Overlaps: offered, Overlap: "0", FirstUse: true}, []string{ends, "13:00 UTC, or until the new one is first used."}, "0"},
+		"it has ended":     {Confirm{}, []string{ends}, ""},
+		"refused":          {Confirm{Errors: map[string]string{"": "You may not do this."}, Cause: "no verb"}, []string{"You may not do this.", "For administrators", "no verb"}, ""},
+	} {
+		tt.confirm.Kind, tt.confirm.NewEnd = "rotate", noon.AddDate(0, 0, 90)
+		nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, tt.confirm) })
+		text := strings.Join(strings.Fields(textOf(nodes)), " ")
+		for _, want := range tt.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: it says %q, want %q", name, text, want)
+			}
 		}
-		value, _ := attr(n, "value")
-		if step, _ := attr(n, "step"); value != "0.5" || step != "any" {
-			t.Errorf("the field has %q, in steps of %q", value, step)
+		chosen := ""
+		for _, n := range nodes {
+			if _, checked := attr(n, "checked"); checked {
+				chosen, _ = attr(n, "value")
+			}
+		}
+		if chosen != tt.chosen || strings.Contains(text, "Keep the old token") != (tt.chosen != "") {
+			t.Errorf("%s: %q is chosen, want %q: %q", name, chosen, tt.chosen, text)
 		}
 	}
 }
 
-// By it the script tells a fragment from what a gateway says.
+func TestWhatHasEndedIsDeleted(t *testing.T) {
+	for state, want := range map[State]string{
+		StateActive: "Revoke", StateSuspended: "Revoke", StateExpired: "Delete", StateRevoked: "Delete",
+	} {
+		row := Row{State: state, MayRevoke: true, Path: "/tokens/a/b"}
+		for name, render := range map[string]func(io.Writer) error{
+			"table":   func(w io.Writer) error { return TableOnly(w, Table{Rows: []Row{row}, Total: 1}) },
+			"details": func(w io.Writer) error { return ShowDetails(w, nil, Details{Row: row, MayRevoke: true}) },
+			"dialog":  func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: "revoke", Row: row}) },
+		} {
+			text := textOf(parsed(t, render))
+			other := map[string]string{"Revoke": "Delete", "Delete": "Revoke"}[want]
+			if !strings.Contains(text, want) || strings.Contains(strings.ReplaceAll(text, "Revoked", ""), other) {
+				t.Errorf("%s, %s: it says %q", state, name, text)
+			}
+		}
+	}
+}
+
 func TestEveryFragmentHasATitle(t *testing.T) {
 	for name, render := range map[string]func(io.Writer) error{
 		"create":  func(w io.Writer) error { return Create(w, nil, Form{}) },
@@ -143,6 +183,30 @@ func TestEveryFragmentHasATitle(t *testing.T) {
 }
 
 // The script asks before the page is left while one of these is under way.
+func TestCommandsAreShownWithATokenAlone(t *testing.T) {
+	use := &Use{Curl: "curl it", Kubectl: "kubectl it", Kubeconfig: "kubeconfig it", CA: "/ca.crt", Download: "/tokens/a/b/kubeconfig", File: "b.kubeconfig"}
+	for name, tt := range map[string]struct {
+		token Token
+		want  bool
+	}{
+		"a token":            {Token{Plaintext: "kubepat_x", Use: use}, true},
+		"none is known":      {Token{Plaintext: "kubepat_x"}, false},
+		"encrypted":          {Token{Plaintext: "age", Encrypted: true, Use: use}, false},
+		"it is in a Secret":  {Token{Secret: "There.", Use: use}, false},
+		"without its own CA": {Token{Plaintext: "kubepat_x", Use: &Use{Curl: "curl it", Kubectl: "kubectl it", Kubeconfig: "kubeconfig it"}}, true},
+	} {
+		nodes := parsed(t, func(w io.Writer) error { return ShowToken(w, nil, tt.token) })
+		for _, command := range []string{"curl it", "kubectl it", "kubeconfig it"} {
+			if strings.Contains(textOf(nodes), command) != tt.want {
+				t.Errorf("%s: %s", name, textOf(nodes))
+			}
+		}
+		if has(nodes, "a", "download", "ca.crt") != (tt.want && tt.token.Use.CA != "") {
+			t.Errorf("%s: ca.crt is offered, or is not", name)
+		}
+	}
+}
+
 func TestFormsThatMakeATokenSaySo(t *testing.T) {
 	for kind, want := range map[string]bool{"revoke": false, "rotate": true, "suspend": false, "resume": false} {
 		nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: kind}) })
@@ -163,6 +227,7 @@ func TestDetailsSayWhatToDo(t *testing.T) {
 	}{
 		"expired":                        {Details{Row: Row{State: StateExpired, Expires: noon}, MayRotate: true}, "Expired on 2026-11-24. Rotate it to get a new token."},
 		"expired, and not to be rotated": {Details{Row: Row{State: StateExpired, Expires: noon}}, "Expired on 2026-11-24."},
+		"expired, and fixed":             {Details{Row: Row{State: StateExpired, Expires: noon}, Fixed: true}, "Expired on 2026-11-24. Its end is fixed, so it cannot be rotated: create another token."},
 		"suspended":                      {Details{Row: Row{State: StateSuspended}, MayResume: true}, "Suspended. Choose Resume to let it work again."},
 		"suspended, by a token":          {Details{Row: Row{State: StateSuspended}}, "Suspended."},
 		"revoked":                        {Details{Row: Row{State: StateRevoked}, MayRotate: true}, "Revoked. It never works again. Rotate it to get a new token."},

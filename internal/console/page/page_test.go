@@ -46,16 +46,18 @@ func hostileShell() *Shell {
 	}
 }
 
+var hostileUse = &Use{Curl: hostile, Kubectl: hostile, Kubeconfig: hostile, CA: "/ca.crt", Download: "/tokens/a/" + hostile, File: hostile}
+
 func hostileRow() Row {
 	return Row{
-		Namespace: hostile, Name: hostile, Title: hostile, Created: noon, Expires: noon.Add(50 * time.Hour),
+		Namespace: hostile, Name: hostile, Title: hostile, Created: noon, LastUsed: noon, Expires: noon.Add(50 * time.Hour),
 		State: StateExpiringSoon, ShowUser: true, User: hostile, Keywords: []string{hostile}, Path: "/tokens/team-a/" + hostile, MayRevoke: true,
 	}
 }
 
 func hostileTable() Table {
 	return Table{
-		Rows: []Row{hostileRow(), {Title: "plain", Path: "/tokens/team-a/plain"}}, Total: 3, Query: hostile, Sort: "-name",
+		Rows: []Row{hostileRow(), {Title: "plain", Path: "/tokens/team-a/plain"}}, Total: 3, Query: hostile, State: StateExpired, Sort: "-name",
 		Notice: hostile, Truncated: true,
 		All: true, MayShowAll: true, ShowNamespace: true, Namespaces: []string{hostile, "b"}, ChooseNamespaces: true, Now: noon,
 	}
@@ -76,7 +78,7 @@ func hostileDetails() Details {
 	h := []string{hostile, hostile}
 	return Details{
 		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile, EncryptedToken: hostile,
-		Audiences: h, Scopes: h, Groups: h, Recipients: h, LastUsed: noon,
+		Audiences: h, Scopes: h, Groups: h, Recipients: h, UID: hostile, MayRename: true, DisplayName: hostile, NewName: hostile, NameError: hostile, NameCause: hostile, Changed: true,
 		Conditions: []Condition{{Type: "Active", Status: "False", Reason: hostile, Message: hostile, Since: noon}},
 		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile,
 		Revoked: []RevokedEntry{{TokenID: hostile, By: hostile, Reason: hostile, At: noon}},
@@ -121,7 +123,7 @@ func renderings() map[string]func(io.Writer) error {
 		all["no details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, Details{}) }
 		all["problem"+suffix] = func(w io.Writer) error { return ShowProblem(w, s, *hostileShell().Problem) }
 		all["token"+suffix] = func(w io.Writer) error {
-			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Predecessor: hostile})
+			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Old: &Old{Ends: noon, FirstUse: true}, Use: hostileUse})
 		}
 		all["encrypted token"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Encrypted: true, Active: true, Back: "/"})
@@ -135,7 +137,8 @@ func renderings() map[string]func(io.Writer) error {
 		for _, kind := range []string{"revoke", "rotate", "suspend", "resume"} {
 			all[kind+suffix] = func(w io.Writer) error {
 				return AskConfirm(w, s, Confirm{
-					Kind: kind, Row: hostileRow(), Warning: hostile, OverlapHours: hostile, UID: hostile,
+					Kind: kind, Row: hostileRow(), Warning: hostile, Overlap: "3600", UID: hostile, Cause: hostile, NewEnd: noon,
+					Overlaps: []Overlap{{Seconds: "0", Word: hostile}, {Seconds: "3600", Word: hostile, Ends: noon}}, FirstUse: true,
 					Errors: map[string]string{"": hostile, "overlap": hostile, "uid": hostile},
 				})
 			}
@@ -252,6 +255,16 @@ func TestFormsThatChangePost(t *testing.T) {
 	}
 }
 
+func TestTheTitleIsThereOnce(t *testing.T) {
+	for title, want := range map[string]string{"": "Personal Access Tokens", "Sign in": "Sign in · Personal Access Tokens"} {
+		for _, n := range parsed(t, func(w io.Writer) error { return Tokens(w, Shell{Title: title}, Table{}) }) {
+			if n.Data == "title" && n.FirstChild.Data != want {
+				t.Errorf("the title is %q, want %q", n.FirstChild.Data, want)
+			}
+		}
+	}
+}
+
 func TestNamesKeepWhatTheyAre(t *testing.T) {
 	var titles []string
 	for _, n := range parsed(t, func(w io.Writer) error { return TableOnly(w, hostileTable()) }) {
@@ -266,7 +279,7 @@ func TestNamesKeepWhatTheyAre(t *testing.T) {
 
 func TestTheTokenIsInItsPlaceOnly(t *testing.T) {
 	var out bytes.Buffer
-	if err := ShowToken(&out, hostileShell(), Token{Title: "t", Plaintext: "kubepat_x", Active: true}); err != nil {
+	if err := ShowToken(&out, hostileShell(), Token{Title: "t", Plaintext: "kubepat_x", Active: true, Use: hostileUse}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(out.String(), "kubepat_x"); got != 1 {

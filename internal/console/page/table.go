@@ -62,9 +62,9 @@ type Row struct {
 	Namespace, Name string
 	// Title is what people call the token.
 	Title string
-	// Created, Modified and Expires are zero where they are not known.
-	Created, Modified, Expires time.Time
-	State                      State
+	// Created, Modified, LastUsed and Expires are zero where they are not known, or never were.
+	Created, Modified, LastUsed, Expires time.Time
+	State                                State
 	// ShowUser names User in the row, where everybody's tokens are shown.
 	ShowUser bool
 	// User is whose authority the token carries.
@@ -75,6 +75,28 @@ type Row struct {
 	Path string
 	// MayRevoke offers Revoke.
 	MayRevoke bool
+}
+
+// Ended reports whether the token has ended for good, so that revoking it only deletes it.
+func (r Row) Ended() bool { return r.State == StateExpired || r.State == StateRevoked }
+
+// Soon says how long it is until the token ends, where that is soon; "": it is not.
+func (r Row) Soon(now time.Time) string {
+	if r.State != StateExpiringSoon && (noLonger(r.State) || r.Expires.Sub(now) >= 24*time.Hour) {
+		return ""
+	}
+	return in(now, r.Expires)
+}
+
+// noLonger reports whether a token in this state has ended.
+func noLonger(s State) bool { return s == StateExpired || s == StateRevoked || s == StateDeleting }
+
+// States are what the table can be narrowed to, in their order; "" is every state.
+var States = []State{"", StateActive, StateExpiringSoon, StateSuspended, StateExpired, StateRevoked}
+
+// In reports whether the row is shown where the table is narrowed to a state, as the script does too. What expires soon is active.
+func (r Row) In(s State) bool {
+	return s == "" || r.State == s || s == StateActive && r.State == StateExpiringSoon
 }
 
 // Words are what a search looks through, as the script does too.
@@ -102,9 +124,10 @@ type Table struct {
 	Rows []Row
 	// Total is how many tokens there are before the search.
 	Total int
-	// Query is what is searched for.
+	// Query is what is searched for, and State what the table is narrowed to: one of States.
 	Query string
-	// Sort is the column, one of name, created, modified, expires and active, after a "-" where it is descending.
+	State State
+	// Sort is the column, one of name, created, modified, used, expires and active, after a "-" where it is descending.
 	Sort string
 	// All is true where everybody's tokens are shown; MayShowAll offers to choose.
 	All, MayShowAll bool
@@ -151,7 +174,7 @@ type Column struct {
 func (t Table) Columns() []Column {
 	columns := []Column{
 		{Key: "name", Word: "Name"}, {Key: "created", Word: "Created"}, {Key: "modified", Word: "Modified"},
-		{Key: "expires", Word: "Expires"}, {Key: "active", Word: "Active"},
+		{Key: "used", Word: "Last used"}, {Key: "expires", Word: "Expires"}, {Key: "active", Word: "Active"},
 	}
 	for i := range columns {
 		c := &columns[i]
@@ -167,19 +190,37 @@ func (t Table) Columns() []Column {
 	return columns
 }
 
+// Sorting is an order that the table can have.
+type Sorting struct{ Key, Word string }
+
+// Sorts are the orders of all columns, both ways, for where there is no room for headings.
+func (t Table) Sorts() []Sorting {
+	return []Sorting{
+		{"-created", "Newest first"}, {"created", "Oldest first"}, {"name", "Name, A to Z"}, {"-name", "Name, Z to A"},
+		{"-modified", "Modified last"}, {"modified", "Modified first"}, {"-used", "Used last"}, {"used", "Used first"},
+		{"expires", "Expires first"}, {"-expires", "Expires last"}, {"active", "Active first"}, {"-active", "Ended first"},
+	}
+}
+
 // HrefMine and HrefAll show the visitor's tokens, and everybody's.
 func (t Table) HrefMine() string { return t.href("/", func(v url.Values) { v.Del("all") }) }
 
 // HrefAll shows everybody's tokens.
 func (t Table) HrefAll() string { return t.href("/", func(v url.Values) { v.Set("all", "1") }) }
 
-// HrefClear ends the search.
-func (t Table) HrefClear() string { return t.href("/", func(v url.Values) { v.Del("q") }) }
+// HrefClear ends the search, and shows every state.
+func (t Table) HrefClear() string {
+	return t.href("/", func(v url.Values) { v.Del("q"); v.Del("state") })
+}
 
-// HrefTable is the fragment's address. It has no search: the script searches the rows that it has.
+// States are those to choose from.
+func (t Table) States() []State { return States }
+
+// HrefTable is the fragment's address. It has no search and no state: the script filters the rows that it has.
 func (t Table) HrefTable() string {
 	return t.href("/table", func(v url.Values) {
 		v.Del("q")
+		v.Del("state")
 		for _, n := range t.Refused {
 			v.Add("ns", n)
 		}
@@ -203,6 +244,9 @@ func (t Table) href(path string, change func(url.Values)) string {
 	v := url.Values{}
 	if t.Query != "" {
 		v.Set("q", t.Query)
+	}
+	if t.State != "" {
+		v.Set("state", string(t.State))
 	}
 	if t.Sort != "" {
 		v.Set("sort", t.Sort)

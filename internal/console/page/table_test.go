@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
@@ -40,6 +41,92 @@ func TestCountSaysWhatIsShown(t *testing.T) {
 		if got := table.Count(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestTableSaysWhatEndsSoon(t *testing.T) {
+	for name, tt := range map[string]struct {
+		state State
+		left  time.Duration
+		want  string
+	}{
+		"less than an hour":   {StateActive, 59*time.Minute + 30*time.Second, "in 59 minutes"},
+		"less than a day":     {StateSuspended, 23 * time.Hour, "in 23 hours"},
+		"more than a day":     {StateActive, 24 * time.Hour, ""},
+		"warned of":           {StateExpiringSoon, 5 * 24 * time.Hour, "in 5 days"},
+		"expired":             {StateExpired, -time.Hour, ""},
+		"revoked before":      {StateRevoked, time.Hour, ""},
+		"an end is not known": {StateIssuing, -time.Since(time.Time{}), ""},
+	} {
+		row := Row{State: tt.state, Expires: noon.Add(tt.left)}
+		if got := row.Soon(noon); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		nodes := parsed(t, func(w io.Writer) error { return TableOnly(w, Table{Rows: []Row{row}, Total: 1, Now: noon}) })
+		if has(nodes, "span", "class", "sub") != (tt.want != "") || !strings.Contains(textOf(nodes), tt.want) {
+			t.Errorf("%s: the table says %q", name, textOf(nodes))
+		}
+	}
+}
+
+func TestTableIsNarrowedToAState(t *testing.T) {
+	all := []State{StateActive, StateExpiringSoon, StateSuspended, StateExpired, StateRevoked, StateIssuing, StateFailed, StateDeleting}
+	for chosen, want := range map[State][]State{
+		"": all, StateActive: {StateActive, StateExpiringSoon}, StateExpiringSoon: {StateExpiringSoon}, StateSuspended: {StateSuspended},
+		StateExpired: {StateExpired}, StateRevoked: {StateRevoked},
+	} {
+		var shown []State
+		for _, state := range all {
+			if (Row{State: state}).In(chosen) {
+				shown = append(shown, state)
+			}
+		}
+		if diff := cmp.Diff(want, shown); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", chosen, diff)
+		}
+		table := Table{State: chosen, Query: "x", Sort: "name"}
+		for _, n := range parsed(t, func(w io.Writer) error { return Tokens(w, Shell{}, table) }) {
+			if n.Data != "option" {
+				continue
+			}
+			value, _ := attr(n, "value")
+			field, _ := attr(n.Parent, "name")
+			if _, selected := attr(n, "selected"); selected && field == "state" && value != string(chosen) {
+				t.Errorf("%q is selected, want %q", value, chosen)
+			}
+		}
+		if kept := strings.Contains(table.HrefAll(), "state="); kept != (chosen != "") {
+			t.Errorf("%q: %s", chosen, table.HrefAll())
+		}
+		if strings.Contains(table.HrefTable()+table.HrefClear(), "state=") {
+			t.Errorf("%q: %s, %s", chosen, table.HrefTable(), table.HrefClear())
+		}
+	}
+}
+
+func TestEveryOrderCanBeChosenWithoutHeadings(t *testing.T) {
+	var orders []string
+	for _, column := range (Table{}).Columns() {
+		orders = append(orders, column.Key, "-"+column.Key)
+	}
+	var offered []string
+	for _, sorting := range (Table{}).Sorts() {
+		offered = append(offered, sorting.Key)
+		nodes := parsed(t, func(w io.Writer) error { return Tokens(w, Shell{}, Table{Sort: sorting.Key}) })
+		var chosen []string
+		for _, n := range nodes {
+			if _, selected := attr(n, "selected"); selected && n.FirstChild.Data == sorting.Word {
+				chosen = append(chosen, sorting.Word)
+			}
+		}
+		if len(chosen) != 1 {
+			t.Errorf("%s: %q is selected", sorting.Key, chosen)
+		}
+	}
+	slices.Sort(orders)
+	slices.Sort(offered)
+	if diff := cmp.Diff(orders, offered); diff != "" {
+		t.Errorf("orders (-of the headings +offered):\n%s", diff)
 	}
 }
 
@@ -64,8 +151,8 @@ func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
 				}
 			}
 		}
-		// In the form of the search, and in those that leave a namespace out and add one.
-		want := []string{"alpha", "beta", "alpha", "beta", "alpha", "beta"}
+		// In the forms of the search and the order, and in those that leave a namespace out and add one.
+		want := []string{"alpha", "beta", "alpha", "beta", "alpha", "beta", "alpha", "beta"}
 		if fallback { // in the form that adds one to them
 			want = []string{"alpha", "beta"}
 		}

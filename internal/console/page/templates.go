@@ -39,8 +39,7 @@ func parse(names ...string) map[string]*template.Template {
 		"minute":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 		"second":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"rfc3339":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"in":       in,
-		"noLonger": func(s State) bool { return s == StateExpired || s == StateRevoked || s == StateDeleting },
+		"noLonger": noLonger,
 	}).ParseFS(templateFiles, "templates/shell.html", "templates/parts.html"))
 	sets := make(map[string]*template.Template, len(names))
 	for _, name := range names {
@@ -65,10 +64,12 @@ func in(now, t time.Time) string {
 	switch left := t.Sub(now); {
 	case left <= 0:
 		return ""
-	case left < time.Hour:
-		return "in less than an hour"
+	case left < time.Minute:
+		return "in less than a minute"
+	case left < 2*time.Minute:
+		return "in a minute"
 	case left < 2*time.Hour:
-		return "in an hour"
+		return "in " + strconv.Itoa(int(left/time.Minute)) + " minutes"
 	case left < 48*time.Hour:
 		return "in " + strconv.Itoa(int(left/time.Hour)) + " hours"
 	default:

@@ -77,20 +77,37 @@ type Token struct {
 	Expires   time.Time
 	// Namespace is where it is; "": that goes without saying.
 	Namespace string
-	// Active is false where the token does not work yet; Why says why.
+	// Active is false where the token does not work yet. Why says why that is, or what else went wrong; it is folded away.
 	Active bool
 	Why    string
 	// User is whose authority the token carries.
 	User string
-	// Predecessor says what becomes of the former token, in a rotation.
-	Predecessor string
+	// Old is what becomes of the old token, in a rotation; nil: nothing is known of it, or there is none.
+	Old *Old
 	// Secret stands in the place of Plaintext and says where the token lies. Where both are empty, the token is encrypted
 	// and not there yet.
 	Secret string
+	// Use is how to use the token; nil: that is not known.
+	Use *Use
 	// Path is the token's own, where its details are; "": there is nothing to lead to.
 	Path string
 	// Back is where Done leads.
 	Back string
+}
+
+// Use is how to use a token that is in $TOKEN.
+type Use struct {
+	// Curl, Kubectl and Kubeconfig are commands for a shell.
+	Curl, Kubectl, Kubeconfig string
+	// CA leads to the ca.crt that the first two name; "": they name none. Download leads to File, which Kubeconfig names.
+	CA, Download, File string
+}
+
+// Old is what becomes of a token that was rotated.
+type Old struct {
+	// Ends is until when it works; zero: it has ended. FirstUse ends it at the new one's first use, if that comes sooner.
+	Ends     time.Time
+	FirstUse bool
 }
 
 // Waiting says whether there is nothing to show yet.

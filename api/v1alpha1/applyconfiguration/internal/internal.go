@@ -105,7 +105,7 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
     - name: expiresAt
       type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+        scalar: string
     - name: expiresInDays
       type:
         scalar: numeric

@@ -2,7 +2,7 @@
 // What the console does beyond plain pages: dialogs, search and sorting in place, live update, Copy, local dates.
 (() => {
   const byId = (id) => document.getElementById(id);
-  const dialog = byId("dialog"), region = byId("table"), query = byId("q");
+  const dialog = byId("dialog"), region = byId("table"), query = byId("q"), state = byId("state");
   const fragment = { "X-Pat-Fragment": "1" };
   const pollEvery = 5000, pollAtMost = 60000;
   const answerWithin = 60000;
@@ -14,6 +14,15 @@
   };
   // A live region only speaks when its text changes.
   const say = (id, text) => { const e = byId(id); if (e && e.textContent !== text) e.textContent = text; };
+
+  const noteFor = 10000;
+  let noteEnds = 0;
+  /** note says what was done, for a while. */
+  const note = (text) => {
+    say("status", text);
+    clearTimeout(noteEnds);
+    noteEnds = setTimeout(() => say("status", ""), noteFor);
+  };
 
   // --- dates, in the visitor's words
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
@@ -36,25 +45,33 @@
   // --- the token: in the DOM until it is closed or the page is left, and nowhere else
   const wipe = () => document.querySelectorAll("[data-token]").forEach((e) => e.remove());
   const uncopied = () => document.querySelector("[data-single]:not([data-copied]) [data-token]");
+  /** copied says that the token was, after which Done is what to do next. */
+  const copied = (shown) => {
+    shown.dataset.copied = "";
+    const warning = byId("uncopied"), done = shown.querySelector("[data-close]"), button = shown.querySelector("[data-copy]");
+    if (warning) warning.hidden = true;
+    if (done?.dataset.was) done.textContent = done.dataset.was;
+    button.textContent = "✓ Copied";
+    button.classList.remove("primary");
+    done?.classList.add("primary");
+  };
   const copy = async (button) => {
-    const shown = button.closest(".shown"), token = shown.querySelector("[data-token]"), said = shown.querySelector(".said");
+    const shown = button.closest(".shown"), ofToken = "copy" in button.dataset, said = shown.querySelector(".said");
+    const text = ofToken ? shown.querySelector("[data-token]") : button.previousElementSibling;
     try {
-      await navigator.clipboard.writeText(token.textContent);
-      shown.dataset.copied = "";
-      const warning = byId("uncopied"), done = shown.querySelector("[data-close]");
-      if (warning) warning.hidden = true;
-      if (done?.dataset.was) done.textContent = done.dataset.was;
+      await navigator.clipboard.writeText(text.textContent);
+      if (ofToken) copied(shown); else button.textContent = "✓ Copied";
       said.textContent = "";
       requestAnimationFrame(() => { said.textContent = "Copied."; });
     } catch {
-      getSelection().selectAllChildren(token);
-      token.focus();
-      said.textContent = "This browser does not let the page copy. The token is selected: press Ctrl+C, or ⌘C.";
+      getSelection().selectAllChildren(text);
+      text.focus();
+      said.textContent = "This browser does not let the page copy. The text is selected: press Ctrl+C, or ⌘C.";
     }
   };
   document.addEventListener("copy", () => {
     const token = uncopied();
-    if (token && getSelection().toString().trim() === token.textContent.trim()) token.closest(".shown").dataset.copied = "";
+    if (token && getSelection().toString().trim() === token.textContent.trim()) copied(token.closest(".shown"));
   });
   /** mayClose says whether the token may go, and warns the first time that it was not copied. */
   const mayClose = (root) => {
@@ -81,7 +98,7 @@
   const prepare = (root) => {
     localise(root);
     root.querySelectorAll("[data-utc]").forEach((e) => e.remove());
-    root.querySelectorAll("[data-copy]").forEach((b) => { b.hidden = false; });
+    root.querySelectorAll("[data-copy], [data-copies]").forEach((b) => { b.hidden = false; });
   };
   /** show puts a fragment into the dialog; hostile text is the server's to escape, and it does. */
   const show = (html) => {
@@ -89,11 +106,19 @@
     dialog.innerHTML = html;
     prepare(dialog);
     if (dialog.querySelector("[data-changed]")) changed = true;
+    dialog.querySelectorAll("[data-distinct]").forEach(distinct);
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     const wrong = dialog.querySelector("[aria-invalid]");
     (wrong || dialog.querySelector("[autofocus], [data-changed] [data-copy]") || byId("dialog-title"))?.focus();
   };
+  /** distinct warns of a name that another token in the table has. */
+  const distinct = (field) => {
+    const name = field.value.trim().toLowerCase();
+    byId("same-name").hidden = !name || ![...region?.querySelectorAll("tbody .name a") ?? []].some((a) =>
+      a.textContent.trim().toLowerCase() === name && !field.form.action.startsWith(a.href + "/"));
+  };
+  document.addEventListener("input", (e) => { if ("distinct" in e.target.dataset) distinct(e.target); });
   /** tell says something inside the dialog, where one is open. */
   const tell = (text, kind) => {
     if (!dialog.open) return say("trouble", text);
@@ -155,8 +180,9 @@
     try {
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return form ? signInBeside() : toSignIn();
+      if (form && r.status === 413) return tell("This is too long to be sent, and nothing was done. Take fewer or shorter recipients, then press the button again.", "err");
       if (r.status === 204) {
-        did = r.headers.get("X-Pat-Did") || "Done.";
+        did = decodeURIComponent(r.headers.get("X-Pat-Did") || "Done.");
       } else {
         const html = await r.text();
         mine.signal.throwIfAborted();
@@ -166,7 +192,7 @@
       }
     } catch {
       if (mine === asking) tell("The console does not answer. " + (form && "makes" in form.dataset
-        ? "It may have made a token all the same: look at the table before you try again." : "Try again in a moment."), "err");
+        ? "It may have made a token all the same: look at the table before you try again." : form ? "Try again in a moment." : "Nothing was changed. Try again in a moment."), "err");
     } finally {
       clearTimeout(late);
       if (mine === asking) asking = null;
@@ -176,7 +202,7 @@
     if (!did) return;
     dialog.close();
     await refresh();
-    say("status", did);
+    note(did);
   };
 
   // --- the table
@@ -195,7 +221,9 @@
     const wanted = words();
     let shown = 0;
     for (const row of rows) {
-      row.hidden = !wanted.every((w) => row.dataset.words.includes(w));
+      const is = row.dataset.state;
+      row.hidden = !wanted.every((w) => row.dataset.words.includes(w)) ||
+        state.value !== "" && is !== state.value && !(state.value === "active" && is === "expiring-soon"); // which is active
       if (!row.hidden) shown++;
     }
     table.hidden = shown === 0;
@@ -204,14 +232,19 @@
     const all = rows.length + (rows.length === 1 ? " token" : " tokens"), first = "truncated" in table.dataset;
     say("count", shown < rows.length ? shown + (first ? " of the first " : " of ") + all : (first ? "The first " : "") + all);
   };
-  /** remember puts the search and the sort order into the address, without a new entry in the history. */
+  /** remember puts the search, the state and the sort order into the address, without a new entry in the history. */
   const remember = () => {
-    const q = query.value.trim();
-    const withSearch = (url) => { if (q) url.searchParams.set("q", q); else url.searchParams.delete("q"); return url; };
+    const kept = { q: query.value.trim(), state: state.value };
+    const withSearch = (url) => {
+      for (const [name, value] of Object.entries(kept)) {
+        if (value) url.searchParams.set(name, value); else url.searchParams.delete(name);
+      }
+      return url;
+    };
     const here = withSearch(new URL(location.href));
     history.replaceState(null, "", here);
     for (const e of document.querySelectorAll("[data-keep-search]")) {
-      if (e.href) e.href = withSearch(new URL(e.href)); else e.value = q;
+      if (e.href) e.href = withSearch(new URL(e.href)); else e.value = kept[e.name];
     }
   };
   let etag = "", asked = 0, wait = pollEvery;
@@ -251,9 +284,11 @@
     if (!document.hidden && !dialog.open) await refresh();
     setTimeout(poll, wait);
   };
-  const sortBy = (link) => {
-    const url = new URL(link.href), src = new URL(region.dataset.src, location.href);
-    src.searchParams.set("sort", url.searchParams.get("sort"));
+  const sortBy = (order) => {
+    const url = new URL(location.href), src = new URL(region.dataset.src, location.href);
+    url.searchParams.set("sort", order);
+    src.searchParams.set("sort", order);
+    byId("sort").value = order;
     region.dataset.src = src.pathname + src.search;
     etag = "";
     history.replaceState(null, "", url);
@@ -265,7 +300,7 @@
   document.addEventListener("click", (e) => {
     const a = e.target.closest("a, button");
     if (!a || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
-    if ("copy" in a.dataset) return void copy(a);
+    if ("copy" in a.dataset || "copies" in a.dataset) return void copy(a);
     if ("close" in a.dataset) {
       if (dialog.contains(a)) { e.preventDefault(); close(); }
       else if (sent) return;
@@ -278,10 +313,10 @@
       ask(a.href, null, a);
     } else if ("sort" in a.dataset) {
       e.preventDefault();
-      sortBy(a);
+      sortBy(new URL(a.href).searchParams.get("sort"));
     } else if ("clear" in a.dataset) {
       e.preventDefault();
-      query.value = "";
+      query.value = state.value = "";
       filter();
       remember();
       query.focus();
@@ -306,6 +341,7 @@
   dialog.addEventListener("close", closed);
 
   prepare(document);
+  note(byId("status")?.textContent ?? "");
   if (!region) return;
   let typing = 0;
   query.addEventListener("input", () => {
@@ -313,6 +349,8 @@
     clearTimeout(typing);
     typing = setTimeout(remember, 300);
   });
+  byId("sort").addEventListener("change", (e) => sortBy(e.target.value));
+  state.addEventListener("change", () => { filter(); remember(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
   // The server has left out what does not match; the rest is needed for the next search.
   if ("searched" in region.dataset) refresh();

@@ -35,7 +35,7 @@ type PersonalAccessTokenSpecApplyConfiguration struct {
 	User *UserInfoApplyConfiguration `json:"user,omitempty"`
 	// expiresInDays is the token's life in days from the moment it is issued. Neither this nor expiresAt: 90 days.
 	ExpiresInDays *int32 `json:"expiresInDays,omitempty"`
-	// expiresAt is the moment the token ends.
+	// expiresAt is the moment the token ends, as RFC 3339 writes it: 2027-01-31T12:00:00Z.
 	ExpiresAt *v1.Time `json:"expiresAt,omitempty"`
 	// suspend stops the token while it is true; false resumes it.
 	Suspend *bool `json:"suspend,omitempty"`

@@ -28,8 +28,8 @@ import (
 //
 // PersonalAccessTokenStatus is what the operator has done.
 //
-// The rules read every time, since the schema alone takes some that no client can read: whoever may write a status must not
-// spoil the list for everybody.
+// The CEL rules parse every time, because the schema accepts some times that clients cannot read. One such time in a status
+// would break the list of tokens for every client.
 type PersonalAccessTokenStatusApplyConfiguration struct {
 	// observedGeneration is the generation of spec that conditions speak of; -1 before the first reconcile.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -37,7 +37,7 @@ type PersonalAccessTokenStatusApplyConfiguration struct {
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// tokenID is the public id of the current token.
 	TokenID *string `json:"tokenID,omitempty"`
-	// previousTokenID is the public id of a predecessor that is still honoured.
+	// previousTokenID is the public id of a predecessor that is still valid.
 	PreviousTokenID *string `json:"previousTokenID,omitempty"`
 	// previousTokenExpiresAt is when the predecessor ends. It is set with previousTokenID.
 	PreviousTokenExpiresAt *metav1.Time `json:"previousTokenExpiresAt,omitempty"`

@@ -25,11 +25,11 @@ package v1alpha1
 type RotationApplyConfiguration struct {
 	// trigger is any string; a new one asks for a new token.
 	Trigger *string `json:"trigger,omitempty"`
-	// overlapSeconds is how long the predecessor is honoured beside its successor, in seconds.
+	// overlapSeconds is how long the predecessor works alongside its successor, in seconds.
 	OverlapSeconds *int32 `json:"overlapSeconds,omitempty"`
 	// retireOnFirstUse ends the predecessor as soon as the successor is first used.
 	RetireOnFirstUse *bool `json:"retireOnFirstUse,omitempty"`
-	// everyDays rotates by itself; only where the token is delivered to recipients.
+	// everyDays rotates the token automatically after this many days. It requires delivery to recipients.
 	EveryDays *int32 `json:"everyDays,omitempty"`
 }
 

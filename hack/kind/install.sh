@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Creates a kind cluster if it does not exist, installs pat-operator on it, and ends with a smoke test. To remove all of it:
+# kind delete cluster --name pat
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+name=${CLUSTER:-pat}
+node=$name-control-plane
+image=pat-operator:kind
+files=/etc/kubernetes/pki/pat-operator # kubeadm mounts the folder above into kube-apiserver
+manifest=/etc/kubernetes/manifests/kube-apiserver.yaml
+smoke=${SMOKE_TEST:-hack/smoke-test.sh}
+
+for program in docker kind kubectl make; do
+  command -v "$program" >/dev/null || { echo "$program is missing: install it" >&2; exit 1; }
+done
+step() { printf '\n=== %s\n' "$*"; }
+
+step "1/6 the cluster $name"
+kind get clusters | grep -qx "$name" || kind create cluster --name "$name"
+kubectl config use-context "kind-$name"
+
+step "2/6 the image (the first build takes some minutes)"
+make docker-build IMG="$image"
+kind load docker-image "$image" --name "$name"
+
+step "3/6 the manifests"
+kubectl apply -k hack/kind
+kubectl -n pat-operator-system wait deployment/pat-operator deployment/pat-operator-verifier \
+  --for=condition=Available --timeout=3m
+
+step "4/6 the two files that kube-apiserver reads"
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+container=$(docker create "$image")
+docker cp "$container:/manager" "$temporary/pat-manager"
+docker rm "$container" >/dev/null
+docker cp "$temporary/pat-manager" "$node:/usr/local/bin/pat-manager"
+docker exec "$node" pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf \
+  --server https://10.96.0.20/authenticate --out "$files"
+
+step "5/6 the three flags of kube-apiserver"
+docker exec "$node" cat "$manifest" >"$temporary/before"
+if ! grep -q authentication-token-webhook-config-file "$temporary/before"; then
+  awk -v files="$files" '{ print } /^ +- kube-apiserver$/ {
+    sub("kube-apiserver", "")
+    print $0 "--authentication-token-webhook-config-file=" files "/pat-operator-authn.kubeconfig"
+    print $0 "--authentication-token-webhook-version=v1"
+    print $0 "--authentication-token-webhook-cache-ttl=10s"
+  }' "$temporary/before" >"$temporary/after"
+  grep -q authentication-token-webhook-config-file "$temporary/after" || { echo "$manifest has no command" >&2; exit 1; }
+  # Written outside the folder that kubelet watches, then moved into it in one step.
+  docker exec -i "$node" cp /dev/stdin /etc/kubernetes/kube-apiserver.yaml <"$temporary/after"
+  docker exec "$node" mv /etc/kubernetes/kube-apiserver.yaml "$manifest"
+fi
+# kubelet starts kube-apiserver again; the pattern does not match the command that looks for it.
+for _ in $(seq 90); do
+  if docker exec "$node" sh -c 'grep -aqs authentication-token-webhoo[k] /proc/[0-9]*/cmdline'; then break; fi
+  sleep 2
+done
+
+step "6/6 the smoke test"
+"$smoke"
