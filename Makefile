@@ -37,7 +37,7 @@ assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
 # Where hack/tools/words.txt holds; cmd/kubectl-pat, internal/console and internal/holder are still to be reworded.
-plain := api cmd/manager config controllers docs hack internal/[abd-gi-z]* internal/c[el]* internal/host test Makefile $(wildcard *.md)
+plain := api charts cmd/manager config controllers docs hack internal/[abd-gi-z]* internal/c[el]* internal/host test Makefile $(wildcard *.md)
 generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
 	charts/pat-operator/files
 

@@ -29,6 +29,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/chart/v2/util"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -242,7 +244,7 @@ func plain(t *testing.T, o *unstructured.Unstructured) map[string]any {
 func TestChartIsConfig(t *testing.T) {
 	for _, tc := range []struct{ config, values string }{
 		{"config/default", "{}"},
-		{"config/single", "{mode: single, operator: {replicas: 1}}"},
+		{"config/single", "{mode: single, operator: {replicas: 1}}"}, // as ci/single-values.yaml
 		{"config/samples/console", `console:
   enabled: true
   url: https://tokens.example.com
@@ -312,6 +314,14 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 		{name: "a DaemonSet that would not exist", values: "{mode: single, verifier: {kind: DaemonSet}}", want: []string{"leave verifier.kind at Deployment"}},
 		{name: "a console without its address", values: "console: {enabled: true}", want: []string{"console.url is empty"}},
 		{name: "an issuer without a client", values: "console: {enabled: true, url: https://a, oidc: {issuerURL: https://b}}", want: []string{"console.oidc.clientID is empty"}},
+		{name: "an endpoint with a path", values: "verifier: {endpoint: https://a/authenticate}", want: []string{"/verifier/endpoint"}},
+		{name: "an endpoint without TLS", values: "verifier: {endpoint: http://a}", want: []string{"/verifier/endpoint"}},
+		{name: "an API server's address for a shell", values: "console: {apiServer: {url: https://a;b}}", want: []string{"/console/apiServer/url"}},
+		{name: "a CA of no API server", values: "console: {apiServer: {ca: {configMap: a}}}", want: []string{"console.apiServer.url, which is empty"}},
+		{name: "a lifetime in days", values: "maxLifetime: 30d", want: []string{"/maxLifetime"}},
+		{name: "an Ingress to nothing", values: "console: {ingress: {enabled: true}}", want: []string{"console.ingress.enabled is true and console.enabled is false"}},
+		{name: "a route to nothing", values: "console: {httpRoute: {enabled: true}}", want: []string{"console.httpRoute.enabled is true and console.enabled is false"}},
+		{name: "a route from nothing", values: "console: {enabled: true, url: https://a, httpRoute: {enabled: true}}", want: []string{"console.httpRoute.parentRefs is empty"}},
 		{name: "two ways to sign in", values: "console: {proxyAuthorization: true, oidc: {issuerURL: https://b}}", want: []string{"console.proxyAuthorization and console.oidc.issuerURL"}},
 		{name: "one port twice", values: "operator: {ports: {admission: 8081}}", want: []string{"operator.ports names one port twice"}},
 		{name: "one port of the verifier twice", values: "verifier: {ports: {verifier: 8081}}", want: []string{"verifier.ports names one port twice"}},
@@ -332,12 +342,12 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-// Hooks, lookup and generated certificates fail with GitOps; a rendered caBundle would undo the operator's own; and
-// clusters such as GKE Autopilot let nobody write to kube-system.
+// Hooks, lookup and generated certificates fail with GitOps; a rendered caBundle would undo the operator's own; clusters such
+// as GKE Autopilot let nobody write to kube-system; and no pod touches files of its node.
 func TestWhatIsNeverRendered(t *testing.T) {
 	for _, name := range valuesFiles(t) {
 		out := text(t, render(t, Release{Values: []map[string]any{file(t, name)}}))
-		for _, never := range []string{"helm.sh/hook", "caBundle", "kube-system", "kind: Job", "finalizers:"} {
+		for _, never := range []string{"helm.sh/hook", "caBundle", "kube-system", "kind: Job", "kind: CronJob", "hostPath", "finalizers:"} {
 			// The CRD and the comments of policies may speak of finalizers.
 			if never == "finalizers:" {
 				never = "\n  finalizers:"
@@ -483,6 +493,7 @@ func TestValuesReachTheirFields(t *testing.T) {
 	const pdb = "PodDisruptionBudget pat-operator-system/pat-operator"
 	pod := []string{"spec", "template", "spec"}
 	container := func(field string) []string { return append(slices.Clone(pod), "containers", "0", field) }
+	console := func(more string) string { return "console: {enabled: true, url: 'https://tokens.example.com:8443', " + more + "}" }
 	for _, tc := range []struct {
 		name, values, object string
 		path                 []string
@@ -502,6 +513,44 @@ func TestValuesReachTheirFields(t *testing.T) {
 		{"a fixed address", "verifier: {service: {clusterIP: 10.96.0.20}}", "Service pat-operator-system/pat-operator-verifier", []string{"spec", "clusterIP"}, "10.96.0.20"},
 		{"a fixed address is in the certificate", "verifier: {service: {clusterIP: 'fd00::20'}}", verifier, container("args"),
 			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--serving-host=fd00::20"}},
+		{"an endpoint is in the certificate", "verifier: {endpoint: 'https://[fd00::20]:30444'}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--serving-host=fd00::20"}},
+		{"client certificates", "verifier: {clientCA: {configMap: clients, key: pem}}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
+				"--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt"}},
+		{"client certificates are mounted", "verifier: {clientCA: {configMap: clients, key: pem}}", verifier, append(slices.Clone(pod), "volumes"),
+			[]any{map[string]any{"name": "pat-operator", "projected": map[string]any{"sources": []any{map[string]any{"configMap": map[string]any{
+				"name": "clients", "items": []any{map[string]any{"key": "pem", "path": "verifier/client-ca.crt"}},
+			}}}}}}},
+		{"client certificates in mode single", "{mode: single, verifier: {clientCA: {configMap: clients}}}", operator, container("volumeMounts"),
+			[]any{map[string]any{"name": "pat-operator", "mountPath": "/etc/pat-operator", "readOnly": true}}},
+		{"a lifetime for the operator", "maxLifetime: 720h", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--max-lifetime=720h"}},
+		{"the same for the console", "maxLifetime: 720h", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--max-lifetime=720h"}},
+		{"ports that a firewall lets through", "operator: {ports: {admission: 10250, health: 10251}}", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
+				"--health-probe-bind-address=:10251", "--admission-bind-address=:10250"}},
+		{"the container has them", "operator: {ports: {admission: 10250, health: 10251}}", operator, container("ports"),
+			[]any{map[string]any{"name": "admission", "containerPort": int64(10250)}, map[string]any{"name": "health", "containerPort": int64(10251)}}},
+		{"the Service leads to them by name", "operator: {ports: {admission: 10250}}", "Service pat-operator-system/pat-operator-admission", []string{"spec", "ports"},
+			[]any{map[string]any{"name": "https", "port": int64(443), "targetPort": "admission"}}},
+		{"both families", "verifier: {service: {ipFamilyPolicy: PreferDualStack}}", "Service pat-operator-system/pat-operator-verifier",
+			[]string{"spec", "ipFamilyPolicy"}, "PreferDualStack"},
+		{"the Ingress has the console's host", console("ingress: {enabled: true, tlsSecret: tls}"), "Ingress pat-operator-system/pat-operator-console",
+			[]string{"spec", "tls"}, []any{map[string]any{"hosts": []any{"tokens.example.com"}, "secretName": "tls"}}},
+		{"the Ingress leads to the console", console("ingress: {enabled: true}"), "Ingress pat-operator-system/pat-operator-console",
+			[]string{"spec", "rules"}, []any{map[string]any{"host": "tokens.example.com", "http": map[string]any{"paths": []any{map[string]any{
+				"path": "/", "pathType": "Prefix",
+				"backend": map[string]any{"service": map[string]any{"name": "pat-operator-console", "port": map[string]any{"name": "https"}}},
+			}}}}}},
+		{"the route", console("httpRoute: {enabled: true, parentRefs: [{name: web}]}"), "HTTPRoute pat-operator-system/pat-operator-console", []string{"spec"},
+			map[string]any{
+				"parentRefs": []any{map[string]any{"name": "web"}}, "hostnames": []any{"tokens.example.com"},
+				"rules": []any{map[string]any{"backendRefs": []any{map[string]any{"name": "pat-operator-console", "port": int64(443)}}}},
+			}},
+		{"the Gateway verifies the console", console("httpRoute: {enabled: true, parentRefs: [{name: web}], caConfigMap: ca}"),
+			"BackendTLSPolicy pat-operator-system/pat-operator-console", []string{"spec", "validation", "hostname"}, "pat-operator-console.pat-operator-system.svc"},
 		{"selectors cannot be changed", "operator: {podLabels: {app.kubernetes.io/name: other, a: b}}", operator, []string{"spec", "template", "metadata", "labels"},
 			map[string]any{"app.kubernetes.io/name": "pat-operator", "app.kubernetes.io/component": "operator", "a": "b"}},
 		{"common labels are in no selector", "commonLabels: {a: b}", operator, []string{"spec", "selector", "matchLabels"},
@@ -537,10 +586,120 @@ func TestValuesReachTheirFields(t *testing.T) {
 		"recordsNamespace: {create: false}":                     "Namespace /pat-operator-records",
 		"{mode: single, verifier: {service: {type: NodePort}}}": verifier,
 		"{mode: single, metrics: {enabled: true}}":              "Service pat-operator-system/pat-operator-verifier-metrics",
+		console("httpRoute: {enabled: true, parentRefs: [{}]}"): "BackendTLSPolicy pat-operator-system/pat-operator-console",
+		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":       "NetworkPolicy pat-operator-system/pat-operator",
 	}
 	for v, object := range without {
 		if byKey(render(t, Release{Values: []map[string]any{values(t, v)}}).Objects)[object] != nil {
 			t.Errorf("with %q there is a %s", v, object)
+		}
+	}
+}
+
+// Admission fails closed, and asks for our own kinds alone: no value changes either, so no other request of a cluster depends
+// on these pods.
+func TestWebhooksAreForOurGroupAlone(t *testing.T) {
+	for _, name := range valuesFiles(t) {
+		webhooks := 0
+		for _, o := range render(t, Release{Values: []map[string]any{file(t, name)}}).Objects {
+			list, _, err := unstructured.NestedSlice(o.Object, "webhooks")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range list {
+				w := w.(map[string]any)
+				webhooks++
+				if w["failurePolicy"] != "Fail" || w["namespaceSelector"] != nil || w["objectSelector"] != nil {
+					t.Errorf("%s: %s does not fail closed everywhere: %v", filepath.Base(name), w["name"], w)
+				}
+				for _, rule := range w["rules"].([]any) {
+					if diff := cmp.Diff([]any{"pat-operator.io"}, rule.(map[string]any)["apiGroups"]); diff != "" {
+						t.Errorf("%s: %s (-want +got):\n%s", filepath.Base(name), w["name"], diff)
+					}
+				}
+			}
+		}
+		if webhooks == 0 {
+			t.Errorf("%s has no webhooks", filepath.Base(name))
+		}
+	}
+}
+
+// Each default is one that some cluster refuses otherwise: OpenShift a user, GKE a priority class outside kube-system, and a
+// node the kubelet's port.
+func TestDefaultsFitEveryCluster(t *testing.T) {
+	out := text(t, render(t, Release{}))
+	for _, never := range []string{"runAsUser", "runAsGroup", "priorityClassName", "10250", "hostNetwork", "NetworkPolicy", "ServiceMonitor", "Ingress", "HTTPRoute"} {
+		if strings.Contains(out, never) {
+			t.Errorf("the defaults render %s:\n%s", never, grep(out, never))
+		}
+	}
+	dockerfile, err := os.ReadFile(root + "/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// By number: kubelet cannot tell of a name that it is not root.
+	if !regexp.MustCompile(`(?m)^USER [1-9]\d*:[1-9]\d*$`).Match(dockerfile) {
+		t.Error("the Dockerfile names no user by number")
+	}
+}
+
+// Providers add a suffix to the version, which a plain >=1.33 does not take.
+func TestKubernetesVersions(t *testing.T) {
+	c, err := loader.LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[string]bool{
+		"v1.33.0": true, "v1.33.0-eks-1234567": true, "v1.37.2+k3s1": true, "v1.34.1-gke.1000": true, "v1.32.9": false, "v1.32.9-eks-1": false,
+	} {
+		if got := util.IsCompatibleRange(c.Metadata.KubeVersion, version); got != want {
+			t.Errorf("%s is taken: %t, want %t", version, got, want)
+		}
+	}
+}
+
+// The notes name the address that the certificate has.
+func TestNotesNameTheVerifiersAddress(t *testing.T) {
+	for _, tc := range []struct{ values, want string }{
+		{"verifier: {service: {clusterIP: 10.96.0.20}}", "--server https://10.96.0.20/authenticate "},
+		{"verifier: {service: {clusterIP: 'fd00::20'}}", "--server https://[fd00::20]/authenticate "},
+		{"verifier: {service: {clusterIP: 10.96.0.20}, endpoint: 'https://pat.example.com:8443'}", "--server https://pat.example.com:8443/authenticate "},
+		{"{}", `--reuse-values --set verifier.service.clusterIP="$ADDRESS"`},
+		{"verifier: {service: {clusterIP: None}}", "--server https://$ADDRESS/authenticate "},
+	} {
+		if notes := render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Notes; !strings.Contains(notes, tc.want) {
+			t.Errorf("%s: the notes do not say %q:\n%s", tc.values, tc.want, notes)
+		}
+	}
+}
+
+// What this module shares with the root module is compiled once, so that `make test` and `make dev` wait for Helm's engine
+// alone.
+func TestModulesAreThoseOfTheRoot(t *testing.T) {
+	versions := func(folder string) map[string]string {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Path}} {{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}", "all")
+		cmd.Dir = folder
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for line := range strings.Lines(string(out)) {
+			path, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+			m[path] = version
+		}
+		return m
+	}
+	theirs, ours := versions(root), versions(".")
+	compiled, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{.Path}}{{end}}", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(compiled)) {
+		if want := theirs[path]; want != "" && want != ours[path] && path != "github.com/pat-operator/pat-operator/test/chart" {
+			theirs[path] = "" // once
+			t.Errorf("test/chart has %s %s, the root module %s; in test/chart, go get %[1]s@%[3]s, or replace it where Helm asks for more", path, ours[path], want)
 		}
 	}
 }
@@ -572,6 +731,7 @@ func TestSchemaIsStrict(t *testing.T) {
 	if err := json.Unmarshal(data, &schema); err != nil {
 		t.Fatal(err)
 	}
+	definitions := schema["$defs"].(map[string]any)
 	var walk func(path string, properties, defaults map[string]any)
 	walk = func(path string, properties, defaults map[string]any) {
 		for name, value := range defaults {
@@ -581,6 +741,9 @@ func TestSchemaIsStrict(t *testing.T) {
 			}
 			inner, _ := value.(map[string]any)
 			property, _ := properties[name].(map[string]any)
+			if ref, ok := property["$ref"].(string); ok {
+				property, _ = definitions[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)
+			}
 			if len(inner) == 0 || property["properties"] == nil {
 				continue
 			}

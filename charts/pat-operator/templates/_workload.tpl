@@ -1,13 +1,19 @@
 {{/*
 One Deployment or DaemonSet. Call with a dict:
 context; values (of operator or verifier); kind; name; component (of the selector); label (the component that the object's
-label names); args and ports (lists); volumes and volumeMounts (lists that the chart adds).
+label names); args and ports (lists); files (sources of the volume /etc/pat-operator, may be empty).
 */}}
 {{- define "pat-operator.workload" -}}
 {{- $c := .context -}}
 {{- $v := .values -}}
 {{- $selector := include "pat-operator.selector" .component -}}
 {{- $daemon := eq .kind "DaemonSet" -}}
+{{- $volumes := list -}}
+{{- $mounts := list -}}
+{{- if .files -}}
+{{- $volumes = list (dict "name" "pat-operator" "projected" (dict "sources" .files)) -}}
+{{- $mounts = list (dict "name" "pat-operator" "mountPath" "/etc/pat-operator" "readOnly" true) -}}
+{{- end -}}
 {{- $podLabels := mergeOverwrite (dict) (deepCopy ($c.Values.commonLabels | default dict)) (deepCopy ($v.podLabels | default dict)) (fromYaml $selector) -}}
 apiVersion: apps/v1
 kind: {{ .kind }}
@@ -35,7 +41,7 @@ spec:
   strategy:
     rollingUpdate:
       {{- if $v.hostNetwork }}
-      {{- /* A new pod beside the old one of its node would find the ports taken. */}}
+      {{- /* A second pod on a node would find the ports taken. */}}
       maxUnavailable: 1
       maxSurge: 0
       {{- else }}
@@ -106,7 +112,7 @@ spec:
           {{- end }}
           ports:
             {{- toYaml .ports | nindent 12 }}
-          {{- /* Serves on until every node has heard that this pod is no endpoint any more. */}}
+          {{- /* Keeps serving until every node knows that this pod has left the endpoints. */}}
           lifecycle:
             preStop:
               sleep:
@@ -131,11 +137,11 @@ spec:
           securityContext:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-          {{- with concat .volumeMounts ($v.volumeMounts | default list) }}
+          {{- with concat $mounts ($v.volumeMounts | default list) }}
           volumeMounts:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-      {{- with concat .volumes ($v.volumes | default list) }}
+      {{- with concat $volumes ($v.volumes | default list) }}
       volumes:
         {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -146,16 +152,19 @@ spec:
 {{- $c := .context -}}
 {{- $args := list .command (printf "--operator-namespace=%s" $c.Release.Namespace) (printf "--records-namespace=%s" (include "pat-operator.recordsNamespace" $c)) -}}
 {{- if ne (int .values.ports.health) 8081 }}{{ $args = append $args (printf "--health-probe-bind-address=:%d" (int .values.ports.health)) }}{{ end -}}
+{{- with $c.Values.maxLifetime }}{{ $args = append $args (printf "--max-lifetime=%s" .) }}{{ end -}}
 {{- if $c.Values.metrics.enabled }}{{ $args = append $args (printf "--metrics-bind-address=:%d" (int .values.ports.metrics)) }}{{ end -}}
 {{- toYaml $args -}}
 {{- end -}}
 
-{{/* The flags of a process that verifies, beside those, as YAML. */}}
+{{/* The further flags of a process that verifies, as YAML. */}}
 {{- define "pat-operator.verifierArgs" -}}
 {{- $args := list -}}
 {{- $ports := .Values.verifier.ports -}}
 {{- if ne (int $ports.verifier) 9444 }}{{ $args = append $args (printf "--verifier-bind-address=:%d" (int $ports.verifier)) }}{{ end -}}
 {{- with .Values.verifier.service.clusterIP }}{{ if ne . "None" }}{{ $args = append $args (printf "--serving-host=%s" .) }}{{ end }}{{ end -}}
+{{- with .Values.verifier.endpoint }}{{ $args = append $args (printf "--serving-host=%s" (urlParse .).hostname) }}{{ end }}
+{{- if .Values.verifier.clientCA.configMap }}{{ $args = append $args "--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt" }}{{ end }}
 {{- with .Values.console }}
 {{- if .enabled }}
 {{- $args = concat $args (list (printf "--console-bind-address=:%d" (int $ports.console)) (printf "--serving-host=pat-operator-console.%s.svc" $.Release.Namespace)) }}
@@ -166,8 +175,11 @@ spec:
 {{- if .clientSecret.name }}{{ $args = append $args "--console-oidc-client-secret-file=/etc/pat-operator/console/client-secret" }}{{ end }}
 {{- if .ca.configMap }}{{ $args = append $args "--console-oidc-ca-file=/etc/pat-operator/console/ca.crt" }}{{ end }}
 {{- with .scopes }}{{ $args = append $args (printf "--console-oidc-scopes=%s" (join "," .)) }}{{ end }}
+{{- with .name }}{{ $args = append $args (printf "--console-oidc-name=%s" .) }}{{ end }}
 {{- end }}
 {{- end }}
+{{- with .apiServer.url }}{{ $args = append $args (printf "--console-api-server-url=%s" .) }}{{ end }}
+{{- if .apiServer.ca.configMap }}{{ $args = append $args "--console-api-server-ca-file=/etc/pat-operator/console/api-server-ca.crt" }}{{ end }}
 {{- if .proxyAuthorization }}{{ $args = append $args "--console-proxy-authorization" }}{{ end }}
 {{- with .namespaces }}{{ $args = append $args (printf "--console-namespaces=%s" (join "," .)) }}{{ end }}
 {{- end }}
@@ -182,18 +194,26 @@ spec:
 {{- toYaml $ports -}}
 {{- end -}}
 
-{{/* The volume with the files of the console's issuer, as YAML; an empty list where it has none. */}}
-{{- define "pat-operator.consoleVolumes" -}}
+{{/* What a process that verifies reads from files, as sources of a projected volume in YAML. Paths are those of the flags above. */}}
+{{- define "pat-operator.verifierFiles" -}}
 {{- $sources := list -}}
-{{- with .Values.console }}{{ if and .enabled .oidc.issuerURL }}
+{{- with .Values.verifier.clientCA }}{{ if .configMap }}
+{{- $sources = append $sources (include "pat-operator.ca" (dict "ca" . "path" "verifier/client-ca.crt") | fromYaml) }}
+{{- end }}{{ end }}
+{{- with .Values.console }}{{ if .enabled }}
+{{- if .oidc.issuerURL }}
 {{- with .oidc.clientSecret }}{{ if .name }}
-{{- $sources = append $sources (dict "secret" (dict "name" .name "items" (list (dict "key" .key "path" "client-secret")))) }}
+{{- $sources = append $sources (dict "secret" (dict "name" .name "items" (list (dict "key" .key "path" "console/client-secret")))) }}
 {{- end }}{{ end }}
-{{- with .oidc.ca }}{{ if .configMap }}
-{{- $sources = append $sources (dict "configMap" (dict "name" .configMap "items" (list (dict "key" .key "path" "ca.crt")))) }}
-{{- end }}{{ end }}
+{{- if .oidc.ca.configMap }}{{ $sources = append $sources (include "pat-operator.ca" (dict "ca" .oidc.ca "path" "console/ca.crt") | fromYaml) }}{{ end }}
+{{- end }}
+{{- if .apiServer.ca.configMap }}{{ $sources = append $sources (include "pat-operator.ca" (dict "ca" .apiServer.ca "path" "console/api-server-ca.crt") | fromYaml) }}{{ end }}
 {{- end }}{{ end -}}
-{{- $sources | empty | ternary (list) (list (dict "name" "console" "projected" (dict "sources" $sources))) | toYaml -}}
+{{- toYaml $sources -}}
+{{- end -}}
+
+{{- define "pat-operator.ca" -}}
+{{- toYaml (dict "configMap" (dict "name" .ca.configMap "items" (list (dict "key" .ca.key "path" .path)))) -}}
 {{- end -}}
 
 {{/* A PodDisruptionBudget. Call with a dict: context, values, name, component. One replica that may not be evicted would hold up drains. */}}
