@@ -114,6 +114,14 @@ screenshots: ## Make the pictures of the console in docs/images, in Chromium aga
 	@mkdir -p docs/images; $(assets); $(browser); PAT_REQUIRE_BROWSER=1 \
 		go test ./test/browser -count=1 -v -run '^TestScreenshots$$' -screenshots='$(CURDIR)/docs/images'
 
+.PHONY: chart
+chart: ## Test the Helm chart by Helm's engine and, by dry runs, on a real API server; part of `make test`.
+	@$(assets); go -C test/chart test -count=1 $(TESTFLAGS) ./...
+
+.PHONY: chart-test
+chart-test: ## Install, upgrade, roll back, uninstall and install again with the helm program, on a real control plane.
+	@$(assets); PAT_HELM=$(call tool,helm) go -C test/chart test -count=1 -v -run '^TestLifeCycle$$' $(TESTFLAGS) .
+
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too. Look for words that our texts do not use.
 	hack/tools/words.sh $(plain)

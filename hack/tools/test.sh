@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs go test with the race detector over every package: without the tests that call long.Only; with LONG=1 these alone;
 # with RUN set only the tests that match it, long ones too, and fails where none does. Arguments are further flags for go test.
-# The chart's tests are a module of their own, since Helm is large; they are not concurrent and run without the detector, and
-# `make lint` vets them.
+# The chart's tests are a module of their own, since Helm is large; what it shares with this one is compiled once. They are not
+# concurrent and run without the detector, and `make lint` vets them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 flags=(-race -timeout 20m "$@")

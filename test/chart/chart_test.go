@@ -493,7 +493,9 @@ func TestValuesReachTheirFields(t *testing.T) {
 	const pdb = "PodDisruptionBudget pat-operator-system/pat-operator"
 	pod := []string{"spec", "template", "spec"}
 	container := func(field string) []string { return append(slices.Clone(pod), "containers", "0", field) }
-	console := func(more string) string { return "console: {enabled: true, url: 'https://tokens.example.com:8443', " + more + "}" }
+	console := func(more string) string {
+		return "console: {enabled: true, url: 'https://tokens.example.com:8443', " + more + "}"
+	}
 	for _, tc := range []struct {
 		name, values, object string
 		path                 []string
@@ -670,6 +672,25 @@ func TestNotesNameTheVerifiersAddress(t *testing.T) {
 	} {
 		if notes := render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Notes; !strings.Contains(notes, tc.want) {
 			t.Errorf("%s: the notes do not say %q:\n%s", tc.values, tc.want, notes)
+		}
+	}
+}
+
+// The page's values fit the chart.
+func TestValuesOfThePage(t *testing.T) {
+	page, err := os.ReadFile(root + "/docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "/values.yaml <<'EOF'\n")
+	shown, _, found := strings.Cut(after, "EOF\n")
+	if !found {
+		t.Fatal("docs/install.md shows no values.yaml")
+	}
+	out := text(t, render(t, Release{Values: []map[string]any{values(t, shown)}}))
+	for _, want := range []string{"image: registry.example.com/pat-operator:v0.1.0", "clusterIP: 10.96.0.20", "- --serving-host=10.96.0.20"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the values of docs/install.md render no %q", want)
 		}
 	}
 }
