@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Copies the manifests that the chart does not template itself from config into charts/pat-operator/files, with a
-# placeholder where they name one of the two namespaces. pat-operator-records is also the name of a policy, so a line is
+# Copies the manifests that the chart does not template itself from config into charts/pat-operator/files, or the folder given,
+# with a placeholder where they name one of the two namespaces. pat-operator-records is also the name of a policy, so a line is
 # changed by its form, and a line of another form fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-out=charts/pat-operator/files
+out=${1:-charts/pat-operator/files}
 
 rm -rf "$out"
 while IFS= read -r file; do
