@@ -48,10 +48,10 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/cache"
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
-	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const (
@@ -454,7 +454,7 @@ func (w *world) awaitCaches(name string) {
 	w.awaitDeletions(name, pat.UID)
 	if pat.Spec.User != nil {
 		if account, ok := identity.ServiceAccount(pat.Spec.User.Username); ok {
-			w.awaitShown(account, verifier.ServiceAccounts())
+			w.awaitShown(account, cache.ServiceAccounts())
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (a *Authority) Start(ctx context.Context) error {
 		switch {
 		case err == nil:
 			logged = ""
-		case err.Error() != logged || time.Since(loggedAt) >= DefaultInterval:
+		case err.Error() != logged || time.Since(loggedAt) >= defaultInterval:
 			// Attempts that fail follow each other by the second: say the same thing once a minute.
 			logger.Error(err, "Serving certificates are not in order, trying again")
 			logged, loggedAt = err.Error(), time.Now()

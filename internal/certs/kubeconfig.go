@@ -28,12 +28,13 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 const (
-	// KubeconfigFile is what kube-apiserver's --authentication-token-webhook-config-file names.
-	KubeconfigFile = "pat-operator-authn.kubeconfig"
+	// kubeconfigFile is what kube-apiserver's --authentication-token-webhook-config-file names.
+	kubeconfigFile = "pat-operator-authn.kubeconfig"
 	// CAFile holds the bundle, as a file of its own because kube-apiserver rereads only that.
 	CAFile = "pat-operator-ca.crt"
 )
@@ -42,7 +43,7 @@ const (
 // and presents to a verifier that asks for one; both or neither.
 type ClientCertificate struct{ CertFile, KeyFile string }
 
-// WriteAuthnKubeconfig writes KubeconfigFile and CAFile into dir, which it makes where needed, and
+// WriteAuthnKubeconfig writes kubeconfigFile and CAFile into dir, which it makes where needed, and
 // returns the absolute path of the former. The kubeconfig names the CA by its absolute path: both
 // belong in the same place on every host that runs kube-apiserver. A file that is there is replaced
 // as a whole, so this may run under a live kube-apiserver.
@@ -75,7 +76,7 @@ func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCerti
 	if err := replaceFile(filepath.Join(dir, CAFile), encodeCertificates(certs...), 0o644); err != nil {
 		return "", err
 	}
-	kubeconfigPath = filepath.Join(dir, KubeconfigFile)
+	kubeconfigPath = filepath.Join(dir, kubeconfigFile)
 	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o600)
 }
 
@@ -97,7 +98,7 @@ func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
 
 func validateServer(server string) error {
 	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("--server %s, e.g. https://10.96.0.20%s", fmt.Sprintf(format, args...), authenticatePath)
+		return fmt.Errorf("--server %s, e.g. https://10.96.0.20%s", fmt.Sprintf(format, args...), authn.TokenReviewPath)
 	}
 	if server == "" {
 		return wrong("is needed: the URL at which kube-apiserver reaches the verifier")
@@ -119,8 +120,8 @@ func validateServer(server string) error {
 		return wrong("must name a port from 1 to 65535, or none for 443")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#"):
 		return wrong("must not have a query or a fragment: kube-apiserver drops them")
-	case !strings.HasSuffix(u.Path, authenticatePath):
-		return wrong("must end with the path %s, without a slash after it", authenticatePath)
+	case !strings.HasSuffix(u.Path, authn.TokenReviewPath):
+		return wrong("must end with the path %s, without a slash after it", authn.TokenReviewPath)
 	}
 	return nil
 }

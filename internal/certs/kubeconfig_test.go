@@ -37,7 +37,7 @@ func TestAuthnKubeconfig(t *testing.T) {
 
 	for _, bundle := range [][]byte{encodeCertificates(ca.cert), encodeCertificates(ca.cert, next.cert)} {
 		path := must[string](t)(WriteAuthnKubeconfig("etc/pat", server, bundle, ClientCertificate{}))
-		if !filepath.IsAbs(path) || filepath.Base(path) != KubeconfigFile {
+		if !filepath.IsAbs(path) || filepath.Base(path) != kubeconfigFile {
 			t.Errorf("path = %s", path)
 		}
 		caPath := filepath.Join(filepath.Dir(path), CAFile)
@@ -56,7 +56,7 @@ func TestAuthnKubeconfig(t *testing.T) {
 		for _, entry := range must[[]os.DirEntry](t)(os.ReadDir(filepath.Dir(path))) {
 			modes[entry.Name()] = must[os.FileInfo](t)(entry.Info()).Mode()
 		}
-		if diff := cmp.Diff(map[string]os.FileMode{KubeconfigFile: 0o600, CAFile: 0o644}, modes); diff != "" {
+		if diff := cmp.Diff(map[string]os.FileMode{kubeconfigFile: 0o600, CAFile: 0o644}, modes); diff != "" {
 			t.Errorf("files (-want +got):\n%s", diff)
 		}
 	}

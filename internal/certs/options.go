@@ -35,24 +35,21 @@ const (
 
 	// bundleKey is the key of that Secret which holds the certificates to trust.
 	bundleKey = "ca.crt"
-
-	// authenticatePath is where the verifier answers TokenReviews.
-	authenticatePath = "/authenticate"
 )
 
 const (
 	day = 24 * time.Hour
 
-	// DefaultCAValidity is five years.
-	DefaultCAValidity = 5 * 365 * day
-	// DefaultCARotateBefore is one year.
-	DefaultCARotateBefore = 365 * day
-	// DefaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver.
-	DefaultOverlap = 30 * day
-	// DefaultLeafValidity is a week, of which a third remains when a leaf is renewed.
-	DefaultLeafValidity = 7 * day
-	// DefaultInterval is how often the Secret and the webhook configurations are read.
-	DefaultInterval = time.Minute
+	// defaultCAValidity is five years.
+	defaultCAValidity = 5 * 365 * day
+	// defaultCARotateBefore is one year.
+	defaultCARotateBefore = 365 * day
+	// defaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver.
+	defaultOverlap = 30 * day
+	// defaultLeafValidity is a week, of which a third remains when a leaf is renewed.
+	defaultLeafValidity = 7 * day
+	// defaultInterval is how often the Secret and the webhook configurations are read.
+	defaultInterval = time.Minute
 )
 
 // Options say whom an Authority serves, and for how long.
@@ -94,11 +91,11 @@ func (o Options) withDefaults() Options {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{&o.CAValidity, DefaultCAValidity},
-		{&o.CARotateBefore, DefaultCARotateBefore},
-		{&o.Overlap, DefaultOverlap},
-		{&o.LeafValidity, DefaultLeafValidity},
-		{&o.Interval, DefaultInterval},
+		{&o.CAValidity, defaultCAValidity},
+		{&o.CARotateBefore, defaultCARotateBefore},
+		{&o.Overlap, defaultOverlap},
+		{&o.LeafValidity, defaultLeafValidity},
+		{&o.Interval, defaultInterval},
 	} {
 		if *d.value == 0 {
 			*d.value = d.or

@@ -59,6 +59,10 @@ const (
 // errNotOpened is all that there is to say of something that was sealed elsewhere, for something else, or changed.
 var errNotOpened = errors.New("it was not sealed here")
 
+// The verifier's Role has these without a console too: one Secret by name is not worth a Role of its own.
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-console,verbs=get;update
+
 // Keys seal what cookies carry, by AES-256-GCM in JWE (RFC 7516), and open it again: in every replica, since they share the
 // keys in a Secret.
 type Keys struct {

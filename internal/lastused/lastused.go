@@ -46,8 +46,8 @@ import (
 const FieldOwner = client.FieldOwner("pat-operator-last-used")
 
 const (
-	// Window is how far status.lastUsedAt may be behind.
-	Window = 10 * time.Minute
+	// window is how far status.lastUsedAt may be behind.
+	window = 10 * time.Minute
 	// tick is how soon a first use is written, since a predecessor may end by it.
 	tick = time.Second
 	// timeout bounds each write, and the writes at the end of the process.
@@ -73,6 +73,8 @@ func init() { metrics.Registry.MustRegister(writes, waiting) }
 type Index interface {
 	Use(namespace, name, id string) (verifier.Use, bool)
 }
+
+// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens/status,verbs=patch
 
 // Tracker remembers uses and writes them. It is a Runnable of every replica.
 type Tracker struct {
@@ -212,14 +214,14 @@ func first(a, b bool) int {
 // one that is so far ahead that it is nobody's clock.
 func plan(k key, u use, said verifier.Use, now time.Time) *write {
 	last := said.LastUsedAt
-	if last.After(now.Add(Window)) {
+	if last.After(now.Add(window)) {
 		last = time.Time{}
 	}
 	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: last}
 	if w.firstUse = said.Current && said.TokenID == k.id && said.FirstUsedAt.IsZero(); w.firstUse {
 		w.firstUsedAt = u.first
 		u.last = cmp.Or(u.last, u.first)
-	} else if u.last.Sub(last) < Window {
+	} else if u.last.Sub(last) < window {
 		return nil
 	}
 	if u.last.After(last) {
@@ -249,7 +251,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 		writes.WithLabelValues("failed").Inc()
 		now := t.clock.Now()
 		if !now.Before(t.quiet) {
-			t.quiet = now.Add(Window)
+			t.quiet = now.Add(window)
 			t.log.Info("Cannot write when a token was used; trying again", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 		}
 		w.retry = now.Add(pause)

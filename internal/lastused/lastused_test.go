@@ -171,7 +171,7 @@ func TestCase22_AStormOfReplicasAndTheReconciler(t *testing.T) {
 		t.Errorf("%d writes in 100 minutes; want one in ten, and the first", writes)
 	}
 	got := get(t, c, "storm")
-	if behind := start.Add(99 * time.Minute).Sub(got.Status.LastUsedAt.Time); behind > Window || got.Status.TokenID != current || got.Status.DeliverySecretName == "" {
+	if behind := start.Add(99 * time.Minute).Sub(got.Status.LastUsedAt.Time); behind > window || got.Status.TokenID != current || got.Status.DeliverySecretName == "" {
 		t.Errorf("last use is %v behind, status %+v", behind, got.Status)
 	}
 }
@@ -237,8 +237,8 @@ func TestATimeThatIsNobodysClockIsPutRight(t *testing.T) {
 		ahead time.Duration
 		want  string
 	}{
-		"another replica's clock": {Window, "0s 11m0s"},
-		"a lie":                   {Window + time.Second, "0s 1m0s"},
+		"another replica's clock": {window, "0s 11m0s"},
+		"a lie":                   {window + time.Second, "0s 1m0s"},
 	} {
 		now := start.Add(time.Minute)
 		pat.Status.FirstUsedAt, pat.Status.LastUsedAt = &metav1.Time{Time: start}, &metav1.Time{Time: now.Add(tc.ahead)}

@@ -85,7 +85,7 @@ func TestATokenThatIsRefusedWaitsAlone(t *testing.T) {
 		{[]string{"denied", "after"}, 0, []string{"denied", "after"}},
 		{[]string{"denied", "later"}, time.Second, []string{"later"}},
 		{nil, pause - time.Second, []string{"denied"}},
-		{[]string{"denied", "after"}, Window, []string{"after", "denied"}},
+		{[]string{"denied", "after"}, window, []string{"after", "denied"}},
 		{nil, time.Second, nil},
 	} {
 		now.SetTime(now.Now().Add(step.after))

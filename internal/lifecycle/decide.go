@@ -36,8 +36,8 @@ const (
 	waitForClock = 10 * time.Second
 	// MissingFor is how long a resource has to be missing from lists before its tokens end by that alone.
 	MissingFor = time.Hour
-	// MissingForAll is how long while the breaker is open.
-	MissingForAll = 7 * 24 * time.Hour
+	// missingForAll is how long while the breaker is open.
+	missingForAll = 7 * 24 * time.Hour
 	// waitForBreaker is how soon to look again while too many resources are missing.
 	waitForBreaker = 10 * time.Minute
 )
@@ -115,21 +115,21 @@ const (
 const (
 	WriteAdopted         = "Adopted"
 	WriteRestored        = "Restored"
-	WriteExpired         = "Expired"
+	writeExpired         = "Expired"
 	WriteDeliveryOver    = "DeliveryOver"
-	WritePendingDropped  = "PendingDropped"
-	WriteNarrowed        = "Narrowed"
-	WriteGranted         = "Granted"
-	WriteRefused         = "Refused"
-	WriteMissing         = "Missing"
-	WriteFound           = "Found"
-	WriteShortened       = "Shortened"
+	writePendingDropped  = "PendingDropped"
+	writeNarrowed        = "Narrowed"
+	writeGranted         = "Granted"
+	writeRefused         = "Refused"
+	writeMissing         = "Missing"
+	writeFound           = "Found"
+	writeShortened       = "Shortened"
 	WriteRotated         = "Rotated"
 	WriteRetired         = "Retired"
 	WriteRevoked         = "Revoked"
 	WriteTombstone       = "Tombstone"
-	DeleteResourceGone   = "ResourceGone"
-	DeleteTombstoneEnded = "TombstoneEnded"
+	deleteResourceGone   = "ResourceGone"
+	deleteTombstoneEnded = "TombstoneEnded"
 )
 
 // Decision is what to do next and why.
@@ -178,10 +178,10 @@ func Decide(in Input) Decision {
 		if in.Record.MissingSince != nil {
 			next := in.Record.DeepCopy()
 			next.MissingSince = nil
-			return Decision{Action: Write, Reason: WriteFound, Next: next}
+			return Decision{Action: Write, Reason: writeFound, Next: next}
 		}
 		if next := persistNarrowing(in); next != nil {
-			return Decision{Action: Write, Reason: WriteNarrowed, Next: next}
+			return Decision{Action: Write, Reason: writeNarrowed, Next: next}
 		}
 	}
 	in = judged(in)
@@ -202,7 +202,7 @@ func Decide(in Input) Decision {
 			// Its plaintext is lost and nothing is to take its place.
 			next := in.Record.DeepCopy()
 			dropPending(next, in.Now)
-			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
+			return Decision{Action: Write, Reason: writePendingDropped, Next: next}
 		}
 		if d.Action == Nothing {
 			d = answer(in, d)
@@ -288,12 +288,12 @@ func missing(in Input) Decision {
 	case rec.MissingSince == nil:
 		next := rec.DeepCopy()
 		next.MissingSince = &in.Now
-		return Decision{Action: Write, Reason: WriteMissing, Next: next}
+		return Decision{Action: Write, Reason: writeMissing, Next: next}
 	}
 	switch since := in.Now.Sub(*rec.MissingSince); {
 	case since < MissingFor:
 		return Decision{Action: Nothing, After: MissingFor - since}
-	case in.BreakerOpen && since < MissingForAll:
+	case in.BreakerOpen && since < missingForAll:
 		return Decision{Action: Nothing, After: waitForBreaker}
 	}
 	return orphaned(in, rec)
@@ -312,7 +312,7 @@ func orphaned(in Input, rec *record.Record) Decision {
 	}
 	switch {
 	case until.IsZero():
-		return Decision{Action: Delete, Reason: DeleteResourceGone}
+		return Decision{Action: Delete, Reason: deleteResourceGone}
 	case !rec.Tombstone():
 		return Decision{Action: Write, Reason: WriteTombstone, Next: tombstone(rec)}
 	case in.Now.Before(until):
@@ -320,7 +320,7 @@ func orphaned(in Input, rec *record.Record) Decision {
 	case !in.ClockProven:
 		return Decision{Action: Nothing, After: waitForClock}
 	}
-	return Decision{Action: Delete, Reason: DeleteTombstoneEnded}
+	return Decision{Action: Delete, Reason: deleteTombstoneEnded}
 }
 
 // tombstone is what has to be remembered of a record when its resource is gone: the ids that holders made, and nobody's.
@@ -416,7 +416,7 @@ func End(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
 	if spec.ExpiresInDays != nil {
 		days = *spec.ExpiresInDays
 	}
-	return issuedAt.Add(time.Duration(days) * 24 * time.Hour)
+	return issuedAt.Add(time.Duration(days) * v1alpha1.Day)
 }
 
 // EffectiveEnd is when a token of the record ends: by record and spec, the lesser.

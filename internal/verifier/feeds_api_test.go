@@ -199,5 +199,5 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, 10*time.Second, func() bool { return x.Verify(p.bearer, nil, time.Now()).Reason == ReasonUnknownID }, says)
+	until(t, 10*time.Second, func() bool { return x.Verify(p.bearer, nil, time.Now()).Reason == reasonUnknownID }, says)
 }

@@ -39,6 +39,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/test/issuer"
 )
 
@@ -262,7 +263,7 @@ func (c *Cluster) ServingCertificate(hosts ...string) (tls.Certificate, error) {
 
 // TokenReviewURL is the TokenReview face, at the address of the verifier's Service.
 func (c *Cluster) TokenReviewURL() string {
-	return fmt.Sprintf("https://127.0.0.1:%d/authenticate", c.ports.verifier)
+	return fmt.Sprintf("https://127.0.0.1:%d%s", c.ports.verifier, authn.TokenReviewPath)
 }
 
 // Admin returns the configuration of a member of system:masters.
