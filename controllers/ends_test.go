@@ -36,6 +36,7 @@ import (
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestCase14_ExpiryIsWrittenDownAndNeverTakenBack(t *testing.T) {
@@ -233,7 +234,11 @@ func TestCase17_ARecordLostIsNotIssuedAgain(t *testing.T) {
 
 // A backup tool deletes a resource, makes it again and writes its old status, before or after the operator looks.
 func TestCase46_ARestoredStatusKeepsNoTokenBack(t *testing.T) {
-	for round := range 50 {
+	rounds := 6
+	if long.Form() {
+		rounds = 50
+	}
+	for round := range rounds {
 		t.Run(strconv.Itoa(round), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)

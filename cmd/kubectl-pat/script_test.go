@@ -105,7 +105,7 @@ func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
 }
 
 // basics are the scripts of the short form: what most people do.
-var basics = []string{"create", "create_recipients", "describe", "kubeconfig", "list", "revoke", "rotate", "whoami"}
+var basics = []string{"create", "list", "revoke", "rotate", "whoami"}
 
 // TestScripts tells the stories of the commands. Each script starts as alice, in a namespace of its own.
 func TestScripts(t *testing.T) {

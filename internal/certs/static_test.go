@@ -38,6 +38,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -48,6 +50,7 @@ const (
 // An attacker with the operator's account may change all of its webhook configurations: docs/security.md says so. With the
 // policy among the API server's files they can change only the caBundle, which the operator needs.
 func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
+	long.Only(t)
 	api := must[*discovery.DiscoveryClient](t)(discovery.NewDiscoveryClientForConfig(environment.Config))
 	version := must[*version.Info](t)(api.ServerVersion())
 	if minor := must[int](t)(strconv.Atoi(strings.TrimSuffix(version.Minor, "+"))); minor < 37 {

@@ -97,6 +97,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 
 // The commands shown with a new token work as they are copied, in a shell that has $TOKEN, and in the folder of the downloads.
 func TestCommandsBesideANewTokenWork(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -158,6 +159,7 @@ func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
 
 // A page that a browser keeps for Back keeps no token, and is loaded anew when it comes back.
 func TestTokenIsClearedWhenThePageIsHidden(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -173,6 +175,7 @@ func TestTokenIsClearedWhenThePageIsHidden(t *testing.T) {
 }
 
 func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -193,6 +196,7 @@ func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 
 // A token that is to expire on a day does so there where the day was chosen, in a dialog and on a page.
 func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	for zone, form := range map[string]string{"Pacific/Kiritimati": "", "America/Los_Angeles": "/new?ns=" + namespace} {
@@ -274,6 +278,7 @@ func TestFormSaysWhatIsWrongAtTheField(t *testing.T) {
 
 // A form that is too long keeps what was typed.
 func TestFormThatIsTooLongStays(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -291,6 +296,7 @@ func TestFormThatIsTooLongStays(t *testing.T) {
 }
 
 func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

@@ -76,6 +76,7 @@ func (b *tab) asks() bool {
 }
 
 func TestDialogStaysOpenUntilTheTokenIsThere(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -261,6 +262,7 @@ func TestTableIsNotReplacedUnderAClick(t *testing.T) {
 
 // The browser itself submits a form outside of a dialog.
 func TestPageAsksBeforeItIsLeftWhileItMakesAToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

@@ -315,6 +315,7 @@ func distinct(t *testing.T, ns string, pats []v1alpha1.PersonalAccessToken) {
 
 // Delivery in Secrets switched off: the permission is not needed, and who needs it is told the way out.
 func TestSecretDeliverySwitchedOff(t *testing.T) {
+	long.Only(t)
 	binding := &rbacv1.ClusterRoleBinding{}
 	if err := admin.Get(t.Context(), types.NamespacedName{Name: "pat-operator-secret-delivery"}, binding); err != nil {
 		t.Fatal(err)

@@ -145,6 +145,7 @@ func TestSamples(t *testing.T) {
 
 // The two commands of an installation's dry run, and the columns that people see.
 func TestConfigAppliesAgainAndColumns(t *testing.T) {
+	long.Only(t)
 	root, err := cluster.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +182,7 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 // in its Secret: not in the operator's log at its most verbose, in events, in the resource, or in kube-apiserver's audit
 // log, whether whole, in base64, or broken into the lines of a hex dump.
 func TestCase25_Canary(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)

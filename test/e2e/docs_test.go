@@ -31,11 +31,13 @@ import (
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/docs/commands"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // The commands of the pages work, one block after the other, as a reader types them: those of the README in a checkout with
 // `make dev` running, those of the others with what the page asks for.
 func TestTheCommandsOfThePages(t *testing.T) {
+	long.Only(t)
 	dir := checkout(t)
 	if err := cluster.BuildPlugin(t.Context(), filepath.Join(dir, ".dev", "bin")); err != nil {
 		t.Fatal(err)
@@ -83,6 +85,7 @@ func TestTheCommandsOfThePages(t *testing.T) {
 
 // The last step of the installation by kind, which anyone may run on their cluster.
 func TestTheSmokeTest(t *testing.T) {
+	long.Only(t)
 	if err := cl.WaitAccepted(t.Context()); err != nil {
 		t.Fatal(err)
 	}

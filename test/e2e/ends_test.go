@@ -114,6 +114,7 @@ func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
 
 // A namespace that goes away takes its tokens with it, and goes.
 func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
@@ -182,6 +183,7 @@ func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
 
 // A foreign finalizer holds the resource: the token ends as soon as the resource is marked deleted.
 func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	p := pat(ns, "my-pat")
@@ -200,6 +202,7 @@ func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
 // A quota that keeps a token from being issued is named by the resource and by an event, and nothing else is to be done once
 // it is lifted.
 func TestCase62_KubectlNamesTheQuota(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	none := corev1.ResourceList{corev1.ResourceName("count/secrets"): resource.MustParse("0")}
@@ -227,6 +230,7 @@ func TestCase62_KubectlNamesTheQuota(t *testing.T) {
 
 // kubectl says of a resource that a finalizer holds that its token does not work, and why.
 func TestCase59_KubectlSaysDeleting(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	p := pat(ns, "my-pat")

@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // face is a client of the verifier and of the admission webhooks themselves, as kube-apiserver is one.
@@ -123,6 +124,7 @@ func TestCase24_BadRequestsAreBounded(t *testing.T) {
 }
 
 func TestCase24_ASlowClientIsCutOff(t *testing.T) {
+	long.Only(t)
 	address := strings.TrimSuffix(strings.TrimPrefix(cl.TokenReviewURL(), "https://"), "/authenticate")
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {

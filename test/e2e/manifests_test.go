@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // forms are the ways to install, and the commands that their Deployments run.
@@ -104,6 +105,7 @@ func TestPodsAreRestricted(t *testing.T) {
 // What an installation is made of fits together: Services lead to a port of the pods of one Deployment, and accounts that
 // pods run as and bindings name are there.
 func TestManifestsFitTogether(t *testing.T) {
+	long.Only(t)
 	for form := range forms {
 		accounts := map[string]bool{}
 		for _, a := range rendered[corev1.ServiceAccount](t, form, "ServiceAccount") {
@@ -152,6 +154,7 @@ func TestManifestsFitTogether(t *testing.T) {
 
 // The console is served by the one Deployment that verifies, under the name that its Service has, and only where it was asked for.
 func TestTheConsoleIsServedWhereItIsAskedFor(t *testing.T) {
+	long.Only(t)
 	for form := range forms {
 		want := map[string]int{"--console-bind-address=:9445": 0, "--serving-host=pat-operator-console.pat-operator-system.svc": 0}
 		if strings.Contains(form, "console") {

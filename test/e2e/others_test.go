@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // may gives a subject cluster-wide rights, and returns a function that takes them away again.
@@ -224,6 +225,7 @@ func TestCase08_ServiceAccounts(t *testing.T) {
 }
 
 func TestCase16_AServiceAccountReCreatedIsAnother(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	sa, c := account(t, ns, "deployer")

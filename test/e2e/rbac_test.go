@@ -146,6 +146,7 @@ func hasOnly(t *testing.T, account string, rights []right) {
 }
 
 func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	hasOnly(t, operatorAccount, []right{

@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // revoke names a token in status.revoked, as a user who may patch status.
@@ -38,6 +39,7 @@ func revoke(t *testing.T, u user, ns, name, id string) {
 // Revoked while its resource is kept: verifiers do not wait for the operator, nothing brings the token back, and its
 // resource stays as a trace, quietly.
 func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	mine, spec := holder(t, ns, "mine", time.Hour)

@@ -31,6 +31,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // revocation revokes the token of a resource and keeps the resource.
@@ -120,6 +121,7 @@ func TestIssueForOthersSample(t *testing.T) {
 
 // GitOps controllers impersonate a tenant's account by its name alone. It makes tokens for whom the samples name.
 func TestGitOpsSamples(t *testing.T) {
+	long.Only(t)
 	tokens := sample(t, filepath.Join("gitops", "tokens.yaml"))
 	for _, tenant := range []string{"flux", "argocd"} {
 		t.Run(tenant, func(t *testing.T) {

@@ -149,6 +149,7 @@ func statusFields(t *testing.T) map[string][2]any {
 
 // Each account sets, changes and removes each field of status.
 func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
+	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	withoutOperator(t, pat(ns, "my-pat"))
 	accounts := map[string]client.Client{
@@ -194,6 +195,7 @@ func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
 
 // Everybody else revokes tokens that the resource names, and takes no revocation back.
 func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
+	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	_, ofHolder := holder(t, ns, "mine", time.Hour)
 	withoutOperator(t, pat(ns, "mine", ofHolder, func(s *spec) { s.Token.ID = ofSpec }))

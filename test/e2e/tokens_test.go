@@ -35,6 +35,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // holder makes a token on the holder's machine and the spec that declares it.
@@ -143,6 +144,7 @@ func another(t *testing.T, plaintext string) string {
 // The controller is not running (another holds its lease), the clock passes expiry: the verifier refuses at that
 // second, kube-apiserver within what it remembers.
 func TestCase14_ExpiryNeedsNoController(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext, spec := holder(t, ns, "short", 15*time.Second)
 	p := pat(ns, "short", spec)
@@ -196,6 +198,7 @@ func releaseLease(t *testing.T) {
 
 // The first use may come right after creation, before anything has settled: it is never remembered as a no.
 func TestCase15_FirstUseIsNeverPoisoned(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	var worst time.Duration
 	for i := range 20 {

@@ -27,6 +27,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"flag"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -47,31 +48,35 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
 	// patience is how long anything that the operator does may take on a busy machine.
 	patience = 60 * time.Second
 	poll     = 50 * time.Millisecond
+	// root is the module's folder.
+	root = "../.."
 )
 
 var (
 	cl       *cluster.Cluster
 	binary   string // the manager
-	root     string // of the module
 	scheme   = runtime.NewScheme()
 	admin    client.Client
 	operator *cluster.Manager
 	verifier http.Client // trusts the verifier's own address
 )
 
-func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 8, run)) }
+func TestMain(m *testing.M) {
+	if flag.Parse(); !long.Form() {
+		os.Exit(m.Run()) // What needs a cluster skips itself.
+	}
+	os.Exit(cluster.RunTests(m, 8, run))
+}
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	if root, err = cluster.ModuleRoot(); err != nil {
 		return err
 	}
 	// Without the race detector: what it is to find in the manager, test/e2e and test/faults look for.
