@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package controllers reconciles PersonalAccessTokens: it issues, delivers, expires and sweeps, as lifecycle.Decide says.
+// Package controllers reconciles PersonalAccessTokens: it executes the decisions of lifecycle.Decide.
 package controllers
 
 import (
@@ -58,38 +58,38 @@ const (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=get;list;watch;create;update;delete
 
-// Guards say whether the guards of admission, which judge the wishes of specs, are the accepted ones.
+// Guards report whether the guards of admission, which judge the wishes of specs, are the accepted ones.
 type Guards interface {
-	// Judged asks the API server, by a read that begins after the call.
+	// Judged asks the API server, with a read that begins after the call.
 	Judged(ctx context.Context) error
 	// Accepted asks the cache alone.
 	Accepted() error
 }
 
-// Reconciler makes the cluster be what PersonalAccessTokens say.
+// Reconciler issues, delivers, ends and removes tokens as PersonalAccessTokens ask.
 type Reconciler struct {
-	// Client writes, and reads the cache where only an index is asked.
+	// Client writes, and reads the cache.
 	Client client.Client
 	// Live reads from the API server itself, so decisions never use stale data.
 	Live     client.Reader
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
-	// ClockCheck returns why the clock is not proven against the API server's.
+	// ClockCheck returns an error unless the clock was just compared with the API server's.
 	ClockCheck func() error
 	// Random is crypto/rand.Reader everywhere but in tests.
 	Random           io.Reader
 	RecordsNamespace string
 	Config           lifecycle.Config
-	// Guards say whether what judges wishes is in force.
+	// Guards report whether the judges of wishes are in force.
 	Guards Guards
 	// Census counts what all records hold.
 	Census *Census
 
-	// sightings are what the watch of resources has shown.
+	// sightings hold what the watch of resources has shown.
 	sightings sightings
-	// stopped: the breaker was last seen open, which was said.
+	// stopped reports that the breaker was last seen open, and that an event says so.
 	stopped atomic.Bool
-	// attempts keeps what a namespace refuses from being asked for again and again: our own writes wake the queue.
+	// attempts delays what a namespace refuses: the operator's own writes would wake the queue at once.
 	attempts attempts
 }
 
@@ -129,8 +129,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: lifecycle.Sooner(o.after, after)}, nil
 }
 
-// rests reports by the cache alone whether nothing would be to do if the clock were proven, and when to look again. A cache
-// that is behind brings an event once it has caught up.
+// rests reports, by the cache alone, whether nothing is to be done with a proven clock, and when to look again. A cache that
+// lags sends an event once it has caught up.
 func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after time.Duration, rests bool, err error) {
 	current, recordErr, err := r.read(ctx, r.Client, key)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 		return 0, false, err
 	}
 	if r.sightings.behind(key, versionOf(pat), current.version(), r.Clock.Now()) {
-		return patience, true, nil // Its event comes later, and this is asked again.
+		return patience, true, nil // Its event wakes the queue again.
 	}
 	in, err := r.input(ctx, r.Client, key, pat, current, recordErr)
 	if err != nil {
@@ -170,7 +170,7 @@ func (r *Reconciler) fetch(ctx context.Context, key types.NamespacedName) (in li
 	if err != nil {
 		return in, nil, err
 	}
-	// After the record: another leader may have written it for a spec that is younger, or for a younger resource.
+	// After the record: another leader may have written it for a later spec, or for a later resource.
 	pat, listed, err := r.resource(ctx, key)
 	if err != nil && !r.isOver(key, current) {
 		return in, nil, err
@@ -185,11 +185,11 @@ func (r *Reconciler) fetch(ctx context.Context, key types.NamespacedName) (in li
 	return in, current, nil
 }
 
-// converged is where converging has led to.
+// converged is the result of converge.
 type converged struct {
 	// current is the record now; nil where none exists, or where a failed write left it unknown.
 	current *stored
-	// state is what status is to show; nil leaves status unchanged.
+	// state is the content of status; nil leaves status unchanged.
 	state *lifecycle.State
 	// after is when to look again, 0 for never.
 	after time.Duration
@@ -231,14 +231,14 @@ func (r *Reconciler) converge(ctx context.Context, in lifecycle.Input, current *
 	return converged{err: fmt.Errorf("the resource has not settled after %d steps", maxSteps)}
 }
 
-// isOver reports whether a record is a tombstone, or of a resource that a watch has said was deleted. No read has to prove it, and
-// none can where the CRD was deleted.
+// isOver reports whether a record is a tombstone, or belongs to a resource whose deletion a watch has reported. No further read
+// has to prove it; without the CRD none can.
 func (r *Reconciler) isOver(key types.NamespacedName, current *stored) bool {
 	_, _, deleted := r.sightings.of(key, "")
 	return current != nil && (current.record.Tombstone() || current.record.Resource.UID == deleted)
 }
 
-// asks reports whether spec has a wish that the guards have to vouch for.
+// asks reports whether spec has a wish that the guards must have judged.
 func asks(in lifecycle.Input) bool {
 	if in.Resource == nil || !in.Resource.DeletionTimestamp.IsZero() || in.RecordErr != nil {
 		return false
@@ -247,7 +247,7 @@ func asks(in lifecycle.Input) bool {
 	return !refused && len(lifecycle.Wishes(in)) > 0
 }
 
-// input is what a decision rests on; the service account is read from where the rest was.
+// input collects what a decision depends on; the service account is read from the same source as the rest.
 func (r *Reconciler) input(
 	ctx context.Context, from client.Reader, key types.NamespacedName, pat *v1alpha1.PersonalAccessToken, current *stored, recordErr error,
 ) (in lifecycle.Input, err error) {
@@ -265,7 +265,7 @@ func (r *Reconciler) input(
 	if in.Owner, err = r.owner(ctx, from, pat); err != nil {
 		return in, err
 	}
-	// After the reads, whose answers have just shown the API server's clock.
+	// After the reads, whose answers show the API server's clock.
 	in.ClockProven = r.ClockCheck() == nil
 	in.Now = r.Clock.Now()
 	return in, nil

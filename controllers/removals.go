@@ -66,8 +66,8 @@ func (r *Reconciler) remove(ctx context.Context, current *stored, clockProven bo
 	return after, err
 }
 
-// removeDeliveries deletes every delivery Secret that a record knows of, whose resource is gone. One that the API server
-// does not let us delete is left to the garbage collector, which its owner's end brings.
+// removeDeliveries deletes every delivery Secret that the record of a resource that is gone names. The garbage collector deletes
+// those that the API server forbids us to delete.
 func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) error {
 	all := rec.DeepCopy()
 	for _, t := range []*record.Token{all.Current, all.Pending, all.Previous} {
@@ -84,7 +84,7 @@ func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) e
 	return errors.Join(errs...)
 }
 
-// deleteDelivery deletes a delivery Secret. It ignores one that is gone, or that has another UID and so is foreign.
+// deleteDelivery deletes a delivery Secret. It ignores a missing Secret, and one with another UID, which is not ours.
 func (r *Reconciler) deleteDelivery(ctx context.Context, namespace, name string, uid types.UID) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	var opts []client.DeleteOption

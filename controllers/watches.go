@@ -35,7 +35,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// resourceOfRecord leads from a record's Secret to its resource.
+// resourceOfRecord maps a record's Secret to its resource.
 func (r *Reconciler) resourceOfRecord(ctx context.Context, o client.Object) []reconcile.Request {
 	secret, ok := o.(*corev1.Secret)
 	if !ok || !record.InPlaceOfRecord(secret) {
@@ -45,10 +45,10 @@ func (r *Reconciler) resourceOfRecord(ctx context.Context, o client.Object) []re
 	if record.SecretName(key.Namespace, key.Name) == secret.Name {
 		return []reconcile.Request{{NamespacedName: key}}
 	}
-	// The labels were edited, so the name alone says whose it is.
+	// The labels were edited, so only the name identifies the resource.
 	var pats v1alpha1.PersonalAccessTokenList
 	if err := r.Client.List(ctx, &pats); err != nil {
-		return nil // The cache is not synced, and brings every resource when it is.
+		return nil // The cache is not synced yet; its first list enqueues every resource.
 	}
 	for i := range pats.Items {
 		if key := client.ObjectKeyFromObject(&pats.Items[i]); record.SecretName(key.Namespace, key.Name) == secret.Name {
@@ -58,12 +58,12 @@ func (r *Reconciler) resourceOfRecord(ctx context.Context, o client.Object) []re
 	return nil
 }
 
-// uidChanged lets an object's beginning and end pass, an update only where it hides both.
+// uidChanged passes creations and deletions, and an update only if it hides both.
 var uidChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() },
 }
 
-// resourceEvents notes what the watch shows of resources before it wakes the queue.
+// resourceEvents records what the watch shows of resources before it enqueues them.
 type resourceEvents struct {
 	handler.EnqueueRequestForObject
 	*Reconciler
@@ -91,7 +91,7 @@ func (e *resourceEvents) Delete(ctx context.Context, evt event.DeleteEvent, q qu
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// saw notes what a resource shows.
+// saw records the ids that a resource's status names.
 func (r *Reconciler) saw(ctx context.Context, o client.Object) {
 	pat, ok := o.(*v1alpha1.PersonalAccessToken)
 	if !ok {
@@ -105,18 +105,18 @@ func (r *Reconciler) saw(ctx context.Context, o client.Object) {
 		return stored.of(pat)
 	})
 	r.sightings.saw(pat, func(id string) bool {
-		// The cache may lag behind the record that knows the id; then the operator's status names it, or no record exists.
+		// The cache may lag behind the record that knows the id. Then the operator's status names the id, or no record exists.
 		return id == pat.Status.TokenID || id == pat.Status.PreviousTokenID || current() == nil || matters(pat, current(), id)
 	})
 }
 
-// matters reports whether it is of use to remember that an id was revoked, or used.
+// matters reports whether a revocation or use of this id still has an effect.
 func matters(pat *v1alpha1.PersonalAccessToken, rec *record.Record, id string) bool {
 	return rec.EndOf(id) == nil && (rec.Knows(id) || pat.Spec.Token != nil && pat.Spec.Token.ID == id)
 }
 
-// onlyLastUse reports whether an update only says when a token was last used: there are many, and nothing follows. It sees
-// resources as the cache has them, which holds the rest of status back; so it is false of other updates, whatever they change.
+// onlyLastUse reports whether an update changes only status.lastUsedAt: these are many, and need no reconcile. It compares
+// resources as the cache holds them, without most of status, so any other update counts as a change.
 func onlyLastUse(before, after client.Object) bool {
 	was, ok := before.(*v1alpha1.PersonalAccessToken)
 	is, same := after.(*v1alpha1.PersonalAccessToken)
@@ -128,7 +128,7 @@ func onlyLastUse(before, after client.Object) bool {
 	return equality.Semantic.DeepEqual(was, is)
 }
 
-// resourcesOfAccount leads from a service account to the resources of its tokens.
+// resourcesOfAccount maps a service account to the resources of its tokens.
 func (r *Reconciler) resourcesOfAccount(ctx context.Context, account client.Object) []reconcile.Request {
 	var pats v1alpha1.PersonalAccessTokenList
 	username := serviceaccount.MakeUsername(account.GetNamespace(), account.GetName())
