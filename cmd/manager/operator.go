@@ -139,7 +139,7 @@ func (o *operatorOptions) component(common *commonOptions) component {
 		name: "admission",
 		certificates: certs.Options{
 			SecretName:               certs.OperatorSecretName,
-			DNSNames:                 []string{common.serviceHost(admissionService)},
+			DNSNames:                 []string{serviceHost(admissionService, common.operatorNamespace)},
 			WebhookConfigurationName: webhookConfiguration,
 		},
 		setup: o.setup,

@@ -100,7 +100,7 @@ func (o *verifierOptions) component(common *commonOptions) component {
 		name: "verifier",
 		certificates: certs.Options{
 			SecretName: certs.VerifierSecretName,
-			DNSNames:   []string{common.serviceHost(verifierService)},
+			DNSNames:   []string{serviceHost(verifierService, common.operatorNamespace)},
 		},
 		setup: o.setup,
 	}

@@ -36,16 +36,14 @@ container=$(docker create "$image")
 docker cp "$container:/manager" "$temporary/pat-manager"
 docker rm "$container" >/dev/null
 docker cp "$temporary/pat-manager" "$node:/usr/local/bin/pat-manager"
-docker exec "$node" pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf \
-  --server https://10.96.0.20/authenticate --out "$files"
+docker exec "$node" pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf --out "$files"
 
-step "5/6 the three flags of kube-apiserver"
+step "5/6 the two flags of kube-apiserver"
 docker exec "$node" cat "$manifest" >"$temporary/before"
 if ! grep -q authentication-token-webhook-config-file "$temporary/before"; then
   awk -v files="$files" '{ print } /^ +- kube-apiserver$/ {
     sub("kube-apiserver", "")
     print $0 "--authentication-token-webhook-config-file=" files "/pat-operator-authn.kubeconfig"
-    print $0 "--authentication-token-webhook-version=v1"
     print $0 "--authentication-token-webhook-cache-ttl=10s"
   }' "$temporary/before" >"$temporary/after"
   grep -q authentication-token-webhook-config-file "$temporary/after" || { echo "$manifest has no command" >&2; exit 1; }

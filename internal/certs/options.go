@@ -44,8 +44,9 @@ const (
 	defaultCAValidity = 5 * 365 * day
 	// defaultCARotateBefore is one year.
 	defaultCARotateBefore = 365 * day
-	// defaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver.
-	defaultOverlap = 30 * day
+	// defaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver. The former CA is valid for
+	// two months more.
+	defaultOverlap = 300 * day
 	// defaultLeafValidity is a week, of which a third remains when a leaf is renewed.
 	defaultLeafValidity = 7 * day
 	// defaultInterval is how often the Secret and the webhook configurations are read.

@@ -159,7 +159,7 @@ docker create pat-operator:kind
 docker cp container:/manager TMP/pat-manager
 docker rm container
 docker cp TMP/pat-manager pat-control-plane:/usr/local/bin/pat-manager
-docker exec pat-control-plane pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf --server https://10.96.0.20/authenticate --out /etc/kubernetes/pki/pat-operator
+docker exec pat-control-plane pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf --out /etc/kubernetes/pki/pat-operator
 docker exec pat-control-plane cat /etc/kubernetes/manifests/kube-apiserver.yaml
 docker exec -i pat-control-plane cp /dev/stdin /etc/kubernetes/kube-apiserver.yaml
 docker exec pat-control-plane mv /etc/kubernetes/kube-apiserver.yaml /etc/kubernetes/manifests/kube-apiserver.yaml
@@ -182,7 +182,6 @@ smoke
 	}
 	flags := []string{
 		"--authentication-token-webhook-config-file=/etc/kubernetes/pki/pat-operator/pat-operator-authn.kubeconfig",
-		"--authentication-token-webhook-version=v1",
 		"--authentication-token-webhook-cache-ttl=10s",
 	}
 	if diff := cmp.Diff(slices.Insert(command(before), 1, flags...), command(after)); diff != "" {
@@ -199,7 +198,7 @@ smoke
 // The page, the sample for kubeadm and k3s, and the script for kind set the same flags.
 func TestTheFlagsOfKubeAPIServer(t *testing.T) {
 	page := read(t, "docs/install.md")
-	for _, flag := range []string{"config-file", "version", "cache-ttl"} {
+	for _, flag := range []string{"config-file", "cache-ttl"} {
 		flag = "authentication-token-webhook-" + flag
 		if n := strings.Count(page, flag); n < 3 {
 			t.Errorf("docs/install.md names %s %d times; want it in the list, for kubeadm and for k3s", flag, n)

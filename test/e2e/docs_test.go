@@ -103,10 +103,8 @@ func TestTheSmokeTest(t *testing.T) {
 // What the script for kind applies is what the page says, with an image that is on the nodes.
 func TestTheManifestsForKind(t *testing.T) {
 	out := typed(t, "the manifests", checkout(t), nil, "kubectl", "kustomize", "hack/kind")
-	for _, want := range []string{"image: pat-operator:kind", "clusterIP: 10.96.0.20", "--serving-host=10.96.0.20"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("they have no %s", want)
-		}
+	if n := strings.Count(out, "image: pat-operator:kind"); n != 2 {
+		t.Errorf("%d containers have the image that the script loads; want 2", n)
 	}
 }
 
