@@ -31,7 +31,7 @@ func authnKubeconfigCommand() *cobra.Command {
 	var present certs.ClientCertificate
 	cmd := &cobra.Command{
 		Use:   "authn-kubeconfig",
-		Short: "Write the files that kube-apiserver needs to verify tokens with this verifier",
+		Short: "Write the files that kube-apiserver needs, with a client certificate or another address than the published ones",
 		Long: `Write, for kube-apiserver's --authentication-token-webhook-config-file, a kubeconfig that names the verifier,
 and the file of its certificate authority into the same directory. The authority is in a file of its own because kube-apiserver
 follows a file that changes, and not an authority that is embedded.`,
@@ -58,7 +58,7 @@ follows a file that changes, and not an authority that is embedded.`,
 			}
 			key := client.ObjectKey{Namespace: operatorNamespace, Name: verifierService}
 			if server == "" {
-				if server, err = certs.ServiceURL(cmd.Context(), c, key); err != nil {
+				if server, err = certs.ServiceURL(cmd.Context(), c, key, "--server"); err != nil {
 					return err
 				}
 			}

@@ -54,8 +54,8 @@ type ClientCertificate struct{ CertFile, KeyFile string }
 // They hold no secret and are readable by all, since kube-apiserver may run as another user. An existing file is replaced as a
 // whole, so this may run under a live kube-apiserver.
 func WriteAuthnKubeconfig(dir, server, serverName string, bundle []byte, present ClientCertificate) (kubeconfigPath string, err error) {
-	if server == "" {
-		return "", wrongServer("is empty")
+	if err := CheckURL("--server", server); err != nil {
+		return "", err
 	}
 	if err := CheckAuthnKubeconfig(server, present); err != nil {
 		return "", err
@@ -71,17 +71,10 @@ func WriteAuthnKubeconfig(dir, server, serverName string, bundle []byte, present
 		return "", fmt.Errorf("make the folder to write to: %w", err)
 	}
 
-	const cluster, user = "pat-operator", "kube-apiserver"
-	config := clientcmdapi.NewConfig()
-	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, TLSServerName: serverName, CertificateAuthority: CAFile}
-	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificate: present.CertFile, ClientKey: present.KeyFile}
-	config.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
-	config.CurrentContext = cluster
-	kubeconfig, err := clientcmd.Write(*config)
+	kubeconfig, err := authnKubeconfig(server, serverName, nil, present)
 	if err != nil {
-		return "", fmt.Errorf("encode the kubeconfig: %w", err)
+		return "", err
 	}
-
 	if err := replaceFile(filepath.Join(dir, CAFile), encodeCertificates(certs...), 0o644); err != nil {
 		return "", err
 	}
@@ -89,17 +82,36 @@ func WriteAuthnKubeconfig(dir, server, serverName string, bundle []byte, present
 	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o644)
 }
 
+// authnKubeconfig returns a kubeconfig with the CAs of bundle embedded, or without a bundle one that names CAFile in its folder.
+func authnKubeconfig(server, serverName string, bundle []byte, present ClientCertificate) ([]byte, error) {
+	const cluster, user = "pat-operator", "kube-apiserver"
+	config := clientcmdapi.NewConfig()
+	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, TLSServerName: serverName, CertificateAuthorityData: bundle}
+	if len(bundle) == 0 {
+		config.Clusters[cluster].CertificateAuthority = CAFile
+	}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificate: present.CertFile, ClientKey: present.KeyFile}
+	config.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
+	config.CurrentContext = cluster
+	kubeconfig, err := clientcmd.Write(*config)
+	if err != nil {
+		return nil, fmt.Errorf("encode the kubeconfig: %w", err)
+	}
+	return kubeconfig, nil
+}
+
 // ServiceURL returns the URL of the TokenReview face behind a Service, by its ClusterIP: kube-apiserver cannot look up its name.
-func ServiceURL(ctx context.Context, r client.Reader, key client.ObjectKey) (string, error) {
+// Its errors name the flag that sets another URL.
+func ServiceURL(ctx context.Context, r client.Reader, key client.ObjectKey, flag string) (string, error) {
 	service := &corev1.Service{}
 	err := r.Get(ctx, key, service)
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", fmt.Errorf("the Service %s does not exist: install the verifier first, or set --server to the verifier's URL", key)
+		return "", fmt.Errorf("the Service %s does not exist: install the verifier first, or set %s to the verifier's URL", key, flag)
 	case err != nil:
 		return "", fmt.Errorf("read Service %s: %w", key, err)
 	case net.ParseIP(service.Spec.ClusterIP) == nil || len(service.Spec.Ports) == 0:
-		return "", fmt.Errorf("the Service %s has no ClusterIP: set --server to a URL at which kube-apiserver reaches the verifier", key)
+		return "", fmt.Errorf("the Service %s has no ClusterIP: set %s to a URL at which kube-apiserver reaches the verifier", key, flag)
 	}
 	u := url.URL{Scheme: "https", Host: service.Spec.ClusterIP, Path: authn.TokenReviewPath}
 	if port := service.Spec.Ports[0].Port; port != 443 {
@@ -112,8 +124,10 @@ func ServiceURL(ctx context.Context, r client.Reader, key client.ObjectKey) (str
 
 // CheckAuthnKubeconfig returns the errors in the flags for WriteAuthnKubeconfig. An empty server is not one.
 func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
-	if err := validateServer(server); server != "" && err != nil {
-		return err
+	if server != "" {
+		if err := CheckURL("--server", server); err != nil {
+			return err
+		}
 	}
 	if (present.CertFile == "") != (present.KeyFile == "") {
 		return errors.New("--client-certificate and --client-key go together: set both, or neither")
@@ -126,30 +140,33 @@ func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
 	return nil
 }
 
-func wrongServer(format string, args ...any) error {
-	return fmt.Errorf("--server %s, e.g. https://10.96.0.20%s", fmt.Sprintf(format, args...), authn.TokenReviewPath)
-}
-
-func validateServer(server string) error {
+// CheckURL returns the error in a flag for the URL at which kube-apiserver reaches the verifier.
+func CheckURL(flag, server string) error {
+	wrong := func(format string, args ...any) error {
+		return fmt.Errorf("%s %s, e.g. https://10.96.0.20%s", flag, fmt.Sprintf(format, args...), authn.TokenReviewPath)
+	}
+	if server == "" {
+		return wrong("is empty")
+	}
 	u, err := url.Parse(server)
 	if err != nil {
 		// The error of url.Parse quotes the URL, which may hold a password.
-		return wrongServer("is not a URL")
+		return wrong("is not a URL")
 	}
 	port, portErr := strconv.Atoi(u.Port())
 	switch {
 	case u.Scheme != "https":
-		return wrongServer("must begin with https://")
+		return wrong("must begin with https://")
 	case u.User != nil:
-		return wrongServer("must not hold a user name or a password")
+		return wrong("must not hold a user name or a password")
 	case !host.Valid(strings.ToLower(u.Hostname())):
-		return wrongServer("must name a host")
+		return wrong("must name a host")
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (portErr != nil || port < 1 || port > 65535):
-		return wrongServer("must name a port from 1 to 65535, or none for 443")
+		return wrong("must name a port from 1 to 65535, or none for 443")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#"):
-		return wrongServer("must not have a query or a fragment: kube-apiserver drops them")
+		return wrong("must not have a query or a fragment: kube-apiserver drops them")
 	case !strings.HasSuffix(u.Path, authn.TokenReviewPath):
-		return wrongServer("must end with the path %s, without a slash after it", authn.TokenReviewPath)
+		return wrong("must end with the path %s, without a slash after it", authn.TokenReviewPath)
 	}
 	return nil
 }

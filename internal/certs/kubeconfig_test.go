@@ -120,7 +120,7 @@ func TestTheURLIsTheClusterIPOfTheService(t *testing.T) {
 			service.Spec = *tc.spec
 			create(t, service)
 		}
-		got, err := ServiceURL(t.Context(), admin, client.ObjectKeyFromObject(service))
+		got, err := ServiceURL(t.Context(), admin, client.ObjectKeyFromObject(service), "--server")
 		want := strings.ReplaceAll(tc.want, "IP/", service.Spec.ClusterIP+"/")
 		want = strings.ReplaceAll(want, "IP:8443", service.Spec.ClusterIP+":8443")
 		if err != nil {
@@ -133,7 +133,7 @@ func TestTheURLIsTheClusterIPOfTheService(t *testing.T) {
 	six := fakeService{corev1.ServiceSpec{ClusterIP: "fd00::a", Ports: []corev1.ServicePort{{Port: 443}}}}
 	for want, port := range map[string]int32{"https://[fd00::a]/authenticate": 443, "https://[fd00::a]:8443/authenticate": 8443} {
 		six.spec.Ports[0].Port = port
-		if got := must[string](t)(ServiceURL(t.Context(), six, client.ObjectKey{Name: "six"})); got != want {
+		if got := must[string](t)(ServiceURL(t.Context(), six, client.ObjectKey{Name: "six"}, "--server")); got != want {
 			t.Errorf("got %s; want %s", got, want)
 		}
 	}

@@ -17,6 +17,7 @@ limitations under the License.
 package certs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -24,6 +25,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -67,6 +69,10 @@ type Options struct {
 	// WebhookConfigurationName names both the MutatingWebhookConfiguration and the
 	// ValidatingWebhookConfiguration that get the bundle. Empty: neither does.
 	WebhookConfigurationName string
+
+	// Publish, if set, is called with the bundle each time the Secret was read. A failure is logged and tried again, and keeps no
+	// replica from serving.
+	Publish func(ctx context.Context, c client.Client, bundle []byte) error
 
 	// CAValidity is how long a new CA is valid.
 	CAValidity time.Duration
@@ -151,5 +157,5 @@ func (o Options) afterNewCA(joint string) string {
 	if o.WebhookConfigurationName != "" {
 		return ""
 	}
-	return joint + "run manager authn-kubeconfig again for every kube-apiserver"
+	return joint + "copy ca.crt of the ConfigMap pat-operator-authn to every kube-apiserver"
 }

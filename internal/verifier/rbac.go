@@ -23,6 +23,10 @@ package verifier
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
+// What kube-apiserver needs to ask the verifier.
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=services,resourceNames=pat-operator-verifier,verbs=get
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=configmaps,resourceNames=pat-operator-authn,verbs=get;patch
+
 // The CA of its certificates.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-verifier-ca,verbs=get;update

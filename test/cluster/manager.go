@@ -28,9 +28,13 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/pat-operator/pat-operator/internal/certs"
 )
 
 const (
@@ -95,8 +99,8 @@ func (c *Cluster) StartVerifier(ctx context.Context, args ...string) (*Manager, 
 }
 
 // StartManager runs Options.ManagerBinary as the service account of its Deployment, at ports of its own, and waits until
-// it is ready; the first one that admits, until it issues. The first one that verifies also lets `manager authn-kubeconfig` write what kube-apiserver needs and
-// restarts kube-apiserver with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
+// it is ready; the first one that admits, until it issues. The first one that verifies also publishes
+// what kube-apiserver needs, which is restarted with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
 func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 	if c.opts.ManagerBinary == "" {
 		return nil, errors.New("Options.ManagerBinary is not set")
@@ -121,6 +125,9 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 			return nil, err
 		}
 		args = append(args, fmt.Sprintf("%s=127.0.0.1:%d", flag, *port))
+	}
+	if m.VerifierPort != 0 {
+		args = append(args, "--verifier-url="+c.TokenReviewURL())
 	}
 	if o.Console {
 		args = append(args, c.consoleArgs()...)
@@ -156,17 +163,37 @@ func (c *Cluster) settle(ctx context.Context, m *Manager) error {
 	if err := m.WaitReady(ctx); err != nil || m.VerifierPort == 0 || c.tokenWebhook != "" {
 		return err
 	}
-	c.opts.Logf("writing kube-apiserver's webhook kubeconfig and restarting kube-apiserver with it")
-	out := c.path("authn")
-	if err := c.WriteAuthnKubeconfig(ctx, out); err != nil {
+	c.opts.Logf("restarting kube-apiserver with the files that the verifier publishes")
+	if err := c.takeAuthnFiles(ctx); err != nil {
 		return err
 	}
-	c.AuthnKubeconfig = filepath.Join(out, "pat-operator-authn.kubeconfig")
-	c.AuthnCAFile = filepath.Join(out, "pat-operator-ca.crt")
 	if err := c.UseTokenWebhook(ctx, c.AuthnKubeconfig); err != nil {
 		return err
 	}
 	return m.WaitReady(ctx)
+}
+
+// takeAuthnFiles writes what the verifier has published for kube-apiserver into a folder, as docs/install.md tells to.
+func (c *Cluster) takeAuthnFiles(ctx context.Context) error {
+	clientset, err := kubernetes.NewForConfig(c.Admin())
+	if err != nil {
+		return err
+	}
+	var published *corev1.ConfigMap
+	if err := wait.PollUntilContextTimeout(ctx, probeInterval, readyTimeout, true, func(ctx context.Context) (bool, error) {
+		var err error
+		published, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Get(ctx, certs.AuthnConfigMapName, metav1.GetOptions{})
+		return err == nil && published.Data[certs.AuthnKeyKubeconfig] != "", err
+	}); err != nil {
+		return fmt.Errorf("the ConfigMap %s: %w", certs.AuthnConfigMapName, err)
+	}
+	dir := c.path("authn")
+	c.AuthnKubeconfig, c.AuthnCAFile = filepath.Join(dir, "pat-operator-authn.kubeconfig"), filepath.Join(dir, certs.CAFile)
+	return errors.Join(
+		os.MkdirAll(dir, 0o700),
+		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data[certs.AuthnKeyKubeconfig]), 0o600),
+		os.WriteFile(c.AuthnCAFile, []byte(published.Data[certs.AuthnKeyCA]), 0o600),
+	)
 }
 
 // WriteAuthnKubeconfig lets `manager authn-kubeconfig` write its files into a folder, as an administrator would.

@@ -105,7 +105,6 @@ func TestPodsAreRestricted(t *testing.T) {
 // What an installation is made of fits together: Services lead to a port of the pods of one Deployment, and accounts that
 // pods run as and bindings name are there.
 func TestManifestsFitTogether(t *testing.T) {
-	long.Only(t)
 	for form := range forms {
 		accounts := map[string]bool{}
 		for _, a := range rendered[corev1.ServiceAccount](t, form, "ServiceAccount") {
@@ -143,6 +142,10 @@ func TestManifestsFitTogether(t *testing.T) {
 		for _, kind := range []string{"RoleBinding", "ClusterRoleBinding"} {
 			for _, b := range rendered[rbacv1.RoleBinding](t, form, kind) {
 				for _, s := range b.Subjects {
+					// All but what kube-apiserver needs is for our own accounts.
+					if b.Name == "pat-operator-authn" && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
+						continue
+					}
 					if _, there := accounts[s.Namespace+"/"+s.Name]; !there {
 						t.Errorf("%s: %s %s binds to %s, which is not there", form, kind, b.Name, s.Name)
 					}
