@@ -32,7 +32,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// pages serves ten pages of one resource each; from the third on the first one's revision is gone, where expires is set.
+// pages serves ten pages of one resource each. With expires, the revision expires at the third page.
 func pages(t *testing.T, expires bool) interceptor.Funcs {
 	return interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {

@@ -25,7 +25,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// A resource that is marked as deleted says so whatever is in its status: the operator may be away.
+// A resource that is being deleted says so, whatever its status says: the operator may be down.
 func TestCase59_DeletingComesBeforeWhatStatusSays(t *testing.T) {
 	for name, conditions := range map[string][]metav1.Condition{"active": {isReady, isActive}, "stalled": {isStalled}, "new": nil} {
 		pat := withConditions(2, conditions...)

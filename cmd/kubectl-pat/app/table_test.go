@@ -28,7 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// onTerminal is a trial whose output is a terminal of this width.
+// onTerminal is a trial with a terminal of this width.
 func onTerminal(t *testing.T, columns int, pats ...*v1alpha1.PersonalAccessToken) *trial {
 	t.Helper()
 	t.Setenv("NO_COLOR", "1")
