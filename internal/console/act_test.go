@@ -90,7 +90,7 @@ func TestRevoking(t *testing.T) {
 		t.Errorf("the page does not say so:\n%s", a.body)
 	}
 	if a := b.get("/"); strings.Contains(a.body, named) {
-		t.Error("the page says so again")
+		t.Error("the page repeats the notice")
 	}
 	over := made(t, "to-delete", expired)
 	if a := b.act(over, "revoke", true); a.StatusCode != http.StatusNoContent || did(t, a) != "“Display to-delete” is deleted." {
@@ -171,7 +171,7 @@ func TestAFixedEndIsNotRotated(t *testing.T) {
 		}
 	}
 	if is := now(t, pat); is.Generation != pat.Generation {
-		t.Error("it was rotated all the same")
+		t.Error("it was rotated anyway")
 	}
 }
 
@@ -301,11 +301,11 @@ func TestRotatingAnOperatorMadeToken(t *testing.T) {
 	pat := made(t, "rotated-by-operator")
 	for _, a := range []answer{b.get(pathOf(pat) + "/rotate"), b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})} {
 		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "You may not read Secrets in namespace "+team) || !strings.Contains(a.body, "Create another token") {
-			t.Errorf("who may not read Secrets: %s\n%s", a.Status, a.body)
+			t.Errorf("a visitor who may not read Secrets: %s\n%s", a.Status, a.body)
 		}
 	}
 	if is := now(t, pat); is.Generation != pat.Generation {
-		t.Error("it was rotated all the same")
+		t.Error("it was rotated anyway")
 	}
 	allow := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "alice-reads-secrets"},
@@ -323,7 +323,7 @@ func TestRotatingAnOperatorMadeToken(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("who may read Secrets: %s\n%s", a.Status, a.body)
+			t.Fatalf("a visitor who may read Secrets: %s\n%s", a.Status, a.body)
 		}
 	}
 	secret := &corev1.Secret{}
@@ -532,12 +532,12 @@ func TestErrorsAreExplained(t *testing.T) {
 		}
 	}
 	if a := s.signedIn(t, aliceBearer).get("/"); strings.Contains(a.body, "<title>Personal Access Tokens ·") {
-		t.Error("the title is there twice")
+		t.Error("the title occurs twice")
 	}
 	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)
 	defer cancel()
 	if _, _, err := sending(httptest.NewRequestWithContext(late, http.MethodPost, "/", nil)); err == nil {
-		t.Error("a change is begun whose answer would come too late")
+		t.Error("a change begins too late for its response")
 	} else if status, p := s.explain(err); status != 503 || p.Title != "That took too long" {
 		t.Errorf("%d, %+v", status, p)
 	}

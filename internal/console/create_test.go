@@ -109,7 +109,7 @@ func TestATokenThatIsNotActiveYetIsShown(t *testing.T) {
 	s.activeWithin = 50 * time.Millisecond
 	b := s.signedIn(t, aliceBearer)
 	form := b.form()
-	form.Set("name", "nobody is there")
+	form.Set("name", "no operator")
 	a := b.post("/new", form)
 	if a.StatusCode != http.StatusOK || !plaintext.MatchString(a.body) || !strings.Contains(strings.ToLower(a.body), "not active yet") ||
 		!strings.Contains(a.body, "is it running?") {
@@ -149,7 +149,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("%s, want %q in\n%s", a.Status, test.want, a.body)
 			}
 			if test.field != "name" && !strings.Contains(a.body, "kept as typed") {
-				t.Errorf("what was typed is gone:\n%s", a.body)
+				t.Errorf("the input is lost:\n%s", a.body)
 			}
 			if plaintext.MatchString(a.body) {
 				t.Error("there is a token in it")
@@ -298,7 +298,7 @@ func TestTheFormOffersNamespaces(t *testing.T) {
 	form.Set("namespace", "kube-system")
 	form.Set("name", "")
 	if a := b.post("/new", form); !strings.Contains(a.body, `<option value="kube-system" selected>`) {
-		t.Errorf("what was typed is not chosen any more:\n%s", a.body)
+		t.Errorf("the input is not selected:\n%s", a.body)
 	}
 }
 

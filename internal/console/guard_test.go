@@ -71,7 +71,7 @@ func TestAPostOfAnotherSiteIsRefused(t *testing.T) {
 	}
 	now := &v1alpha1.PersonalAccessToken{}
 	if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(pat), now); err != nil || now.ResourceVersion != pat.ResourceVersion {
-		t.Errorf("something was done to the token all the same: %v", err)
+		t.Errorf("the token was changed anyway: %v", err)
 	}
 	err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: "forged"}, now)
 	if !apierrors.IsNotFound(err) {

@@ -126,14 +126,14 @@ func TestOneReadingIsSharedAndOutlivesItsCaller(t *testing.T) {
 	<-begun
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("who leaves gets %v", err)
+		t.Errorf("the caller who leaves gets %v", err)
 	}
 	var got string
 	opened := make(chan error)
 	go func() { opened <- second.open(t.Context(), "p", sealed, &got) }()
 	close(release)
 	if err := <-opened; err != nil || got != "value" {
-		t.Errorf("who stays gets %q, %v", got, err)
+		t.Errorf("the caller who stays gets %q, %v", got, err)
 	}
 	if reads.Load() != 1 {
 		t.Errorf("the Secret was read %d times", reads.Load())
@@ -174,7 +174,7 @@ func TestAnUnknownKeyIsRefusedAfterAFreshReading(t *testing.T) {
 		}
 	}
 	if err := ours.open(t.Context(), "p", mine, &got); err != nil || got != "mine" {
-		t.Errorf("what a key that is known has sealed: %q, %v", got, err)
+		t.Errorf("a value of a known key: %q, %v", got, err)
 	}
 	fails.Store(false)
 	now.SetTime(now.Now().Add(keyRetry))

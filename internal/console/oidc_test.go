@@ -97,7 +97,7 @@ func TestNoCredentialIsInTheLog(t *testing.T) {
 			a := b.get(callback)
 			for _, cookie := range kept(a) {
 				if !strings.HasPrefix(cookie.Value, "eyJ") {
-					t.Errorf("%s: what is sealed begins with %.3q", name, cookie.Value)
+					t.Errorf("%s: the sealed value begins with %.3q", name, cookie.Value)
 				}
 			}
 			if (len(kept(a)) > 0) != (name == "taken") {
@@ -122,7 +122,7 @@ func TestNoCredentialIsInTheLog(t *testing.T) {
 		}
 	}
 	if !strings.Contains(log.String(), "The API server does not accept ID tokens") {
-		t.Errorf("the log lacks what went wrong:\n%s", log.String())
+		t.Errorf("the log lacks the error:\n%s", log.String())
 	}
 }
 
@@ -238,7 +238,7 @@ func TestAForgedCallbackSignsNobodyIn(t *testing.T) {
 				}
 			}
 			if strings.Contains(a.body, "\u202e") || strings.Contains(a.body, "0800") {
-				t.Errorf("it says what it must not:\n%s", a.body)
+				t.Errorf("it shows what it must not:\n%s", a.body)
 			}
 			if session := kept(a); len(session) > 0 {
 				t.Errorf("a session is kept: %v", session)
@@ -351,7 +351,7 @@ func TestAnIssuerThatHangs(t *testing.T) {
 	}()
 	leave()
 	if err := <-left; err == nil {
-		t.Error("who leaves is told nothing")
+		t.Error("a visitor who leaves gets no error")
 	}
 	close(release)
 	for range several {

@@ -36,11 +36,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-const (
-	// defaultOverlap leaves time to install the new token. maxOverlap is the API's limit.
-	defaultOverlap = 24 * time.Hour
-	maxOverlap     = 366 * 24 * time.Hour
-)
+// defaultOverlap leaves time to install the new token.
+const defaultOverlap = 24 * time.Hour
 
 // overlaps are the overlaps to choose from.
 var overlaps = []time.Duration{0, time.Hour, defaultOverlap, 7 * 24 * time.Hour}
@@ -195,7 +192,7 @@ func rotateOptions(was *v1alpha1.PersonalAccessToken, typed string) (options hol
 	}
 	if typed != "" {
 		var err error
-		if seconds, err = strconv.ParseInt(typed, 10, 32); err != nil || seconds < 0 || seconds > int64(maxOverlap/time.Second) {
+		if seconds, err = strconv.ParseInt(typed, 10, 32); err != nil || seconds < 0 || seconds > int64(holder.MaxOverlap/time.Second) {
 			return options, "Choose how long the old token keeps working."
 		}
 		options.Overlap = ptr.To(int32(seconds)) // #nosec G115 -- at most 366 days

@@ -212,12 +212,12 @@ func TestReplicasShareTheKeyAndItChanges(t *testing.T) {
 		t.Errorf("a replica that has not seen the new key: %q, %v", got, err)
 	}
 	if err := first.open(t.Context(), "p", old, &got); err != nil || got != "old" {
-		t.Errorf("what the key before has sealed: %q, %v", got, err)
+		t.Errorf("a value of the previous key: %q, %v", got, err)
 	}
 	now.SetTime(now.Now().Add(keyLife))
 	sync(first)
 	if err := first.open(t.Context(), "p", old, &got); err == nil {
-		t.Error("what a key of two days ago has sealed is opened")
+		t.Error("a value of a key of two days ago is opened")
 	}
 }
 

@@ -39,7 +39,7 @@ func TestSigningInByAPastedToken(t *testing.T) {
 			t.Errorf("%q: %s\n%s", pasted, a.Status, a.body)
 		}
 		if pasted != "" && strings.Contains(a.body, pasted) {
-			t.Errorf("the page says what was pasted: %q", pasted)
+			t.Errorf("the page shows the pasted text: %q", pasted)
 		}
 	}
 	a := b.post("/sign-in", url.Values{"token": {" " + aliceBearer + "\n"}, "return": {"//evil.example"}})

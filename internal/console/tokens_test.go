@@ -216,10 +216,10 @@ func TestVisitorsWithoutClusterWideListChooseNamespaces(t *testing.T) {
 		t.Errorf("one that is theirs, and one that is not:\n%s", a.body)
 	}
 	if a := b.get("/"); strings.Contains(a.body, "kube-system") {
-		t.Errorf("what a link named is remembered:\n%s", a.body)
+		t.Errorf("the choice of a link is remembered:\n%s", a.body)
 	}
 	if a := b.get("/table?ns=kube-system&ns=team-a"); !strings.Contains(a.body, "You may not list tokens in kube-system") {
-		t.Errorf("the live update does not say what the page says:\n%s", a.body)
+		t.Errorf("the live update differs from the page:\n%s", a.body)
 	}
 	many := "/?ns=" + team
 	for i := range maxNamespaces {
@@ -260,7 +260,7 @@ func TestVisitorsWithoutClusterWideListChooseNamespaces(t *testing.T) {
 		t.Errorf("with namespaces of others in --console-namespaces:\n%s", a.body)
 	}
 	if a := s.signedIn(t, carolBearer).get("/"); !strings.Contains(a.body, "You may not list tokens in "+team) {
-		t.Errorf("who may list nowhere:\n%s", a.body)
+		t.Errorf("a visitor who may list no namespace:\n%s", a.body)
 	}
 
 	without := open(t, func(o *Options) { o.Namespaces = nil })
@@ -284,7 +284,7 @@ func TestVisitorsWithoutClusterWideListChooseNamespaces(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("who may list everywhere:\n%s", a.body)
+			t.Fatalf("a visitor who may list all namespaces:\n%s", a.body)
 		}
 	}
 }
@@ -307,17 +307,17 @@ func TestStateOf(t *testing.T) {
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateActive},
 		{"ends soon", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{active, condition(v1alpha1.ConditionExpiringSoon, yes, v1alpha1.ReasonExpiringSoon)}}}, page.StateExpiringSoon},
-		{"over, which status does not know yet", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+		{"expired, before status says so", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ago, Conditions: []metav1.Condition{active}}}, page.StateExpired},
-		{"shortened in spec, and over", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{ExpiresAt: &ago},
+		{"shortened in spec, and expired", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{ExpiresAt: &ago},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateExpired},
-		{"suspended, which status does not know yet", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
+		{"suspended, before status says so", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateSuspended},
 		{"revoked and kept", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonRevoked)}}}, page.StateRevoked},
 		{"being deleted", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
 			Status: v1alpha1.PersonalAccessTokenStatus{Conditions: []metav1.Condition{active}}}, page.StateDeleting},
-		{"being deleted, over meanwhile", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
+		{"being deleted, and expired", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ago, Conditions: []metav1.Condition{active}}}, page.StateDeleting},
 		{"stalled", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonOwnerGone), condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
@@ -396,7 +396,7 @@ func TestCase39_HostileNamesOnThePage(t *testing.T) {
 		}
 	}
 	if a := b.get("/table"); !strings.Contains(a.body, `txt.exe\u200b\U000e0041`) {
-		t.Errorf("what cannot be seen is not shown:\n%s", a.body)
+		t.Errorf("invisible characters are not shown:\n%s", a.body)
 	}
 }
 

@@ -129,10 +129,10 @@ func TestChange(t *testing.T) {
 				t.Errorf("edited %d times: %v", edits, err)
 			}
 			if err == nil && !pat.Spec.Suspend {
-				t.Error("it is not changed")
+				t.Error("it was not changed")
 			}
 			if name == "others write at the same time" && pat.Spec.DisplayName != "CI" {
-				t.Error("what others wrote is undone")
+				t.Error("a concurrent change is undone")
 			}
 		})
 	}

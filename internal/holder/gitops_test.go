@@ -53,7 +53,7 @@ func TestGitOps(t *testing.T) {
 			},
 			want: "Argo CD (application apps)", trigger: true,
 		},
-		"fields that nobody can read": {
+		"unreadable fields": {
 			meta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed("argocd-controller", "", `?`)}},
 			want: "Argo CD", trigger: true, expiry: true,
 		},

@@ -52,7 +52,7 @@ func TestRotationEdit(t *testing.T) {
 		"by a trigger": {
 			want: spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
 		},
-		"what spec says of rotation stays": {
+		"spec.rotation stays": {
 			was:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: "1", OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
 			want: spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
 		},
@@ -82,7 +82,7 @@ func TestRotationEdit(t *testing.T) {
 			asked: RotateOptions{ExpiresIn: 30 * day},
 			want:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now}},
 		},
-		"a life in days that the present token has behind it": {
+		"a lifetime in days that the current token has behind it": {
 			was: spec{ExpiresInDays: days(30)}, status: issued,
 			asked: RotateOptions{ExpiresIn: 10 * day},
 			want:  spec{ExpiresInDays: days(10), Rotation: &v1alpha1.Rotation{Trigger: now}},
@@ -135,7 +135,7 @@ func TestRotationEdit(t *testing.T) {
 					t.Errorf("spec (-want +got):\n%s", diff)
 				}
 				if !r.Made(pat) || r.Made(was) {
-					t.Error("what was asked for is not told from what was there")
+					t.Error("Made is true for the old spec")
 				}
 			}
 		})
@@ -255,7 +255,7 @@ func TestARotationInProgressIsNotReplaced(t *testing.T) {
 		"its holder's, not issued yet":           {[]metav1.Condition{isReady, isActive}, byHolder, true},
 		"its holder's, and the operator's first": {[]metav1.Condition{isReady}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Status.TokenID = "" }, false},
 		"its holder's, and refused":              {[]metav1.Condition{isStalled, isActive}, byHolder, false},
-		"refused for what was before":            {[]metav1.Condition{isStalled, isActive}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Generation++ }, true},
+		"refused because of the old token":       {[]metav1.Condition{isStalled, isActive}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Generation++ }, true},
 		"a trigger that was not seen yet":        {[]metav1.Condition{isReady, isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Generation++ }, true},
 		"a trigger that was seen":                {[]metav1.Condition{rotating, isActive}, nil, true},
 		"a trigger, done":                        {[]metav1.Condition{isReady, isActive}, nil, false},

@@ -34,6 +34,8 @@ const (
 	MaxDisplayName = 128
 	// MaxLife is the longest lifetime of a token.
 	MaxLife = 3660 * day
+	// MaxOverlap is the longest overlap of a rotation.
+	MaxOverlap = 366 * day
 
 	day = 24 * time.Hour
 )

@@ -43,9 +43,9 @@ func TestSubmit(t *testing.T) {
 		err    string // "": submitted
 	}{
 		"created":                               {},
-		"created, and the answer lost":          {there: "mine", answer: lost},
+		"created, and the response lost":        {there: "mine", answer: lost},
 		"not created":                           {answer: lost, err: `Post "https://host": EOF`},
-		"not created, another is there":         {there: "another", answer: lost, err: `Post "https://host": EOF`},
+		"not created, another exists":           {there: "another", answer: lost, err: `Post "https://host": EOF`},
 		"unknown whether it was created":        {answer: lost, read: lost, err: `Post "https://host": EOF; it is unknown whether personalaccesstoken.pat-operator.io/ci was created in namespace team-a: if it was, its token is lost: delete it`},
 		"not sent":                              {there: "mine", answer: dial, err: `Post "https://host": dial tcp: connection refused`},
 		"a lost attempt was ours":               {there: "mine", answer: exists},

@@ -44,16 +44,16 @@ func TestOutcome(t *testing.T) {
 		done bool
 		err  string
 	}{
-		"nothing yet":         {pat: withConditions(2)},
-		"issuing":             {pat: withConditions(2, isIssuing)},
-		"active, not ready":   {pat: withConditions(2, isActive, isIssuing)},
-		"ready":               {pat: withConditions(2, isActive, isReady), done: true},
-		"ready was a former":  {pat: withConditions(2, old(isActive), old(isReady))},
-		"active was a former": {pat: withConditions(2, old(isActive), isReady)},
-		"stalled":             {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (EndedTokensFull)"},
-		"stalled was":         {pat: withConditions(2, old(isStalled), isIssuing)},
-		"suspended":           {pat: withConditions(2, isSuspended, isReady), done: true, err: "Resume it. (Suspended)"},
-		"deleted":             {pat: deleted, done: true, err: "its resource was deleted"},
+		"nothing yet":              {pat: withConditions(2)},
+		"issuing":                  {pat: withConditions(2, isIssuing)},
+		"active, not ready":        {pat: withConditions(2, isActive, isIssuing)},
+		"ready":                    {pat: withConditions(2, isActive, isReady), done: true},
+		"ready in an old status":   {pat: withConditions(2, old(isActive), old(isReady))},
+		"active in an old status":  {pat: withConditions(2, old(isActive), isReady)},
+		"stalled":                  {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (EndedTokensFull)"},
+		"stalled in an old status": {pat: withConditions(2, old(isStalled), isIssuing)},
+		"suspended":                {pat: withConditions(2, isSuspended, isReady), done: true, err: "Resume it. (Suspended)"},
+		"deleted":                  {pat: deleted, done: true, err: "its resource was deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			done, err := outcome(tc.pat)

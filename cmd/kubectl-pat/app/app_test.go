@@ -176,7 +176,7 @@ func TestUsage(t *testing.T) {
 		"too long a name":         {[]string{"create", strings.Repeat("a", 64)}, `"` + strings.Repeat("a", 64) + `" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
 		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is not a valid namespace: use at most 63 of a-z, 0-9 and '-'`},
 		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: use at most 128`},
-		"a group of nobody":       {[]string{"create", "x", "--group=g"}, `--group and --uid describe the user of --for: add --for USER`},
+		"a group without a user":  {[]string{"create", "x", "--group=g"}, `--group and --uid describe the user of --for: add --for USER`},
 		"no period":               {[]string{"create", "x", "--expires-in=90x"}, `invalid argument "90x" for "--expires-in" flag: a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
 		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is not one of token, json, yaml, name`},
 		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is not one of none, client, server`},

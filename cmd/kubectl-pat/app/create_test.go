@@ -251,7 +251,7 @@ func TestCreateOnATerminalSaysWhatToDoNext(t *testing.T) {
 		tr.run(t.Context(), t, exitOK, append([]string{"create", "ci", "-n", "team-a"}, tc.args...)...)
 		got := tr.errOut.String()
 		if progress := waiting + "\r" + strings.Repeat(" ", len(waiting)-2) + "\r"; strings.Contains(got, progress) != (name != "a pipe") {
-			t.Errorf("%s: what goes on: %q", name, got)
+			t.Errorf("%s: progress: %q", name, got)
 		}
 		if tc.want == "" {
 			if strings.Contains(got, "Next") {

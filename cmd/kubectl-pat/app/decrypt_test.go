@@ -262,7 +262,7 @@ func TestDecryptSaysWhyThereIsNoToken(t *testing.T) {
 			pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
 			pat.Status.Conditions[0] = metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonExpired, Message: "Rotate it."}
 		}, "Rotate it. (Expired)"},
-		"nobody has looked at it": {func(pat *v1alpha1.PersonalAccessToken) {
+		"not processed yet": {func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
 			pat.Status.Conditions = nil
 		}, "the operator has not processed it yet; is it running?"},

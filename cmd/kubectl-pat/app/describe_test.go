@@ -144,7 +144,7 @@ func TestDescribeSaysWhyAndWhatToDo(t *testing.T) {
 			p := withConditions(2, metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonExpired, Message: "It has expired."})
 			return p
 		}(), "Expired|It has expired.|For a new token run: kubectl pat rotate ci -n team-a"},
-		"expired just now": {func() *v1alpha1.PersonalAccessToken {
+		"just expired": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(2, isReady, isActive)
 			p.Status.ExpiresAt = after(0)
 			return p
@@ -222,7 +222,7 @@ func TestDescribeSeveralOfWhichSomeAreMissing(t *testing.T) {
 	tr.run(t.Context(), t, exitError, "describe", "a", "ci", "b", "-n", "team-a")
 	tr.errs(t, `error: personalaccesstokens.pat-operator.io "a" not found in namespace team-a; personalaccesstokens.pat-operator.io "b" not found in namespace team-a`)
 	if !strings.Contains(tr.out.String(), "Name:") {
-		t.Errorf("the one that is there is not told of: %s", tr.out)
+		t.Errorf("the existing one is not described: %s", tr.out)
 	}
 }
 

@@ -77,7 +77,7 @@ func TestStateOf(t *testing.T) {
 			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
 			pat.Status.PreviousTokenExpiresAt = after(time.Hour)
 		}), "Predecessor", after(time.Hour)},
-		"a predecessor of whose end nothing is said": {of(func(pat *v1alpha1.PersonalAccessToken) {
+		"a predecessor with an unknown end": {of(func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
 		}), "Predecessor", nil},
 		"asked for, not issued": {of(func(pat *v1alpha1.PersonalAccessToken) {

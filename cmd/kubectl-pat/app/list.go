@@ -179,7 +179,7 @@ func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) 
 		return err
 	}
 	if expired && o.Width(o.Out) > 0 {
-		o.sayf("For a new token in place of one that has expired run: kubectl pat rotate NAME")
+		o.sayf("To replace an expired token run: kubectl pat rotate NAME")
 	}
 	return nil
 }

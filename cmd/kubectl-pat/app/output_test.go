@@ -133,7 +133,7 @@ func FuzzCase56_YAML(f *testing.F) {
 			t.Fatal(err)
 		}
 		if strings.ContainsFunc(out.String(), escaped) {
-			t.Errorf("%q holds what a terminal would obey", &out)
+			t.Errorf("%q holds characters that control a terminal", &out)
 		}
 		var got map[string]any
 		if err := yaml.UnmarshalStrict(out.Bytes(), &got); err != nil {

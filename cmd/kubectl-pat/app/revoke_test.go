@@ -194,16 +194,16 @@ func TestNoted(t *testing.T) {
 		revoked           string
 		want              bool
 	}{
-		"not yet":                       {isActive, current, "", current, false},
-		"revoked":                       {inactive(v1alpha1.ReasonRevoked), current, "", current, true},
-		"it had expired":                {inactive(v1alpha1.ReasonExpired), current, "", current, true},
-		"it was suspended":              {inactive(v1alpha1.ReasonSuspended), current, "", current, false},
-		"another has taken its place":   {isActive, "cccccccccccccccc", "", current, true},
-		"it was never taken":            {inactive(v1alpha1.ReasonTokenRevoked), "", "", current, true},
-		"whether it is taken is open":   {isIssuing, "", "", current, false},
-		"the predecessor is there":      {isActive, current, previous, previous, false},
-		"the predecessor is over":       {isActive, current, "", previous, true},
-		"it went on as the predecessor": {isActive, "cccccccccccccccc", current, current, false},
+		"not yet":                            {isActive, current, "", current, false},
+		"revoked":                            {inactive(v1alpha1.ReasonRevoked), current, "", current, true},
+		"it had expired":                     {inactive(v1alpha1.ReasonExpired), current, "", current, true},
+		"it was suspended":                   {inactive(v1alpha1.ReasonSuspended), current, "", current, false},
+		"another has taken its place":        {isActive, "cccccccccccccccc", "", current, true},
+		"it was never taken":                 {inactive(v1alpha1.ReasonTokenRevoked), "", "", current, true},
+		"whether it is taken is open":        {isIssuing, "", "", current, false},
+		"the predecessor is still in status": {isActive, current, previous, previous, false},
+		"the predecessor is over":            {isActive, current, "", previous, true},
+		"it went on as the predecessor":      {isActive, "cccccccccccccccc", current, current, false},
 	} {
 		pat := withConditions(1, tc.active)
 		pat.Status.TokenID, pat.Status.PreviousTokenID = tc.current, tc.previous
@@ -238,7 +238,7 @@ team-a      t2                    alice   unknown
 team-b      t1                    alice   unknown
 `
 	if table, _, _ := strings.Cut(tr.errOut.String(), "error"); table != want {
-		t.Errorf("what would be ended:\n%s", table)
+		t.Errorf("the list of tokens:\n%s", table)
 	}
 	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A", "--yes")
 	want = "personalaccesstoken.pat-operator.io/t2 revoked in namespace team-a\npersonalaccesstoken.pat-operator.io/t1 revoked in namespace team-b\n"

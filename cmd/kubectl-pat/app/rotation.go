@@ -44,9 +44,6 @@ func (f *rotationFlags) bind(flags *pflag.FlagSet) {
 // overlap is a period in seconds, or 0.
 type overlap int32
 
-// maxOverlap is the API's limit.
-const maxOverlap = 366 * day
-
 // Set implements pflag.Value.
 func (o *overlap) Set(s string) error {
 	if s == "0" || s == "0s" {
@@ -60,10 +57,10 @@ func (o *overlap) Set(s string) error {
 	switch {
 	case err != nil:
 		return err
-	case d > maxOverlap:
-		return fmt.Errorf("an overlap is at most %dd", maxOverlap/day)
+	case d > holder.MaxOverlap:
+		return fmt.Errorf("an overlap is at most %dd", holder.MaxOverlap/day)
 	}
-	*o = overlap(d / time.Second) // #nosec G115 -- at most maxOverlap
+	*o = overlap(d / time.Second) // #nosec G115 -- at most holder.MaxOverlap
 	return nil
 }
 

@@ -71,7 +71,7 @@ old                     ali…
 				t.Errorf("%d columns are %d: %s", columns, got, line)
 			}
 		}
-		if want := "For a new token in place of one that has expired run: kubectl pat rotate NAME\n"; tr.errOut.String() != want {
+		if want := "To replace an expired token run: kubectl pat rotate NAME\n"; tr.errOut.String() != want {
 			t.Errorf("standard error: %q; want %q", tr.errOut, want)
 		}
 	}

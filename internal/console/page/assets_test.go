@@ -67,7 +67,7 @@ func TestAssetsAreServedForEver(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(unpacked, plain.Body.Bytes()) {
-			t.Errorf("%s packed is not what it is plain", name)
+			t.Errorf("%s differs after unpacking", name)
 		}
 	}
 	for _, path := range []string{"/assets/", "/assets/console.css", "/assets/../page.go"} {

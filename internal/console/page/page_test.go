@@ -215,7 +215,7 @@ func TestFieldsHaveLabelsAndIDsAreUnique(t *testing.T) {
 			}
 			for id, n := range ids {
 				if n > 1 {
-					t.Errorf("the id %q is there %d times", id, n)
+					t.Errorf("the id %q occurs %d times", id, n)
 				}
 			}
 			for _, n := range nodes {
@@ -283,6 +283,6 @@ func TestTheTokenAppearsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.Count(out.String(), "kubepat_x"); got != 1 {
-		t.Errorf("the token is there %d times", got)
+		t.Errorf("the token occurs %d times", got)
 	}
 }
