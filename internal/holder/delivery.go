@@ -62,7 +62,7 @@ func FindDelivery(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAc
 	secret := &corev1.Secret{}
 	switch err := c.Get(ctx, client.ObjectKey{Namespace: pat.Namespace, Name: name}, secret); {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("Secret %s no longer exists: the new token %s was already taken; if that was not you, rotate it again", name, id)
+		return nil, fmt.Errorf("the Secret %s no longer exists: the new token %s was already taken; if that was not you, rotate it again", name, id)
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the new token from Secret %s in namespace %s (key %q, kept until %s): %w",
 			name, pat.Namespace, v1alpha1.SecretKeyToken, DeliveryEnd(pat), err)
@@ -70,7 +70,7 @@ func FindDelivery(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAc
 	plaintext := string(secret.Data[v1alpha1.SecretKeyToken])
 	ours := slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == pat.UID })
 	if in, err := token.Parse(plaintext); err != nil || in != id || !ours || secret.Type != v1alpha1.SecretTypeToken {
-		return nil, fmt.Errorf("Secret %s, which status names, does not hold token %s: the Secret or status was changed", name, id)
+		return nil, fmt.Errorf("the Secret %s, which status names, does not hold token %s: the Secret or status was changed", name, id)
 	}
 	return &Delivery{secret, plaintext}, nil
 }

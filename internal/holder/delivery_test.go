@@ -34,7 +34,7 @@ func TestOnlyTheSecretThatDeliversTheTokenIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const changed = "Secret s, which status names, does not hold token "
+	const changed = "the Secret s, which status names, does not hold token "
 	for name, tc := range map[string]struct {
 		modify func(pat *v1alpha1.PersonalAccessToken, secret *corev1.Secret)
 		err    string
@@ -46,7 +46,7 @@ func TestOnlyTheSecretThatDeliversTheTokenIsTaken(t *testing.T) {
 		"with another token":  {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.TokenID = "bbbbbbbbbbbbbbbb" }, changed},
 		"with another text":   {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Data["token"] = []byte("hunter2") }, changed},
 		"with nothing":        {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Data = nil }, changed},
-		"it no longer exists": {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "t" }, "Secret t no longer exists: the new token"},
+		"it no longer exists": {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "t" }, "the Secret t no longer exists: the new token"},
 		"status names none":   {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "" }, "status names no Secret for the new token " + id + ": it was already taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
