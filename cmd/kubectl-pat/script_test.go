@@ -45,24 +45,24 @@ import (
 
 const (
 	scripts = "testdata/script"
-	// patience is how long anything may take on a busy machine.
+	// patience is the longest wait on a busy machine.
 	patience = 30 * time.Second
 )
 
-// suite is a cluster that all scripts share, with a namespace for each.
+// suite is the cluster that all scripts share. Each script has its own namespace.
 type suite struct {
 	*testing.M
 	cluster *cluster.Cluster
 	admin   kubernetes.Interface
 	age     string // the folder with age
-	// people are kubeconfigs by the variable that scripts know them by. ALICE and BOB are developers, who may do anything
+	// people are kubeconfigs, by the variables of the scripts. ALICE and BOB are developers, who may do anything
 	// with PersonalAccessTokens in their script's namespace; CAROL may do nothing; ANYONE has no credentials.
 	people map[string]string
 }
 
 var shared *suite
 
-// TestMain lets this binary be kubectl-pat for the scripts, so that the race detector sees the plugin as well.
+// TestMain makes this binary kubectl-pat for the scripts, so that the race detector checks the plugin too.
 func TestMain(m *testing.M) {
 	shared = &suite{M: m}
 	testscript.Main(shared, map[string]func(){"kubectl-pat": main})
@@ -104,10 +104,10 @@ func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
 	return nil
 }
 
-// basics are the scripts of the short form: what most people do.
+// basics are the scripts of the short form.
 var basics = []string{"create", "list", "revoke", "rotate", "whoami"}
 
-// TestScripts tells the stories of the commands. Each script starts as alice, in a namespace of its own.
+// TestScripts runs the scripts. Each starts as alice, in its own namespace.
 func TestScripts(t *testing.T) {
 	var files []string
 	all, err := filepath.Glob(filepath.Join(scripts, "*.txtar"))
@@ -124,7 +124,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params(files...))
 }
 
-func TestCase39_NothingOfTheClusterDrivesTheTerminal(t *testing.T) {
+func TestCase39_TextsOfTheClusterCannotControlTheTerminal(t *testing.T) {
 	long.Only(t)
 	files, err := filepath.Glob(filepath.Join(scripts, "escapes*.txtar"))
 	if err != nil {
@@ -150,7 +150,7 @@ func params(files ...string) testscript.Params {
 	}
 }
 
-// setup gives a script its namespace, and the kubeconfigs of people who work in it.
+// setup gives a script its namespace and the kubeconfigs of its users.
 func (s *suite) setup(env *testscript.Env) error {
 	ctx := context.Background()
 	namespace, err := s.team(ctx)
@@ -207,7 +207,7 @@ func writeSSHKey(dir string) error {
 	)
 }
 
-// team makes a namespace where developers may do what developers do, and waits until they may.
+// team creates a namespace with the permissions of developers, and waits until these have an effect.
 func (s *suite) team(ctx context.Context) (string, error) {
 	ns, err := s.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}, metav1.CreateOptions{})
 	if err != nil {
@@ -240,7 +240,7 @@ func (s *suite) team(ctx context.Context) (string, error) {
 	}
 }
 
-// eventually COMMAND ARGS...: run it again and again until it succeeds; with !, until it fails.
+// eventually COMMAND ARGS...: repeat it until it succeeds; with !, until it fails.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: [!] eventually COMMAND ARGS...")
@@ -276,7 +276,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// read VARIABLE FILE: set the variable to what the file holds, stdout included.
+// read VARIABLE FILE: set the variable to the content of the file, which may be stdout.
 func read(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 || neg {
 		ts.Fatalf("usage: read VARIABLE FILE")
@@ -284,8 +284,7 @@ func read(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
 }
 
-// harmless FILE: fail unless the file, stdout for instance, holds nothing that a terminal would obey, nor what cannot be
-// seen.
+// harmless FILE: fail if the file, such as stdout, has invisible characters or ones that control a terminal.
 func harmless(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: harmless FILE")

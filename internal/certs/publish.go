@@ -35,7 +35,7 @@ const (
 	AuthnConfigMapName = "pat-operator-authn"
 	// AuthnKeyCA is its key for the CAs of the verifier, as PEM.
 	AuthnKeyCA = "ca.crt"
-	// AuthnKeyKubeconfig is its key for a kubeconfig that names CAFile beside it, which kube-apiserver rereads.
+	// AuthnKeyKubeconfig is its key for a kubeconfig that names CAFile in the same folder, which kube-apiserver rereads.
 	AuthnKeyKubeconfig = "kubeconfig"
 	// AuthnKeyEmbedded is its key for a kubeconfig that holds the CAs itself.
 	AuthnKeyEmbedded = "kubeconfig-embedded"

@@ -80,7 +80,7 @@ func TestWhatKubeAPIServerNeedsIsPublished(t *testing.T) {
 	if publish(bundle); configMap.ResourceVersion != before {
 		t.Error("what had not changed was written again")
 	}
-	configMap.Data[AuthnKeyCA], configMap.Data["more"] = "forged", "of somebody else"
+	configMap.Data[AuthnKeyCA], configMap.Data["more"] = "forged", "of another owner"
 	if err := admin.Update(t.Context(), configMap); err != nil {
 		t.Fatal(err)
 	}

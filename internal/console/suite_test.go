@@ -48,7 +48,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
-// Bearer tokens that the API server of these tests takes; the users of the first two may do in team-a what developers do.
+// Bearer tokens of the tests' API server. The users of the first two are developers in team-a.
 const (
 	aliceBearer, bobBearer, carolBearer = "alice-0123456789", "bob-0123456789", "carol-0123456789"
 	daveBearer                          = "dave-0123456789" // may only look
@@ -140,20 +140,20 @@ func startAPIServer(dir string) error {
 	return nil
 }
 
-// site is a console that is served, and whose clock stands where a test puts it.
+// site is a running console whose clock the test sets.
 type site struct {
 	*Console
 	clock  *testingclock.FakePassiveClock
 	server *httptest.Server
 }
 
-// open serves a console, with what a test changes.
+// open serves a console, with the test's changes.
 func open(t *testing.T, change ...func(*Options)) *site {
 	t.Helper()
 	apiServer(t)
 	s := &site{clock: testingclock.NewFakePassiveClock(time.Now())}
 	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(w, r) }))
-	// The server that `manager verifier` serves it by, whose limits are part of what a browser meets.
+	// As in `manager verifier`, whose limits apply to browsers too.
 	limited := serving.NewServer(s.server.Config.Handler, nil, Limits, logr.Discard())
 	s.server.Config, s.server.Listener = limited.HTTP, limited.Limit(s.server.Listener)
 	s.server.EnableHTTP2 = true
@@ -177,14 +177,14 @@ func open(t *testing.T, change ...func(*Options)) *site {
 	return s
 }
 
-// browser is one that keeps cookies, and says where a form came from.
+// browser keeps cookies, and reports the origin of a form.
 type browser struct {
 	t      *testing.T
 	site   *site
 	client *http.Client
 }
 
-// answer is what a browser got.
+// answer is a response to the browser.
 type answer struct {
 	*http.Response
 	body string
@@ -202,7 +202,7 @@ func (s *site) browser(t *testing.T) *browser {
 	}}
 }
 
-// signedIn is a browser with the session of a credential.
+// signedIn returns a browser with the session of a credential.
 func (s *site) signedIn(t *testing.T, bearer string) *browser {
 	t.Helper()
 	b := s.browser(t)
@@ -249,13 +249,13 @@ func (b *browser) post(path string, form url.Values) answer {
 	return b.do(b.request(http.MethodPost, path, form))
 }
 
-// operate does for the tokens of a test what an operator would: it says that they are active.
+// operate acts as the operator for the test's tokens: it marks them as active.
 func operate(t *testing.T) {
 	t.Helper()
 	operateAs(t, metav1.ConditionTrue, v1alpha1.ReasonActive)
 }
 
-// operateAs says something else of whether they are active.
+// operateAs marks them with another condition.
 func operateAs(t *testing.T, active metav1.ConditionStatus, reason string) {
 	t.Helper()
 	w, err := api.admin.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{})
@@ -274,7 +274,7 @@ func operateAs(t *testing.T, active metav1.ConditionStatus, reason string) {
 	}()
 }
 
-// says writes a status as the operator would.
+// says writes a status like the operator.
 func says(ctx context.Context, pat *v1alpha1.PersonalAccessToken, active metav1.ConditionStatus, reason string) {
 	status := &pat.Status
 	status.ObservedGeneration = pat.Generation

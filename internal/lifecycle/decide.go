@@ -356,7 +356,7 @@ func operatorMade(rec *record.Record, id string) bool {
 	return false
 }
 
-// deliveryOver returns the record without a delivery Secret whose time to live has passed, nil if there is none.
+// deliveryOver returns the record without a delivery Secret whose time to live has passed, else nil.
 func deliveryOver(in Input) *record.Record {
 	t := in.Record.Current
 	if t == nil {

@@ -288,7 +288,7 @@ func TestFormThatIsTooLongStays(t *testing.T) {
 	b.click("#dialog summary")
 	eval[bool](b, `(document.querySelector("#f-recipients").value = "x".repeat(200 << 10)) !== ""`)
 	b.press("Save")
-	b.says("#dialog .told", "This is too long to be sent, and nothing was done.")
+	b.says("#dialog .told", "This is too long to send, and nothing was done.")
 	eval[bool](b, `(document.querySelector("#f-recipients").value = "") === ""`)
 	b.press("Save")
 	b.says("#dialog", "Your new token")

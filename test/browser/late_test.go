@@ -187,7 +187,7 @@ func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 	b.hold("*/new*")
 	b.press("Save")
 	b.gateway()
-	b.says("#dialog .told", "The console does not answer. It may have made a token all the same: look at the table before you try again.")
+	b.says("#dialog .told", "The console does not answer. It may have created a token anyway: look at the table before you try again.")
 	b.release()
 	b.press("Save")
 	b.says("#dialog", "Already created")
