@@ -215,7 +215,8 @@ func (c *Cluster) prepare() error {
 	return err
 }
 
-// Stop ends every process of the cluster, the managers first, and removes Dir.
+// Stop ends every process of the cluster, the managers first, and removes Dir. A data race that the race detector has seen in
+// a manager is an error.
 func (c *Cluster) Stop() error {
 	var errs []error
 	var stopping sync.WaitGroup
@@ -235,7 +236,7 @@ func (c *Cluster) Stop() error {
 	c.verifier.stop()
 	c.stopIssuer()
 	c.reserved.release()
-	errs = append(errs, os.RemoveAll(c.Dir))
+	errs = append(errs, c.races(), os.RemoveAll(c.Dir))
 	return errors.Join(errs...)
 }
 

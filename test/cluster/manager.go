@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -40,6 +41,11 @@ const (
 	RecordsNamespace = "pat-operator-records"
 	// OperatorAccount is the service account of the operator, in its namespace.
 	OperatorAccount = "pat-operator"
+	// OperatorUser and VerifierUser are what the API server calls the service accounts.
+	OperatorUser = accountsOfTheOperator + OperatorAccount
+	VerifierUser = accountsOfTheOperator + verifierAccount
+
+	accountsOfTheOperator = "system:serviceaccount:" + OperatorNamespace + ":"
 
 	verifierAccount = "pat-operator-verifier"
 	readyTimeout    = 60 * time.Second
@@ -49,6 +55,7 @@ const (
 	probeTimeout    = time.Second
 	probeFailures   = 3
 	operatorTokenIn = int64(24 * 60 * 60) // seconds
+	raceReport      = 4000                // bytes of a report, at most
 )
 
 // ManagerOptions say which manager to start, and how.
@@ -264,6 +271,32 @@ func (m *Manager) Log() string {
 		return ""
 	}
 	return string(log)
+}
+
+// ManagerLogs returns what every manager has printed so far; nothing once the cluster is stopped.
+func (c *Cluster) ManagerLogs() (string, error) {
+	files, err := filepath.Glob(c.path("*-[0-9]*.log"))
+	if err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for _, file := range files {
+		log, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		all.Write(log)
+	}
+	return all.String(), nil
+}
+
+// races returns what the race detector has reported in a manager.
+func (c *Cluster) races() error {
+	logs, err := c.ManagerLogs()
+	if _, race, found := strings.Cut(logs, "WARNING: DATA RACE"); found {
+		return fmt.Errorf("a manager raced:\n%s", race[:min(len(race), raceReport)])
+	}
+	return err
 }
 
 // ServiceAccount returns the configuration of a service account, with a token as its pod would have.
