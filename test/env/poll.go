@@ -26,21 +26,20 @@ import (
 // Patience is how long anything may take on a busy machine that no fault holds up.
 const Patience = 60 * time.Second
 
-const pollInterval = 20 * time.Millisecond
+// A pause between two tries is short at first: most of what is waited for comes within milliseconds.
+const firstPause, longestPause = 500 * time.Microsecond, 20 * time.Millisecond
 
 // Poll tries until it works. The error is the last one.
 func Poll(ctx context.Context, within time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := try()
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return fmt.Errorf("after %v: %w", within, err)
 		}
@@ -52,13 +51,11 @@ func Poll(ctx context.Context, within time.Duration, try func() error) error {
 func Eventually(t testing.TB, within time.Duration, ok func() bool, otherwise func() string) time.Duration {
 	t.Helper()
 	start := time.Now()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for !ok() {
+	for pause := firstPause; !ok(); pause = min(2*pause, longestPause) {
 		if time.Since(start) > within {
 			t.Fatalf("%s, after %v", otherwise(), within)
 		}
-		<-tick.C
+		<-time.After(pause)
 	}
 	return time.Since(start)
 }

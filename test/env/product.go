@@ -175,29 +175,38 @@ func Condition(p *v1alpha1.PersonalAccessToken, kind string) string {
 	return ""
 }
 
-// WaitFor waits until a Condition of a token is what is wanted, and returns the token.
-func (p *Product) WaitFor(ctx context.Context, namespace, name, condition, want string) (*v1alpha1.PersonalAccessToken, error) {
+// expect returns a token, with an error where a Condition is not what is wanted.
+func (p *Product) expect(ctx context.Context, namespace, name, condition, want string) (*v1alpha1.PersonalAccessToken, error) {
 	pat := &v1alpha1.PersonalAccessToken{}
-	return pat, Poll(ctx, Patience, func() error {
-		if err := p.Admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pat); err != nil {
-			return err
-		}
-		if got := Condition(pat, condition); got != want {
-			return fmt.Errorf("%s of %s/%s is %q; want %q", condition, namespace, name, got, want)
-		}
-		return nil
+	if err := p.Admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pat); err != nil {
+		return nil, err
+	}
+	if got := Condition(pat, condition); got != want {
+		return nil, fmt.Errorf("%s of %s/%s is %q; want %q", condition, namespace, name, got, want)
+	}
+	return pat, nil
+}
+
+// WaitFor waits until a Condition of a token is what is wanted.
+func (p *Product) WaitFor(ctx context.Context, namespace, name, condition, want string) error {
+	return Poll(ctx, Patience, func() error {
+		_, err := p.expect(ctx, namespace, name, condition, want)
+		return err
 	})
 }
 
 // Take waits for a token and reads its plaintext from the delivery Secret, by a client that may.
 func (p *Product) Take(ctx context.Context, by client.Client, namespace, name string) (plaintext string, err error) {
-	pat, err := p.WaitFor(ctx, namespace, name, v1alpha1.ConditionReady, "True/"+v1alpha1.ReasonReconciled)
-	if err != nil {
-		return "", err
-	}
-	secret := &corev1.Secret{}
-	err = by.Get(ctx, client.ObjectKey{Namespace: namespace, Name: pat.Status.DeliverySecretName}, secret)
-	return string(secret.Data[v1alpha1.SecretKeyToken]), err
+	return plaintext, Poll(ctx, Patience, func() error {
+		pat, err := p.expect(ctx, namespace, name, v1alpha1.ConditionReady, "True/"+v1alpha1.ReasonReconciled)
+		if err != nil {
+			return err
+		}
+		secret := &corev1.Secret{}
+		err = by.Get(ctx, client.ObjectKey{Namespace: namespace, Name: pat.Status.DeliverySecretName}, secret)
+		plaintext = string(secret.Data[v1alpha1.SecretKeyToken])
+		return err
+	})
 }
 
 // Bearer returns a client that has nothing but a token.
