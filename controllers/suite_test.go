@@ -450,28 +450,22 @@ func (w *world) awaitDeletions(name string, there types.UID) {
 		if its != name || uid == there {
 			continue
 		}
-		for deadline := time.Now().Add(10 * time.Second); !watched.saysDeleted(uid); time.Sleep(500 * time.Microsecond) {
-			if time.Now().After(deadline) {
-				w.t.Fatalf("the watch does not say that %s was deleted", uid)
-			}
-		}
+		env.Eventually(w.t, 10*time.Second, func() bool { return watched.saysDeleted(uid) },
+			func() string { return fmt.Sprintf("the watch does not say that %s was deleted", uid) })
 	}
 }
 
 func (w *world) awaitShown(key types.NamespacedName, o client.Object) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Microsecond) {
+	env.Eventually(w.t, 10*time.Second, func() bool {
 		seen := o.DeepCopyObject().(client.Object)
 		seen.SetResourceVersion("")
 		o.SetResourceVersion("")
 		if err := errors.Join(client.IgnoreNotFound(admin.Get(w.ctx, key, o)), client.IgnoreNotFound(cached.Get(w.ctx, key, seen))); err != nil {
 			w.t.Fatal(err)
 		}
-		if o.GetResourceVersion() == seen.GetResourceVersion() {
-			return
-		}
-	}
-	w.t.Fatalf("the cache does not show %T %s", o, key)
+		return o.GetResourceVersion() == seen.GetResourceVersion()
+	}, func() string { return fmt.Sprintf("the cache does not show %T %s", o, key) })
 }
 
 // deliveries are the delivery Secrets of the namespace.
