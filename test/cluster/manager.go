@@ -41,12 +41,12 @@ const (
 	RecordsNamespace = "pat-operator-records"
 	// OperatorAccount is the service account of the operator, in its namespace.
 	OperatorAccount = "pat-operator"
-	// OperatorUser and VerifierUser are what the API server calls the service accounts.
-	OperatorUser = accountsOfTheOperator + OperatorAccount
-	VerifierUser = accountsOfTheOperator + verifierAccount
+	// OperatorUser is the user name of that account.
+	OperatorUser = accountPrefix + OperatorAccount
+	// VerifierUser is the user name of the verifier's account.
+	VerifierUser = accountPrefix + verifierAccount
 
-	accountsOfTheOperator = "system:serviceaccount:" + OperatorNamespace + ":"
-
+	accountPrefix   = "system:serviceaccount:" + OperatorNamespace + ":"
 	verifierAccount = "pat-operator-verifier"
 	readyTimeout    = 60 * time.Second
 	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take, and probeFailures how

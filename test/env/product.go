@@ -165,7 +165,7 @@ func (p *Product) Team(ctx context.Context, members rbacv1.Subject, reads ...str
 	})
 }
 
-// Condition is "<status>/<reason>" of a condition that is about this generation, and "" where there is none.
+// Condition is "<status>/<reason>" of a condition that is about this generation, or "" without one.
 func Condition(p *v1alpha1.PersonalAccessToken, kind string) string {
 	for _, c := range p.Status.Conditions {
 		if c.Type == kind && c.ObservedGeneration == p.Generation {
@@ -248,10 +248,14 @@ func (p *Product) Refused(ctx context.Context, plaintext string) (time.Duration,
 		return 0, err
 	}
 	err = Poll(ctx, KASRemembers, func() error {
-		if _, err := WhoIs(ctx, c); !apierrors.IsUnauthorized(err) {
-			return fmt.Errorf("kube-apiserver still accepts the token (%v)", err)
+		_, err := WhoIs(ctx, c)
+		switch {
+		case apierrors.IsUnauthorized(err):
+			return nil
+		case err == nil:
+			err = errors.New("kube-apiserver still accepts the token")
 		}
-		return nil
+		return err
 	})
 	return time.Since(start), err
 }
