@@ -22,7 +22,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,27 +33,24 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
-	scripts = "testdata/script"
-	// patience is the longest wait on a busy machine.
-	patience = 30 * time.Second
+	scripts  = "testdata/script"
+	patience = env.Patience
 )
 
 // suite is the cluster that all scripts share. Each script has its own namespace.
 type suite struct {
 	*testing.M
-	cluster *cluster.Cluster
-	admin   kubernetes.Interface
-	age     string // the folder with age
+	*env.Product
+	age string // the folder with age
 	// people are kubeconfigs, by the variables of the scripts. ALICE and BOB are developers, who may do anything
 	// with PersonalAccessTokens in their script's namespace; CAROL may do nothing; ANYONE has no credentials.
 	people map[string]string
@@ -72,31 +68,17 @@ func TestMain(m *testing.M) {
 func (s *suite) Run() int { return cluster.RunTests(s.M, 8, s.run) }
 
 func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
-	manager, err := cluster.BuildManager(ctx, dir)
-	if err != nil {
-		return err
-	}
 	s.age = filepath.Join(dir, "age")
 	if _, err := cluster.BuildAge(ctx, s.age); err != nil {
 		return err
 	}
-	if s.cluster, err = cluster.Start(ctx, cluster.Options{ManagerBinary: manager}); err != nil {
+	if s.Product, err = env.Start(ctx, dir, env.Options{}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.cluster.Stop()) }()
-	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
-	if _, err := s.cluster.StartVerifier(ctx); err != nil {
-		return err
-	}
-	if _, err := s.cluster.StartOperator(ctx); err != nil {
-		return err
-	}
-	if s.admin, err = kubernetes.NewForConfig(s.cluster.Admin()); err != nil {
-		return err
-	}
-	s.people = map[string]string{"ADMIN": s.cluster.AdminKubeconfig, "ANYONE": s.cluster.AnonymousKubeconfig}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	s.people = map[string]string{"ADMIN": s.AdminKubeconfig, "ANYONE": s.AnonymousKubeconfig}
 	for name, groups := range map[string][]string{"alice": {"developers"}, "bob": {"developers"}, "carol": nil} {
-		if _, s.people[strings.ToUpper(name)], err = s.cluster.User(name, groups...); err != nil {
+		if _, s.people[strings.ToUpper(name)], err = s.Cluster.User(name, groups...); err != nil {
 			return err
 		}
 	}
@@ -151,38 +133,38 @@ func params(files ...string) testscript.Params {
 }
 
 // setup gives a script its namespace and the kubeconfigs of its users.
-func (s *suite) setup(env *testscript.Env) error {
+func (s *suite) setup(script *testscript.Env) error {
 	ctx := context.Background()
-	namespace, err := s.team(ctx)
+	namespace, err := s.Team(ctx, env.Group("developers"))
 	if err != nil {
 		return err
 	}
-	env.Defer(func() { _ = s.admin.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}) })
+	script.Defer(func() { _ = s.Admin.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}) })
 	for variable, kubeconfig := range s.people {
 		config, err := clientcmd.LoadFromFile(kubeconfig)
 		if err != nil {
 			return err
 		}
 		config.Contexts[config.CurrentContext].Namespace = namespace
-		file := filepath.Join(env.WorkDir, "."+strings.ToLower(variable)+".kubeconfig")
+		file := filepath.Join(script.WorkDir, "."+strings.ToLower(variable)+".kubeconfig")
 		if err := clientcmd.WriteToFile(*config, file); err != nil {
 			return err
 		}
-		env.Setenv(variable, file)
+		script.Setenv(variable, file)
 	}
-	if err := writeSSHKey(filepath.Join(env.WorkDir, ".ssh")); err != nil {
+	if err := writeSSHKey(filepath.Join(script.WorkDir, ".ssh")); err != nil {
 		return err
 	}
 	shim, err := filepath.Abs(".")
 	if err != nil {
 		return err
 	}
-	env.Setenv("NAMESPACE", namespace)
-	env.Setenv("KUBECONFIG", env.Getenv("ALICE"))
-	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("HOSTILE", "\x1b[31m\u202e")
+	script.Setenv("NAMESPACE", namespace)
+	script.Setenv("KUBECONFIG", script.Getenv("ALICE"))
+	script.Setenv("HOME", script.WorkDir)
+	script.Setenv("HOSTILE", "\x1b[31m\u202e")
 	// The plugin's own folder is in PATH already.
-	env.Setenv("PATH", strings.Join([]string{env.Getenv("PATH"), s.cluster.Assets, s.age, shim}, string(os.PathListSeparator)))
+	script.Setenv("PATH", strings.Join([]string{script.Getenv("PATH"), s.Assets, s.age, shim}, string(os.PathListSeparator)))
 	return nil
 }
 
@@ -205,39 +187,6 @@ func writeSSHKey(dir string) error {
 		os.WriteFile(filepath.Join(dir, "id_ed25519"), pem.EncodeToMemory(block), 0o600),
 		os.WriteFile(filepath.Join(dir, "id_ed25519.pub"), ssh.MarshalAuthorizedKey(key), 0o600),
 	)
-}
-
-// team creates a namespace with the permissions of developers, and waits until these have an effect.
-func (s *suite) team(ctx context.Context) (string, error) {
-	ns, err := s.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}, metav1.CreateOptions{})
-	if err != nil {
-		return "", err
-	}
-	if _, err := s.admin.RbacV1().Roles(ns.Name).Create(ctx, &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Name: "developer"},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}},
-			{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens/status"}, Verbs: []string{"get", "patch"}},
-		},
-	}, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	if _, err := s.admin.RbacV1().RoleBindings(ns.Name).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "developers"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "developer"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "developers"}},
-	}, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	for start := time.Now(); ; {
-		_, stderr, err := s.cluster.Kubectl(ctx, s.people["ALICE"], "", "get", "pat", "-n", ns.Name)
-		switch {
-		case err == nil:
-			return ns.Name, nil
-		case time.Since(start) > patience:
-			return "", fmt.Errorf("the new role does not take effect: %s", stderr)
-		}
-	}
 }
 
 // eventually COMMAND ARGS...: repeat it until it succeeds; with !, until it fails.

@@ -120,7 +120,7 @@ func TestTheURLIsTheClusterIPOfTheService(t *testing.T) {
 			service.Spec = *tc.spec
 			create(t, service)
 		}
-		got, err := ServiceURL(t.Context(), admin, client.ObjectKeyFromObject(service), "--server")
+		got, err := ServiceURL(t.Context(), admin(t), client.ObjectKeyFromObject(service), "--server")
 		want := strings.ReplaceAll(tc.want, "IP/", service.Spec.ClusterIP+"/")
 		want = strings.ReplaceAll(want, "IP:8443", service.Spec.ClusterIP+":8443")
 		if err != nil {

@@ -53,10 +53,10 @@ func TestWhatKubeAPIServerNeedsIsPublished(t *testing.T) {
 	url := "https://" + service.Spec.ClusterIP + "/authenticate"
 	publish := func(bundle []byte) {
 		t.Helper()
-		if err := m.Publish(t.Context(), admin, bundle); err != nil {
+		if err := m.Publish(t.Context(), admin(t), bundle); err != nil {
 			t.Fatal(err)
 		}
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(configMap), configMap); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(configMap), configMap); err != nil {
 			t.Fatal(err)
 		}
 		if configMap.Data[AuthnKeyCA] != string(bundle) {
@@ -81,7 +81,7 @@ func TestWhatKubeAPIServerNeedsIsPublished(t *testing.T) {
 		t.Error("what had not changed was written again")
 	}
 	configMap.Data[AuthnKeyCA], configMap.Data["more"] = "forged", "of another owner"
-	if err := admin.Update(t.Context(), configMap); err != nil {
+	if err := admin(t).Update(t.Context(), configMap); err != nil {
 		t.Fatal(err)
 	}
 	publish(bundle)
@@ -96,15 +96,15 @@ func TestWhatCannotBePublishedNamesTheWayOut(t *testing.T) {
 	bundle := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	fails := func(want string) {
 		t.Helper()
-		if err := m.Publish(t.Context(), admin, bundle); err == nil || !strings.HasSuffix(err.Error(), want) {
+		if err := m.Publish(t.Context(), admin(t), bundle); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("got %v; want %s", err, want)
 		}
 	}
-	if err := admin.Delete(t.Context(), configMap); err != nil {
+	if err := admin(t).Delete(t.Context(), configMap); err != nil {
 		t.Fatal(err)
 	}
 	fails("does not exist: apply the manifests of the installation again")
-	if err := admin.Delete(t.Context(), service); err != nil {
+	if err := admin(t).Delete(t.Context(), service); err != nil {
 		t.Fatal(err)
 	}
 	fails("does not exist: install the verifier first, or set --verifier-url to the verifier's URL")

@@ -18,34 +18,28 @@ package console
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	testingclock "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/serving"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // Bearer tokens of the tests' API server. The users of the first two are developers in team-a.
@@ -61,83 +55,36 @@ const users = aliceBearer + `,alice,u-alice,"team-devs"
 ` + daveBearer + `,dave,u-dave,"team-guests"
 `
 
-var api struct {
-	sync.Once
+var api = struct {
+	env.APIServer
 	admin  client.WithWatch
 	config *rest.Config
-	env    *envtest.Environment
-	err    error
-}
+}{APIServer: env.APIServer{
+	CRDs: true, Namespaces: []string{team}, Files: map[string]string{"token-auth-file": users},
+	Objects: slices.Concat(
+		role("dev", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}}),
+		role("guest", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group, ""}, Resources: []string{"personalaccesstokens", "secrets"}, Verbs: []string{"get"}}),
+	),
+}}
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	if api.env != nil {
-		_ = api.env.Stop()
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 
 // apiServer starts a real API server for the first test that asks.
 func apiServer(t *testing.T) {
 	t.Helper()
-	api.Do(func() { api.err = startAPIServer(t.TempDir()) })
-	if api.err != nil {
-		t.Fatal(api.err)
-	}
+	api.admin, api.config = api.Client(t), api.Config(t)
 }
 
-func startAPIServer(dir string) error {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	known := filepath.Join(dir, "users.csv")
-	if err := os.WriteFile(known, []byte(users), 0o600); err != nil {
-		return err
-	}
-	api.env = &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
-	}
-	api.env.ControlPlane.GetAPIServer().Configure().Append("token-auth-file", known)
-	var err error
-	if api.config, err = api.env.Start(); err != nil {
-		return err
-	}
-	api.config.QPS = -1
-	if api.admin, err = client.NewWithWatch(api.config, client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	ctx := context.Background()
-	for _, o := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team}},
-		&rbacv1.Role{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}}},
-		},
+// role gives the group team-<name>s some rights in the namespace.
+func role(name string, rules ...rbacv1.PolicyRule) []client.Object {
+	return []client.Object{
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name}, Rules: rules},
 		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-devs"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+			Subjects:   []rbacv1.Subject{env.Group("team-" + name + "s")},
 		},
-		&rbacv1.Role{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "guest"},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group, ""}, Resources: []string{"personalaccesstokens", "secrets"}, Verbs: []string{"get"}}},
-		},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "guest"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "guest"},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-guests"}},
-		},
-	} {
-		if err := api.admin.Create(ctx, o); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // site is a running console whose clock the test sets.

@@ -148,11 +148,11 @@ func TestCase51_AcceptanceStartsOver(t *testing.T) {
 			p.err = nil
 		},
 		"the fingerprint cannot be kept": func(w *world, p *process) {
-			p.opts.Client = refusing{api.admin}
+			p.opts.Client = refusing{p.w.admin}
 			if err := p.fails(); !apierrors.IsServiceUnavailable(err) {
 				w.t.Errorf("got %v; want the cause", err)
 			}
-			p.opts.Client = api.admin
+			p.opts.Client = p.w.admin
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,13 +204,13 @@ func TestCase51_TheOperatorIsKilledBetweenTheSteps(t *testing.T) {
 		"after refusing wishes": {func(p *process) {
 			p.takes(settle)
 			p.w.clock.Step(settle)
-			p.opts.Client = refusing{api.admin}
+			p.opts.Client = refusing{p.w.admin}
 			_ = p.fails()
 		}, false},
 		"before keeping is told": {func(p *process) {
 			p.takes(settle)
 			p.w.clock.Step(settle)
-			p.opts.Client = losing{api.admin}
+			p.opts.Client = losing{p.w.admin}
 			_ = p.fails()
 		}, true},
 		"when it is done": {func(p *process) { p.accepts() }, true},
@@ -318,7 +318,7 @@ func TestCase51_AnUnreadableFingerprintIsReplaced(t *testing.T) {
 			if fromSecret(spoiled) != (fingerprint{}) {
 				t.Fatal("it was read")
 			}
-			if err := api.admin.Create(t.Context(), spoiled); err != nil {
+			if err := w.admin.Create(t.Context(), spoiled); err != nil {
 				t.Fatal(err)
 			}
 			p := w.start()
@@ -338,7 +338,7 @@ func TestCase51_TheKeptFingerprintIsDeleted(t *testing.T) {
 	w := newWorld(t)
 	p := w.start()
 	p.accepts()
-	if err := api.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: records, Name: SecretName}}); err != nil {
+	if err := w.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: records, Name: SecretName}}); err != nil {
 		t.Fatal(err)
 	}
 	p.settled(errAccepting)
@@ -349,12 +349,12 @@ func TestCase51_TheKeptFingerprintIsDeleted(t *testing.T) {
 func patchBundle(t *testing.T, bundle string) (before, after *admissionregistrationv1.ValidatingWebhookConfiguration) {
 	t.Helper()
 	before = &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	if err := api.admin.Get(t.Context(), client.ObjectKey{Name: webhookName}, before); err != nil {
+	if err := api.Client(t).Get(t.Context(), client.ObjectKey{Name: webhookName}, before); err != nil {
 		t.Fatal(err)
 	}
 	after = before.DeepCopy()
 	after.Webhooks[0].ClientConfig.CABundle = []byte(bundle)
-	if err := api.admin.Update(t.Context(), after); err != nil {
+	if err := api.Client(t).Update(t.Context(), after); err != nil {
 		t.Fatal(err)
 	}
 	return before, after

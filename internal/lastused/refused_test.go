@@ -68,7 +68,7 @@ var pats = schema.GroupResource{Group: "pat-operator.io", Resource: "personalacc
 
 // A token whose status may not be written holds up none of the others, and is not asked for again and again.
 func TestATokenThatIsRefusedWaitsAlone(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	for _, name := range []string{"denied", "after", "later"} {
 		issued(t, c, name)
 	}

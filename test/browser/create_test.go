@@ -26,9 +26,7 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -37,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -383,21 +382,15 @@ func tokens(t *testing.T, namespace string) []v1alpha1.PersonalAccessToken {
 // whoami is whom the API server takes a token for; nobody where it refuses it.
 func whoami(t *testing.T, plaintext string) string {
 	t.Helper()
-	config := rest.CopyConfig(cl.Anonymous())
-	config.BearerToken = plaintext
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
+	user, err := env.WhoIs(t.Context(), env.Must[client.WithWatch](t)(product.Bearer(plaintext)))
+	if err != nil && !apierrors.IsUnauthorized(err) {
 		t.Fatal(err)
 	}
-	review := &authenticationv1.SelfSubjectReview{}
-	if err := c.Create(t.Context(), review); err != nil && !apierrors.IsUnauthorized(err) {
-		t.Fatal(err)
-	}
-	return review.Status.UserInfo.Username
+	return user.Username
 }
 
 // refused waits until the API server refuses a token: it may remember a yes for 10 seconds.
 func refused(t *testing.T, plaintext string) {
 	t.Helper()
-	eventually(t, "the API server refuses the token", func() bool { return whoami(t, plaintext) == "" })
+	env.Must[time.Duration](t)(product.Refused(t.Context(), plaintext))
 }

@@ -39,7 +39,6 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/test/issuer"
 )
 
@@ -216,7 +215,8 @@ func (c *Cluster) prepare() error {
 	return err
 }
 
-// Stop ends every process of the cluster, the managers first, and removes Dir.
+// Stop ends every process of the cluster, the managers first, and removes Dir. A data race that the race detector has seen in
+// a manager is an error.
 func (c *Cluster) Stop() error {
 	var errs []error
 	var stopping sync.WaitGroup
@@ -236,7 +236,7 @@ func (c *Cluster) Stop() error {
 	c.verifier.stop()
 	c.stopIssuer()
 	c.reserved.release()
-	errs = append(errs, os.RemoveAll(c.Dir))
+	errs = append(errs, c.races(), os.RemoveAll(c.Dir))
 	return errors.Join(errs...)
 }
 
@@ -263,7 +263,7 @@ func (c *Cluster) ServingCertificate(hosts ...string) (tls.Certificate, error) {
 
 // TokenReviewURL is the TokenReview face, at the address of the verifier's Service.
 func (c *Cluster) TokenReviewURL() string {
-	return fmt.Sprintf("https://127.0.0.1:%d%s", c.ports.verifier, authn.TokenReviewPath)
+	return fmt.Sprintf("https://127.0.0.1:%d/authenticate", c.ports.verifier)
 }
 
 // Admin returns the configuration of a member of system:masters.

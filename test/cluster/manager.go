@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,8 +34,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-
-	"github.com/pat-operator/pat-operator/internal/certs"
 )
 
 const (
@@ -44,15 +43,23 @@ const (
 	RecordsNamespace = "pat-operator-records"
 	// OperatorAccount is the service account of the operator, in its namespace.
 	OperatorAccount = "pat-operator"
+	// OperatorUser is the user name of that account.
+	OperatorUser = accountPrefix + OperatorAccount
+	// VerifierUser is the user name of the verifier's account.
+	VerifierUser = accountPrefix + verifierAccount
 
+	accountPrefix   = "system:serviceaccount:" + OperatorNamespace + ":"
 	verifierAccount = "pat-operator-verifier"
-	readyTimeout    = 60 * time.Second
+	// authnConfigMap has the files that kube-apiserver reads. Tests of internal packages use this one, so it imports none of them.
+	authnConfigMap = "pat-operator-authn"
+	readyTimeout   = 60 * time.Second
 	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take, and probeFailures how
 	// often in a row there may be none, as with kubelet: on a busy machine one says nothing.
 	probeInterval   = 200 * time.Millisecond
 	probeTimeout    = time.Second
 	probeFailures   = 3
 	operatorTokenIn = int64(24 * 60 * 60) // seconds
+	raceReport      = 4000                // bytes of a report, at most
 )
 
 // ManagerOptions say which manager to start, and how.
@@ -182,17 +189,17 @@ func (c *Cluster) takeAuthnFiles(ctx context.Context) error {
 	var published *corev1.ConfigMap
 	if err := wait.PollUntilContextTimeout(ctx, probeInterval, readyTimeout, true, func(ctx context.Context) (bool, error) {
 		var err error
-		published, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Get(ctx, certs.AuthnConfigMapName, metav1.GetOptions{})
-		return err == nil && published.Data[certs.AuthnKeyKubeconfig] != "", err
+		published, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Get(ctx, authnConfigMap, metav1.GetOptions{})
+		return err == nil && published.Data["kubeconfig"] != "", err
 	}); err != nil {
-		return fmt.Errorf("the ConfigMap %s: %w", certs.AuthnConfigMapName, err)
+		return fmt.Errorf("the ConfigMap %s: %w", authnConfigMap, err)
 	}
 	dir := c.path("authn")
-	c.AuthnKubeconfig, c.AuthnCAFile = filepath.Join(dir, "pat-operator-authn.kubeconfig"), filepath.Join(dir, certs.CAFile)
+	c.AuthnKubeconfig, c.AuthnCAFile = filepath.Join(dir, "pat-operator-authn.kubeconfig"), filepath.Join(dir, "pat-operator-ca.crt")
 	return errors.Join(
 		os.MkdirAll(dir, 0o700),
-		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data[certs.AuthnKeyKubeconfig]), 0o600),
-		os.WriteFile(c.AuthnCAFile, []byte(published.Data[certs.AuthnKeyCA]), 0o600),
+		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data["kubeconfig"]), 0o600),
+		os.WriteFile(c.AuthnCAFile, []byte(published.Data["ca.crt"]), 0o600),
 	)
 }
 
@@ -291,6 +298,32 @@ func (m *Manager) Log() string {
 		return ""
 	}
 	return string(log)
+}
+
+// ManagerLogs returns what every manager has printed so far; nothing once the cluster is stopped.
+func (c *Cluster) ManagerLogs() (string, error) {
+	files, err := filepath.Glob(c.path("*-[0-9]*.log"))
+	if err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for _, file := range files {
+		log, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		all.Write(log)
+	}
+	return all.String(), nil
+}
+
+// races returns what the race detector has reported in a manager.
+func (c *Cluster) races() error {
+	logs, err := c.ManagerLogs()
+	if _, race, found := strings.Cut(logs, "WARNING: DATA RACE"); found {
+		return fmt.Errorf("a manager raced:\n%s", race[:min(len(race), raceReport)])
+	}
+	return err
 }
 
 // ServiceAccount returns the configuration of a service account, with a token as its pod would have.

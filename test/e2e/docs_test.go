@@ -144,8 +144,8 @@ func selfService(t *testing.T, person string) {
 func receiver(t *testing.T, dir string) []string {
 	t.Helper()
 	ns := team(t)
-	kubeconfig := filepath.Join(dir, "alice.kubeconfig")
-	data, err := os.ReadFile(alice.kubeconfig)
+	kubeconfig := filepath.Join(dir, "alice.Kubeconfig")
+	data, err := os.ReadFile(alice.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}

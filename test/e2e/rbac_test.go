@@ -34,6 +34,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -106,7 +107,7 @@ func as(t *testing.T, account string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
 	config.Impersonate = rest.ImpersonationConfig{UserName: account}
-	c, err := client.New(config, client.Options{Scheme: scheme})
+	c, err := client.New(config, client.Options{Scheme: env.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
