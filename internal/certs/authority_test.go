@@ -295,7 +295,7 @@ func TestOperatorAndVerifierShareNoCA(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := authority.sync(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "delete secret "+secret.Name) || strings.Contains(err.Error(), "authn-kubeconfig") != advised {
+		if err == nil || !strings.Contains(err.Error(), "delete secret "+secret.Name) || strings.Contains(err.Error(), "copy ca.crt") != advised {
 			t.Errorf("%s: %v; want the advice about kube-apiserver's file: %v", secret.Name, err, advised)
 		}
 	}
