@@ -36,8 +36,6 @@ tool = $$(hack/tools/bin.sh $(1))
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=2m
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
-# Where hack/tools/words.txt holds; cmd/kubectl-pat, internal/console and internal/holder are still to be reworded.
-plain := api charts cmd/manager config controllers docs hack internal/[abd-gi-z]* internal/c[el]* internal/host test Makefile $(wildcard *.md)
 generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
 	charts/pat-operator/files
 
@@ -124,7 +122,7 @@ chart-test: ## Install, upgrade, roll back, uninstall and install again with the
 
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too. Look for words that our texts do not use.
-	hack/tools/words.sh $(plain)
+	hack/tools/words.sh .
 	go vet ./...
 	go -C test/chart vet ./...
 	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
@@ -173,7 +171,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api
 		crd paths=./api/... output:crd:dir=config/crd/bases
 	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/...;./internal/guards/..." \
 		output:rbac:dir=config/rbac/operator
-	go tool controller-gen rbac:roleName=pat-operator-verifier paths=./internal/verifier/... output:rbac:dir=config/rbac/verifier
+	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/console/..." output:rbac:dir=config/rbac/verifier
 	hack/chart/files.sh
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \

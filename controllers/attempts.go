@@ -29,22 +29,22 @@ const (
 	lastAttemptAfter  = 5 * time.Minute
 )
 
-// attempts says how long to wait before a token is asked for again that could not be issued. The queue's own backoff
-// does not: each attempt writes the record and status, and what a watch reports is not held back. Its zero value works.
+// attempts delays further attempts to issue a token after one failed. The queue's own backoff would not: each attempt writes the
+// record and status, and the events of these writes are not held back. The zero value works.
 type attempts struct {
 	mu      sync.Mutex
 	backoff workqueue.TypedRateLimiter[types.UID]
 	next    map[types.UID]time.Time
 }
 
-// wait is how long it is until the next attempt is due, 0 where it is.
+// wait is how long it is until the next attempt, 0 if it is due.
 func (a *attempts) wait(uid types.UID, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return max(a.next[uid].Sub(now), 0)
 }
 
-// failed puts the next attempt off, longer each time, and returns for how long.
+// failed delays the next attempt, longer each time, and returns the delay.
 func (a *attempts) failed(uid types.UID, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -57,7 +57,7 @@ func (a *attempts) failed(uid types.UID, now time.Time) time.Duration {
 	return wait
 }
 
-// succeeded forgets the attempts for a resource, as its end does.
+// succeeded forgets the attempts for a resource, also for one that is gone.
 func (a *attempts) succeeded(uid types.UID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -20,17 +20,17 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/cache"
 	"github.com/pat-operator/pat-operator/internal/guards"
-	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 // digested begins a digest of status. No field that came from the API does: it is not UTF-8.
 const digested = "\xff"
 
-// stripResource is verifier.StripResource, and keeps what status says of tokens, the finalizers of a resource that is being
+// stripResource is cache.StripResource, and keeps what status says of tokens, the finalizers of a resource that is being
 // deleted, and the rest of status as one digest in the place of its largest field: it is only asked whether it is what it
 // should be. An initial watch list is stripped twice.
 func stripResource(obj any) (any, error) {
@@ -40,7 +40,7 @@ func stripResource(obj any) (any, error) {
 	}
 	was, finalizers := pat.Status, pat.Finalizers
 	digest := statusDigest(&was)
-	stripped, err := verifier.StripResource(pat)
+	stripped, err := cache.StripResource(pat)
 	pat.Status.EncryptedToken, pat.Status.PreviousTokenID, pat.Status.DeliverySecretName = digest, was.PreviousTokenID, was.DeliverySecretName
 	pat.Status.IssuedAt, pat.Status.ExpiresAt = was.IssuedAt, was.ExpiresAt
 	if !pat.DeletionTimestamp.IsZero() {
@@ -51,10 +51,10 @@ func stripResource(obj any) (any, error) {
 
 // CacheOptions is what may be cached, and so what the process needs to list and watch: Secrets of the records namespace
 // and of no other, PersonalAccessTokens, the metadata of service accounts, and the guards.
-func CacheOptions(recordsNamespace string) cache.Options {
+func CacheOptions(recordsNamespace string) ctrlcache.Options {
 	byObject := guards.ByObject()
-	byObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{recordsNamespace: {}}}
-	byObject[&v1alpha1.PersonalAccessToken{}] = cache.ByObject{Transform: stripResource}
-	byObject[verifier.ServiceAccounts()] = cache.ByObject{Transform: verifier.StripServiceAccount}
-	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
+	byObject[&corev1.Secret{}] = ctrlcache.ByObject{Namespaces: map[string]ctrlcache.Config{recordsNamespace: {}}}
+	byObject[&v1alpha1.PersonalAccessToken{}] = ctrlcache.ByObject{Transform: stripResource}
+	byObject[cache.ServiceAccounts()] = ctrlcache.ByObject{Transform: cache.StripServiceAccount}
+	return ctrlcache.Options{DefaultTransform: ctrlcache.TransformStripManagedFields(), ByObject: byObject}
 }

@@ -35,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // issuingFailed has the operator try, and expects Ready and one Warning event to say want, and so again after another attempt
@@ -70,12 +71,13 @@ func TestCase62_AQuotaIsNamed(t *testing.T) {
 	if err := admin.Delete(w.ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "none"}}); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); w.condition(thePAT, "Ready") != "True/Reconciled" && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	env.Eventually(t, 20*time.Second, func() bool {
 		w.advance(time.Hour)
 		if _, err := w.reconcile(thePAT); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return w.condition(thePAT, "Ready") == "True/Reconciled"
+	}, func() string { return "Ready is " + w.condition(thePAT, "Ready") })
 	w.expect(thePAT, "True/Active", "True/Reconciled", "")
 }
 
@@ -117,15 +119,12 @@ func (w *world) policy(messageExpression string) {
 		}
 		w.t.Cleanup(func() { _ = admin.Delete(context.WithoutCancel(w.ctx), o) })
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	var err error
+	env.Eventually(w.t, 30*time.Second, func() bool {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"}, StringData: map[string]string{v1alpha1.SecretKeyToken: "x"}}
-		err := admin.Create(w.ctx, probe, client.DryRunAll)
-		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
-			return
-		} else if time.Now().After(deadline) {
-			w.t.Fatalf("the policy does not hold: %v", err)
-		}
-	}
+		err = admin.Create(w.ctx, probe, client.DryRunAll)
+		return apierrors.IsForbidden(err) || apierrors.IsInvalid(err)
+	}, func() string { return fmt.Sprintf("the policy does not hold: %v", err) })
 }
 
 func TestCase62_APolicyIsNamed(t *testing.T) {

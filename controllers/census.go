@@ -30,8 +30,8 @@ import (
 )
 
 const (
-	// maxMissing and maxMissingShare are how many records, and how many of a hundred, may miss their resource before that is
-	// taken for a fault of the API and not for deletions.
+	// maxMissing and maxMissingShare bound how many records, and what percentage, may lack their resource. Beyond both, a fault of
+	// the API explains it better than deletions.
 	maxMissing      = 20
 	maxMissingShare = 10
 )
@@ -49,7 +49,7 @@ var (
 
 func init() { metrics.Registry.MustRegister(missingResources, collectionStopped) }
 
-// Census counts what records hold, fed by the watch of their Secrets, so that no question about all of them lists them.
+// Census counts what all records hold. The watch of their Secrets feeds it, so no question about all records lists them.
 type Census struct {
 	mu      sync.Mutex
 	records map[string]tally
@@ -59,14 +59,14 @@ type Census struct {
 	synced     func() bool
 }
 
-// tally is what one record adds.
+// tally is one record's share of the counts.
 type tally struct {
 	namespace  string
 	remembered int
 	missing    bool
 }
 
-// NewCensus returns a census that the cache feeds, on every replica.
+// NewCensus returns a census that the cache feeds, in every replica.
 func NewCensus(ctx context.Context, c cache.Cache) (*Census, error) {
 	informer, err := c.GetInformer(ctx, &corev1.Secret{})
 	if err != nil {
@@ -127,14 +127,14 @@ func (c *Census) set(name string, is tally) {
 	missingResources.Set(float64(c.missing))
 }
 
-// Remembered is how many ids a namespace remembers as ended, or will once its tokens end.
+// Remembered is how many ended ids a namespace remembers, those that its tokens will leave included.
 func (c *Census) Remembered(namespace string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.remembered[namespace]
 }
 
-// breaker reports whether too many resources are missing for any of them to count as deleted, and how many of how many.
+// breaker reports whether too many resources are missing for any of them to count as deleted, and how many of all.
 func (c *Census) breaker() (open bool, missing, all int) {
 	if !c.synced() {
 		return true, 0, 0

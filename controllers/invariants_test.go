@@ -38,6 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/internal/verifier"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // ledger is what has been seen of a world, and what of it must not have been.
@@ -153,17 +154,14 @@ func (w *world) awaitCache(name string) {
 	if live, ok := fetch(w, key, &corev1.Secret{}); ok {
 		version = live.ResourceVersion
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Microsecond) {
+	env.Eventually(w.t, 10*time.Second, func() bool {
 		if err := cached.Get(w.ctx, key, seen); client.IgnoreNotFound(err) != nil {
 			w.t.Fatal(err)
 		} else if apierrors.IsNotFound(err) {
 			seen.ResourceVersion = ""
 		}
-		if seen.ResourceVersion == version {
-			return
-		}
-	}
-	w.t.Fatalf("the cache does not show %s", name)
+		return seen.ResourceVersion == version
+	}, func() string { return "the cache does not show " + name })
 }
 
 // look asks the verifier which plaintexts are valid, given what the API server holds now.

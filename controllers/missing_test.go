@@ -31,6 +31,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 var patResource = schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "personalaccesstokens"}
@@ -278,11 +279,9 @@ func TestCensus(t *testing.T) {
 	w.settle(thePAT)
 	expect := func(when string, n int) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); census.Remembered(w.namespace) != n; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d ids are counted, want %d", when, census.Remembered(w.namespace), n)
-			}
-		}
+		env.Eventually(t, 10*time.Second, func() bool { return census.Remembered(w.namespace) == n }, func() string {
+			return fmt.Sprintf("%s: %d ids are counted, want %d", when, census.Remembered(w.namespace), n)
+		})
 	}
 	expect("taken", 1)
 	anotherHolders(w)

@@ -30,7 +30,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// indexUsername leads from a user to the resources of their tokens.
+// indexUsername is the index of resources by spec.user.username.
 const indexUsername = "spec.user.username"
 
 func setupIndexes(ctx context.Context, indexer client.FieldIndexer) error {
@@ -74,12 +74,12 @@ func (r *Reconciler) read(ctx context.Context, from client.Reader, key types.Nam
 	return &stored{rec, secret}, nil, nil
 }
 
-// resource reads the resource of a name live, nil where it was not found. listed: a consistent list proves that it was not
-// there. A 404 proves nothing: it may as well mean that the API is not served, or come from a proxy.
+// resource reads the resource of a name live, nil if it was not found. listed reports that a consistent list proves its absence. A
+// 404 proves nothing: the API may not be served, or a proxy may have answered.
 func (r *Reconciler) resource(ctx context.Context, key types.NamespacedName) (pat *v1alpha1.PersonalAccessToken, listed bool, err error) {
 	pat = &v1alpha1.PersonalAccessToken{}
 	if err = r.Live.Get(ctx, key, pat); apierrors.IsNotFound(err) {
-		// No resourceVersion is asked for, so the answer is the present state.
+		// Without a resourceVersion in the request the answer is the present state.
 		var all v1alpha1.PersonalAccessTokenList
 		if err := r.Live.List(ctx, &all, client.InNamespace(key.Namespace), client.MatchingFields{"metadata.name": key.Name}); err != nil {
 			return nil, false, err
@@ -99,8 +99,8 @@ func (r *Reconciler) resource(ctx context.Context, key types.NamespacedName) (pa
 	return pat, false, nil
 }
 
-// write creates the record, or updates it if nobody else has since current was read. Where it passes from a resource that is
-// gone, what delivers that one's tokens goes first.
+// write creates the record, or updates it if it has not changed since current was read. If the record passes on from a resource
+// that is gone, the delivery Secrets of that resource are deleted first.
 func (r *Reconciler) write(ctx context.Context, current *stored, next *record.Record) (*stored, error) {
 	secret, err := record.ToSecret(next, r.RecordsNamespace)
 	if err != nil {
@@ -166,7 +166,7 @@ func (r *Reconciler) resourceGone(rec *record.Record) {
 	r.announceRevoked(rec)
 }
 
-// HistoryFull reports by the cache whether the ids that have to be remembered leave no room for spec.token of a resource.
+// HistoryFull reports, by the cache, whether the remembered ids leave no room for spec.token of a resource.
 func (r *Reconciler) HistoryFull(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool {
 	in := lifecycle.Input{Resource: pat, Now: r.Clock.Now(), Config: r.Config, Remembered: r.Census.Remembered(pat.Namespace)}
 	if current, _, err := r.read(ctx, r.Client, client.ObjectKeyFromObject(pat)); err == nil && current != nil {

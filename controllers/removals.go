@@ -35,56 +35,39 @@ import (
 // firstRemovalRetry is how soon a Secret that may still be created is deleted again; the wait doubles from there.
 const firstRemovalRetry = 30 * time.Second
 
-// remove deletes the Secrets on a record's removal list, and strikes those off that are gone for good: by their UID, or
-// by name once their time is over. What cannot be deleted stays on the list and holds nothing else up. It returns when
-// to come back.
-func (r *Reconciler) remove(ctx context.Context, rec *record.Record, clockProven bool) (struck bool, after time.Duration) {
-	now := r.Clock.Now()
-	keep := make([]record.Removal, 0, len(rec.Removals))
-	for _, rm := range rec.Removals {
-		err := r.deleteDelivery(ctx, rec.Resource.Namespace, rm.Secret, rm.UID)
+// remove deletes the Secrets on the removal list of a record, and takes those off the list that are gone for good: by UID, or by
+// name once their time is over. A Secret that cannot be deleted stays on the list and delays nothing else. It returns when to
+// try again, 0 for never.
+func (r *Reconciler) remove(ctx context.Context, current *stored, clockProven bool) (after time.Duration, err error) {
+	if current == nil || len(current.record.Removals) == 0 {
+		return 0, nil
+	}
+	now, next := r.Clock.Now(), current.record.DeepCopy()
+	next.Removals = next.Removals[:0]
+	for _, rm := range current.record.Removals {
+		err := r.deleteDelivery(ctx, next.Resource.Namespace, rm.Secret, rm.UID)
 		over := clockProven && !now.Before(rm.Until)
 		if (err == nil && rm.UID != "") || (over && rm.UID == "") {
-			struck = true
 			continue
 		}
 		if err != nil {
-			log.FromContext(ctx).Error(err, "A delivery Secret cannot be deleted; trying again", "namespace", rec.Resource.Namespace, "secret", rm.Secret)
+			log.FromContext(ctx).Error(err, "A delivery Secret cannot be deleted; trying again", "namespace", next.Resource.Namespace, "secret", rm.Secret)
 		}
-		keep = append(keep, rm)
+		next.Removals = append(next.Removals, rm)
 		left := rm.Until.Sub(now)
 		if left <= 0 {
 			left = lifecycle.RemovalWindow
 		}
 		after = lifecycle.Sooner(after, min(max(lifecycle.RemovalWindow-left, firstRemovalRetry), left))
 	}
-	rec.Removals = keep
-	return struck, after
-}
-
-// removeAgain goes through the removal list of a record that is otherwise as it should be.
-func (r *Reconciler) removeAgain(ctx context.Context, current *stored, clockProven bool) (time.Duration, error) {
-	if current == nil || len(current.record.Removals) == 0 {
-		return 0, nil
+	if len(next.Removals) < len(current.record.Removals) {
+		_, err = r.write(ctx, current, next)
 	}
-	next := current.record.DeepCopy()
-	struck, after := r.remove(ctx, next, clockProven)
-	if !struck {
-		return after, nil
-	}
-	_, err := r.write(ctx, current, next)
 	return after, err
 }
 
-// untilNextAttempt goes through the removal list while a token waits to be issued: what is on it may be what fills the
-// namespace's quota.
-func (r *Reconciler) untilNextAttempt(ctx context.Context, current *stored, clockProven bool, wait time.Duration) (time.Duration, error) {
-	after, err := r.removeAgain(ctx, current, clockProven)
-	return lifecycle.Sooner(wait, after), err
-}
-
-// removeDeliveries deletes every delivery Secret that a record knows of, whose resource is gone. One that the API server
-// does not let us delete is left to the garbage collector, which its owner's end brings.
+// removeDeliveries deletes every delivery Secret that the record of a resource that is gone names. The garbage collector deletes
+// those that the API server forbids us to delete.
 func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) error {
 	all := rec.DeepCopy()
 	for _, t := range []*record.Token{all.Current, all.Pending, all.Previous} {
@@ -101,7 +84,7 @@ func (r *Reconciler) removeDeliveries(ctx context.Context, rec *record.Record) e
 	return errors.Join(errs...)
 }
 
-// deleteDelivery deletes a delivery Secret. It ignores one that is gone, or that has another UID and so is foreign.
+// deleteDelivery deletes a delivery Secret. It ignores a missing Secret, and one with another UID, which is not ours.
 func (r *Reconciler) deleteDelivery(ctx context.Context, namespace, name string, uid types.UID) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	var opts []client.DeleteOption

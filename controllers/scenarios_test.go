@@ -19,6 +19,7 @@ package controllers
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"time"
 
@@ -32,6 +33,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 const (
@@ -359,14 +361,12 @@ func quota(w *world) {
 	if err := admin.Status().Update(w.ctx, q); err != nil {
 		w.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	var err error
+	env.Eventually(w.t, 10*time.Second, func() bool {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"}}
-		if err := admin.Create(w.ctx, probe, client.DryRunAll); apierrors.IsForbidden(err) {
-			return
-		} else if time.Now().After(deadline) {
-			w.t.Fatalf("the quota does not hold: %v", err)
-		}
-	}
+		err = admin.Create(w.ctx, probe, client.DryRunAll)
+		return apierrors.IsForbidden(err)
+	}, func() string { return fmt.Sprintf("the quota does not hold: %v", err) })
 }
 
 func suspend(w *world) {

@@ -29,19 +29,19 @@ import (
 )
 
 const (
-	// maxSightings bounds what is remembered of one status that is rewritten repeatedly before a record exists to tell
+	// maxSightings bounds what is remembered of one status that is rewritten repeatedly before its record exists, which decides
 	// which ids matter.
 	maxSightings = 64
-	// maxDeletions is how many deletions are remembered, and those of the last keepDeletion: a paused leader may still create
-	// a record for a resource that is gone.
+	// maxDeletions bounds how many deletions are remembered, those of the last keepDeletion excepted: a paused leader may still
+	// create a record for a resource that is gone.
 	maxDeletions = 10_000
 	keepDeletion = lifecycle.RemovalWindow
-	// patience is how long the cache is waited for to show a write of this process.
+	// patience bounds the wait for the cache to show a write of this process.
 	patience = 5 * time.Second
 )
 
-// sightings are what the watch of resources has shown and no later event may take back: ids that status named as revoked or
-// as used first, until their record says so, and UIDs that were deleted. Its zero value works.
+// sightings hold what the watch of resources has shown and no later event may undo: ids that status named as revoked or as used,
+// until the record has them, and UIDs that were deleted. The zero value works.
 type sightings struct {
 	mu      sync.Mutex
 	seen    map[types.NamespacedName]*sighting
@@ -67,7 +67,7 @@ type deletion struct {
 	at  time.Time
 }
 
-// saw takes in a resource as an event or a read has shown it. relevant says which ids may matter.
+// saw records a resource that an event or a read has shown. relevant reports which ids may matter.
 func (s *sightings) saw(pat *v1alpha1.PersonalAccessToken, relevant func(id string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func merge(known, ids []string, relevant func(string) bool) []string {
 	return known
 }
 
-// gone takes in that the watch itself has said that a resource was deleted.
+// gone records a deletion that the watch itself has reported.
 func (s *sightings) gone(pat *v1alpha1.PersonalAccessToken, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *sightings) of(key types.NamespacedName, uid types.UID) (revoked, used [
 	return revoked, used, s.deleted[key].uid
 }
 
-// keep forgets the ids of a name that do not matter any more.
+// keep forgets the ids of a name that are no longer relevant.
 func (s *sightings) keep(key types.NamespacedName, relevant func(id string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +154,7 @@ func (s *sightings) keep(key types.NamespacedName, relevant func(id string) bool
 	}
 }
 
-// wroteStatus and wroteRecord note a write, whose event the cache will show.
+// wroteStatus and wroteRecord record a write of this process, which the cache will show later.
 func (s *sightings) wroteStatus(key types.NamespacedName, version string, now time.Time) {
 	s.wrote(key, now, func(w *written) { w.status = version })
 }
@@ -176,7 +176,7 @@ func (s *sightings) wrote(key types.NamespacedName, now time.Time, note func(*wr
 }
 
 // behind reports whether the cache, which shows these resourceVersions of a resource and its record, is older than this
-// process's own last writes of them. Nobody waits longer than patience: a write may have been undone since.
+// process's own last writes. The wait ends after patience, since another write may have undone them.
 func (s *sightings) behind(key types.NamespacedName, status, record string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

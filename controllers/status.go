@@ -25,7 +25,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,7 +79,7 @@ func statusDigest(status *v1alpha1.PersonalAccessTokenStatus) string {
 		if t == nil {
 			return ""
 		}
-		return t.UTC().Format(time.RFC3339)
+		return lifecycle.Stamp(t.Time)
 	}
 	_, _ = fmt.Fprintf(h, "%d %q %q %q %q %q %q %q", status.ObservedGeneration, status.TokenID, status.PreviousTokenID,
 		stamp(status.PreviousTokenExpiresAt), stamp(status.IssuedAt), stamp(status.ExpiresAt), status.DeliverySecretName, status.EncryptedToken)
@@ -224,102 +223,4 @@ func statusApply(pat *v1alpha1.PersonalAccessToken, revision string, want *v1alp
 		status.WithEncryptedToken(want.EncryptedToken)
 	}
 	return ac.PersonalAccessToken(pat.Name, pat.Namespace).WithResourceVersion(revision).WithStatus(status)
-}
-
-// announce sends the event of a step.
-func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d lifecycle.Decision) {
-	switch d.Reason {
-	case lifecycle.WriteRotated:
-		r.announceRotated(pat, was.record, d.Next)
-	case lifecycle.WriteRetired:
-		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s no longer works: %s has replaced it", was.record.Previous.ID, d.Next.Current.ID)
-	case lifecycle.WriteRevoked:
-		if was != nil && was.record.Previous != nil && d.Next.Previous == nil && was.record.Current.Digest == d.Next.Current.Digest {
-			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; its successor %s keeps working", was.record.Previous.ID, d.Next.Current.ID)
-		}
-	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
-		t := d.Next.Current
-		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, works until %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339))
-	case lifecycle.WriteDeliveryOver:
-		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time to live has passed", record.DeliverySecretName(d.Next.Current.ID))
-	}
-}
-
-// announceRotated tells what became of the token that another has taken the place of.
-func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is *record.Record) {
-	switch {
-	case was.Current == nil || was.Current.ID == is.Current.ID:
-	case is.Previous != nil:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which works until %s as well",
-			is.Current.ID, is.Previous.ID, lifecycle.EffectiveEnd(&pat.Spec, is.Previous).UTC().Format(time.RFC3339))
-	default:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which no longer works", is.Current.ID, was.Current.ID)
-	}
-}
-
-// announceIssued emits an event that says how long a token is valid, and how its holder takes it.
-func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, how string) {
-	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is valid until %s; %s", t.ID, t.ExpiresAt.UTC().Format(time.RFC3339), how)
-}
-
-// announceRevoked emits an event for each token that ended because its resource is gone.
-func (r *Reconciler) announceRevoked(rec *record.Record) {
-	if rec.Current == nil || rec.EndOf(rec.Current.ID) != nil {
-		return
-	}
-	gone := &v1alpha1.PersonalAccessToken{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PersonalAccessToken"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name, UID: rec.Resource.UID},
-	}
-	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
-}
-
-// announceUnknown emits an event for each id in status.revoked that belongs to no token here: writing it ended nothing.
-func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *record.Record, want *v1alpha1.PersonalAccessTokenStatus) {
-	was := &pat.Status
-	for _, e := range was.Revoked {
-		stays := slices.ContainsFunc(want.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == e.TokenID })
-		if !stays && rec.EndOf(e.TokenID) == nil && e.TokenID != was.TokenID && e.TokenID != was.PreviousTokenID {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, v1alpha1.EventNotRevoked, "Refuse",
-				"status.revoked named %s, which does not belong to this resource, or no longer does; nothing was revoked", e.TokenID)
-		}
-	}
-}
-
-// announceTransition sends an event where Active changed its reason, but for those that the steps have sent, and where
-// ExpiringSoon, or what holds up the wishes of a token that goes on, says something new.
-func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, before *v1alpha1.PersonalAccessTokenStatus, state *lifecycle.State) {
-	if soon := state.ExpiringSoon; soon != nil {
-		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionExpiringSoon); c == nil || c.Message != soon.Message {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, soon.Reason, "Warn", "%s", soon.Message)
-		}
-	}
-	if ready := state.Ready; ready.Reason == v1alpha1.ReasonIssuingFailed || state.Stalled != nil && state.Stalled.Reason != state.Active.Reason {
-		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady); c == nil || c.Message != ready.Message {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, ready.Reason, "Issue", "%s", ready.Message)
-		}
-	}
-	was, now := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionActive), state.Active
-	if was != nil && was.Reason == now.Reason {
-		return
-	}
-	switch now.Reason {
-	case v1alpha1.ReasonIssuing:
-	case v1alpha1.ReasonDeleting:
-		if len(lifecycle.ForeignFinalizers(pat)) > 0 {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Delete", "%s", now.Message)
-		}
-	case v1alpha1.ReasonActive:
-		if was != nil && was.Reason == v1alpha1.ReasonSuspended {
-			r.event(pat, v1alpha1.EventResumed, "Resume", "%s", now.Message)
-		}
-	case v1alpha1.ReasonSuspended, v1alpha1.ReasonExpired, v1alpha1.ReasonRevoked:
-		r.event(pat, now.Reason, "Observe", "%s", now.Message)
-	default:
-		r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Refuse", "%s", now.Message)
-	}
-}
-
-func (r *Reconciler) event(regarding runtime.Object, reason, action, note string, args ...any) {
-	r.Recorder.Eventf(regarding, nil, corev1.EventTypeNormal, reason, action, note, args...)
 }

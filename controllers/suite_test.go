@@ -35,29 +35,25 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	testingclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/cache"
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
-	"github.com/pat-operator/pat-operator/internal/verifier"
+	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-const (
-	recordsNamespace = "pat-operator-records"
-	operatorsAccount = "system:serviceaccount:pat-operator-system:pat-operator"
-)
+const recordsNamespace = cluster.RecordsNamespace
 
 var soak = flag.Bool("soak", false, "try every fate of a write, and longer schedules of two leaders")
 
@@ -134,49 +130,37 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (int, error) {
 	ctrl.SetLogger(logr.Discard())
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return 0, errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
-	}
-	env := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	// Thousands of small worlds: no copy of each object in kube-apiserver's memory, which would also make a list wait for
-	// it, and no collecting of small heaps all the time.
-	env.ControlPlane.GetAPIServer().Configure().Append("watch-cache", "false")
 	if err := os.Setenv("GOGC", "800"); err != nil {
 		return 0, err
 	}
-	config, err := env.Start()
+	server := env.APIServer{
+		CRDs: true, Namespaces: []string{recordsNamespace},
+		// Thousands of small worlds: no copy of each object in kube-apiserver's memory, which would also make a list wait for
+		// it, and no collecting of small heaps all the time.
+		Flags: map[string]string{"watch-cache": "false"},
+	}
+	config, err := server.Start()
+	defer server.Stop()
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = env.Stop() }()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return 0, err
-	}
-	config.QPS = -1
-	if admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+	if admin, err = client.NewWithWatch(config, client.Options{Scheme: env.Scheme}); err != nil {
 		return 0, err
 	}
 	account := rest.CopyConfig(config)
-	account.Impersonate = rest.ImpersonationConfig{UserName: operatorsAccount, Groups: []string{"system:masters"}}
-	writer, err := client.NewWithWatch(account, client.Options{Scheme: scheme})
+	account.Impersonate = rest.ImpersonationConfig{UserName: cluster.OperatorUser, Groups: []string{"system:masters"}}
+	writer, err := client.NewWithWatch(account, client.Options{Scheme: env.Scheme})
 	if err != nil {
 		return 0, err
 	}
 	if err := holdToPolicy(ctx, writer); err != nil {
 		return 0, err
 	}
-	if err := admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: recordsNamespace}}); err != nil {
-		return 0, err
-	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme, Cache: CacheOptions(recordsNamespace), Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme: env.Scheme, Cache: CacheOptions(recordsNamespace), Metrics: metricsserver.Options{BindAddress: "0"},
 	})
 	if err != nil {
 		return 0, err
@@ -454,7 +438,7 @@ func (w *world) awaitCaches(name string) {
 	w.awaitDeletions(name, pat.UID)
 	if pat.Spec.User != nil {
 		if account, ok := identity.ServiceAccount(pat.Spec.User.Username); ok {
-			w.awaitShown(account, verifier.ServiceAccounts())
+			w.awaitShown(account, cache.ServiceAccounts())
 		}
 	}
 }
@@ -466,28 +450,22 @@ func (w *world) awaitDeletions(name string, there types.UID) {
 		if its != name || uid == there {
 			continue
 		}
-		for deadline := time.Now().Add(10 * time.Second); !watched.saysDeleted(uid); time.Sleep(500 * time.Microsecond) {
-			if time.Now().After(deadline) {
-				w.t.Fatalf("the watch does not say that %s was deleted", uid)
-			}
-		}
+		env.Eventually(w.t, 10*time.Second, func() bool { return watched.saysDeleted(uid) },
+			func() string { return fmt.Sprintf("the watch does not say that %s was deleted", uid) })
 	}
 }
 
 func (w *world) awaitShown(key types.NamespacedName, o client.Object) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Microsecond) {
+	env.Eventually(w.t, 10*time.Second, func() bool {
 		seen := o.DeepCopyObject().(client.Object)
 		seen.SetResourceVersion("")
 		o.SetResourceVersion("")
 		if err := errors.Join(client.IgnoreNotFound(admin.Get(w.ctx, key, o)), client.IgnoreNotFound(cached.Get(w.ctx, key, seen))); err != nil {
 			w.t.Fatal(err)
 		}
-		if o.GetResourceVersion() == seen.GetResourceVersion() {
-			return
-		}
-	}
-	w.t.Fatalf("the cache does not show %T %s", o, key)
+		return o.GetResourceVersion() == seen.GetResourceVersion()
+	}, func() string { return fmt.Sprintf("the cache does not show %T %s", o, key) })
 }
 
 // deliveries are the delivery Secrets of the namespace.

@@ -17,12 +17,18 @@ limitations under the License.
 package v1alpha1
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
 	// DefaultExpiresInDays is the life of a token whose spec names none.
 	DefaultExpiresInDays = 90
+	// MaxExpiresInDays is the most that spec.expiresInDays may be.
+	MaxExpiresInDays = 3660
+	// Day is what a token's life is counted in.
+	Day = 24 * time.Hour
 	// DefaultDeliveryTTLSeconds is how long a delivery Secret lives when spec names no time.
 	DefaultDeliveryTTLSeconds = 3600
 

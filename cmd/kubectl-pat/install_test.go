@@ -28,8 +28,8 @@ import (
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
-// As on a machine that has nothing but Go: the plugin goes into a folder of PATH, with what completes it, and where there is no
-// kubectl with that.
+// On a machine with nothing but Go, `make install-plugin` installs the plugin and its completion into a folder of PATH, and kubectl
+// if that is missing.
 func TestInstallPlugin(t *testing.T) {
 	long.Only(t)
 	home := t.TempDir()
@@ -71,7 +71,7 @@ func goEnv(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// everythingBut is a folder with the programs of /usr/bin and /bin, but for one.
+// everythingBut is a folder with the programs of /usr/bin and /bin, except one.
 func everythingBut(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()

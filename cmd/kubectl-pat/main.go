@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command kubectl-pat is `kubectl pat`: personal access tokens at the command line.
+// Command kubectl-pat is the kubectl plugin for personal access tokens, `kubectl pat`.
 package main
 
 import (
@@ -36,7 +36,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends us at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills the process
 	os.Exit(run(ctx, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
 }
 
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	return app.Run(ctx, env, args)
 }
 
-// hasScreen tells whether there may be a clipboard: on Linux the tools that write it are there without one, too.
+// hasScreen reports whether there may be a clipboard. On Linux, its tools can be installed on a machine without one.
 func hasScreen() bool {
 	if runtime.GOOS != "linux" {
 		return true

@@ -32,8 +32,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshkey [-rsa | -pem] FILE [PASSPHRASE]: make an SSH key, protected by the passphrase, with FILE.pub beside it: one of
-// ed25519, of rsa, or of rsa in the format that ssh-keygen wrote before OpenSSH had its own.
+// sshkey [-rsa | -pem] FILE [PASSPHRASE]: make an SSH key with this passphrase, and FILE.pub: ed25519, RSA, or RSA in the format
+// from before OpenSSH had its own.
 func sshkey(ts *testscript.TestScript, neg bool, args []string) {
 	var kind, passphrase string
 	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
@@ -71,7 +71,7 @@ func sshkey(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(file+".pub", ssh.MarshalAuthorizedKey(key), 0o600))
 }
 
-// agekey [-pq] FILE: make a key of age, a post-quantum one, with FILE.pub beside it.
+// agekey [-pq] FILE: make an age key, or a post-quantum one, and FILE.pub.
 func agekey(ts *testscript.TestScript, neg bool, args []string) {
 	hybrid := len(args) > 0 && args[0] == "-pq"
 	if hybrid {
@@ -95,7 +95,7 @@ func agekey(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(file+".pub", []byte(public), 0o600))
 }
 
-// forge FILE: make the file, which holds a token as far as its ID, a whole token with that ID, and the secret of nobody.
+// forge FILE: complete the token that FILE has up to its ID, with a random secret.
 func forge(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: forge FILE")

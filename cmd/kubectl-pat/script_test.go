@@ -22,7 +22,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,35 +33,32 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
-	scripts = "testdata/script"
-	// patience is how long anything may take on a busy machine.
-	patience = 30 * time.Second
+	scripts  = "testdata/script"
+	patience = env.Patience
 )
 
-// suite is a cluster that all scripts share, with a namespace for each.
+// suite is the cluster that all scripts share. Each script has its own namespace.
 type suite struct {
 	*testing.M
-	cluster *cluster.Cluster
-	admin   kubernetes.Interface
-	age     string // the folder with age
-	// people are kubeconfigs by the variable that scripts know them by. ALICE and BOB are developers, who may do anything
+	*env.Product
+	age string // the folder with age
+	// people are kubeconfigs, by the variables of the scripts. ALICE and BOB are developers, who may do anything
 	// with PersonalAccessTokens in their script's namespace; CAROL may do nothing; ANYONE has no credentials.
 	people map[string]string
 }
 
 var shared *suite
 
-// TestMain lets this binary be kubectl-pat for the scripts, so that the race detector sees the plugin as well.
+// TestMain makes this binary kubectl-pat for the scripts, so that the race detector checks the plugin too.
 func TestMain(m *testing.M) {
 	shared = &suite{M: m}
 	testscript.Main(shared, map[string]func(){"kubectl-pat": main})
@@ -72,31 +68,17 @@ func TestMain(m *testing.M) {
 func (s *suite) Run() int { return cluster.RunTests(s.M, 8, s.run) }
 
 func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
-	manager, err := cluster.BuildManager(ctx, dir)
-	if err != nil {
-		return err
-	}
 	s.age = filepath.Join(dir, "age")
 	if _, err := cluster.BuildAge(ctx, s.age); err != nil {
 		return err
 	}
-	if s.cluster, err = cluster.Start(ctx, cluster.Options{ManagerBinary: manager}); err != nil {
+	if s.Product, err = env.Start(ctx, dir, env.Options{}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.cluster.Stop()) }()
-	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
-	if _, err := s.cluster.StartVerifier(ctx); err != nil {
-		return err
-	}
-	if _, err := s.cluster.StartOperator(ctx); err != nil {
-		return err
-	}
-	if s.admin, err = kubernetes.NewForConfig(s.cluster.Admin()); err != nil {
-		return err
-	}
-	s.people = map[string]string{"ADMIN": s.cluster.AdminKubeconfig, "ANYONE": s.cluster.AnonymousKubeconfig}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	s.people = map[string]string{"ADMIN": s.AdminKubeconfig, "ANYONE": s.AnonymousKubeconfig}
 	for name, groups := range map[string][]string{"alice": {"developers"}, "bob": {"developers"}, "carol": nil} {
-		if _, s.people[strings.ToUpper(name)], err = s.cluster.User(name, groups...); err != nil {
+		if _, s.people[strings.ToUpper(name)], err = s.Cluster.User(name, groups...); err != nil {
 			return err
 		}
 	}
@@ -104,10 +86,10 @@ func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
 	return nil
 }
 
-// basics are the scripts of the short form: what most people do.
-var basics = []string{"create", "create_recipients", "describe", "kubeconfig", "list", "revoke", "rotate", "whoami"}
+// basics are the scripts of the short form.
+var basics = []string{"create", "list", "revoke", "rotate", "whoami"}
 
-// TestScripts tells the stories of the commands. Each script starts as alice, in a namespace of its own.
+// TestScripts runs the scripts. Each starts as alice, in its own namespace.
 func TestScripts(t *testing.T) {
 	var files []string
 	all, err := filepath.Glob(filepath.Join(scripts, "*.txtar"))
@@ -124,7 +106,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params(files...))
 }
 
-func TestCase39_NothingOfTheClusterDrivesTheTerminal(t *testing.T) {
+func TestCase39_TextsOfTheClusterCannotControlTheTerminal(t *testing.T) {
 	long.Only(t)
 	files, err := filepath.Glob(filepath.Join(scripts, "escapes*.txtar"))
 	if err != nil {
@@ -150,39 +132,39 @@ func params(files ...string) testscript.Params {
 	}
 }
 
-// setup gives a script its namespace, and the kubeconfigs of people who work in it.
-func (s *suite) setup(env *testscript.Env) error {
+// setup gives a script its namespace and the kubeconfigs of its users.
+func (s *suite) setup(script *testscript.Env) error {
 	ctx := context.Background()
-	namespace, err := s.team(ctx)
+	namespace, err := s.Team(ctx, env.Group("developers"))
 	if err != nil {
 		return err
 	}
-	env.Defer(func() { _ = s.admin.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}) })
+	script.Defer(func() { _ = s.Admin.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}) })
 	for variable, kubeconfig := range s.people {
 		config, err := clientcmd.LoadFromFile(kubeconfig)
 		if err != nil {
 			return err
 		}
 		config.Contexts[config.CurrentContext].Namespace = namespace
-		file := filepath.Join(env.WorkDir, "."+strings.ToLower(variable)+".kubeconfig")
+		file := filepath.Join(script.WorkDir, "."+strings.ToLower(variable)+".kubeconfig")
 		if err := clientcmd.WriteToFile(*config, file); err != nil {
 			return err
 		}
-		env.Setenv(variable, file)
+		script.Setenv(variable, file)
 	}
-	if err := writeSSHKey(filepath.Join(env.WorkDir, ".ssh")); err != nil {
+	if err := writeSSHKey(filepath.Join(script.WorkDir, ".ssh")); err != nil {
 		return err
 	}
 	shim, err := filepath.Abs(".")
 	if err != nil {
 		return err
 	}
-	env.Setenv("NAMESPACE", namespace)
-	env.Setenv("KUBECONFIG", env.Getenv("ALICE"))
-	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("HOSTILE", "\x1b[31m\u202e")
+	script.Setenv("NAMESPACE", namespace)
+	script.Setenv("KUBECONFIG", script.Getenv("ALICE"))
+	script.Setenv("HOME", script.WorkDir)
+	script.Setenv("HOSTILE", "\x1b[31m\u202e")
 	// The plugin's own folder is in PATH already.
-	env.Setenv("PATH", strings.Join([]string{env.Getenv("PATH"), s.cluster.Assets, s.age, shim}, string(os.PathListSeparator)))
+	script.Setenv("PATH", strings.Join([]string{script.Getenv("PATH"), s.Assets, s.age, shim}, string(os.PathListSeparator)))
 	return nil
 }
 
@@ -207,40 +189,7 @@ func writeSSHKey(dir string) error {
 	)
 }
 
-// team makes a namespace where developers may do what developers do, and waits until they may.
-func (s *suite) team(ctx context.Context) (string, error) {
-	ns, err := s.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}, metav1.CreateOptions{})
-	if err != nil {
-		return "", err
-	}
-	if _, err := s.admin.RbacV1().Roles(ns.Name).Create(ctx, &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Name: "developer"},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}},
-			{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens/status"}, Verbs: []string{"get", "patch"}},
-		},
-	}, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	if _, err := s.admin.RbacV1().RoleBindings(ns.Name).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "developers"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "developer"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "developers"}},
-	}, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	for start := time.Now(); ; {
-		_, stderr, err := s.cluster.Kubectl(ctx, s.people["ALICE"], "", "get", "pat", "-n", ns.Name)
-		switch {
-		case err == nil:
-			return ns.Name, nil
-		case time.Since(start) > patience:
-			return "", fmt.Errorf("the new role does not take effect: %s", stderr)
-		}
-	}
-}
-
-// eventually COMMAND ARGS...: run it again and again until it succeeds; with !, until it fails.
+// eventually COMMAND ARGS...: repeat it until it succeeds; with !, until it fails.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: [!] eventually COMMAND ARGS...")
@@ -276,7 +225,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// read VARIABLE FILE: set the variable to what the file holds, stdout included.
+// read VARIABLE FILE: set the variable to the content of the file, which may be stdout.
 func read(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 || neg {
 		ts.Fatalf("usage: read VARIABLE FILE")
@@ -284,8 +233,7 @@ func read(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
 }
 
-// harmless FILE: fail unless the file, stdout for instance, holds nothing that a terminal would obey, nor what cannot be
-// seen.
+// harmless FILE: fail if the file, such as stdout, has invisible characters or ones that control a terminal.
 func harmless(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: harmless FILE")

@@ -31,11 +31,11 @@ func authnKubeconfigCommand() *cobra.Command {
 	var present certs.ClientCertificate
 	cmd := &cobra.Command{
 		Use:   "authn-kubeconfig",
-		Short: "Write the files that kube-apiserver needs to verify tokens with this verifier",
+		Short: "Write the files that kube-apiserver needs, with a client certificate or another address than the published ones",
 		Long: `Write, for kube-apiserver's --authentication-token-webhook-config-file, a kubeconfig that names the verifier,
-and the file of its certificate authority into the same directory. The authority is named by path and not embedded:
-kube-apiserver follows a file that changes, and only a file.`,
-		Example: `  manager authn-kubeconfig --server https://10.96.0.15/authenticate --out /etc/kubernetes/pat-operator`,
+and the file of its certificate authority into the same directory. The authority is in a file of its own because kube-apiserver
+follows a file that changes, and not an authority that is embedded.`,
+		Example: `  manager authn-kubeconfig --out /etc/kubernetes/pat-operator`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := certs.CheckAuthnKubeconfig(server, present); err != nil {
@@ -56,26 +56,28 @@ kube-apiserver follows a file that changes, and only a file.`,
 			if err != nil {
 				return err
 			}
-			path, err := certs.WriteAuthnKubeconfig(out, server, bundle, present)
+			key := client.ObjectKey{Namespace: operatorNamespace, Name: verifierService}
+			if server == "" {
+				if server, err = certs.ServiceURL(cmd.Context(), c, key, "--server"); err != nil {
+					return err
+				}
+			}
+			path, err := certs.WriteAuthnKubeconfig(out, server, serviceHost(key.Name, key.Namespace), bundle, present)
 			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), `Wrote %s.
 Start kube-apiserver with
   --authentication-token-webhook-config-file=%[1]s
-  --authentication-token-webhook-version=v1
   --authentication-token-webhook-cache-ttl=10s
 `, path)
 			return err
 		},
 	}
 	bindCluster(cmd.Flags(), &kubeconfig, &operatorNamespace)
-	cmd.Flags().StringVar(&server, "server", "", "URL at which kube-apiserver reaches the verifier, https://HOST[:PORT]/authenticate (required)")
+	cmd.Flags().StringVar(&server, "server", "", "URL at which kube-apiserver reaches the verifier, https://HOST[:PORT]/authenticate; the ClusterIP of its Service when empty")
 	cmd.Flags().StringVar(&out, "out", ".", "folder for the two files")
 	cmd.Flags().StringVar(&present.CertFile, "client-certificate", "", "file, on kube-apiserver's host, of the client certificate that it presents (see --verifier-client-ca-file)")
 	cmd.Flags().StringVar(&present.KeyFile, "client-key", "", "file of that certificate's key")
-	if err := cmd.MarkFlagRequired("server"); err != nil {
-		panic(err) // the flag is defined above
-	}
 	return cmd
 }

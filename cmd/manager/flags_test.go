@@ -161,6 +161,7 @@ func TestCase60_FlagsOfAuthnKubeconfig(t *testing.T) {
 		args []string
 		want string
 	}{
+		"none":                     {nil, started},
 		"a server":                 {[]string{server}, started},
 		"a client certificate":     {[]string{server, "--client-certificate=/etc/pat/kas.crt", "--client-key=/etc/pat/kas.key", "--out=etc"}, started},
 		"no address":               {[]string{"--server=https://10.0.0.300/authenticate"}, "--server must name a host, e.g. https://10.96.0.20/authenticate"},

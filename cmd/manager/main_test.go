@@ -73,13 +73,6 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 	}
 }
 
-func TestAuthnKubeconfigNeedsAServer(t *testing.T) {
-	err := run(t.Context(), []string{"authn-kubeconfig"}, &bytes.Buffer{}, &bytes.Buffer{})
-	if err == nil || err.Error() != `required flag(s) "server" not set` {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestVersionAndHelp(t *testing.T) {
 	for _, tc := range []struct{ arg, want string }{{"version", version}, {"--help", "authn-kubeconfig"}} {
 		var out bytes.Buffer

@@ -60,7 +60,6 @@ var admissionLimits = serving.Limits{Slots: 1024, Body: 4 << 20}
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-ca,verbs=get;update
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=pat-operator,verbs=get;patch
-// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
@@ -97,7 +96,7 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.clientCAFile, "admission-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
-	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * 24 * time.Hour, 24 * time.Hour},
+	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * v1alpha1.Day, v1alpha1.Day},
 		"how long before its end a token is warned of, by the condition ExpiringSoon and an event each; empty warns of none")
 	warnings := fs.Lookup("expiry-warnings")
 	warnings.Value = durations{warnings.Value, &o.expiryWarnings}
@@ -140,7 +139,7 @@ func (o *operatorOptions) component(common *commonOptions) component {
 		name: "admission",
 		certificates: certs.Options{
 			SecretName:               certs.OperatorSecretName,
-			DNSNames:                 []string{common.serviceHost(admissionService)},
+			DNSNames:                 []string{serviceHost(admissionService, common.operatorNamespace)},
 			WebhookConfigurationName: webhookConfiguration,
 		},
 		setup: o.setup,
@@ -178,8 +177,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 		return err
 	}
 	handlers, err := admission.Handlers(admission.Config{
-		MaxLifetime:          p.maxLifetime,
-		SecretDelivery:       o.secretDelivery,
+		Config:               reconciler.Config,
 		RestrictingExtraKeys: o.restrictingExtraKeys,
 		OwnNamespaces:        []string{p.operatorNamespace, p.recordsNamespace},
 		Client:               p.GetClient(),

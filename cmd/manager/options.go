@@ -31,6 +31,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
@@ -38,8 +39,8 @@ const (
 	defaultOperatorNamespace = "pat-operator-system"
 	// bodiesLogged is the verbosity from which client-go logs the bodies of requests and answers.
 	bodiesLogged = 8
-	// maxMaxLifetime is what spec.expiresInDays is bounded by.
-	maxMaxLifetime = 3660 * 24 * time.Hour
+	// maxMaxLifetime is the longest life that spec.expiresInDays can ask for.
+	maxMaxLifetime = v1alpha1.MaxExpiresInDays * v1alpha1.Day
 )
 
 // commonOptions are the flags of every command that serves.
@@ -62,7 +63,7 @@ func (o *commonOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "where /metrics is served (https, to clients with the right to get that path); 0 disables it")
 	fs.StringSliceVar(&o.servingHosts, "serving-host", nil, "a further name or IP address in the serving certificates; may be repeated")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written or verified and the replica is unready")
-	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*24*time.Hour, "the longest life that a token may ask for: the operator holds tokens to it, and the console offers no longer one")
+	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*v1alpha1.Day, "the longest life that a token may ask for: the operator holds tokens to it, and the console offers no longer one")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)
@@ -111,8 +112,8 @@ func (o *commonOptions) validate() error {
 	if o.maxClockSkew < 2*time.Second {
 		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds; set it as --max-clock-skew=1m", o.maxClockSkew))
 	}
-	if o.maxLifetime < 24*time.Hour || o.maxLifetime > maxMaxLifetime {
-		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (3660 days); set it as --max-lifetime=8784h", o.maxLifetime, maxMaxLifetime))
+	if o.maxLifetime < v1alpha1.Day || o.maxLifetime > maxMaxLifetime {
+		errs = append(errs, fmt.Errorf("--max-lifetime %v is not between 24h and %v (%d days); set it as --max-lifetime=8784h", o.maxLifetime, maxMaxLifetime, v1alpha1.MaxExpiresInDays))
 	}
 	for _, name := range o.servingHosts {
 		if !host.Valid(name) {

@@ -200,10 +200,8 @@ func (o *commonOptions) authority(config *rest.Config, skew *patclock.Skew, opts
 	return certs.NewAuthority(c, opts), nil
 }
 
-// serviceHost is how the API server names a Service of ours.
-func (o *commonOptions) serviceHost(service string) string {
-	return service + "." + o.operatorNamespace + ".svc"
-}
+// serviceHost is how the API server names a Service, and so a name in the certificate of what it leads to.
+func serviceHost(service, namespace string) string { return service + "." + namespace + ".svc" }
 
 // requireClients is how a component serves TLS: to holders of a certificate of the CAs in the file of --NAME-client-ca-file, if
 // that is set, and to everybody if not.

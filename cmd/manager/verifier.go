@@ -48,6 +48,7 @@ const (
 type verifierOptions struct {
 	verifierAddress string
 	clientCAFile    string
+	url             string
 	apiAudiences    []string
 	maxStaleness    time.Duration
 	lastUsedRate    int
@@ -75,6 +76,7 @@ func verifierCommand() *cobra.Command {
 func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.verifierAddress, "verifier-bind-address", ":9444", "where TokenReviews are answered (https)")
 	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
+	fs.StringVar(&o.url, "verifier-url", "", "URL at which kube-apiserver reaches the verifier, https://HOST[:PORT]/authenticate, for the ConfigMap pat-operator-authn; the ClusterIP of its Service when empty")
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
 	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "how many times a second, at most, this replica records when a token was used; with 0 it records nothing, and no predecessor retires on first use")
 	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
@@ -83,6 +85,9 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 
 func (o *verifierOptions) validate() error {
 	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate()}
+	if o.url != "" {
+		errs = append(errs, certs.CheckURL("--verifier-url", o.url))
+	}
 	if o.maxStaleness < verifier.MinMaxStaleness {
 		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", o.maxStaleness, verifier.MinMaxStaleness))
 	}
@@ -100,7 +105,11 @@ func (o *verifierOptions) component(common *commonOptions) component {
 		name: "verifier",
 		certificates: certs.Options{
 			SecretName: certs.VerifierSecretName,
-			DNSNames:   []string{common.serviceHost(verifierService)},
+			DNSNames:   []string{serviceHost(verifierService, common.operatorNamespace)},
+			Publish: certs.AuthnConfigMap{
+				Namespace: common.operatorNamespace, Service: verifierService, URL: o.url,
+				ServerName: serviceHost(verifierService, common.operatorNamespace),
+			}.Publish,
 		},
 		setup: o.setup,
 	}

@@ -28,14 +28,13 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 const (
@@ -55,10 +54,6 @@ type site struct {
 }
 
 func newSite(ctx context.Context, c *cluster.Cluster) (*site, error) {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, err
-	}
 	alice, _, err := c.User("alice", makers)
 	if err != nil {
 		return nil, err
@@ -69,7 +64,7 @@ func newSite(ctx context.Context, c *cluster.Cluster) (*site, error) {
 	}
 	s := &site{Cluster: c}
 	for config, to := range map[*rest.Config]*client.WithWatch{c.Admin(): &s.admin, alice: &s.alice, account: &s.account} {
-		if *to, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		if *to, err = client.NewWithWatch(config, client.Options{Scheme: env.Scheme}); err != nil {
 			return nil, err
 		}
 	}

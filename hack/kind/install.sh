@@ -32,20 +32,20 @@ kubectl -n pat-operator-system wait deployment/pat-operator deployment/pat-opera
 step "4/6 the two files that kube-apiserver reads"
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
-container=$(docker create "$image")
-docker cp "$container:/manager" "$temporary/pat-manager"
-docker rm "$container" >/dev/null
-docker cp "$temporary/pat-manager" "$node:/usr/local/bin/pat-manager"
-docker exec "$node" pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf \
-  --server https://10.96.0.20/authenticate --out "$files"
+published=(kubectl -n pat-operator-system get configmap pat-operator-authn)
+kubectl -n pat-operator-system wait configmap/pat-operator-authn --for=jsonpath='{.data.kubeconfig}' --timeout=1m
+"${published[@]}" -o jsonpath='{.data.ca\.crt}' >"$temporary/pat-operator-ca.crt"
+"${published[@]}" -o jsonpath='{.data.kubeconfig}' >"$temporary/pat-operator-authn.kubeconfig"
+docker exec "$node" mkdir -p "$files"
+docker cp "$temporary/pat-operator-ca.crt" "$node:$files/"
+docker cp "$temporary/pat-operator-authn.kubeconfig" "$node:$files/"
 
-step "5/6 the three flags of kube-apiserver"
+step "5/6 the two flags of kube-apiserver"
 docker exec "$node" cat "$manifest" >"$temporary/before"
 if ! grep -q authentication-token-webhook-config-file "$temporary/before"; then
   awk -v files="$files" '{ print } /^ +- kube-apiserver$/ {
     sub("kube-apiserver", "")
     print $0 "--authentication-token-webhook-config-file=" files "/pat-operator-authn.kubeconfig"
-    print $0 "--authentication-token-webhook-version=v1"
     print $0 "--authentication-token-webhook-cache-ttl=10s"
   }' "$temporary/before" >"$temporary/after"
   grep -q authentication-token-webhook-config-file "$temporary/after" || { echo "$manifest has no command" >&2; exit 1; }

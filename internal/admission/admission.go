@@ -37,6 +37,7 @@ import (
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
@@ -48,10 +49,8 @@ const (
 
 // Config is what the operator's flags say.
 type Config struct {
-	// MaxLifetime is the longest life of a token.
-	MaxLifetime time.Duration
-	// SecretDelivery reports whether tokens may be delivered in Secrets.
-	SecretDelivery bool
+	// Config is what issuing goes by too.
+	lifecycle.Config
 	// RestrictingExtraKeys are keys of a user's extra that say that the user is held to less than what their name and
 	// groups may do, which a token could not keep. Case does not matter.
 	RestrictingExtraKeys []string
@@ -75,6 +74,8 @@ type Config struct {
 	// advice answers questions that only lead to warnings.
 	advice Creator
 }
+
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
 // Creator is the part of a client.Client that access reviews need.
 type Creator interface {

@@ -44,7 +44,7 @@ const (
 var (
 	now    = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	config = admission.Config{
-		MaxLifetime: 366 * 24 * time.Hour, SecretDelivery: true, Now: func() time.Time { return now },
+		Config: lifecycle.Config{MaxLifetime: 366 * v1alpha1.Day, SecretDelivery: true}, Now: func() time.Time { return now },
 		Client: nothing, ServiceAccounts: accounts{{Namespace: "team-a", Name: "ci"}: "sa-1"},
 		Record:               byFixture,
 		HistoryFull:          func(context.Context, *v1alpha1.PersonalAccessToken) bool { return false },

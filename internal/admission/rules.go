@@ -36,8 +36,6 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-const day = 24 * time.Hour
-
 type spec = v1alpha1.PersonalAccessTokenSpec
 
 // lifetime checks a token that is not issued yet against the operator's limit. Longer lives are refused, never clamped.
@@ -48,13 +46,13 @@ func (c *Config) lifetime(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time)
 		if !at.After(latest) {
 			return nil
 		}
-		return field.ErrorList{field.Invalid(specPath.Child("expiresAt"), stamp(at.Time),
-			fmt.Sprintf("%s; set %s or earlier", limit, stamp(latest)))}
+		return field.ErrorList{field.Invalid(specPath.Child("expiresAt"), lifecycle.Stamp(at.Time),
+			fmt.Sprintf("%s; set %s or earlier", limit, lifecycle.Stamp(latest)))}
 	}
 	path := specPath.Child("expiresInDays")
-	wayOut := fmt.Sprintf("set at most %d, or spec.expiresAt to %s or earlier", c.MaxLifetime/day, stamp(latest))
-	if c.MaxLifetime < day {
-		wayOut = fmt.Sprintf("leave it out and set spec.expiresAt to %s or earlier", stamp(latest))
+	wayOut := fmt.Sprintf("set at most %d, or spec.expiresAt to %s or earlier", c.MaxLifetime/v1alpha1.Day, lifecycle.Stamp(latest))
+	if c.MaxLifetime < v1alpha1.Day {
+		wayOut = fmt.Sprintf("leave it out and set spec.expiresAt to %s or earlier", lifecycle.Stamp(latest))
 	}
 	switch {
 	case !lifecycle.End(spec, now).After(latest):
@@ -73,7 +71,7 @@ func longer(was, is *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) field
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(lifePath(is), fmt.Sprintf(
-		"this token was issued to end at %s, and cannot live longer; set an earlier end, or rotate the token in the same update", stamp(ends)))}
+		"this token was issued to end at %s, and cannot live longer; set an earlier end, or rotate the token in the same update", lifecycle.Stamp(ends)))}
 }
 
 // lifePath is the field that says how long the token lives.
@@ -94,7 +92,7 @@ func passed(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) ctrladmission
 		return nil
 	}
 	return ctrladmission.Warnings{fmt.Sprintf(
-		"spec.expiresAt (%s) has passed, so no token will work; set a later one to get a token", stamp(spec.ExpiresAt.Time))}
+		"spec.expiresAt (%s) has passed, so no token will work; set a later one to get a token", lifecycle.Stamp(spec.ExpiresAt.Time))}
 }
 
 // bound holds a holder's digest to the resource that it was computed for; elsewhere it could never match.
@@ -282,12 +280,10 @@ func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
 
 func inDays(d time.Duration) string {
 	switch {
-	case d == day:
+	case d == v1alpha1.Day:
 		return "1 day"
-	case d%day == 0:
-		return fmt.Sprintf("%d days", d/day)
+	case d%v1alpha1.Day == 0:
+		return fmt.Sprintf("%d days", d/v1alpha1.Day)
 	}
 	return d.String()
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

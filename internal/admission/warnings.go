@@ -26,11 +26,12 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-const year = 365 * day
+const year = 365 * v1alpha1.Day
 
 // concern is a warning that is due where a question is answered with yes.
 type concern struct {
@@ -47,7 +48,7 @@ func long(s *spec, now time.Time) ctrladmission.Warnings {
 		return nil
 	}
 	return ctrladmission.Warnings{fmt.Sprintf(
-		"the token lives more than a year, until %s, and anyone who finds it can use it that long; set spec.expiresInDays to 365 or less", stamp(end))}
+		"the token lives more than a year, until %s, and anyone who finds it can use it that long; set spec.expiresInDays to 365 or less", lifecycle.Stamp(end))}
 }
 
 // cutShort warns of a rotation whose spec ends the present token before its overlap is over: what spec says of a token's life
@@ -61,7 +62,7 @@ func cutShort(s *spec, current *record.Token, now time.Time) ctrladmission.Warni
 	if !end.Before(overlap) || end.Equal(current.EndsAt()) {
 		return nil
 	}
-	when := "at " + stamp(end)
+	when := "at " + lifecycle.Stamp(end)
 	if !now.Before(end) {
 		when = "at once"
 	}

@@ -47,8 +47,8 @@ const (
 	TokenReviewPath = "/authenticate"
 	// ExtraCredentialID is the extra key that names the credential, as kube-apiserver's own authenticators do.
 	ExtraCredentialID = "authentication.kubernetes.io/credential-id"
-	// ExtraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
-	ExtraName = "pat-operator.io/name"
+	// extraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
+	extraName = "pat-operator.io/name"
 
 	// unknownError is the only answer about a token that may become valid later: it reaches every client that posts a
 	// TokenReview to the API server.
@@ -234,7 +234,7 @@ func extra(result *verifier.Result) map[string]authenticationv1.ExtraValue {
 		out[key] = authenticationv1.ExtraValue(values)
 	}
 	out[ExtraCredentialID] = authenticationv1.ExtraValue{token.CredentialPrefix + result.ID}
-	out[ExtraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
+	out[extraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
 	return out
 }
 

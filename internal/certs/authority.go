@@ -108,7 +108,7 @@ func (a *Authority) Start(ctx context.Context) error {
 		switch {
 		case err == nil:
 			logged = ""
-		case err.Error() != logged || time.Since(loggedAt) >= DefaultInterval:
+		case err.Error() != logged || time.Since(loggedAt) >= defaultInterval:
 			// Attempts that fail follow each other by the second: say the same thing once a minute.
 			logger.Error(err, "Serving certificates are not in order, trying again")
 			logged, loggedAt = err.Error(), time.Now()
@@ -204,6 +204,10 @@ func (a *Authority) sync(ctx context.Context) error {
 		// is followed by another.
 		leafErr := a.note(a.renewLeaf(held.signer))
 		injectErr := a.inject(ctx, held.bundle())
+		var publishErr error
+		if a.options.Publish != nil {
+			publishErr = a.options.Publish(ctx, a.client, held.bundle())
+		}
 		a.mu.Lock()
 		a.injectErr = injectErr
 		a.injected = a.injected || injectErr == nil
@@ -212,9 +216,9 @@ func (a *Authority) sync(ctx context.Context) error {
 		done, err := a.rotate(ctx, secret, held, injectErr == nil)
 		switch {
 		case err != nil && !lostRace(err):
-			return errors.Join(leafErr, injectErr, err)
+			return errors.Join(leafErr, injectErr, publishErr, err)
 		case err == nil && done == keep && !lostRace(injectErr):
-			return errors.Join(leafErr, injectErr)
+			return errors.Join(leafErr, injectErr, publishErr)
 		}
 	}
 	return fmt.Errorf("the Secret %s/%s or the webhook configurations kept changing", a.options.Namespace, a.options.SecretName)

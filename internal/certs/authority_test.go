@@ -20,54 +20,29 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-var (
-	environment *envtest.Environment
-	admin       client.Client
-)
+var api env.APIServer
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 
-func run(m *testing.M) int {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: these tests need etcd and kube-apiserver, run make test")
-		return 1
-	}
-	log.SetLogger(logr.Discard())
-	environment = &envtest.Environment{}
-	config, err := environment.Start()
-	if err == nil {
-		defer func() { _ = environment.Stop() }()
-		admin, err = client.New(config, client.Options{})
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start a control plane:", err)
-		return 1
-	}
-	return m.Run()
-}
+func admin(t *testing.T) client.Client { return api.Client(t) }
 
 // operator makes a namespace, and a client that may do in it what NewAuthority says and nothing else.
 func operator(t *testing.T) (client.Client, Options, *clocktesting.FakePassiveClock) {
@@ -91,8 +66,7 @@ func operator(t *testing.T) (client.Client, Options, *clocktesting.FakePassiveCl
 	create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: []rbacv1.Subject{subject},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}})
 
-	user := must[*envtest.AuthenticatedUser](t)(environment.AddUser(envtest.User{Name: name}, &rest.Config{QPS: -1}))
-	c := must[client.Client](t)(client.New(user.Config(), client.Options{}))
+	c := api.As(t, name)
 	NewWithT(t).Eventually(func() error {
 		return client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: name, Name: VerifierSecretName}, &corev1.Secret{}))
 	}, "30s", "50ms").Should(Succeed(), "RBAC takes effect")
@@ -103,7 +77,7 @@ func operator(t *testing.T) (client.Client, Options, *clocktesting.FakePassiveCl
 
 func create(t *testing.T, object client.Object) {
 	t.Helper()
-	if err := admin.Create(t.Context(), object); err != nil {
+	if err := admin(t).Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +85,7 @@ func create(t *testing.T, object client.Object) {
 func caSecret(t *testing.T, namespace string) *corev1.Secret {
 	t.Helper()
 	secret := &corev1.Secret{}
-	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret); err != nil {
+	if err := admin(t).Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret); err != nil {
 		t.Fatal(err)
 	}
 	return secret
@@ -243,7 +217,7 @@ func TestUnusableSecretIsReportedAndKeptUntilItIsDeleted(t *testing.T) {
 	before := served(t, a)
 	broken := caSecret(t, o.Namespace)
 	broken.Data["tls.key"] = []byte("garbage")
-	if err := admin.Update(t.Context(), broken); err != nil {
+	if err := admin(t).Update(t.Context(), broken); err != nil {
 		t.Fatal(err)
 	}
 
@@ -265,7 +239,7 @@ func TestUnusableSecretIsReportedAndKeptUntilItIsDeleted(t *testing.T) {
 		t.Error("the Secret was written")
 	}
 
-	if err := admin.Delete(t.Context(), broken); err != nil {
+	if err := admin(t).Delete(t.Context(), broken); err != nil {
 		t.Fatal(err)
 	}
 	syncAll(t, a)
@@ -302,9 +276,9 @@ func TestOperatorAndVerifierShareNoCA(t *testing.T) {
 	_, ofVerifier, _ := operator(t)
 	ofOperator := ofVerifier
 	ofOperator.SecretName, ofOperator.WebhookConfigurationName = OperatorSecretName, ofVerifier.Namespace
-	a, b := NewAuthority(admin, ofOperator), NewAuthority(admin, ofVerifier)
+	a, b := NewAuthority(admin(t), ofOperator), NewAuthority(admin(t), ofVerifier)
 	syncAll(t, a, b)
-	bundle := must[[]byte](t)(Bundle(t.Context(), admin, ofVerifier.Namespace))
+	bundle := must[[]byte](t)(Bundle(t.Context(), admin(t), ofVerifier.Namespace))
 	if err := verify(served(t, b), bundle, "localhost", epoch); err != nil {
 		t.Error(err)
 	}
@@ -313,15 +287,15 @@ func TestOperatorAndVerifierShareNoCA(t *testing.T) {
 	}
 	for authority, advised := range map[*Authority]bool{a: false, b: true} {
 		secret := &corev1.Secret{}
-		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: authority.options.Namespace, Name: authority.options.SecretName}, secret); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKey{Namespace: authority.options.Namespace, Name: authority.options.SecretName}, secret); err != nil {
 			t.Fatal(err)
 		}
 		secret.Data["tls.key"] = []byte("garbage")
-		if err := admin.Update(t.Context(), secret); err != nil {
+		if err := admin(t).Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
 		err := authority.sync(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "delete secret "+secret.Name) || strings.Contains(err.Error(), "authn-kubeconfig") != advised {
+		if err == nil || !strings.Contains(err.Error(), "delete secret "+secret.Name) || strings.Contains(err.Error(), "copy ca.crt") != advised {
 			t.Errorf("%s: %v; want the advice about kube-apiserver's file: %v", secret.Name, err, advised)
 		}
 	}
@@ -329,11 +303,11 @@ func TestOperatorAndVerifierShareNoCA(t *testing.T) {
 
 func TestBundleSaysWhatIsWrong(t *testing.T) {
 	_, o, _ := operator(t)
-	if _, err := Bundle(t.Context(), admin, o.Namespace); err == nil || !strings.Contains(err.Error(), "is one running in that namespace?") {
+	if _, err := Bundle(t.Context(), admin(t), o.Namespace); err == nil || !strings.Contains(err.Error(), "is one running in that namespace?") {
 		t.Errorf("without a Secret: %v", err)
 	}
 	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: VerifierSecretName}})
-	if _, err := Bundle(t.Context(), admin, o.Namespace); err == nil || !strings.Contains(err.Error(), "its ca.crt is empty") {
+	if _, err := Bundle(t.Context(), admin(t), o.Namespace); err == nil || !strings.Contains(err.Error(), "its ca.crt is empty") {
 		t.Errorf("without a bundle: %v", err)
 	}
 }
@@ -343,7 +317,7 @@ func TestAPIErrorsAreSaidAndTheLeafIsServedOn(t *testing.T) {
 	a := NewAuthority(c, o)
 	syncAll(t, a)
 	before := served(t, a)
-	if err := admin.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Namespace}}); err != nil {
+	if err := admin(t).Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Namespace}}); err != nil {
 		t.Fatal(err)
 	}
 	NewWithT(t).Eventually(func() error { return a.sync(t.Context()) }, "30s", "20ms").Should(

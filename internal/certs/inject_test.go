@@ -76,9 +76,9 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 	injected := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	gotMutating := &admissionregistrationv1.MutatingWebhookConfiguration{}
 	g.Eventually(func(g Gomega) {
-		g.Expect(admin.Get(t.Context(), key, injected)).To(Succeed())
+		g.Expect(admin(t).Get(t.Context(), key, injected)).To(Succeed())
 		g.Expect(injected.Webhooks[0].ClientConfig.CABundle).To(Equal(bundle))
-		g.Expect(admin.Get(t.Context(), key, gotMutating)).To(Succeed())
+		g.Expect(admin(t).Get(t.Context(), key, gotMutating)).To(Succeed())
 		g.Expect(gotMutating.Webhooks[0].ClientConfig.CABundle).To(Equal(bundle))
 	}, "30s", "20ms").Should(Succeed())
 	for range 2 {
@@ -100,14 +100,14 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 
 	foreign := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	injected.Webhooks[0].ClientConfig.CABundle, injected.Webhooks[1].ClientConfig.CABundle = nil, foreign
-	g.Expect(admin.Update(t.Context(), injected)).To(Succeed())
+	g.Expect(admin(t).Update(t.Context(), injected)).To(Succeed())
 	g.Eventually(func(g Gomega) {
 		got := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-		g.Expect(admin.Get(t.Context(), key, got)).To(Succeed())
+		g.Expect(admin(t).Get(t.Context(), key, got)).To(Succeed())
 		g.Expect(cmp.Diff(validating.Webhooks, got.Webhooks)).To(BeEmpty())
 	}, "30s", "20ms").Should(Succeed())
 
-	g.Expect(admin.Delete(t.Context(), gotMutating)).To(Succeed())
+	g.Expect(admin(t).Delete(t.Context(), gotMutating)).To(Succeed())
 	g.Consistently(func() error { return a.Ready(nil) }, "300ms", "20ms").Should(Succeed())
 
 	stop()
@@ -127,7 +127,7 @@ func TestBundleIsInjectedOnceWoken(t *testing.T) {
 	create(t, validating)
 	a.Wake()
 	g.Eventually(func(g Gomega) {
-		g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(validating), validating)).To(Succeed())
+		g.Expect(admin(t).Get(t.Context(), client.ObjectKeyFromObject(validating), validating)).To(Succeed())
 		g.Expect(validating.Webhooks[0].ClientConfig.CABundle).NotTo(BeEmpty())
 	}, "30s", "20ms").Should(Succeed())
 }
@@ -139,7 +139,7 @@ func TestBundleIsNotInjectedIntoAVersionThatWasNotRead(t *testing.T) {
 	bundle := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	patch := must[client.Patch](t)(bundlePatch(validating.ResourceVersion, [][]byte{nil, nil}, bundle))
 	validating.Webhooks = validating.Webhooks[1:]
-	if err := admin.Update(t.Context(), validating); err != nil {
+	if err := admin(t).Update(t.Context(), validating); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Patch(t.Context(), validating, patch); !lostRace(err) {

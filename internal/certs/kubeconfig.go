@@ -17,23 +17,29 @@ limitations under the License.
 package certs
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 const (
-	// KubeconfigFile is what kube-apiserver's --authentication-token-webhook-config-file names.
-	KubeconfigFile = "pat-operator-authn.kubeconfig"
+	// kubeconfigFile is what kube-apiserver's --authentication-token-webhook-config-file names.
+	kubeconfigFile = "pat-operator-authn.kubeconfig"
 	// CAFile holds the bundle, as a file of its own because kube-apiserver rereads only that.
 	CAFile = "pat-operator-ca.crt"
 )
@@ -42,11 +48,15 @@ const (
 // and presents to a verifier that asks for one; both or neither.
 type ClientCertificate struct{ CertFile, KeyFile string }
 
-// WriteAuthnKubeconfig writes KubeconfigFile and CAFile into dir, which it makes where needed, and
-// returns the absolute path of the former. The kubeconfig names the CA by its absolute path: both
-// belong in the same place on every host that runs kube-apiserver. A file that is there is replaced
-// as a whole, so this may run under a live kube-apiserver.
-func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCertificate) (kubeconfigPath string, err error) {
+// WriteAuthnKubeconfig writes kubeconfigFile and CAFile into dir, which it makes if needed, and returns the absolute path of the
+// former. server is the URL at which kube-apiserver reaches the verifier, serverName the DNS name in the verifier's certificate,
+// bundle the CAs to trust, as PEM. The kubeconfig names the CA file without a folder, so both can be copied anywhere together.
+// They hold no secret and are readable by all, since kube-apiserver may run as another user. An existing file is replaced as a
+// whole, so this may run under a live kube-apiserver.
+func WriteAuthnKubeconfig(dir, server, serverName string, bundle []byte, present ClientCertificate) (kubeconfigPath string, err error) {
+	if err := CheckURL("--server", server); err != nil {
+		return "", err
+	}
 	if err := CheckAuthnKubeconfig(server, present); err != nil {
 		return "", err
 	}
@@ -61,28 +71,63 @@ func WriteAuthnKubeconfig(dir, server string, bundle []byte, present ClientCerti
 		return "", fmt.Errorf("make the folder to write to: %w", err)
 	}
 
+	kubeconfig, err := authnKubeconfig(server, serverName, nil, present)
+	if err != nil {
+		return "", err
+	}
+	if err := replaceFile(filepath.Join(dir, CAFile), encodeCertificates(certs...), 0o644); err != nil {
+		return "", err
+	}
+	kubeconfigPath = filepath.Join(dir, kubeconfigFile)
+	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o644)
+}
+
+// authnKubeconfig returns a kubeconfig with the CAs of bundle embedded, or without a bundle one that names CAFile in its folder.
+func authnKubeconfig(server, serverName string, bundle []byte, present ClientCertificate) ([]byte, error) {
 	const cluster, user = "pat-operator", "kube-apiserver"
 	config := clientcmdapi.NewConfig()
-	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: filepath.Join(dir, CAFile)}
+	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, TLSServerName: serverName, CertificateAuthorityData: bundle}
+	if len(bundle) == 0 {
+		config.Clusters[cluster].CertificateAuthority = CAFile
+	}
 	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificate: present.CertFile, ClientKey: present.KeyFile}
 	config.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
 	config.CurrentContext = cluster
 	kubeconfig, err := clientcmd.Write(*config)
 	if err != nil {
-		return "", fmt.Errorf("encode the kubeconfig: %w", err)
+		return nil, fmt.Errorf("encode the kubeconfig: %w", err)
 	}
-
-	if err := replaceFile(filepath.Join(dir, CAFile), encodeCertificates(certs...), 0o644); err != nil {
-		return "", err
-	}
-	kubeconfigPath = filepath.Join(dir, KubeconfigFile)
-	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o600)
+	return kubeconfig, nil
 }
 
-// CheckAuthnKubeconfig returns the errors in the flags for WriteAuthnKubeconfig.
+// ServiceURL returns the URL of the TokenReview face behind a Service, by its ClusterIP: kube-apiserver cannot look up its name.
+// Its errors name the flag that sets another URL.
+func ServiceURL(ctx context.Context, r client.Reader, key client.ObjectKey, flag string) (string, error) {
+	service := &corev1.Service{}
+	err := r.Get(ctx, key, service)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", fmt.Errorf("the Service %s does not exist: install the verifier first, or set %s to the verifier's URL", key, flag)
+	case err != nil:
+		return "", fmt.Errorf("read Service %s: %w", key, err)
+	case net.ParseIP(service.Spec.ClusterIP) == nil || len(service.Spec.Ports) == 0:
+		return "", fmt.Errorf("the Service %s has no ClusterIP: set %s to a URL at which kube-apiserver reaches the verifier", key, flag)
+	}
+	u := url.URL{Scheme: "https", Host: service.Spec.ClusterIP, Path: authn.TokenReviewPath}
+	if port := service.Spec.Ports[0].Port; port != 443 {
+		u.Host = net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(port)))
+	} else if strings.Contains(u.Host, ":") {
+		u.Host = "[" + u.Host + "]"
+	}
+	return u.String(), nil
+}
+
+// CheckAuthnKubeconfig returns the errors in the flags for WriteAuthnKubeconfig. An empty server is not one.
 func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
-	if err := validateServer(server); err != nil {
-		return err
+	if server != "" {
+		if err := CheckURL("--server", server); err != nil {
+			return err
+		}
 	}
 	if (present.CertFile == "") != (present.KeyFile == "") {
 		return errors.New("--client-certificate and --client-key go together: set both, or neither")
@@ -95,12 +140,13 @@ func CheckAuthnKubeconfig(server string, present ClientCertificate) error {
 	return nil
 }
 
-func validateServer(server string) error {
+// CheckURL returns the error in a flag for the URL at which kube-apiserver reaches the verifier.
+func CheckURL(flag, server string) error {
 	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("--server %s, e.g. https://10.96.0.20%s", fmt.Sprintf(format, args...), authenticatePath)
+		return fmt.Errorf("%s %s, e.g. https://10.96.0.20%s", flag, fmt.Sprintf(format, args...), authn.TokenReviewPath)
 	}
 	if server == "" {
-		return wrong("is needed: the URL at which kube-apiserver reaches the verifier")
+		return wrong("is empty")
 	}
 	u, err := url.Parse(server)
 	if err != nil {
@@ -119,8 +165,8 @@ func validateServer(server string) error {
 		return wrong("must name a port from 1 to 65535, or none for 443")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#"):
 		return wrong("must not have a query or a fragment: kube-apiserver drops them")
-	case !strings.HasSuffix(u.Path, authenticatePath):
-		return wrong("must end with the path %s, without a slash after it", authenticatePath)
+	case !strings.HasSuffix(u.Path, authn.TokenReviewPath):
+		return wrong("must end with the path %s, without a slash after it", authn.TokenReviewPath)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ limitations under the License.
 package certs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -24,6 +25,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -35,24 +37,22 @@ const (
 
 	// bundleKey is the key of that Secret which holds the certificates to trust.
 	bundleKey = "ca.crt"
-
-	// authenticatePath is where the verifier answers TokenReviews.
-	authenticatePath = "/authenticate"
 )
 
 const (
 	day = 24 * time.Hour
 
-	// DefaultCAValidity is five years.
-	DefaultCAValidity = 5 * 365 * day
-	// DefaultCARotateBefore is one year.
-	DefaultCARotateBefore = 365 * day
-	// DefaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver.
-	DefaultOverlap = 30 * day
-	// DefaultLeafValidity is a week, of which a third remains when a leaf is renewed.
-	DefaultLeafValidity = 7 * day
-	// DefaultInterval is how often the Secret and the webhook configurations are read.
-	DefaultInterval = time.Minute
+	// defaultCAValidity is five years.
+	defaultCAValidity = 5 * 365 * day
+	// defaultCARotateBefore is one year.
+	defaultCARotateBefore = 365 * day
+	// defaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver. The former CA is valid for
+	// two months more.
+	defaultOverlap = 300 * day
+	// defaultLeafValidity is a week, of which a third remains when a leaf is renewed.
+	defaultLeafValidity = 7 * day
+	// defaultInterval is how often the Secret and the webhook configurations are read.
+	defaultInterval = time.Minute
 )
 
 // Options say whom an Authority serves, and for how long.
@@ -69,6 +69,10 @@ type Options struct {
 	// WebhookConfigurationName names both the MutatingWebhookConfiguration and the
 	// ValidatingWebhookConfiguration that get the bundle. Empty: neither does.
 	WebhookConfigurationName string
+
+	// Publish, if set, is called with the bundle each time the Secret was read. A failure is logged and tried again, and keeps no
+	// replica from serving.
+	Publish func(ctx context.Context, c client.Client, bundle []byte) error
 
 	// CAValidity is how long a new CA is valid.
 	CAValidity time.Duration
@@ -94,11 +98,11 @@ func (o Options) withDefaults() Options {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{&o.CAValidity, DefaultCAValidity},
-		{&o.CARotateBefore, DefaultCARotateBefore},
-		{&o.Overlap, DefaultOverlap},
-		{&o.LeafValidity, DefaultLeafValidity},
-		{&o.Interval, DefaultInterval},
+		{&o.CAValidity, defaultCAValidity},
+		{&o.CARotateBefore, defaultCARotateBefore},
+		{&o.Overlap, defaultOverlap},
+		{&o.LeafValidity, defaultLeafValidity},
+		{&o.Interval, defaultInterval},
 	} {
 		if *d.value == 0 {
 			*d.value = d.or
@@ -153,5 +157,5 @@ func (o Options) afterNewCA(joint string) string {
 	if o.WebhookConfigurationName != "" {
 		return ""
 	}
-	return joint + "run manager authn-kubeconfig again for every kube-apiserver"
+	return joint + "copy ca.crt of the ConfigMap pat-operator-authn to every kube-apiserver"
 }

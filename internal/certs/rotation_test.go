@@ -63,14 +63,14 @@ func verify(cert *tls.Certificate, bundle []byte, host string, now time.Time) er
 }
 
 func TestCASignsLeavesOnly(t *testing.T) {
-	ca := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity)).cert
+	ca := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity)).cert
 	if !ca.IsCA || ca.MaxPathLen != 0 || !ca.MaxPathLenZero || ca.KeyUsage != x509.KeyUsageCertSign {
 		t.Errorf("CA constraints: IsCA=%v MaxPathLen=%d MaxPathLenZero=%v KeyUsage=%b", ca.IsCA, ca.MaxPathLen, ca.MaxPathLenZero, ca.KeyUsage)
 	}
 	if ca.PublicKeyAlgorithm != x509.ECDSA || ca.SerialNumber.BitLen() < 64 {
 		t.Errorf("algorithm %s, serial number of %d bits", ca.PublicKeyAlgorithm, ca.SerialNumber.BitLen())
 	}
-	if want := epoch.Add(DefaultCAValidity); !ca.NotAfter.Equal(want) {
+	if want := epoch.Add(defaultCAValidity); !ca.NotAfter.Equal(want) {
 		t.Errorf("NotAfter = %s, want %s", ca.NotAfter, want)
 	}
 }
@@ -104,12 +104,12 @@ func TestLeafServesItsNamesWhileItsCALives(t *testing.T) {
 
 func TestLeafIsRenewed(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	ca := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))
-	other := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))
+	ca := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))
+	other := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))
 	short := must[*authority](t)(newAuthority("ca", epoch, 3*day))
 	leaf := must[*tls.Certificate](t)(ca.newLeaf(epoch, o))
 	last := must[*tls.Certificate](t)(short.newLeaf(epoch, o))
-	renewAt := epoch.Add(DefaultLeafValidity * 2 / 3)
+	renewAt := epoch.Add(defaultLeafValidity * 2 / 3)
 
 	for _, c := range []struct {
 		name   string
@@ -137,10 +137,10 @@ func TestLeafIsRenewed(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	signer := must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))
+	signer := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))
 	end := signer.cert.NotAfter
 	announced := end.Add(-o.CARotateBefore)
-	next := must[*authority](t)(newAuthority("ca", announced, DefaultCAValidity))
+	next := must[*authority](t)(newAuthority("ca", announced, defaultCAValidity))
 	brief := must[*authority](t)(newAuthority("ca", epoch, 10*day))
 	stable := &contents{signer: signer, trusted: []*x509.Certificate{signer.cert}}
 	rotating := &contents{signer: signer, next: next, trusted: []*x509.Certificate{signer.cert, next.cert}}

@@ -105,7 +105,7 @@ func TestHandshake(t *testing.T) {
 func TestNotReadyWithAnExpiredLeaf(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(epoch)
 	a := NewAuthority(nil, testOptions("ns", clock))
-	if err := a.renewLeaf(must[*authority](t)(newAuthority("ca", epoch, DefaultCAValidity))); err != nil {
+	if err := a.renewLeaf(must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))); err != nil {
 		t.Fatal(err)
 	}
 	clock.SetTime(epoch.Add(8 * day))

@@ -34,31 +34,27 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
-const (
-	operatorAccount = "system:serviceaccount:pat-operator-system:pat-operator"
-	configDir       = "../../config"
-)
+const configDir = "../../config"
 
 // An attacker with the operator's account may change all of its webhook configurations: docs/security.md says so. With the
 // policy among the API server's files they can change only the caBundle, which the operator needs.
 func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
-	api := must[*discovery.DiscoveryClient](t)(discovery.NewDiscoveryClientForConfig(environment.Config))
-	version := must[*version.Info](t)(api.ServerVersion())
+	long.Only(t)
+	ask := must[*discovery.DiscoveryClient](t)(discovery.NewDiscoveryClientForConfig(api.Config(t)))
+	version := must[*version.Info](t)(ask.ServerVersion())
 	if minor := must[int](t)(strconv.Atoi(strings.TrimSuffix(version.Minor, "+"))); minor < 37 {
 		t.Skipf("an API server of 1.%d reads no policies from files", minor)
 	}
-	guarded := &envtest.Environment{}
-	guarded.ControlPlane.GetAPIServer().Configure().Append("admission-control-config-file", staticPolicies(t))
-	if _, err := guarded.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = guarded.Stop() })
+	guarded := &env.APIServer{Files: map[string]string{"admission-control-config-file": staticPolicies(t)}}
+	t.Cleanup(guarded.Stop)
 
 	bundle := base64.StdEncoding.EncodeToString(encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert))
 	cases := map[string]struct {
@@ -83,15 +79,15 @@ func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
 		"a finalizer":    {`[{"op":"add","path":"/metadata/finalizers","value":["a.example.com/b"]}]`, true},
 	}
 	const says = "pat-operator changes nothing of its webhook configurations but the caBundle."
-	for where, env := range map[string]*envtest.Environment{"with the policy": guarded, "without it": environment} {
-		administrator, operator, webhooks := installed(t, env)
+	for where, server := range map[string]*env.APIServer{"with the policy": guarded, "without it": &api} {
+		administrator, operator, webhooks := installed(t, server)
 		for name, tc := range cases {
 			for _, o := range webhooks {
 				patch := func(by client.Client) error {
 					return by.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch(types.JSONPatchType, []byte(tc.patch)), client.DryRunAll)
 				}
 				err := patch(operator)
-				if refused := tc.refused && env == guarded; refused != (err != nil) || refused && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), says)) {
+				if refused := tc.refused && server == guarded; refused != (err != nil) || refused && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), says)) {
 					t.Errorf("%s, %s in a %T: %v", where, name, o, err)
 				}
 				if err := patch(administrator); err != nil {
@@ -102,12 +98,10 @@ func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
 	}
 }
 
-// staticPolicies writes a file for --admission-control-config-file, as docs/security.md has it.
+// staticPolicies is a file for --admission-control-config-file, as docs/security.md has it.
 func staticPolicies(t *testing.T) string {
 	t.Helper()
-	dir := must[string](t)(filepath.Abs(filepath.Join(configDir, "apiserver")))
-	file := filepath.Join(t.TempDir(), "admission.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, `apiVersion: apiserver.config.k8s.io/v1
+	return fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
 kind: AdmissionConfiguration
 plugins:
   - name: ValidatingAdmissionPolicy
@@ -115,19 +109,13 @@ plugins:
       apiVersion: apiserver.config.k8s.io/v1
       kind: ValidatingAdmissionPolicyConfiguration
       staticManifestsDir: %s
-`, dir), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+`, must[string](t)(filepath.Abs(filepath.Join(configDir, "apiserver"))))
 }
 
 // installed applies the webhook configurations and the rights of the operator's account.
-func installed(t *testing.T, env *envtest.Environment) (administrator, operator client.Client, webhooks []client.Object) {
+func installed(t *testing.T, server *env.APIServer) (administrator, operator client.Client, webhooks []client.Object) {
 	t.Helper()
-	administrator = must[client.Client](t)(client.New(env.Config, client.Options{}))
-	config := rest.CopyConfig(env.Config)
-	config.Impersonate.UserName = operatorAccount
-	operator = must[client.Client](t)(client.New(config, client.Options{}))
+	administrator, operator = server.Client(t), server.As(t, cluster.OperatorUser)
 	webhooks = []client.Object{&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}}
 	read(t, "webhook/manifests.yaml", webhooks...)
 	role := &rbacv1.ClusterRole{}
@@ -135,7 +123,7 @@ func installed(t *testing.T, env *envtest.Environment) (administrator, operator 
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorAccount}},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: cluster.OperatorUser}},
 	}
 	for _, o := range append([]client.Object{role, binding}, webhooks...) {
 		if err := administrator.Create(t.Context(), o); err != nil {

@@ -38,24 +38,24 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// What may be done to a token: the last part of the path.
+// Actions on a token: the last part of the path.
 const actRevoke, actRotate, actSuspend, actResume = "revoke", "rotate", "suspend", "resume"
 
-// seenWithin is how long an answer waits until the operator has seen a change, which counts without that.
+// seenWithin is how long a response waits for the operator to process a change. The change has an effect before that.
 const seenWithin = 3 * time.Second
 
-// named returns the namespace and the name in a path, if there can be such a resource.
+// named returns the namespace and name in a path, if they are valid.
 func named(r *http.Request) (client.ObjectKey, error) {
 	key := client.ObjectKey{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
 	if len(validation.IsDNS1123Label(key.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(key.Name)) > 0 {
 		return key, &refusal{http.StatusNotFound, page.Problem{
-			Title: "There is no such token", Detail: "No token can be named like this.", Link: "/", LinkText: "To my tokens",
+			Title: "Token not found", Detail: "No token can be named like this.", Link: "/", LinkText: "To my tokens",
 		}}
 	}
 	return key, nil
 }
 
-// read returns the resource that a path names.
+// read returns the resource of a path.
 func read(r *http.Request, v *visitor) (*v1alpha1.PersonalAccessToken, error) {
 	key, err := named(r)
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor
 	return nil
 }
 
-// rename changes what people call a token.
+// rename changes the display name of a token.
 func (c *Console) rename(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	pat, err := read(r, v)
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *Console) rename(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-// ask is the dialog that shows which token it is about, before anything is done.
+// ask shows the dialog to confirm an action on a token.
 func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *visitor) error {
 	return func(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		pat, err := read(r, v)
@@ -145,7 +145,7 @@ func (c *Console) ask(what string) func(http.ResponseWriter, *http.Request, *vis
 		confirm := c.confirm(what, pat)
 		if what == actResume && pat.Spec.Suspend && confirm.State != page.StateSuspended {
 			return &refusal{http.StatusConflict, page.Problem{
-				Title: "Resuming would not make it work", Detail: "The token is suspended, and it has ended or there is something else wrong with it.",
+				Title: "Resuming would not make it work", Detail: "The token is suspended, and it has also ended or has another problem.",
 				Next: "Look at its details, or create another token.", Link: pathOf(pat), LinkText: "To its details",
 			}}
 		}
@@ -164,38 +164,38 @@ func (c *Console) confirm(what string, pat *v1alpha1.PersonalAccessToken) page.C
 	return confirm
 }
 
-// warning says what Git makes of it, where a tool keeps the resource as Git has it.
+// warning says how a GitOps tool would react, if one manages the resource.
 func (c *Console) warning(what string, pat *v1alpha1.PersonalAccessToken) string {
 	tool := holder.Visible(holder.GitOps(pat))
 	switch {
 	case tool == "":
 		return ""
 	case what == actRevoke && pat.Spec.Token == nil:
-		return tool + " keeps this token as Git has it: unless it is removed there too, another token is made under this name."
+		return tool + " manages this token from Git: unless you remove it there too, a new token is created under this name."
 	case what == actRotate && pat.Spec.Token != nil:
-		return tool + " keeps this token as Git has it, and would put the old one back, which stays ended: then neither works. " +
-			"Better have a new token made in Git."
+		return tool + " manages this token from Git and would restore the old one, which has ended: then neither works. " +
+			"Create a new token in Git instead."
 	case what == actRotate:
 		rotation := c.rotation(pat, holder.RotateOptions{})
 		if rotation.Edit(pat.DeepCopy()) == nil && !rotation.Undone() {
 			return ""
 		}
-		return tool + " keeps this token as Git has it, and would put the old rotation back, which may end the new token early, or ask for yet another. " +
-			"Better have it rotated in Git."
+		return tool + " manages this token from Git and would restore the old rotation, which may end the new token early or request yet another. " +
+			"Rotate it in Git instead."
 	}
-	return tool + " keeps this token as Git has it, and may undo what is done here. Do it in Git as well."
+	return tool + " manages this token from Git and may undo this change. Make it in Git too."
 }
 
 func (c *Console) showConfirm(w http.ResponseWriter, r *http.Request, v *visitor, status int, confirm page.Confirm) {
 	c.show(w, status, func(w io.Writer) error { return page.AskConfirm(w, c.shell(r, v, confirm.Title), confirm) })
 }
 
-// seen says which resource a page was about, as it was then.
+// seen identifies the resource and its generation that a page shows.
 func seen(pat *v1alpha1.PersonalAccessToken) string {
 	return fmt.Sprintf("%s.%d", pat.UID, pat.Generation)
 }
 
-// same returns the resource that a path names if it is still the one that the form was about.
+// same returns the resource of a path if it is unchanged since the form was loaded.
 func same(r *http.Request, v *visitor) (*v1alpha1.PersonalAccessToken, error) {
 	pat, err := read(r, v)
 	if err != nil {
@@ -207,19 +207,19 @@ func same(r *http.Request, v *visitor) (*v1alpha1.PersonalAccessToken, error) {
 	return pat, nil
 }
 
-// changed refuses what a form asks for about a resource that is not the one it was about.
+// changed refuses a form because its resource has changed.
 func changed(pat *v1alpha1.PersonalAccessToken) error {
 	return &refusal{http.StatusConflict, page.Problem{
-		Title:  "It was changed meanwhile",
-		Detail: "The token is not as it was when this page was loaded: somebody, or this form before, has changed it. Nothing was done now.",
+		Title:  "The token was changed in the meantime",
+		Detail: "After this page was loaded, another user or an earlier submission of this form changed the token. Nothing was done now.",
 		Next:   "Look at it, then decide.", Link: pathOf(pat), LinkText: "To its details",
 	}}
 }
 
-// did answers where something was done to a token that needs no page: the page of the table says so, once.
+// did answers after an action that has no page of its own: the table's page says once what was done.
 func (c *Console) did(w http.ResponseWriter, r *http.Request, text string) {
 	if fragment(r) {
-		w.Header().Set(didHeader, url.PathEscape(text)) // a header has no other letters
+		w.Header().Set(didHeader, url.PathEscape(text)) // a header is ASCII
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
@@ -227,8 +227,8 @@ func (c *Console) did(w http.ResponseWriter, r *http.Request, text string) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// revoke deletes the resource, which ends its token for good. A change since the page was loaded is no reason against it;
-// that it is another resource is.
+// revoke deletes the resource, which ends its token permanently. It does so even if the resource has changed since the page was
+// loaded, but not if it is a new one of the same name.
 func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	key, err := named(r)
 	if err != nil {
@@ -242,8 +242,8 @@ func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) err
 		}}
 	}
 	text := "The token is revoked."
-	if is, err := read(r, v); err == nil { // for its name alone
-		text = titled(is, "is revoked. Whatever uses it is refused within seconds.")
+	if is, err := read(r, v); err == nil { // only for its name
+		text = titled(is, "is revoked. Anything that uses it is refused within seconds.")
 		if rowOf(is, c.clock.Now()).Ended() {
 			text = titled(is, "is deleted.")
 		}
@@ -253,7 +253,7 @@ func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) err
 	case apierrors.IsConflict(err):
 		return &refusal{http.StatusConflict, page.Problem{
 			Title:  "This is another token",
-			Detail: "The token that this page showed is revoked already, and another one has its name. Nothing was done to that.",
+			Detail: "The token that this page showed is already revoked, and a new one has its name. Nothing was done to the new one.",
 			Link:   "/", LinkText: "To my tokens",
 		}}
 	case client.IgnoreNotFound(err) != nil:
@@ -263,7 +263,7 @@ func (c *Console) revoke(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-// titled is a sentence about a token.
+// titled returns a sentence about a token.
 func titled(pat *v1alpha1.PersonalAccessToken, text string) string {
 	return "“" + titleOf(pat) + "” " + text
 }
@@ -296,7 +296,7 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), seenWithin)
 		defer cancel()
-		if on { // waiting is so that the table shows it; it counts already
+		if on { // it already has an effect; wait until the table shows it
 			_, _ = holder.WaitFor(ctx, v.client, pat, func(pat *v1alpha1.PersonalAccessToken) (bool, error) {
 				return holder.Condition(pat, v1alpha1.ConditionActive) != nil, nil
 			})
@@ -307,7 +307,7 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 		case err == nil:
 			c.did(w, r, titled(pat, "works again."))
 		case ctx.Err() != nil:
-			c.showInVain(w, r, v, pat, "It is resumed, but not known to work yet", err)
+			c.showInVain(w, r, v, pat, "It is resumed, but not confirmed to work yet", err)
 		default:
 			c.showInVain(w, r, v, pat, "It is resumed, but does not work", err)
 		}
@@ -315,7 +315,7 @@ func (c *Console) suspend(on bool) func(http.ResponseWriter, *http.Request, *vis
 	}
 }
 
-// showInVain says why a token that was resumed is not seen to work.
+// showInVain says why a resumed token does not work.
 func (c *Console) showInVain(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, title string, why error) {
 	c.problemTo(w, r, v, http.StatusOK, page.Problem{
 		Title: title, Cause: sentence(holder.Visible(why.Error())),

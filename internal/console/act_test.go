@@ -49,7 +49,7 @@ func now(t *testing.T, pat *v1alpha1.PersonalAccessToken) *v1alpha1.PersonalAcce
 	return is
 }
 
-// act sends the form of a confirmation, as the page has it or by a script.
+// act sends the form of a confirmation, as a page or as the script does.
 func (b *browser) act(pat *v1alpha1.PersonalAccessToken, what string, script bool) answer {
 	b.t.Helper()
 	r := b.request(http.MethodPost, pathOf(pat)+"/"+what, url.Values{"uid": {seen(pat)}})
@@ -59,7 +59,7 @@ func (b *browser) act(pat *v1alpha1.PersonalAccessToken, what string, script boo
 	return b.do(r)
 }
 
-// A token is revoked after a page that names it, and what the page was about is what is deleted.
+// A page names the token before it is revoked, and revoking deletes exactly the resource of that page.
 func TestRevoking(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -90,7 +90,7 @@ func TestRevoking(t *testing.T) {
 		t.Errorf("the page does not say so:\n%s", a.body)
 	}
 	if a := b.get("/"); strings.Contains(a.body, named) {
-		t.Error("the page says so again")
+		t.Error("the page repeats the notice")
 	}
 	over := made(t, "to-delete", expired)
 	if a := b.act(over, "revoke", true); a.StatusCode != http.StatusNoContent || did(t, a) != "“Display to-delete” is deleted." {
@@ -98,7 +98,7 @@ func TestRevoking(t *testing.T) {
 	}
 }
 
-// did is what a script is told to say.
+// did is the message for the script.
 func did(t *testing.T, a answer) string {
 	t.Helper()
 	text, err := url.PathUnescape(a.Header.Get(didHeader))
@@ -112,7 +112,7 @@ func expired(pat *v1alpha1.PersonalAccessToken) {
 	pat.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Hour)}
 }
 
-// A token is renamed on its page. What is wrong with a name is said beside it, and what was typed is still there.
+// A token can be renamed on its page. An error is at the field, which keeps its input.
 func TestRenaming(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -132,9 +132,9 @@ func TestRenaming(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{rename(b, pat, " ", true), http.StatusUnprocessableEntity, []string{"Say what the token is for", "<bdi>Display to-rename</bdi>"}},
-		{rename(b, pat, strings.Repeat("n", 129), true), http.StatusUnprocessableEntity, []string{"This has 129 characters: take at most 128.", strings.Repeat("n", 129)}},
-		{rename(b, &other, "Another", true), http.StatusConflict, []string{"It was changed meanwhile"}},
+		{rename(b, pat, " ", true), http.StatusUnprocessableEntity, []string{"Enter what the token is for", "<bdi>Display to-rename</bdi>"}},
+		{rename(b, pat, strings.Repeat("n", 129), true), http.StatusUnprocessableEntity, []string{"This has 129 characters: use at most 128.", strings.Repeat("n", 129)}},
+		{rename(b, &other, "Another", true), http.StatusConflict, []string{"The token was changed in the meantime"}},
 		{rename(s.signedIn(t, daveBearer), pat, "Typed", true), http.StatusForbidden, []string{"You may not do this.", `value="Typed"`, "cannot patch resource"}},
 	} {
 		for _, want := range test.want {
@@ -157,7 +157,7 @@ func TestRenaming(t *testing.T) {
 	}
 }
 
-// A token whose end is fixed and past cannot be rotated, and nothing says that it can.
+// A token with a fixed end in the past cannot be rotated, and the page does not offer it.
 func TestAFixedEndIsNotRotated(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -171,11 +171,11 @@ func TestAFixedEndIsNotRotated(t *testing.T) {
 		}
 	}
 	if is := now(t, pat); is.Generation != pat.Generation {
-		t.Error("it was rotated all the same")
+		t.Error("it was rotated anyway")
 	}
 }
 
-// A rotation that is refused keeps its form, and what was chosen in it.
+// A refused rotation keeps its form and the choice in it.
 func TestARefusedRotationKeepsItsForm(t *testing.T) {
 	s := open(t)
 	pat := made(t, "looked-at")
@@ -223,8 +223,8 @@ func TestSuspendingAndResuming(t *testing.T) {
 	}
 }
 
-// What does not work after it was resumed is not said to; and resuming is offered only where it helps.
-func TestResumingInVain(t *testing.T) {
+// The page does not claim that a resumed token works if it does not. It offers to resume only where that helps.
+func TestResumingATokenThatDoesNotWork(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
 	suspended := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Suspend = true }
@@ -240,14 +240,14 @@ func TestResumingInVain(t *testing.T) {
 			t.Errorf("%s: it is still suspended", pat.Name)
 		}
 	}
-	said(made(t, "nobody-looks", suspended), "It is resumed, but not known to work yet", "is it running?")
+	said(made(t, "nobody-looks", suspended), "It is resumed, but not confirmed to work yet", "is it running?")
 
 	pat := made(t, "over", suspended, expired)
 	if a := b.get(pathOf(pat)); a.StatusCode != http.StatusOK || strings.Contains(a.body, pathOf(pat)+"/resume") {
 		t.Errorf("the details of one that has ended offer it: %s\n%s", a.Status, a.body)
 	}
 	a := b.get(pathOf(pat) + "/resume")
-	for _, want := range []string{"Resuming would not make it work", "it has ended or there is something else wrong with it", "create another token"} {
+	for _, want := range []string{"Resuming would not make it work", "it has also ended or has another problem", "create another token"} {
 		if a.StatusCode != http.StatusConflict || !strings.Contains(a.body, want) {
 			t.Errorf("%s, and lacks %q\n%s", a.Status, want, a.body)
 		}
@@ -256,7 +256,7 @@ func TestResumingInVain(t *testing.T) {
 	said(pat, "It is resumed, but does not work", "For a test (Expired).")
 }
 
-// A rotation makes another token and shows it once; the form sent again makes no third one.
+// A rotation makes a new token and shows it once. The same form sent again makes no third one.
 func TestRotating(t *testing.T) {
 	s := open(t)
 	operate(t)
@@ -268,7 +268,7 @@ func TestRotating(t *testing.T) {
 	pat = now(t, pat)
 
 	a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"soon"}})
-	if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "Choose how long the old token is to work.") {
+	if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "Choose how long the old token keeps working.") {
 		t.Errorf("no hours: %s\n%s", a.Status, a.body)
 	}
 	a = b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"5400"}})
@@ -285,7 +285,7 @@ func TestRotating(t *testing.T) {
 		t.Errorf("rotation: %+v", is.Spec.Rotation)
 	}
 	again := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}, "overlap": {"5400"}})
-	if again.StatusCode != http.StatusConflict || !strings.Contains(again.body, "It was changed meanwhile") || plaintext.MatchString(again.body) {
+	if again.StatusCode != http.StatusConflict || !strings.Contains(again.body, "The token was changed in the meantime") || plaintext.MatchString(again.body) {
 		t.Errorf("sent again: %s\n%s", again.Status, again.body)
 	}
 	if now(t, pat).Spec.Token.ID != id {
@@ -293,19 +293,19 @@ func TestRotating(t *testing.T) {
 	}
 }
 
-// A token that the operator makes is taken from its Secret by who may read it; who may not does not rotate it.
-func TestRotatingWhatTheOperatorMakes(t *testing.T) {
+// The console reads a token of the operator from its Secret, and refuses to rotate it for a visitor who may not read Secrets.
+func TestRotatingAnOperatorMadeToken(t *testing.T) {
 	s := open(t)
 	deliver(t)
 	b := s.signedIn(t, aliceBearer)
 	pat := made(t, "rotated-by-operator")
 	for _, a := range []answer{b.get(pathOf(pat) + "/rotate"), b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})} {
 		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "You may not read Secrets in namespace "+team) || !strings.Contains(a.body, "Create another token") {
-			t.Errorf("who may not read Secrets: %s\n%s", a.Status, a.body)
+			t.Errorf("a visitor who may not read Secrets: %s\n%s", a.Status, a.body)
 		}
 	}
 	if is := now(t, pat); is.Generation != pat.Generation {
-		t.Error("it was rotated all the same")
+		t.Error("it was rotated anyway")
 	}
 	allow := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "alice-reads-secrets"},
@@ -323,7 +323,7 @@ func TestRotatingWhatTheOperatorMakes(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("who may read Secrets: %s\n%s", a.Status, a.body)
+			t.Fatalf("a visitor who may read Secrets: %s\n%s", a.Status, a.body)
 		}
 	}
 	secret := &corev1.Secret{}
@@ -333,8 +333,8 @@ func TestRotatingWhatTheOperatorMakes(t *testing.T) {
 	}
 }
 
-// What a visitor may not do is refused in the API server's words, with what to do next.
-func TestWhoMayNotIsTold(t *testing.T) {
+// A forbidden action shows the API server's message and what to do next.
+func TestForbiddenActionsAreExplained(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, carolBearer)
 	pat := made(t, "not-for-carol")
@@ -351,12 +351,12 @@ func TestWhoMayNotIsTold(t *testing.T) {
 		t.Errorf("revoking: %s\n%s", a.Status, a.body)
 	}
 	now(t, pat)
-	if a := s.signedIn(t, aliceBearer).get("/tokens/team-a/never-was"); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "There is no such token any more") {
+	if a := s.signedIn(t, aliceBearer).get("/tokens/team-a/never-was"); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "This token no longer exists") {
 		t.Errorf("none: %s\n%s", a.Status, a.body)
 	}
 }
 
-// deliver does what an operator would for tokens that it makes: they are in a Secret.
+// deliver acts as the operator for tokens that it makes: it puts them into a Secret.
 func deliver(t *testing.T) {
 	t.Helper()
 	w, err := api.admin.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{})
@@ -386,8 +386,8 @@ func deliver(t *testing.T) {
 	}()
 }
 
-// A rotation in the time of which no new token is seen shows no old one as new.
-func TestRotatingWhatIsEncryptedShowsNoFormerFile(t *testing.T) {
+// If the new token does not appear in time, the page does not show the old one as new.
+func TestRotatingShowsNoOldEncryptedToken(t *testing.T) {
 	s := open(t)
 	s.activeWithin = 50 * time.Millisecond
 	b := s.signedIn(t, aliceBearer)
@@ -402,7 +402,7 @@ func TestRotatingWhatIsEncryptedShowsNoFormerFile(t *testing.T) {
 		t.Errorf("the details lack the file:\n%s", a.body)
 	}
 	a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})
-	if a.StatusCode != http.StatusOK || strings.Contains(a.body, "YWdlLWVuY3J5cHRpb24ub3JnL3YxCg==") || !strings.Contains(a.body, "not there yet") {
+	if a.StatusCode != http.StatusOK || strings.Contains(a.body, "YWdlLWVuY3J5cHRpb24ub3JnL3YxCg==") || !strings.Contains(a.body, "not ready yet") {
 		t.Errorf("%s\n%s", a.Status, a.body)
 	}
 }
@@ -477,7 +477,7 @@ func TestTheOldTokenIsKeptForADayByDefault(t *testing.T) {
 	}
 }
 
-// A page that cannot be loaded has changed nothing, and says so; of what was sent that is not known.
+// The error for a page that failed to load says that nothing was changed. For a sent form this is unknown.
 func TestALoadThatFailedSaysThatNothingWasChanged(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -488,17 +488,17 @@ func TestALoadThatFailedSaysThatNothingWasChanged(t *testing.T) {
 			t.Errorf("GET %s: %s\n%s", path, a.Status, a.body)
 		}
 	}
-	if a := b.act(pat, "revoke", false); a.StatusCode != http.StatusBadGateway || strings.Contains(a.body, "Nothing was changed.") || !strings.Contains(a.body, "Whether anything was done is not known.") {
+	if a := b.act(pat, "revoke", false); a.StatusCode != http.StatusBadGateway || strings.Contains(a.body, "Nothing was changed.") || !strings.Contains(a.body, "It is unknown whether anything was done.") {
 		t.Errorf("revoking: %s\n%s", a.Status, a.body)
 	}
 }
 
-// Each error is said for what it is: whose it is, and what to do.
-func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
+// Each error has its title, status and next step.
+func TestErrorsAreExplained(t *testing.T) {
 	s := open(t)
-	const unknown = "It is not known whether this was done"
+	const unknown = "It is unknown whether this was done"
 	unknownAfter := func(err error) error {
-		return fmt.Errorf("%w; %w it was created: if it was, nobody has its token: delete it", err, holder.ErrUnknown)
+		return fmt.Errorf("%w; %w it was created: if it was, its token is lost: delete it", err, holder.ErrUnknown)
 	}
 	group := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 	for _, test := range []struct {
@@ -506,17 +506,17 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		status int
 		title  string
 	}{
-		{holder.ErrRotated, 409, "Somebody else was faster"},
-		{holder.ErrDeleted, 409, "Somebody else was faster"},
-		{apierrors.NewConflict(group, "x", errors.New("changed")), 409, "Somebody else was faster"},
+		{holder.ErrRotated, 409, "The token was changed in the meantime"},
+		{holder.ErrDeleted, 409, "The token was changed in the meantime"},
+		{apierrors.NewConflict(group, "x", errors.New("changed")), 409, "The token was changed in the meantime"},
 		{apierrors.NewForbidden(group, "x", errors.New("no")), 403, "You may not do this"},
-		{apierrors.NewNotFound(group, "x"), 404, "There is no such token any more"},
-		{apierrors.NewNotFound(corev1.Resource("namespaces"), "x"), 404, "There is no such namespace"},
+		{apierrors.NewNotFound(group, "x"), 404, "This token no longer exists"},
+		{apierrors.NewNotFound(corev1.Resource("namespaces"), "x"), 404, "Namespace not found"},
 		{apierrors.NewGenericServerResponse(404, "list", group, "", "", 0, true), 404, "This cluster has no personal access tokens"},
 		{apierrors.NewTooManyRequests("later", 1), 429, "The API server is busy"},
-		{apierrors.NewBadRequest("no"), 400, "This cannot be"},
+		{apierrors.NewBadRequest("no"), 400, "This is not possible"},
 		{apierrors.NewInternalError(errors.New("a webhook failed")), 502, "The API server could not do it"},
-		{apierrors.NewMethodNotSupported(group, "create"), 405, "The API server refuses"},
+		{apierrors.NewMethodNotSupported(group, "create"), 405, "The API server refused this"},
 		{errors.New("dial tcp 10.0.0.1:6443: refused"), 502, "The API server does not answer"},
 		{unknownAfter(io.EOF), 502, unknown},
 		{unknownAfter(apierrors.NewTooManyRequests("later", 1)), 502, unknown},
@@ -527,23 +527,23 @@ func TestErrorsAreSaidForWhatTheyAre(t *testing.T) {
 		if status != test.status || p.Title != test.title || strings.Contains(p.Detail, "10.0.0.1") {
 			t.Errorf("%v: %d, %+v", test.err, status, p)
 		}
-		if test.title == unknown && (!strings.Contains(p.Cause, "nobody has its token: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
-			t.Errorf("%v: what may be there is not said: %+v", test.err, p)
+		if test.title == unknown && (!strings.Contains(p.Cause, "its token is lost: delete it") || !strings.Contains(p.Next, "Look at your tokens in a moment")) {
+			t.Errorf("%v: the cause does not say what may exist: %+v", test.err, p)
 		}
 	}
 	if a := s.signedIn(t, aliceBearer).get("/"); strings.Contains(a.body, "<title>Personal Access Tokens ·") {
-		t.Error("the title is there twice")
+		t.Error("the title occurs twice")
 	}
 	late, cancel := context.WithTimeout(t.Context(), requestTimeout-startWithin-time.Second)
 	defer cancel()
 	if _, _, err := sending(httptest.NewRequestWithContext(late, http.MethodPost, "/", nil)); err == nil {
-		t.Error("a change is begun whose answer would come too late")
+		t.Error("a change begins too late for its response")
 	} else if status, p := s.explain(err); status != 503 || p.Title != "That took too long" {
 		t.Errorf("%d, %+v", status, p)
 	}
 	b := s.signedIn(t, aliceBearer)
 	for _, path := range []string{"/tokens/..%2f..%2fkube-system/x", "/tokens/%2e%2e/x", "/tokens/a%2fb/x", "/tokens/team-a/x%2fstatus", "/tokens/TEAM/x"} {
-		if a := b.get(path); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "There is no such") {
+		if a := b.get(path); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "not found") {
 			t.Errorf("GET %s: %s\n%s", path, a.Status, a.body)
 		}
 		if a := b.post(path+"/revoke", url.Values{"uid": {"u.1"}}); a.StatusCode != http.StatusNotFound {

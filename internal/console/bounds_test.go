@@ -27,11 +27,11 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// What others put into resources ends a list before it takes the verifier's memory; the page says so, and how to go on.
+// Large resources of other users end a list before it exhausts the verifier's memory. The page says so, and how to go on.
 func TestAListThatIsTooBigIsNotRead(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
-	const each = 240 << 10 // an object's annotations have 256 KiB at the most
+	const each = 240 << 10 // annotations have at most 256 KiB
 	for i := range maxAnswer/each + 1 {
 		made(t, fmt.Sprintf("big-%d", i), func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Annotations = map[string]string{"example.com/big": strings.Repeat("x", each)}
@@ -42,7 +42,7 @@ func TestAListThatIsTooBigIsNotRead(t *testing.T) {
 	for _, path := range []string{"/?all=1", "/table?all=1", "/?all=1&ns=" + team} {
 		a := b.get(path)
 		for _, want := range []string{
-			"The list is too big to be shown", "that 100 of them take more than 8 MiB.", "Choose other namespaces, look at yours only, or use kubectl pat list.",
+			"The list is too long to show", "that 100 of them take more than 8 MiB.", "Choose other namespaces, look at yours only, or use kubectl pat list.",
 		} {
 			if a.StatusCode != http.StatusOK || !strings.Contains(a.body, want) {
 				t.Errorf("GET %s: %s, and lacks %q\n%s", path, a.Status, want, a.body)
@@ -57,7 +57,7 @@ func TestAListThatIsTooBigIsNotRead(t *testing.T) {
 	}
 }
 
-// Any answer is read up to the bound, and no further.
+// The console reads each response up to the bound, and no further.
 func TestAnAnswerHasAnEnd(t *testing.T) {
 	for length, whole := range map[int64]bool{maxAnswer: true, maxAnswer + 1: false} {
 		next := roundTripper(func(*http.Request) (*http.Response, error) {

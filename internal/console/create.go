@@ -36,13 +36,13 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// maxOffered is how many namespaces a form asks about and offers.
+// maxOffered bounds the namespaces that a form checks and offers.
 const maxOffered = 50
 
-// askNew is the dialog in which a token is described.
+// askNew shows the form for a new token.
 func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if why := readOnly(v); why != "" {
-		return &refusal{http.StatusForbidden, page.Problem{Title: "You may make no token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
+		return &refusal{http.StatusForbidden, page.Problem{Title: "You cannot create a token here", Detail: why, Link: "/", LinkText: "To my tokens"}}
 	}
 	c.showForm(w, r, v, http.StatusOK, page.Form{
 		ResourceName: newResourceName(), Days: strconv.Itoa(min(v1alpha1.DefaultExpiresInDays, c.maxDays())), Errors: map[string]string{},
@@ -58,7 +58,7 @@ func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, s
 	})
 }
 
-// create makes a token in memory, for this one answer.
+// create makes a token, which exists only in memory and in this response.
 func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	f := formOf(r)
 	pat, life, expires := resourceOf(&f, c.clock.Now(), c.maxLife)
@@ -85,7 +85,7 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return alreadyCreated(pat)
 	case apierrors.IsUnauthorized(err):
 		return err
-	case err != nil: // the form keeps what was typed, and its name: sent again, it makes no second token
+	case err != nil: // the form keeps its input and resource name: sent again, it cannot create a second token
 		status, text, cause := c.inForm(err)
 		if !refusedFields(&f, err) {
 			f.Errors[fieldForm] = text
@@ -94,7 +94,7 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 		c.showForm(w, r, v, status, f)
 		return nil
 	}
-	// From here on the token is shown, whatever happens.
+	// The token may work from here on, so show it whatever happens.
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitActive(waiting, v.client, pat)
@@ -106,10 +106,10 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-// maxDays is how many whole days a token may live.
+// maxDays returns the longest lifetime in whole days.
 func (c *Console) maxDays() int { return int(c.maxLife / (24 * time.Hour)) }
 
-// offerLives fills in how long the token may live, and when it ends then.
+// offerLives fills in the lifetimes to choose from, with their ends.
 func (c *Console) offerLives(f *page.Form) {
 	f.MaxDays = c.maxDays()
 	for _, days := range []int{7, 30, 90, 180, f.MaxDays} {
@@ -119,61 +119,23 @@ func (c *Console) offerLives(f *page.Form) {
 	}
 }
 
-// alreadyCreated answers a form that was sent before.
+// alreadyCreated refuses a form that was already sent.
 func alreadyCreated(pat *v1alpha1.PersonalAccessToken) error {
 	p := page.Problem{
 		Title:  "Already created",
-		Detail: "This form was sent before, and made a token then. It was shown in the answer to that, and cannot be shown again; no second one was made.",
-		Next:   "If you did not copy it, or the answer did not reach you, rotate it: that makes another token in its place.",
+		Detail: "This form was already sent and created a token. That token was shown then and cannot be shown again; no second one was created.",
+		Next:   "If you did not copy it, or did not see it, rotate it to get a new token.",
 		Link:   pathOf(pat), LinkText: "To its details",
 	}
 	if holder.Sealed(pat) {
-		p.Detail = "This form was sent before, and had a token made then; no second one was made."
+		p.Detail = "This form was already sent and created a token; no second one was created."
 		p.Next = "The encrypted token is in its details."
 	}
 	return &refusal{http.StatusConflict, p}
 }
 
-// shown is how a token is shown.
-type shown struct {
-	// plaintext is the token; empty where it is encrypted.
-	plaintext string
-	// namespace is where it is; empty where that goes without saying.
-	namespace string
-	// issued tells that status speaks of this token, and not of one before.
-	issued bool
-	// inactive is why it does not work yet.
-	inactive error
-	// old is what becomes of the one before.
-	old *page.Old
-}
-
-// showToken is the one page that a token is on. Where it is encrypted the age file is shown instead.
-func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
-	t := page.Token{
-		Title: titleOf(pat), Plaintext: s.plaintext, Expires: endOf(pat), Active: s.inactive == nil,
-		User: userOf(pat), Namespace: s.namespace, Old: s.old, Back: "/", Path: pathOf(pat),
-	}
-	if s.inactive != nil {
-		t.Why = sentence(holder.Visible(s.inactive.Error()))
-	}
-	if holder.Sealed(pat) {
-		t.Encrypted = true
-		if s.issued {
-			file, err := holder.Encrypted(pat)
-			if err != nil && s.inactive == nil {
-				t.Active, t.Why = false, sentence(holder.Visible(err.Error()))
-			}
-			t.Plaintext = file
-		}
-	} else {
-		t.Use = c.useOf(pat)
-	}
-	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
-}
-
-// offer fills in the namespaces in which a visitor may make a token, as far as they can be known: what was typed or chosen
-// first, then those that the console was started with, then what the cluster has.
+// offer fills in the known namespaces in which the visitor may create a token: first the typed or chosen ones, then the
+// configured ones, then those of the cluster.
 func (c *Console) offer(r *http.Request, v *visitor, f *page.Form) {
 	var candidates []string
 	add := func(names ...string) {
@@ -193,8 +155,8 @@ func (c *Console) offer(r *http.Request, v *visitor, f *page.Form) {
 			add(all.Items[i].Name)
 		}
 		f.MoreNamespaces = all.Continue != ""
-	case len(candidates) == 0: // where there are tokens already
-		for pats, err := range holder.Pages(r.Context(), v.client, maxOffered, client.MatchingFields{byUser: v.User}) {
+	case len(candidates) == 0: // namespaces with tokens of the visitor
+		for pats, err := range holder.Pages(r.Context(), v.client, maxOffered, holder.OfUser(v.User)) {
 			if err == nil {
 				for i := range pats {
 					add(pats[i].Namespace)
@@ -221,7 +183,7 @@ func (c *Console) offer(r *http.Request, v *visitor, f *page.Form) {
 	if f.Namespace == "" && len(f.Namespaces) > 0 {
 		f.Namespace = f.Namespaces[0]
 	}
-	// There is a choice to make, unless it was made for the table.
+	// Show the choice, unless the table is of this namespace only.
 	if !f.Sole() && !slices.Equal(chosen(r), []string{f.Namespace}) {
 		f.MoreOpen = true
 	}

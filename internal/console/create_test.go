@@ -41,7 +41,7 @@ var (
 	plaintext  = regexp.MustCompile(`kubepat_[0-9A-Za-z_]{66}`)
 )
 
-// form asks for the dialog, and returns what it has in its hidden fields.
+// form loads the dialog and returns its hidden fields.
 func (b *browser) form() url.Values {
 	b.t.Helper()
 	a := b.get("/new")
@@ -52,7 +52,7 @@ func (b *browser) form() url.Values {
 	return url.Values{"resource": {found[1] + found[2]}, "days": {"90"}, "namespace": {team}}
 }
 
-// A token is made, shown once, and only its digest goes to the API server; the form sent again makes no second one.
+// A token is created and shown once, and only its digest goes to the API server. The same form sent again creates no second one.
 func TestATokenIsShownOnce(t *testing.T) {
 	s := open(t)
 	operate(t)
@@ -103,13 +103,13 @@ func TestATokenIsShownOnce(t *testing.T) {
 	}
 }
 
-// A token whose operator does not answer is shown all the same, and marked.
+// A token is shown even if the operator does not respond, and marked as not active.
 func TestATokenThatIsNotActiveYetIsShown(t *testing.T) {
 	s := open(t)
 	s.activeWithin = 50 * time.Millisecond
 	b := s.signedIn(t, aliceBearer)
 	form := b.form()
-	form.Set("name", "nobody is there")
+	form.Set("name", "no operator")
 	a := b.post("/new", form)
 	if a.StatusCode != http.StatusOK || !plaintext.MatchString(a.body) || !strings.Contains(strings.ToLower(a.body), "not active yet") ||
 		!strings.Contains(a.body, "is it running?") {
@@ -117,13 +117,13 @@ func TestATokenThatIsNotActiveYetIsShown(t *testing.T) {
 	}
 }
 
-// What cannot be is said beside its field, with the way out, and what was typed is still there.
+// An error is at its field and says what to do. The form keeps its input.
 func TestTheFormSaysWhatIsWrong(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
 	for _, test := range []struct{ name, field, value, want string }{
-		{"no name", "name", "  ", "Say what the token is for"},
-		{"a long name", "name", strings.Repeat("n", 129), "This has 129 characters: take at most 128."},
+		{"no name", "name", "  ", "Enter what the token is for"},
+		{"a long name", "name", strings.Repeat("n", 129), "This has 129 characters: use at most 128."},
 		{"no number", "days", "soon", "At most 366 days here. Choose a number of days, or a date."},
 		{"no life", "days", "0", "At most 366 days here. Choose a number of days, or a date."},
 		{"too long a life", "days", "367", "At most 366 days here. Choose a number of days, or a date."},
@@ -135,7 +135,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
 		{"no key", "recipients", "ssh-nonsense AAAA", "recipient"},
 		{"an audience that is too long", "audiences", strings.Repeat("a", 257), "256"},
-		{"a name that the page did not make", "resource", "kube-root-ca", "The form was not made by this page."},
+		{"a name that the page did not make", "resource", "kube-root-ca", "This form did not come from this page."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			form := b.form()
@@ -149,7 +149,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("%s, want %q in\n%s", a.Status, test.want, a.body)
 			}
 			if test.field != "name" && !strings.Contains(a.body, "kept as typed") {
-				t.Errorf("what was typed is gone:\n%s", a.body)
+				t.Errorf("the input is lost:\n%s", a.body)
 			}
 			if plaintext.MatchString(a.body) {
 				t.Error("there is a token in it")
@@ -158,8 +158,8 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// What is wrong with recipients is said of each by its place, and a private key is not sent back.
-func TestCase57_TheFormTellsKeysApart(t *testing.T) {
+// Errors name a wrong recipient by its position. A private key is not sent back.
+func TestCase57_TheFormNamesWrongKeys(t *testing.T) {
 	const key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 	many := make([]string, 43)
 	for i := range many {
@@ -216,7 +216,7 @@ func TestMoreOptions(t *testing.T) {
 	}
 }
 
-// A date lasts until the end of the visitor's day, which the script knows, and of UTC's without it.
+// A date lasts until the end of the day in the visitor's time zone, or in UTC without the script.
 func TestADateEndsWithTheVisitorsDay(t *testing.T) {
 	now := time.Date(2026, 12, 31, 23, 30, 0, 0, time.UTC)
 	for _, test := range []struct{ name, date, dayEnds, want, wrong string }{
@@ -227,9 +227,9 @@ func TestADateEndsWithTheVisitorsDay(t *testing.T) {
 		{"with an offset", "2027-03-01", "2027-03-01T23:59:59-08:00", "2027-03-02T07:59:59Z", ""},
 		{"still today in California", "2026-12-31", "2027-01-01T07:59:59Z", "2027-01-01T07:59:59Z", ""},
 		{"over in Berlin", "2026-12-31", "2026-12-31T22:59:59Z", "", "This day has passed."},
-		{"of another day", "2027-03-01", "2027-03-02T14:00:00Z", "", "choose it again"},
-		{"of another year", "2027-03-01", "2037-03-01T23:59:59Z", "", "choose it again"},
-		{"no time", "2027-03-01", "+275760-09-13T00:00:00.000Z", "", "choose it again"},
+		{"of another day", "2027-03-01", "2027-03-02T14:00:00Z", "", "choose the date again"},
+		{"of another year", "2027-03-01", "2037-03-01T23:59:59Z", "", "choose the date again"},
+		{"no time", "2027-03-01", "+275760-09-13T00:00:00.000Z", "", "choose the date again"},
 		{"no date", "tomorrow", "2027-03-01T22:59:59Z", "", "Write the date as YYYY-MM-DD."},
 	} {
 		f := page.Form{ResourceName: newResourceName(), Name: "x", Namespace: team, Date: test.date, DayEnds: test.dayEnds, Errors: map[string]string{}}
@@ -243,14 +243,14 @@ func TestADateEndsWithTheVisitorsDay(t *testing.T) {
 	}
 }
 
-// The operator's limit is what the form offers and takes. The longest life leaves room for a clock that is behind.
+// The form offers and accepts lifetimes up to the operator's limit. The longest one leaves room for a clock that is behind.
 func TestTheFormOffersWhatTheOperatorAllows(t *testing.T) {
 	s := open(t, func(o *Options) { o.MaxLifetime = 100 * 24 * time.Hour })
 	b := s.signedIn(t, aliceBearer)
 	a := b.get("/new")
 	for _, want := range []string{`value="7"`, `value="30"`, `value="90" checked`, `value="100"`, "Maximum", "At most 100 days here."} {
 		if !strings.Contains(a.body, want) {
-			t.Errorf("there is no %s in\n%s", want, a.body)
+			t.Errorf("%s is not in\n%s", want, a.body)
 		}
 	}
 	if strings.Contains(a.body, `value="180"`) {
@@ -277,7 +277,7 @@ func TestTheFormOffersWhatTheOperatorAllows(t *testing.T) {
 	}
 }
 
-// More than a form may have is refused for its length.
+// A form that is too long is refused.
 func TestALongFormIsRefused(t *testing.T) {
 	s := open(t)
 	form := url.Values{"name": {"x"}, "recipients": {strings.Repeat("x", maxForm)}}
@@ -287,7 +287,7 @@ func TestALongFormIsRefused(t *testing.T) {
 	}
 }
 
-// What was typed or chosen is offered first, and stays.
+// The form offers typed and chosen namespaces first, and keeps them.
 func TestTheFormOffersNamespaces(t *testing.T) {
 	s := open(t, func(o *Options) { o.Namespaces = []string{"kube-public", team} })
 	b := s.signedIn(t, aliceBearer)
@@ -298,13 +298,13 @@ func TestTheFormOffersNamespaces(t *testing.T) {
 	form.Set("namespace", "kube-system")
 	form.Set("name", "")
 	if a := b.post("/new", form); !strings.Contains(a.body, `<option value="kube-system" selected>`) {
-		t.Errorf("what was typed is not chosen any more:\n%s", a.body)
+		t.Errorf("the input is not selected:\n%s", a.body)
 	}
 }
 
-// Where there are several namespaces the form shows which one it takes, unless the table is of that one, and the page with
-// the token names it. A sole one goes without saying.
-func TestANamespaceIsNotTakenUnseen(t *testing.T) {
+// With several namespaces, the form shows which one it uses, unless the table shows only that one, and the page with the token names
+// it. With one namespace neither does.
+func TestTheChosenNamespaceIsShown(t *testing.T) {
 	const other = "kube-node-lease"
 	s := open(t, func(o *Options) { o.Namespaces = []string{other, team} })
 	s.activeWithin = 50 * time.Millisecond
@@ -350,7 +350,7 @@ func TestANamespaceIsNotTakenUnseen(t *testing.T) {
 	says("the token in one of two", b.post("/new", form), named+team+"</bdi>")
 }
 
-// What was typed survives what the API server refuses, whose own words are folded away.
+// The form keeps its input after a refusal of the API server, whose message is folded away.
 func TestWhatWasTypedSurvivesARefusal(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -359,7 +359,7 @@ func TestWhatWasTypedSurvivesARefusal(t *testing.T) {
 	form.Set("namespace", "kube-system")
 	a := b.post("/new", form)
 	said, cause, folded := strings.Cut(a.body, `<details class="cause">`)
-	if a.StatusCode != http.StatusForbidden || !folded || !strings.Contains(said, "You may not do this. Ask an administrator for the right that is named below.") ||
+	if a.StatusCode != http.StatusForbidden || !folded || !strings.Contains(said, "You may not do this. Ask an administrator for the permission named below.") ||
 		strings.Contains(said, "cannot create resource") || !strings.Contains(cause, "cannot create resource") {
 		t.Errorf("%s\n%s", a.Status, a.body)
 	}
@@ -370,7 +370,7 @@ func TestWhatWasTypedSurvivesARefusal(t *testing.T) {
 	}
 }
 
-// A form whose session is over is not answered by another page that forgets it: loaded again, the browser sends it once more.
+// A form of an ended session gets no redirect, so that the browser sends it again on reload.
 func TestAFormWhoseSessionIsOverCanBeSentAgain(t *testing.T) {
 	b := open(t).browser(t)
 	a := b.post("/new", url.Values{"name": {"typed"}})

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package console serves the web page on which people make, rotate, suspend and revoke their tokens.
+// Package console serves the web page on which people create, rotate, suspend and revoke their tokens.
 //
-// It has no power of its own: whatever it asks the API server for, it asks with its visitor's credential, so that RBAC and
-// admission decide as they do for kubectl. What it keeps is in the visitor's cookies, sealed under a key that the replicas
-// share (Keys). A token that it makes is in the one answer that shows it, and nowhere else.
+// It has no permissions of its own: it sends every request with the visitor's credential, so RBAC and admission decide as they do
+// for kubectl. Its only state is in the visitor's cookies, sealed with a key that the replicas share (Keys). A token that it makes
+// is in the one response that shows it, and nowhere else.
 package console

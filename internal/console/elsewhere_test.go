@@ -28,7 +28,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// refresh is what a page leads on by, without anybody's doing.
+// refresh matches the redirect in a page.
 var refresh = regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]*)"`)
 
 // surfer follows links as browsers do: redirects and pages that lead on, with the cookies that SameSite lets come along, and with
@@ -38,7 +38,7 @@ type surfer struct {
 	cookies map[string]*http.Cookie
 }
 
-// surf is a browser without cookies.
+// surf returns a browser without cookies.
 func (s *site) surf(t *testing.T) *surfer {
 	t.Helper()
 	b := s.browser(t)
@@ -90,7 +90,7 @@ func (s *surfer) follow(site, path string) (last answer) {
 	return last
 }
 
-// kept are the cookies by name.
+// kept returns the cookies by name.
 func (s *surfer) kept() map[string]string {
 	kept := map[string]string{}
 	for name, cookie := range s.cookies {
@@ -99,7 +99,7 @@ func (s *surfer) kept() map[string]string {
 	return kept
 }
 
-// No link adds, removes or changes a cookie, wherever it stands and with each kind of visitor.
+// No link adds, removes or changes a cookie, wherever it is and for each kind of visitor.
 func TestCase53_ALinkOfAnotherSiteChangesNoCookie(t *testing.T) {
 	const evil = "/?ns=kube-system&remember=1"
 	back := url.Values{"return": {evil}}.Encode()
@@ -160,7 +160,7 @@ func TestCase53_ALinkOfAnotherSiteChangesNoCookie(t *testing.T) {
 	}
 }
 
-// Who signs in where a link has led stays who they are, and has chosen nothing.
+// A link affects neither the user nor the choices of a visitor who signs in after following it.
 func TestCase53_SigningInAfterALinkRemembersNothingOfIt(t *testing.T) {
 	const evil = "/?ns=kube-system&remember=1"
 	s := open(t).surf(t)
@@ -182,7 +182,7 @@ func TestCase53_SigningInAfterALinkRemembersNothingOfIt(t *testing.T) {
 		t.Fatalf("the page to sign in is not shown: %s\n%s", a.Status, a.body)
 	}
 	a = s.send("same-origin", http.MethodGet, html.UnescapeString(begin[1]), nil)
-	// Its cookie came along with the issuer's redirect, which is another site's.
+	// The browser sent its cookie with the issuer's redirect, which is cross-site.
 	a = s.follow("cross-site", s.signsIn(a.Header.Get("Location"), "alice"))
 	if s.cookies[sessionCookie+"0"] == nil || s.cookies[loginCookie] != nil {
 		t.Errorf("nobody is signed in: %s\n%s", a.Status, a.body)

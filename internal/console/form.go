@@ -41,14 +41,14 @@ import (
 
 const (
 	dateLayout = "2006-01-02"
-	// clocksOff is how much earlier than at the limit a token ends, for a clock that is behind this one.
+	// clocksOff is the distance of the latest end from the limit, for an API server whose clock is behind.
 	clocksOff = 5 * time.Minute
-	// farthest is how far from UTC clocks are set on earth, at the most.
+	// farthest is the largest distance of a time zone from UTC.
 	farthest = 14 * time.Hour
 )
 
-// resourceName is what a form that is rendered calls its resource. It is fixed then, so that a form that is sent twice
-// makes one token.
+// resourceName matches the name that a rendered form has for its resource. The name is fixed, so that a form that is sent twice
+// creates one token.
 var resourceName = regexp.MustCompile(`^token-[a-z2-7]{12}$`)
 
 func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:12]) }
@@ -57,10 +57,10 @@ func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:1
 const (
 	fieldName, fieldDays, fieldDate, fieldDayEnds   = "name", "days", "date", "dayEnds"
 	fieldNamespace, fieldAudiences, fieldRecipients = "namespace", "audiences", "recipients"
-	fieldForm                                       = "" // of the form as a whole
+	fieldForm                                       = "" // the form as a whole
 )
 
-// fieldOfPath is which field of the form sets a field of the resource.
+// fieldOfPath maps fields of the resource to fields of the form.
 var fieldOfPath = []struct{ path, field string }{
 	{"spec.displayName", fieldName},
 	{"spec.expiresInDays", fieldDays},
@@ -70,7 +70,7 @@ var fieldOfPath = []struct{ path, field string }{
 	{"metadata.namespace", fieldNamespace},
 }
 
-// formOf is what was sent.
+// formOf returns the sent form.
 func formOf(r *http.Request) page.Form {
 	value := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
 	f := page.Form{
@@ -83,11 +83,11 @@ func formOf(r *http.Request) page.Form {
 	return f
 }
 
-// resourceOf is what a form asks for, without a token yet, for at most limit. What is wrong with it is in f.Errors.
+// resourceOf returns the resource that a form asks for, without a token, with a lifetime of at most limit. It adds to f.Errors.
 func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1.PersonalAccessToken, life time.Duration, expires *metav1.Time) {
 	if !resourceName.MatchString(f.ResourceName) {
 		f.ResourceName = newResourceName()
-		f.Errors[fieldForm] = "The form was not made by this page. Look it through and save it again."
+		f.Errors[fieldForm] = "This form did not come from this page. Check it and save it again."
 	}
 	if wrong := checkName(f.Name); wrong != "" {
 		f.Errors[fieldName] = wrong
@@ -132,7 +132,7 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 		pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
 	}
 	if recipients.HoldsPrivateKey(f.Recipients) {
-		f.Recipients = "" // It is not sent back.
+		f.Recipients = "" // do not send it back
 	}
 	if f.Errors[fieldRecipients] != "" {
 		f.MoreOpen = true
@@ -140,13 +140,13 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 	return pat, life, expires
 }
 
-// checkName returns what is wrong with a display name.
+// checkName returns what is wrong with a display name, or "".
 func checkName(name string) string {
 	switch length := utf8.RuneCountInString(name); {
 	case length == 0:
-		return "Say what the token is for, so that you know later which one to revoke."
+		return "Enter what the token is for, so that you know later which one to revoke."
 	case length > holder.MaxDisplayName:
-		return fmt.Sprintf("This has %d characters: take at most %d.", length, holder.MaxDisplayName)
+		return fmt.Sprintf("This has %d characters: use at most %d.", length, holder.MaxDisplayName)
 	}
 	return ""
 }
@@ -170,7 +170,7 @@ func checkKeys(keys []string) string {
 	}
 }
 
-// endOfDay is the last second of the date, which belongs to it: where the visitor is, else in UTC.
+// endOfDay returns the last second of the date, in the visitor's time zone if known, else in UTC.
 func endOfDay(f *page.Form) (time.Time, error) {
 	day, err := time.Parse(dateLayout, f.Date)
 	if err != nil {
@@ -182,12 +182,12 @@ func endOfDay(f *page.Form) (time.Time, error) {
 	}
 	there, err := time.Parse(time.RFC3339, f.DayEnds)
 	if err != nil || there.Sub(end).Abs() > farthest {
-		return end, errors.New("this day ends at another time everywhere on earth: choose it again")
+		return end, errors.New("this day ends at another time in every time zone: choose the date again")
 	}
 	return there.UTC().Truncate(time.Second), nil
 }
 
-// lines are what is written, one on each line.
+// lines returns the different lines of a text.
 func lines(text string) []string {
 	var all []string
 	for line := range strings.Lines(text) {
@@ -198,17 +198,17 @@ func lines(text string) []string {
 	return all
 }
 
-// fieldTexts is what is said beside a field whose value the API server refuses. Its own words are folded away.
+// fieldTexts are the errors at fields whose value the API server refuses. The page folds the API server's message away.
 var fieldTexts = map[string]string{
-	fieldName: "This name is not taken here.", fieldDays: "This is longer than allowed here. Choose a shorter life.",
-	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These audiences are not taken here.",
-	fieldRecipients: "These recipients are not taken here.", fieldNamespace: "This namespace is not taken here.",
+	fieldName: "This name is not accepted here.", fieldDays: "This is longer than allowed here. Choose a shorter life.",
+	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These audiences are not accepted here.",
+	fieldRecipients: "These recipients are not accepted here.", fieldNamespace: "This namespace is not accepted here.",
 }
 
-// refusedFields marks the fields of the form that the API server refuses; false: it names none.
+// refusedFields adds errors to the fields that the API server refuses, and reports whether there are any.
 func refusedFields(f *page.Form, err error) bool {
 	if isMissing(err, "namespaces", true) {
-		f.Errors[fieldNamespace], f.MoreOpen = fmt.Sprintf("There is no namespace %s.", f.Namespace), true
+		f.Errors[fieldNamespace], f.MoreOpen = fmt.Sprintf("Namespace %s does not exist.", f.Namespace), true
 		return true
 	}
 	var answer apierrors.APIStatus
@@ -231,7 +231,7 @@ func refusedFields(f *page.Form, err error) bool {
 	return len(f.Errors) > 0
 }
 
-// sentence makes a clause one.
+// sentence turns a clause into a sentence.
 func sentence(text string) string {
 	if text == "" {
 		return ""

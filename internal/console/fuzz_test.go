@@ -27,7 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Wherever a link leads, it is to a page of ours.
+// localPath always returns a path of this site.
 func FuzzLocalPath(f *testing.F) {
 	for _, seed := range []string{"/", "//x", `/\x`, "/%2f%2fx", "/%2fx ", "https://x", "/a?b=c", "/\tx", "/x@y"} {
 		f.Add(seed)
@@ -46,7 +46,7 @@ func FuzzLocalPath(f *testing.F) {
 	})
 }
 
-// What is typed becomes a resource that a name and a namespace fit, or an error beside a field.
+// Any input becomes a resource with a valid name and namespace, or an error at a field.
 func FuzzForm(f *testing.F) {
 	f.Add("token-abcdefghijkl", "name", "90", "", "", "team-a", "", "")
 	f.Add("token-abcdefghijkl", "name", "", "2030-01-01", "2030-01-01T22:59:59.000Z", "team-a", "aud\n\naud", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")

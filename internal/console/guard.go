@@ -24,22 +24,22 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console/page"
 )
 
-// policy lets the page load what is embedded here, and nothing else from anywhere.
+// policy lets pages load only the embedded files.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// maxForm is in bytes: recipients are the longest, 16 of 4096. maxSignIn is of who is not known yet, for a credential that
-// cookies can carry.
+// maxForm is in bytes: the longest field is recipients, 16 of 4096. maxSignIn is for unknown senders: a credential that fits into
+// cookies.
 const maxForm, maxSignIn = 128 << 10, 32 << 10
 
-// guard says to browsers what they may do with our answers, and refuses what another origin makes them send.
+// guard sets the security headers of every response, and refuses POSTs of other origins.
 func (c *Console) guard(next http.Handler) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
-		// Not no-referrer: browsers would send the Origin "null" with our own forms.
+		// With no-referrer, browsers would send the Origin "null" with our own forms.
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
@@ -48,12 +48,12 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
 		case http.MethodPost:
-			// CrossOriginProtection lets a POST through that has neither Origin nor Sec-Fetch-Site. Every browser sends
-			// Origin with a form, and whoever is no browser has kubectl.
+			// CrossOriginProtection accepts a POST without Origin and Sec-Fetch-Site. Every browser sends Origin with a form,
+			// and other programs can use kubectl.
 			if origins := r.Header.Values("Origin"); len(origins) != 1 || origins[0] != c.origin || crossOrigin.Check(r) != nil {
 				c.problem(w, r, http.StatusForbidden, page.Problem{
 					Title:  "This did not come from the page",
-					Detail: "The browser says that another site sent this, or does not say who did. Nothing was done.",
+					Detail: "The browser reports that another site sent this, or does not report a sender. Nothing was done.",
 					Next:   "Open " + c.origin + " and do it there.", Link: "/", LinkText: "To my tokens",
 				})
 				return
@@ -67,15 +67,15 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	})
 }
 
-// fromElsewhere reports whether a browser says that no page of ours led here, but another site, another program such as mail,
-// or an address that was typed. Such a request changes nothing, cookies included.
+// fromElsewhere reports whether, according to the browser, another site, another program such as mail or a typed address led here.
+// Such a request changes nothing, not even cookies.
 func fromElsewhere(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return site != "" && site != "same-origin"
 }
 
-// readForm reads what a POST sends, for who is known: before that nothing of it is kept. What to do about a form that is too
-// long is the caller's to say.
+// readForm reads the form of a POST. Callers authenticate the sender first, except for signing in. tooLong says what to do about a
+// form that is too long.
 func readForm(w http.ResponseWriter, r *http.Request, limit int64, tooLong string) error {
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	err := r.ParseForm()

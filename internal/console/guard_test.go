@@ -30,8 +30,8 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// Whatever a POST asks for, it is done only where the browser says that our own page asked.
-func TestAPostThatOurPageDidNotMakeIsRefused(t *testing.T) {
+// The console executes a POST only if the browser reports that our own page sent it.
+func TestAPostOfAnotherSiteIsRefused(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
 	pat := made(t, "guarded")
@@ -71,7 +71,7 @@ func TestAPostThatOurPageDidNotMakeIsRefused(t *testing.T) {
 	}
 	now := &v1alpha1.PersonalAccessToken{}
 	if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(pat), now); err != nil || now.ResourceVersion != pat.ResourceVersion {
-		t.Errorf("something was done to the token all the same: %v", err)
+		t.Errorf("the token was changed anyway: %v", err)
 	}
 	err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: "forged"}, now)
 	if !apierrors.IsNotFound(err) {
@@ -87,7 +87,7 @@ func (u unread) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// endless is one that does not end, and counts what is read.
+// endless is a body without end that counts what is read.
 type endless int
 
 func (e *endless) Read(b []byte) (int, error) {
@@ -98,8 +98,8 @@ func (e *endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What nobody who is known sends is not kept, and of a credential no more than one can have.
-func TestBodiesOfWhoIsNotKnownAreNotRead(t *testing.T) {
+// The console reads no body of an unknown sender, except for signing in, where it reads at most the length of a credential.
+func TestBodiesOfUnknownSendersAreNotRead(t *testing.T) {
 	s := open(t)
 	post := func(path, origin string, body io.Reader) *httptest.ResponseRecorder {
 		r, w := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, body), httptest.NewRecorder()
@@ -136,7 +136,7 @@ func TestBodiesOfWhoIsNotKnownAreNotRead(t *testing.T) {
 	}
 }
 
-// No answer may be framed, kept, or load anything from elsewhere; and nothing but GET, HEAD and POST is known.
+// No response may be framed, cached, or load anything from elsewhere. Only GET, HEAD and POST are allowed.
 func TestEveryAnswerSaysWhatABrowserMayDo(t *testing.T) {
 	s := open(t)
 	for _, b := range []*browser{s.browser(t), s.signedIn(t, aliceBearer)} {
@@ -177,7 +177,7 @@ func TestLocalPath(t *testing.T) {
 		"evil.example":            "/",
 		"https:/evil.example":     "/",
 		"/%5cevil.example":        "/%5cevil.example",
-		"/%2fevil.example/ ":      "/", // its second slash is written out beside what has no valid escape
+		"/%2fevil.example/ ":      "/", // RequestURI decodes its second slash, because of the space
 		"/%2f%2fevil.example":     "/",
 		"%2f":                     "/",
 		"/a b/%2fx":               "/a%20b//x",

@@ -32,7 +32,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/issuer"
 )
 
-// withIssuer has people sign in at a real issuer, which the API server of these tests does not trust.
+// withIssuer makes visitors sign in at a real issuer, which the tests' API server does not trust.
 func withIssuer(t *testing.T, users ...issuer.User) func(*Options) {
 	t.Helper()
 	return func(o *Options) {
@@ -60,7 +60,7 @@ func pool(server *httptest.Server) *x509.CertPool {
 	return pool
 }
 
-// trusting replaces the API server by one that takes every credential for alice's, and does nothing else.
+// trusting replaces the API server with one that accepts every credential as alice's, and does nothing else.
 func trusting(t *testing.T) func(*Options) {
 	t.Helper()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +79,7 @@ func trusting(t *testing.T) func(*Options) {
 	}
 }
 
-// begin goes to the issuer, to come back to a page, and returns where it was sent.
+// begin starts a login that returns to a page, and returns the issuer's address.
 func (b *browser) begin(back string) string {
 	b.t.Helper()
 	a := b.get("/sign-in/oidc?" + url.Values{"return": {back}}.Encode())
@@ -90,7 +90,7 @@ func (b *browser) begin(back string) string {
 	return to
 }
 
-// signsIn types name and password at the issuer, and returns the callback that the browser is sent to.
+// signsIn enters name and password at the issuer, and returns the callback.
 func (b *browser) signsIn(at, name string) string {
 	b.t.Helper()
 	back, err := issuer.SignIn(b.t.Context(), b.site.server.Client(), at, name, name)
@@ -103,7 +103,7 @@ func (b *browser) signsIn(at, name string) string {
 	return back.RequestURI()
 }
 
-// relogin changes what the browser keeps about its login.
+// relogin changes the browser's login cookie.
 func (b *browser) relogin(change func(*login)) {
 	b.t.Helper()
 	at, err := url.Parse(b.site.server.URL)
@@ -125,7 +125,7 @@ func (b *browser) relogin(change func(*login)) {
 	b.t.Fatal("the browser keeps no login")
 }
 
-// kept are the cookies of a session that an answer sets.
+// kept returns the session cookies that a response sets.
 func kept(a answer) (session []*http.Cookie) {
 	for _, cookie := range a.Cookies() {
 		if strings.HasPrefix(cookie.Name, sessionCookie) && cookie.MaxAge >= 0 {

@@ -40,27 +40,30 @@ import (
 )
 
 const (
-	// KeySecretName is the Secret that holds the keys of cookies. Whoever deletes it signs everybody out: within keyInterval
-	// in every replica.
+	// KeySecretName is the Secret with the keys for cookies. Deleting it signs all visitors out, in each replica within
+	// keyInterval.
 	KeySecretName = "pat-operator-console"
-	// KeySecretType is its type, by which policy tells it from what else a Secret could be good for.
+	// KeySecretType is its type, by which policies recognize it.
 	KeySecretType = corev1.SecretType("pat-operator.io/console")
 
 	keyCurrent, keyPrevious, keySince = "current", "previous", "since"
 	keySize                           = 32 // bytes: AES-256
-	// keyLife is how long a key seals; as long again it opens. It is longer than any session.
+	// keyLife is how long a key seals; it opens for as long again. It is longer than any session.
 	keyLife = 24 * time.Hour
-	// keyInterval is how often the Secret is looked at, and keyRetry how soon again: where that failed, or a cookie names
-	// a key that another replica may have made.
+	// keyInterval is how often the Secret is read. keyRetry is the delay after a failure, or before reading it for a cookie with an
+	// unknown key, which another replica may have made.
 	keyInterval, keyRetry = time.Minute, 2 * time.Second
 	keyTimeout            = 10 * time.Second
 )
 
-// errNotOpened is all that there is to say of something that was sealed elsewhere, for something else, or changed.
+// errNotOpened reports a value that was sealed elsewhere, sealed for another purpose, or changed.
 var errNotOpened = errors.New("it was not sealed here")
 
-// Keys seal what cookies carry, by AES-256-GCM in JWE (RFC 7516), and open it again: in every replica, since they share the
-// keys in a Secret.
+// The verifier's Role has these without a console too: one Secret by name is not worth a Role of its own.
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-console,verbs=get;update
+
+// Keys seal and open cookies with AES-256-GCM in JWE (RFC 7516). The replicas share the keys in a Secret.
 type Keys struct {
 	client    client.Client
 	namespace string
@@ -69,18 +72,18 @@ type Keys struct {
 
 	mu    sync.Mutex
 	keys  []jose.JSONWebKey // the current one first
-	err   error             // why the last reading of the Secret has failed
-	asked time.Time         // when that was
+	err   error             // of the last reading of the Secret
+	asked time.Time         // the time of the last reading
 
 	reading singleflight.Group
 }
 
 var _ manager.LeaderElectionRunnable = (*Keys)(nil)
 
-// NewKeys returns Keys that work once they are started. c must read from the API server itself and needs secrets: create
-// in the namespace, and get and update of KeySecretName.
+// NewKeys returns Keys that work once they are started. c must not read from a cache. It needs permission to create Secrets in the
+// namespace, and to get and update KeySecretName.
 func NewKeys(c client.Client, namespace string, clock clock.PassiveClock, log logr.Logger) *Keys {
-	return &Keys{client: c, namespace: namespace, clock: clock, log: log, err: errors.New("the key of sessions has not been read yet")}
+	return &Keys{client: c, namespace: namespace, clock: clock, log: log, err: errors.New("the session key has not been read yet")}
 }
 
 // Start keeps the keys up to date until ctx ends.
@@ -88,7 +91,7 @@ func (k *Keys) Start(ctx context.Context) error {
 	for {
 		delay := keyInterval
 		if err := k.sync(ctx); err != nil && ctx.Err() == nil {
-			k.log.Error(err, "The key of the console's sessions cannot be read; trying again", "secret", k.namespace+"/"+KeySecretName)
+			k.log.Error(err, "Cannot read the key of the console's sessions; trying again", "secret", k.namespace+"/"+KeySecretName)
 			delay = keyRetry
 		}
 		select {
@@ -102,12 +105,12 @@ func (k *Keys) Start(ctx context.Context) error {
 // NeedLeaderElection is false: every replica serves.
 func (*Keys) NeedLeaderElection() bool { return false }
 
-// sync reads the Secret, and makes it or a new key where that is due.
+// sync reads the Secret. It creates the Secret or a new key when due.
 func (k *Keys) sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
 	var err error
-	for range 3 { // another replica may be as fast
+	for range 3 { // another replica may write at the same time
 		var keys []jose.JSONWebKey
 		if keys, err = k.load(ctx); err == nil {
 			k.mu.Lock()
@@ -142,7 +145,7 @@ func (k *Keys) load(ctx context.Context) ([]jose.JSONWebKey, error) {
 		return nil, err
 	}
 	if len(secret.Data[keyCurrent]) != keySize || secret.Type != KeySecretType {
-		return nil, fmt.Errorf("there is no key of %d bytes under %q in Secret %s/%s of type %s: delete it, and another is made", keySize, keyCurrent, k.namespace, KeySecretName, KeySecretType)
+		return nil, fmt.Errorf("no key of %d bytes under %q in Secret %s/%s of type %s: delete the Secret, and a new one is created", keySize, keyCurrent, k.namespace, KeySecretName, KeySecretType)
 	}
 	since, err := time.Parse(time.RFC3339, string(secret.Data[keySince]))
 	if err != nil || k.clock.Since(since) >= keyLife {
@@ -169,7 +172,7 @@ func newKey() []byte {
 
 func (k *Keys) now() []byte { return []byte(k.clock.Now().UTC().Format(time.RFC3339)) }
 
-// seal returns value, sealed for a purpose: what was sealed for another is not opened for this one.
+// seal returns value, sealed for a purpose. open needs the same purpose.
 func (k *Keys) seal(purpose string, value any) (string, error) {
 	k.mu.Lock()
 	keys, err := k.keys, k.err
@@ -193,7 +196,7 @@ func (k *Keys) seal(purpose string, value any) (string, error) {
 	return sealed.CompactSerialize()
 }
 
-// open is the reverse of seal. It returns errNotOpened for what was not sealed here; any other error is about the keys.
+// open reverses seal. It returns errNotOpened for a value that was not sealed here; other errors are about the keys.
 func (k *Keys) open(ctx context.Context, purpose, sealed string, value any) error {
 	parsed, err := jose.ParseEncryptedCompact(sealed, []jose.KeyAlgorithm{jose.DIRECT}, []jose.ContentEncryption{jose.A256GCM})
 	if err != nil || parsed.Header.ExtraHeaders[jose.HeaderType] != purpose {
@@ -227,8 +230,8 @@ func (k *Keys) known(id string) *jose.JSONWebKey {
 	return nil
 }
 
-// refresh has the Secret read, in which another replica may have put a new key by now, unless that was done a moment ago.
-// Without an error it is fresh. Those who ask at once wait for one reading, which goes on where the first of them leaves.
+// refresh reads the Secret, which may have a new key of another replica, unless that was done a moment ago. Concurrent callers
+// share one reading, which goes on if the first of them leaves.
 func (k *Keys) refresh(ctx context.Context) error {
 	k.mu.Lock()
 	err, stale := k.err, k.clock.Since(k.asked) >= keyRetry

@@ -36,7 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
-// reading is the tests' way to the API server, but that a Secret is read as a test says.
+// reading is a client of the API server that reads Secrets as a test says.
 func reading(read func(ctx context.Context, get func() error) error) client.Client {
 	return interceptor.NewClient(api.admin, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
@@ -45,9 +45,8 @@ func reading(read func(ctx context.Context, get func() error) error) client.Clie
 	})
 }
 
-// What the API server answers to the verifier about its own Secret is neither a visitor's doing nor for visitors to read, and
-// ends nobody's session.
-func TestTroubleWithTheKeyIsNotTheVisitors(t *testing.T) {
+// An error of the API server about the verifier's own Secret is not shown to visitors and ends no session.
+func TestErrorsOfTheKeyAreNotShown(t *testing.T) {
 	apiServer(t)
 	for name, trouble := range map[string]error{
 		"forbidden":    apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, KeySecretName, errors.New("the-cause")),
@@ -90,7 +89,7 @@ func TestTroubleWithTheKeyIsNotTheVisitors(t *testing.T) {
 	}
 }
 
-// sealedFor is something that was sealed for a purpose by the keys of a site.
+// sealedFor seals a value for a purpose with the keys of a site.
 func sealedFor(t *testing.T, s *site, purpose string, value any) string {
 	t.Helper()
 	sealed, err := s.keys.seal(purpose, value)
@@ -100,8 +99,8 @@ func sealedFor(t *testing.T, s *site, purpose string, value any) string {
 	return sealed
 }
 
-// Who leaves while the Secret is read for a key that another replica has made does not keep it from the others.
-func TestOneReadingIsForAllWhoeverLeaves(t *testing.T) {
+// A visitor who leaves during a reading of the Secret does not prevent the others from getting its result.
+func TestOneReadingIsSharedAndOutlivesItsCaller(t *testing.T) {
 	apiServer(t)
 	now := testingclock.NewFakePassiveClock(time.Now())
 	first := keysIn(t, "aborted", now)
@@ -127,22 +126,22 @@ func TestOneReadingIsForAllWhoeverLeaves(t *testing.T) {
 	<-begun
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("who leaves gets %v", err)
+		t.Errorf("the caller who leaves gets %v", err)
 	}
 	var got string
 	opened := make(chan error)
 	go func() { opened <- second.open(t.Context(), "p", sealed, &got) }()
 	close(release)
 	if err := <-opened; err != nil || got != "value" {
-		t.Errorf("who stays gets %q, %v", got, err)
+		t.Errorf("the caller who stays gets %q, %v", got, err)
 	}
 	if reads.Load() != 1 {
 		t.Errorf("the Secret was read %d times", reads.Load())
 	}
 }
 
-// That something was not sealed here is said only by who has just read the Secret.
-func TestAnUnknownKeyIsJudgedAfterAFreshReading(t *testing.T) {
+// open reports that a value was not sealed here only after a fresh reading of the Secret.
+func TestAnUnknownKeyIsRefusedAfterAFreshReading(t *testing.T) {
 	apiServer(t)
 	now := testingclock.NewFakePassiveClock(time.Now())
 	theirs := keysIn(t, "judged-theirs", now)
@@ -175,7 +174,7 @@ func TestAnUnknownKeyIsJudgedAfterAFreshReading(t *testing.T) {
 		}
 	}
 	if err := ours.open(t.Context(), "p", mine, &got); err != nil || got != "mine" {
-		t.Errorf("what a key that is known has sealed: %q, %v", got, err)
+		t.Errorf("a value of a known key: %q, %v", got, err)
 	}
 	fails.Store(false)
 	now.SetTime(now.Now().Add(keyRetry))
@@ -184,8 +183,8 @@ func TestAnUnknownKeyIsJudgedAfterAFreshReading(t *testing.T) {
 	}
 }
 
-// Whoever deletes the Secret signs everybody out, as soon as it is looked at again.
-func TestWithoutTheSecretEverybodyIsSignedOut(t *testing.T) {
+// Deleting the Secret signs all visitors out at its next reading.
+func TestDeletingTheSecretSignsEverybodyOut(t *testing.T) {
 	apiServer(t)
 	k := keysIn(t, "deleted", testingclock.NewFakePassiveClock(time.Now()))
 	sealed, err := k.seal("p", "value")

@@ -36,26 +36,24 @@ import (
 )
 
 const (
-	// byUser is the selectable field of whose token it is.
-	byUser = "spec.user.username"
-	// maxNamespaces is how many namespaces may be chosen: each is a request.
+	// maxNamespaces bounds the chosen namespaces: each costs a request.
 	maxNamespaces = 20
 
-	// What is listed shares its memory with what verifies tokens: so many lists are read at once, of everybody's together, in
-	// pages of so many resources, and a table has so many rows. How many bytes a page has is bounded by maxAnswer.
+	// Lists share their memory with the verifier. maxLists bounds the lists that are read at once for all visitors, listPage the
+	// resources of a page, maxRows the rows of a table, and maxAnswer the bytes of a page.
 	maxLists, listPage, maxRows = 4, 100, 2000
-	// namespacesAtOnce is how many namespaces one list reads at a time.
+	// namespacesAtOnce is how many namespaces one list reads concurrently.
 	namespacesAtOnce = 4
 )
 
-// rows are those of a table, as they are found.
+// rows collects the rows of a table.
 type rows struct {
 	*page.Table
 	mu  sync.Mutex
 	all []page.Row
 }
 
-// add takes a page of resources in; false: that is enough.
+// add adds a page of rows and reports whether the table has room for more.
 func (rs *rows) add(found []page.Row) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -66,7 +64,7 @@ func (rs *rows) add(found []page.Row) bool {
 	return !rs.Truncated
 }
 
-// list reads everywhere, or in the namespaces that were chosen, or that the console was started with.
+// list reads all namespaces, the chosen ones, or the configured ones.
 func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.Row, error) {
 	found := &rows{Table: t}
 	if len(t.Namespaces) == 0 {
@@ -81,7 +79,7 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 		t.Problem = &page.Problem{
 			Title:  "Which namespaces?",
 			Detail: "You may not list tokens in all namespaces of this cluster.",
-			Next:   "Name those that you work in. Whoever gave you access to the cluster knows them.",
+			Next:   "Name the namespaces that you work in. The person who gave you access to the cluster knows them.",
 		}
 		return nil, nil
 	}
@@ -90,7 +88,7 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	if err != nil {
 		return nil, err
 	}
-	if len(t.Namespaces) == 0 && chosen { // a choice of which nothing can be read hides nothing
+	if len(t.Namespaces) == 0 && chosen { // without a readable one, ignore the choice
 		t.Namespaces, t.Fallback = c.namespaces, true
 		if _, err := c.readEach(ctx, v, found); err != nil {
 			return nil, err
@@ -100,7 +98,7 @@ func (c *Console) list(ctx context.Context, v *visitor, t *page.Table) ([]page.R
 	return found.all, nil
 }
 
-// readEach adds the tokens of the table's namespaces. It leaves those that the visitor may list, and returns why not the others.
+// readEach adds the tokens of the table's namespaces. It drops the namespaces that the visitor may not list and returns the errors.
 func (c *Console) readEach(ctx context.Context, v *visitor, found *rows) (refused map[string]error, err error) {
 	var reading errgroup.Group
 	reading.SetLimit(namespacesAtOnce)
@@ -130,7 +128,7 @@ func (c *Console) readEach(ctx context.Context, v *visitor, found *rows) (refuse
 	return refused, nil
 }
 
-// turn waits until another list may be read.
+// turn waits until one more list may be read.
 func (c *Console) turn(ctx context.Context) (end func(), err error) {
 	select {
 	case c.lists <- struct{}{}:
@@ -142,7 +140,7 @@ func (c *Console) turn(ctx context.Context) (end func(), err error) {
 	}
 }
 
-// readInto adds the tokens that a list finds, when it is its turn.
+// readInto waits for its turn, and adds the tokens of a list.
 func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ...client.ListOption) error {
 	end, err := c.turn(ctx)
 	if err != nil {
@@ -150,7 +148,7 @@ func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ..
 	}
 	defer end()
 	if !found.All {
-		opts = append(opts, client.MatchingFields{byUser: v.User})
+		opts = append(opts, holder.OfUser(v.User))
 	}
 	for pats, err := range holder.Pages(ctx, v.client, listPage, opts...) {
 		if err != nil {
@@ -171,8 +169,8 @@ func (c *Console) readInto(ctx context.Context, v *visitor, found *rows, opts ..
 	return nil
 }
 
-// sayRefused names the chosen namespaces that the visitor may not list. Not every visitor is meant to list all namespaces that
-// the console was started with: those are named only where there is nothing else to show.
+// sayRefused names the chosen namespaces that the visitor may not list. It names configured ones only if there is nothing else to
+// show, because not every visitor is expected to list all of those.
 func sayRefused(t *page.Table, chosen bool, asked []string, refused map[string]error) {
 	var names, reasons []string
 	for _, name := range asked {
@@ -197,24 +195,24 @@ const (
 	namespacesLife   = 365 * 24 * time.Hour
 )
 
-// chosen are the namespaces that the request names, or that its sender has chosen before, as many as may be.
+// chosen returns the namespaces in the request or in the sender's cookie, up to maxNamespaces.
 func chosen(r *http.Request) []string {
 	names, _ := chosenOf(r)
 	return names
 }
 
-// chosenOf returns those that are too many, too: of the page's own form it is one, and a link may name any number.
+// chosenOf also returns the namespaces above maxNamespaces: one from the page's own form, any number from a link.
 func chosenOf(r *http.Request) (taken, left []string) {
 	names, given := r.URL.Query()["ns"]
 	if !given {
 		if cookie, err := r.Cookie(namespacesCookie); err == nil {
-			names = strings.Split(cookie.Value, ".") // no namespace has one
+			names = strings.Split(cookie.Value, ".") // namespaces contain no dot
 		}
 	}
 	return namespacesIn(names)
 }
 
-// namespacesIn returns the namespaces that people may have typed with commas and spaces, as many as may be, and the others.
+// namespacesIn splits at commas and spaces and returns up to maxNamespaces namespaces, and the others.
 func namespacesIn(names []string) (taken, left []string) {
 	var chosen []string
 	for _, name := range names {
@@ -228,8 +226,8 @@ func namespacesIn(names []string) (taken, left []string) {
 	return chosen[:n], chosen[n:]
 }
 
-// chooseNamespaces keeps the namespaces that were chosen on the page and that the visitor may list, and forgets them where none
-// is left. It answers a POST: a link, which anybody can make, names the namespaces of one page only.
+// chooseNamespaces remembers the chosen namespaces that the visitor may list, or forgets the choice if none is left. It takes a POST:
+// a link, which anyone can make, selects namespaces for one page only.
 func (c *Console) chooseNamespaces(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	without := r.PostForm["without"]
 	taken, left := namespacesIn(slices.DeleteFunc(r.PostForm["ns"], func(name string) bool { return slices.Contains(without, name) }))
@@ -248,14 +246,14 @@ func (c *Console) chooseNamespaces(w http.ResponseWriter, r *http.Request, v *vi
 			view.Set(name, value)
 		}
 	}
-	if chosen := slices.Concat(taken, left); len(chosen) > 0 { // the page says which are too many, or may not be listed
+	if chosen := slices.Concat(taken, left); len(chosen) > 0 { // the page names those that are too many or not allowed
 		view["ns"] = chosen
 	}
 	http.Redirect(w, r, strings.TrimSuffix("/?"+view.Encode(), "?"), http.StatusSeeOther)
 	return nil
 }
 
-// readable returns the namespaces that the visitor may list. It asks for one token of each.
+// readable returns the namespaces that the visitor may list. It requests one token of each.
 func (c *Console) readable(ctx context.Context, v *visitor, namespaces []string) ([]string, error) {
 	var asking errgroup.Group
 	asking.SetLimit(namespacesAtOnce)
@@ -267,7 +265,7 @@ func (c *Console) readable(ctx context.Context, v *visitor, namespaces []string)
 				return err
 			}
 			defer end()
-			err = v.client.List(ctx, &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(namespace), client.MatchingFields{byUser: v.User}, client.Limit(1))
+			err = v.client.List(ctx, &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(namespace), holder.OfUser(v.User), client.Limit(1))
 			may[i] = err == nil
 			if apierrors.IsForbidden(err) {
 				return nil

@@ -44,23 +44,23 @@ const (
 	purposeLogin = "pat-login"
 	loginLife    = 10 * time.Minute
 	issuerWithin = 8 * time.Second
-	// issuerRetry is how long an issuer that did not answer is left alone.
+	// issuerRetry is the pause after the issuer did not answer.
 	issuerRetry = 5 * time.Second
 )
 
-// OIDCOptions are how people sign in by OpenID Connect: the authorization code flow with PKCE (RFC 7636). The API server
-// has to take this issuer's ID tokens for this client.
+// OIDCOptions configure the sign-in by OpenID Connect, with the authorization code flow and PKCE (RFC 7636). The API server must
+// accept this issuer's ID tokens for this client.
 type OIDCOptions struct {
 	Issuer, ClientID, ClientSecret string
-	// Name is what people call the issuer; "": its URL.
+	// Name is the issuer's name for people; "": its URL.
 	Name string
-	// Scopes beside openid.
+	// Scopes in addition to openid.
 	Scopes []string
-	// CA verifies the issuer; nil: the system's.
+	// CA verifies the issuer; nil: the system's CAs.
 	CA *x509.CertPool
 }
 
-// provider is the issuer. It is asked what it can do when first needed, and from time to time again until it has said so.
+// provider is the issuer. Its configuration is read when first needed, and again until that succeeds.
 type provider struct {
 	OIDCOptions
 	redirect string
@@ -68,9 +68,9 @@ type provider struct {
 	clock    clock.PassiveClock
 
 	asking singleflight.Group // guards the rest
-	found  *oidc.Provider     // once there, it stays
-	err    error              // why the last asking has failed
-	asked  time.Time          // when that was
+	found  *oidc.Provider     // set once
+	err    error              // of the last attempt
+	asked  time.Time          // the time of the last attempt
 }
 
 func newProvider(o OIDCOptions, redirect string) (*provider, error) {
@@ -85,8 +85,8 @@ func newProvider(o OIDCOptions, redirect string) (*provider, error) {
 	}, nil
 }
 
-// discover returns what the issuer can do, and the flow with it. Those who need it at once wait for one answer, each as long
-// as it cares to.
+// discover returns the issuer's configuration and the flow for it. Concurrent callers share one request, and each waits as long as
+// its own context lasts.
 func (p *provider) discover(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {
 	asking := p.asking.DoChan("", func() (any, error) { return nil, p.ask() })
 	select {
@@ -103,36 +103,36 @@ func (p *provider) discover(ctx context.Context) (*oidc.Provider, *oauth2.Config
 	}, nil
 }
 
-// ask asks the issuer what it can do, unless that is known, or has failed a moment ago.
+// ask reads the issuer's configuration, unless it is known or the last attempt failed a moment ago.
 func (p *provider) ask() error {
 	if p.found != nil || p.err != nil && p.clock.Since(p.asked) < issuerRetry {
 		return p.err
 	}
-	// Not a request's context: the provider keeps it.
+	// The provider keeps the context, so it must not be a request's.
 	p.found, p.err = oidc.NewProvider(oidc.ClientContext(context.Background(), p.client), p.Issuer)
 	p.asked = p.clock.Now()
 	return p.err
 }
 
-// errLoginOver is the error of a sign-in that has to be begun again.
+// errLoginOver reports that the visitor has to start the sign-in again.
 var errLoginOver = errors.New("the sign-in is over")
 
-// login is what a browser keeps while its user is at the issuer.
+// login is what the browser keeps during the visit at the issuer.
 type login struct {
 	State    string `json:"state"`
 	Nonce    string `json:"nonce"`
 	Verifier string `json:"verifier"`
 	Return   string `json:"return"`
-	// Expires bounds how long a stolen cookie could be of use.
+	// Expires bounds the use of a stolen cookie.
 	Expires time.Time `json:"expires"`
 }
 
-// byOIDC lets a browser's GET through to the steps of a login, which each use something up: what scans links sends a HEAD,
-// which the patterns of http.ServeMux take for a GET.
+// byOIDC reports whether a step of a login may go on, and answers if not. Each step uses something up, so it refuses HEAD, which
+// link scanners send and http.ServeMux matches as GET.
 func (c *Console) byOIDC(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case c.oidc == nil:
-		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "There is no such page", Link: "/sign-in", LinkText: "Sign in"})
+		c.problem(w, r, http.StatusNotFound, page.Problem{Title: "Page not found", Link: "/sign-in", LinkText: "Sign in"})
 	case r.Method == http.MethodHead:
 		w.Header().Set("Allow", http.MethodGet)
 		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
@@ -147,7 +147,7 @@ func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
 	if !c.byOIDC(w, r) {
 		return
 	}
-	if fromElsewhere(r) { // no sign-in begins, and none that was begun is forgotten, unless somebody asks for it on our page
+	if fromElsewhere(r) { // only our own page starts a sign-in, which replaces another one in progress
 		http.Redirect(w, r, "/sign-in?"+url.Values{"return": {localPath(r.URL.Query().Get("return"))}}.Encode(), http.StatusSeeOther)
 		return
 	}
@@ -161,7 +161,7 @@ func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
 		Return: localPath(r.URL.Query().Get("return")), Expires: c.clock.Now().Add(loginLife),
 	}
 	sealed, err := c.keys.seal(purposeLogin, l)
-	if err == nil && len(sealed) > partSize { // browsers drop such a cookie; better the way in than the way back
+	if err == nil && len(sealed) > partSize { // browsers drop such a cookie; forget the way back
 		l.Return = "/"
 		sealed, err = c.keys.seal(purposeLogin, l)
 	}
@@ -169,7 +169,7 @@ func (c *Console) signInByOIDC(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, nil, c.noKey(err))
 		return
 	}
-	// Lax: it has to come back with the redirect that the issuer makes.
+	// Lax, because the browser must send it with the issuer's redirect.
 	setCookie(w, loginCookie, sealed, http.SameSiteLaxMode, loginLife)
 	http.Redirect(w, r, config.AuthCodeURL(l.State, oidc.Nonce(l.Nonce), oauth2.S256ChallengeOption(l.Verifier)), http.StatusSeeOther)
 }
@@ -184,16 +184,16 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = c.keys.open(r.Context(), purposeLogin, cookie.Value, l)
 		if err != nil && !errors.Is(err, errNotOpened) {
-			c.fail(w, r, nil, c.noKey(err)) // loading the page again goes on from here
+			c.fail(w, r, nil, c.noKey(err)) // reloading the page tries again
 			return
 		}
 	}
 	query := r.URL.Query()
 	if err != nil || !c.clock.Now().Before(l.Expires) || subtle.ConstantTimeCompare([]byte(l.State), []byte(query.Get("state"))) != 1 {
-		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in was not begun in this browser, or more than ten minutes ago.")
+		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in did not start in this browser, or started more than ten minutes ago.")
 		return
 	}
-	// Used up only now: a link that anybody can make must not end a login.
+	// Remove it only now: another site's link must not end a login.
 	setCookie(w, loginCookie, "", http.SameSiteLaxMode, -1)
 	if said := query.Get("error"); said != "" {
 		if more := query.Get("error_description"); more != "" {
@@ -205,19 +205,19 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	bearer, expires, err := c.oidc.redeem(r.Context(), query.Get("code"), l)
 	switch {
 	case errors.Is(err, errLoginOver):
-		c.log.Info("The console's issuer gives no ID token for a sign-in", "issuer", c.oidc.Issuer, "reason", err.Error())
-		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in was used already, or the issuer does not honour it any more.")
+		c.log.Info("The console's issuer refused an ID token for a sign-in", "issuer", c.oidc.Issuer, "reason", err.Error())
+		c.notSignedIn(w, r, http.StatusBadRequest, "This sign-in was already used, or the issuer no longer accepts it.")
 		return
 	case err != nil:
 		c.noIssuer(w, r, err)
 		return
 	}
-	v, err := c.introduce(r.Context(), bearer)
+	v, err := c.authenticate(r.Context(), bearer)
 	switch {
 	case apierrors.IsUnauthorized(err):
-		c.log.Info("The API server does not take ID tokens of the console's issuer", "issuer", c.oidc.Issuer, "clientID", c.oidc.ClientID)
+		c.log.Info("The API server does not accept ID tokens of the console's issuer", "issuer", c.oidc.Issuer, "clientID", c.oidc.ClientID)
 		c.notSignedIn(w, r, http.StatusForbidden, fmt.Sprintf(
-			"The issuer knows you, but the API server does not take its ID token. Those who run the cluster have to make it trust %s for the client %q.", c.oidc.Issuer, c.oidc.ClientID))
+			"The issuer knows you, but the API server does not accept its ID token. Ask the cluster's administrators to make it trust %s for the client %q.", c.oidc.Issuer, c.oidc.ClientID))
 		return
 	case err != nil:
 		c.fail(w, r, nil, err)
@@ -233,8 +233,8 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.SignedIn(w, l.Return) })
 }
 
-// redeem exchanges a code for an ID token, which is returned with its end; errLoginOver where the code is the matter, and not
-// the issuer.
+// redeem exchanges a code for an ID token and returns that with its expiry. It returns errLoginOver if the code is wrong, not the
+// issuer.
 func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer string, expires time.Time, err error) {
 	issuer, config, err := p.discover(ctx)
 	if err != nil {
@@ -243,11 +243,11 @@ func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer st
 	ctx = oidc.ClientContext(ctx, p.client)
 	answer, err := config.Exchange(ctx, code, oauth2.VerifierOption(l.Verifier))
 	if err != nil {
-		if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text quotes the whole answer
+		if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text quotes the whole response
 			if said.ErrorCode == "invalid_grant" { // RFC 6749, section 5.2
-				return "", time.Time{}, fmt.Errorf("%w: the issuer takes no such code", errLoginOver)
+				return "", time.Time{}, fmt.Errorf("%w: the issuer does not accept this code", errLoginOver)
 			}
-			return "", time.Time{}, fmt.Errorf("the issuer takes no code: HTTP %d %s", said.Response.StatusCode, holder.Visible(said.ErrorCode))
+			return "", time.Time{}, fmt.Errorf("the issuer does not accept the code: HTTP %d %s", said.Response.StatusCode, holder.Visible(said.ErrorCode))
 		}
 		return "", time.Time{}, err
 	}
@@ -260,22 +260,22 @@ func (p *provider) redeem(ctx context.Context, code string, l *login) (bearer st
 		return "", time.Time{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(verified.Nonce), []byte(l.Nonce)) != 1 {
-		return "", time.Time{}, fmt.Errorf("%w: the ID token is for another one", errLoginOver)
+		return "", time.Time{}, fmt.Errorf("%w: the ID token belongs to another sign-in", errLoginOver)
 	}
 	return raw, verified.Expiry, nil
 }
 
 func (c *Console) notSignedIn(w http.ResponseWriter, r *http.Request, status int, why string) {
 	c.problem(w, r, status, page.Problem{
-		Title: "You are not signed in", Detail: why, Next: "Begin again.", Link: "/sign-in", LinkText: "Sign in",
+		Title: "You are not signed in", Detail: why, Next: "Start again.", Link: "/sign-in", LinkText: "Sign in",
 	})
 }
 
-// noIssuer is shown where the issuer cannot be asked, or says what cannot be.
+// noIssuer reports that the issuer did not answer, or not properly.
 func (c *Console) noIssuer(w http.ResponseWriter, r *http.Request, err error) {
 	c.log.Error(err, "The console's issuer does not sign people in", "issuer", c.oidc.Issuer)
 	c.problem(w, r, http.StatusBadGateway, page.Problem{
-		Title: "The issuer cannot be asked", Detail: c.oidc.Issuer + " does not answer as it should. The log of the verifier says why.",
+		Title: "The issuer does not answer", Detail: c.oidc.Issuer + " gave no usable answer. The log of the verifier says why.",
 		Next: "Try again in a moment.", Link: "/sign-in", LinkText: "Sign in",
 	})
 }

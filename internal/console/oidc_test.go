@@ -66,7 +66,7 @@ func TestSigningInByOIDC(t *testing.T) {
 	}
 	for _, cookie := range session {
 		if life := time.Duration(cookie.MaxAge) * time.Second; life > idTokenLife || life < idTokenLife-time.Minute || cookie.SameSite != http.SameSiteStrictMode {
-			t.Errorf("%s lasts for %v, beside an ID token's %v; SameSite %v", cookie.Name, life, idTokenLife, cookie.SameSite)
+			t.Errorf("%s lasts for %v, an ID token for %v; SameSite %v", cookie.Name, life, idTokenLife, cookie.SameSite)
 		}
 	}
 	if again := b.get("/callback?" + asked.RawQuery); again.StatusCode != http.StatusBadRequest {
@@ -74,8 +74,7 @@ func TestSigningInByOIDC(t *testing.T) {
 	}
 }
 
-// What signs people in is in no log, at its most verbose. An ID token begins with eyJ, as all JSON that is encoded does, and
-// so does what is sealed.
+// No credential is in the log, even at its most verbose level. ID tokens and sealed values begin with eyJ, the base64 of JSON.
 func TestNoCredentialIsInTheLog(t *testing.T) {
 	var mu sync.Mutex
 	var log strings.Builder
@@ -98,7 +97,7 @@ func TestNoCredentialIsInTheLog(t *testing.T) {
 			a := b.get(callback)
 			for _, cookie := range kept(a) {
 				if !strings.HasPrefix(cookie.Value, "eyJ") {
-					t.Errorf("%s: what is sealed begins with %.3q", name, cookie.Value)
+					t.Errorf("%s: the sealed value begins with %.3q", name, cookie.Value)
 				}
 			}
 			if (len(kept(a)) > 0) != (name == "taken") {
@@ -122,15 +121,15 @@ func TestNoCredentialIsInTheLog(t *testing.T) {
 			t.Errorf("the log has %q:\n%s", secret, log.String())
 		}
 	}
-	if !strings.Contains(log.String(), "The API server does not take ID tokens") {
-		t.Errorf("the log lacks what went wrong:\n%s", log.String())
+	if !strings.Contains(log.String(), "The API server does not accept ID tokens") {
+		t.Errorf("the log lacks the error:\n%s", log.String())
 	}
 }
 
-func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
+func TestAForgedCallbackSignsNobodyIn(t *testing.T) {
 	s := open(t, withIssuer(t), trusting(t))
-	const over = "This sign-in was used already, or the issuer does not honour it any more."
-	const notHere = "This sign-in was not begun in this browser, or more than ten minutes ago."
+	const over = "This sign-in was already used, or the issuer no longer accepts it."
+	const notHere = "This sign-in did not start in this browser, or started more than ten minutes ago."
 	with := func(callback, name, value string) string {
 		path, raw, _ := strings.Cut(callback, "?")
 		query, err := url.ParseQuery(raw)
@@ -188,7 +187,7 @@ func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
 			},
 			http.StatusForbidden, []string{"The issuer says: access_denied: not &lt;b&gt;you&lt;/b&gt;"},
 		},
-		"an error that somebody else's link names": {
+		"an error in another site's link": {
 			func(t *testing.T, _ *browser, callback string) answer {
 				return s.browser(t).get(with(callback, "error", "call-0800-1234"))
 			},
@@ -239,7 +238,7 @@ func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
 				}
 			}
 			if strings.Contains(a.body, "\u202e") || strings.Contains(a.body, "0800") {
-				t.Errorf("it says what it must not:\n%s", a.body)
+				t.Errorf("it shows what it must not:\n%s", a.body)
 			}
 			if session := kept(a); len(session) > 0 {
 				t.Errorf("a session is kept: %v", session)
@@ -248,18 +247,18 @@ func TestACallbackThatIsNoEndOfALoginSignsNobodyIn(t *testing.T) {
 	}
 }
 
-// The page says what to do for those whose API server does not trust the issuer.
+// If the API server does not trust the issuer, the page says what to do.
 func TestAnIDTokenThatTheAPIServerDoesNotTake(t *testing.T) {
 	s := open(t, withIssuer(t))
 	b := s.browser(t)
 	a := b.get(b.signsIn(b.begin("/"), "alice"))
-	want := fmt.Sprintf("have to make it trust %s for the client &#34;%s&#34;", s.oidc.Issuer, issuer.ClientID)
-	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "the API server does not take its ID token") || !strings.Contains(a.body, want) || len(kept(a)) > 0 {
+	want := fmt.Sprintf("to make it trust %s for the client &#34;%s&#34;", s.oidc.Issuer, issuer.ClientID)
+	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "the API server does not accept its ID token") || !strings.Contains(a.body, want) || len(kept(a)) > 0 {
 		t.Errorf("%s\n%s", a.Status, a.body)
 	}
 }
 
-// Whatever a link names as the page to come back to, it is one of ours, and the login fits into a cookie.
+// A login always returns to a page of this site, whatever a link names, and fits into a cookie.
 func TestALoginComesBackToAPageOfOurs(t *testing.T) {
 	s := open(t, withIssuer(t), trusting(t))
 	for back, want := range map[string]string{
@@ -286,7 +285,7 @@ func TestALoginComesBackToAPageOfOurs(t *testing.T) {
 	}
 }
 
-// What scans links sends HEAD, and must not use a login up.
+// Link scanners send HEAD, which must not use up a login.
 func TestHEADDoesNotUseALoginUp(t *testing.T) {
 	s := open(t, withIssuer(t), trusting(t))
 	b := s.browser(t)
@@ -302,7 +301,7 @@ func TestHEADDoesNotUseALoginUp(t *testing.T) {
 	}
 }
 
-// A credential that is too long for cookies is no passing trouble: the page says what to do.
+// A credential that is too long for cookies is a permanent error: the page says what to do.
 func TestAnIDTokenThatIsTooLong(t *testing.T) {
 	many := issuer.User{Name: "many", Password: "many"}
 	for i := range 1500 {
@@ -316,8 +315,8 @@ func TestAnIDTokenThatIsTooLong(t *testing.T) {
 	}
 }
 
-// An issuer that does not answer holds up nobody longer than they care to wait, is asked once for all of them, and then left
-// alone for a while.
+// With an issuer that does not respond, each visitor waits no longer than their request, all share one attempt, and the next attempt
+// comes after a pause.
 func TestAnIssuerThatHangs(t *testing.T) {
 	var asked atomic.Int32
 	begun, release := make(chan struct{}, 10), make(chan struct{})
@@ -352,7 +351,7 @@ func TestAnIssuerThatHangs(t *testing.T) {
 	}()
 	leave()
 	if err := <-left; err == nil {
-		t.Error("who leaves is told nothing")
+		t.Error("a visitor who leaves gets no error")
 	}
 	close(release)
 	for range several {

@@ -21,7 +21,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -37,20 +36,17 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-const (
-	// defaultOverlap is time to put the new token in the old one's place. maxOverlap is as the API has it.
-	defaultOverlap = 24 * time.Hour
-	maxOverlap     = 366 * 24 * time.Hour
-)
+// defaultOverlap leaves time to install the new token.
+const defaultOverlap = 24 * time.Hour
 
-// overlaps are how long the old token can be kept working.
+// overlaps are the overlaps to choose from.
 var overlaps = []time.Duration{0, time.Hour, defaultOverlap, 7 * 24 * time.Hour}
 
 func (c *Console) rotation(was *v1alpha1.PersonalAccessToken, options holder.RotateOptions) *holder.Rotation {
 	return &holder.Rotation{RotateOptions: options, Clock: c.clock, Random: rand.Reader, Was: was}
 }
 
-// nextEnd returns when a token in the place of the present one would end, or why there can be none.
+// nextEnd returns when a new token would end, or why the token cannot be rotated.
 func (c *Console) nextEnd(pat *v1alpha1.PersonalAccessToken) (time.Time, error) {
 	rotated := pat.DeepCopy()
 	if err := c.rotation(pat, holder.RotateOptions{}).Edit(rotated); err != nil {
@@ -59,18 +55,18 @@ func (c *Console) nextEnd(pat *v1alpha1.PersonalAccessToken) (time.Time, error) 
 	return lifecycle.End(&rotated.Spec, c.clock.Now()), nil
 }
 
-// fixed reports whether the end in spec leaves a new token no time.
+// fixed reports whether spec.expiresAt leaves a new token no time.
 func (c *Console) fixed(pat *v1alpha1.PersonalAccessToken) bool {
 	_, err := c.nextEnd(pat)
 	_, ok := errors.AsType[*holder.EndError](err)
 	return ok
 }
 
-// mayRotate refuses a rotation whose token would have no time, or be where its visitor may not read it.
+// mayRotate refuses a rotation whose token would have no time left, or which the visitor could not read.
 func (c *Console) mayRotate(r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken) error {
 	if c.fixed(pat) {
 		return &refusal{http.StatusUnprocessableEntity, page.Problem{
-			Title: "This token cannot be rotated", Detail: "Its end is fixed, and leaves a new token no time. Nothing was done.",
+			Title: "This token cannot be rotated", Detail: "Its end is fixed, so a new token would have no time left. Nothing was done.",
 			Next: "Create another token instead.", Link: "/new", LinkText: "Create a token",
 		}}
 	}
@@ -78,14 +74,14 @@ func (c *Console) mayRotate(r *http.Request, v *visitor, pat *v1alpha1.PersonalA
 		return nil
 	}
 	return &refusal{http.StatusForbidden, page.Problem{
-		Title: "You could not take the new token",
-		Detail: fmt.Sprintf("The operator makes this token, and puts it into a Secret. You may not read Secrets in namespace %s, and rotating ends the token that there is. Nothing was done.",
+		Title: "You could not receive the new token",
+		Detail: fmt.Sprintf("The operator puts this token into a Secret. You may not read Secrets in namespace %s, and rotating ends the current token. Nothing was done.",
 			pat.Namespace),
-		Next: "Create another token, which is shown here, or ask those who run the cluster to rotate this one.", Link: "/new", LinkText: "Create a token",
+		Next: "Create another token, which is shown here, or ask an administrator to rotate this one.", Link: "/new", LinkText: "Create a token",
 	}}
 }
 
-// offerRotation fills in when the new token expires, and how long the old one can be kept working.
+// offerRotation fills in when the new token expires, and the overlaps to choose from.
 func (c *Console) offerRotation(confirm *page.Confirm, pat *v1alpha1.PersonalAccessToken) {
 	confirm.NewEnd, _ = c.nextEnd(pat)
 	if pat.Status.TokenID == "" || confirm.Ended() {
@@ -110,7 +106,7 @@ func (c *Console) offerRotation(confirm *page.Confirm, pat *v1alpha1.PersonalAcc
 
 func secondsOf(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
 
-// lengthOf is a duration for people, in the largest unit of which it is a whole number.
+// lengthOf formats a duration in the largest unit of which it is a multiple.
 func lengthOf(d time.Duration) string {
 	if d == 0 {
 		return "None"
@@ -131,7 +127,7 @@ func lengthOf(d time.Duration) string {
 	return d.String()
 }
 
-// rotate makes a new token in the place of the present one.
+// rotate replaces the current token with a new one.
 func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	was, err := same(r, v)
 	if err != nil {
@@ -155,7 +151,7 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 	pat, err := c.sendRotation(r, v, rotation)
 	switch {
 	case apierrors.IsUnauthorized(err), apierrors.IsNotFound(err), apierrors.IsConflict(err),
-		errors.Is(err, holder.ErrRotated) || errors.Is(err, holder.ErrDeleted): // the form is about what is not there any more
+		errors.Is(err, holder.ErrRotated) || errors.Is(err, holder.ErrDeleted): // the form's token has changed
 		return err
 	case err != nil:
 		var status int
@@ -163,7 +159,7 @@ func (c *Console) rotate(w http.ResponseWriter, r *http.Request, v *visitor) err
 		c.showConfirm(w, r, v, status, confirm)
 		return nil
 	}
-	// From here on a token that was made here is shown, whatever happens.
+	// A token that was made here may work from here on, so show it whatever happens.
 	waiting, cancel := context.WithTimeout(r.Context(), c.activeWithin)
 	defer cancel()
 	pat, inactive := holder.WaitFor(waiting, v.client, pat, rotation.Over)
@@ -188,7 +184,7 @@ func (c *Console) sendRotation(r *http.Request, v *visitor, rotation *holder.Rot
 	return holder.Change{Client: v.client, FieldOwner: userAgent, Edit: rotation.Edit, Made: rotation.Made}.To(ctx, rotation.Was)
 }
 
-// rotateOptions are what was chosen of the overlap, in seconds, or what is wrong with it. "" leaves it to spec.
+// rotateOptions returns the options for the chosen overlap in seconds, or what is wrong with it. "" leaves the overlap to spec.
 func rotateOptions(was *v1alpha1.PersonalAccessToken, typed string) (options holder.RotateOptions, wrong string) {
 	seconds := int64(0)
 	if was.Spec.Rotation != nil {
@@ -196,41 +192,13 @@ func rotateOptions(was *v1alpha1.PersonalAccessToken, typed string) (options hol
 	}
 	if typed != "" {
 		var err error
-		if seconds, err = strconv.ParseInt(typed, 10, 32); err != nil || seconds < 0 || seconds > int64(maxOverlap/time.Second) {
-			return options, "Choose how long the old token is to work."
+		if seconds, err = strconv.ParseInt(typed, 10, 32); err != nil || seconds < 0 || seconds > int64(holder.MaxOverlap/time.Second) {
+			return options, "Choose how long the old token keeps working."
 		}
 		options.Overlap = ptr.To(int32(seconds)) // #nosec G115 -- at most 366 days
 	}
 	if seconds == 0 {
-		options.RetireOnFirstUse = ptr.To(false) // it has nothing to do without an overlap
+		options.RetireOnFirstUse = ptr.To(false) // it needs an overlap
 	}
 	return options, ""
-}
-
-// showDelivered takes a token that the operator made from its Secret, which goes once the token is on its way; or says
-// where it is, and why it was not taken.
-func (c *Console) showDelivered(w http.ResponseWriter, r *http.Request, v *visitor, pat *v1alpha1.PersonalAccessToken, s shown) {
-	t := page.Token{
-		Title: titleOf(pat), Expires: endOf(pat), User: userOf(pat), Old: s.old, Back: "/",
-		Path: pathOf(pat), Active: s.inactive == nil,
-	}
-	if s.inactive != nil && !s.issued {
-		t.Secret = "The new token was asked for. Once it is made it is in a Secret that the token's details name."
-		t.Why = sentence(holder.Visible(s.inactive.Error()))
-	} else if taken, err := holder.FindDelivery(r.Context(), v.client, pat); err != nil {
-		t.Secret, t.Why = "The new token was made, and could not be taken from its Secret. Its details say where it is. If it is gone, rotate it again.", sentence(holder.Visible(err.Error()))
-	} else {
-		s.plaintext = taken.Plaintext
-		c.showToken(w, r, v, pat, s)
-		if http.NewResponseController(w).Flush() != nil {
-			return // the visitor has gone; the Secret has its own end
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), seenWithin)
-		defer cancel()
-		if err := taken.Remove(ctx, v.client); err != nil {
-			c.log.V(1).Info("A delivery Secret that a token was taken from is left until its time is over", "namespace", pat.Namespace, "name", pat.Name)
-		}
-		return
-	}
-	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
 }

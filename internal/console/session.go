@@ -28,21 +28,21 @@ import (
 )
 
 const (
-	sessionCookie = "__Host-pat-session-" // and the number of its part
-	// A cookie may have 4096 bytes with its name and attributes; a header of more than maxParts of them is refused by
-	// proxies, and our server.
+	sessionCookie = "__Host-pat-session-" // followed by the number of the part
+	// A cookie has at most 4096 bytes with its name and attributes. Proxies and our server refuse a header with more than maxParts
+	// of them.
 	partSize, maxParts = 3800, 8
 
 	purposeSession = "pat-session"
 )
 
-// session is what a visitor's cookies hold.
+// session is the content of a visitor's cookies.
 type session struct {
-	// Bearer is the credential that the API server takes.
+	// Bearer is the credential for the API server.
 	Bearer string `json:"bearer"`
-	// User is who that says it is, for display and to find what is theirs.
+	// User is the credential's user, for display and to find their tokens.
 	User string `json:"user"`
-	// PAT tells that the credential is a personal access token.
+	// PAT reports that the credential is a personal access token.
 	PAT     bool      `json:"pat,omitempty"`
 	Expires time.Time `json:"expires"`
 }
@@ -52,7 +52,7 @@ var (
 	errSessionOver = errors.New("the session is over")
 )
 
-// save puts a session into cookies. Its errors are for the visitor.
+// save writes a session into cookies. Its errors are for the visitor.
 func (c *Console) save(w http.ResponseWriter, r *http.Request, s *session) error {
 	sealed, err := c.keys.seal(purposeSession, s)
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *Console) save(w http.ResponseWriter, r *http.Request, s *session) error
 	return nil
 }
 
-// forget removes the parts of a session from a number on.
+// forget removes the parts of a session from this number on.
 func (c *Console) forget(w http.ResponseWriter, r *http.Request, from int) {
 	for part := from; part < maxParts; part++ {
 		if _, err := r.Cookie(fmt.Sprint(sessionCookie, part)); err == nil {
@@ -84,7 +84,7 @@ func (c *Console) forget(w http.ResponseWriter, r *http.Request, from int) {
 	}
 }
 
-// load returns the session in a request's cookies; errNoSession, errSessionOver, or a refusal where it cannot be told.
+// load returns the session in a request's cookies, errNoSession, errSessionOver, or a refusal if the keys cannot be read.
 func (c *Console) load(ctx context.Context, r *http.Request) (*session, error) {
 	var sealed strings.Builder
 	for part := range maxParts {
@@ -103,7 +103,7 @@ func (c *Console) load(ctx context.Context, r *http.Request) (*session, error) {
 	s := &session{}
 	switch err := c.keys.open(ctx, purposeSession, sealed.String(), s); {
 	case errors.Is(err, errNotOpened):
-		return nil, errSessionOver // its key is too old, at best
+		return nil, errSessionOver // its key may be too old
 	case err != nil:
 		return nil, c.noKey(err)
 	case !c.clock.Now().Before(s.Expires):
@@ -112,17 +112,17 @@ func (c *Console) load(ctx context.Context, r *http.Request) (*session, error) {
 	return s, nil
 }
 
-// noKey logs why the keys of sessions are not to be had, and says no more of it than that: it is the verifier's own trouble
-// with the API server, and neither its words nor its status are about what a visitor may do.
+// noKey logs why the session keys cannot be read and returns an error without the cause, which is about the verifier's own
+// request and not about what the visitor may do.
 func (c *Console) noKey(err error) error {
-	c.log.Error(err, "A session can be neither opened nor kept", "secret", c.keys.namespace+"/"+KeySecretName)
+	c.log.Error(err, "Cannot open or save a session", "secret", c.keys.namespace+"/"+KeySecretName)
 	return &refusal{http.StatusServiceUnavailable, page.Problem{
 		Title: "You cannot be signed in now", Detail: "The console cannot read the key of its sessions. The log of the verifier says why.",
 		Next: "Try again in a moment.", Link: "/", LinkText: "To my tokens",
 	}}
 }
 
-// setCookie sets one that no script sees, and no other host, path or scheme. Without a life it is removed.
+// setCookie sets a cookie that scripts and other hosts and schemes cannot read. It removes the cookie if life is not positive.
 func setCookie(w http.ResponseWriter, name, value string, sameSite http.SameSite, life time.Duration) {
 	seconds := int(life / time.Second)
 	if seconds <= 0 {

@@ -31,7 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A credential of any length that cookies can carry comes back whole; a longer one is refused with the way out.
+// A credential of any length that fits into cookies comes back complete. A longer one is refused with what to do.
 func TestASessionIsInAsManyCookiesAsItTakes(t *testing.T) {
 	s := open(t)
 	for _, length := range []int{10, partSize, 3 * partSize, 20_000} {
@@ -61,7 +61,7 @@ func TestASessionIsInAsManyCookiesAsItTakes(t *testing.T) {
 	}
 }
 
-// Parts of a longer session that was there before are removed, so that they are not read as part of the new one.
+// A new session removes the remaining parts of a longer old one, so that they are not read as its own.
 func TestAShorterSessionRemovesTheRestOfALongerOne(t *testing.T) {
 	s := open(t)
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -83,7 +83,7 @@ func TestAShorterSessionRemovesTheRestOfALongerOne(t *testing.T) {
 	}
 }
 
-// A session ends with its time; the page then leads to signing in, and back to where its visitor was.
+// A session ends by the clock. The page then leads to signing in and back to where the visitor was.
 func TestASessionEnds(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -107,8 +107,8 @@ func TestASessionEnds(t *testing.T) {
 	}
 }
 
-// The late answer to what an old session has asked for leaves the cookies of a new one alone, and so does a page that somebody's
-// link has loaded: signing in again replaces them, and signing out removes them.
+// Neither a late response to a request of an old session nor a page that another site's link loads removes the cookies of a new
+// session. Only signing in replaces them, and signing out removes them.
 func TestNoRequestRemovesTheCookiesOfASessionThatIsOver(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -128,7 +128,7 @@ func TestNoRequestRemovesTheCookiesOfASessionThatIsOver(t *testing.T) {
 	}
 }
 
-// A credential that the API server takes no longer ends the session, too.
+// A credential that the API server no longer accepts ends the session, too.
 func TestARevokedCredentialEndsTheSession(t *testing.T) {
 	s := open(t)
 	b := s.browser(t)
@@ -146,8 +146,8 @@ func TestARevokedCredentialEndsTheSession(t *testing.T) {
 	}
 }
 
-// What was sealed for something else, by other keys, or was changed, is not opened.
-func TestOnlyWhatWasSealedHereForThisIsOpened(t *testing.T) {
+// open refuses values that were sealed for another purpose or by other keys, or that were changed.
+func TestOnlyOwnSealedValuesAreOpened(t *testing.T) {
 	apiServer(t)
 	now := testingclock.NewFakePassiveClock(time.Now())
 	ours, theirs := keysIn(t, "ours", now), keysIn(t, "theirs", now)
@@ -178,7 +178,7 @@ func TestOnlyWhatWasSealedHereForThisIsOpened(t *testing.T) {
 	}
 }
 
-// Replicas share the key; a new one every day leaves sessions open; and a replica that has not seen it yet looks.
+// Replicas share the key. A new key each day keeps sessions, and a replica that does not know it yet reads the Secret.
 func TestReplicasShareTheKeyAndItChanges(t *testing.T) {
 	apiServer(t)
 	now := testingclock.NewFakePassiveClock(time.Now())
@@ -206,22 +206,22 @@ func TestReplicasShareTheKeyAndItChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first.keys[0].KeyID == second.keys[0].KeyID {
-		t.Fatal("the key is a day old, and there is no new one")
+		t.Fatal("the key is a day old and was not replaced")
 	}
 	if err := second.open(t.Context(), "p", sealed, &got); err != nil || got != "new" {
 		t.Errorf("a replica that has not seen the new key: %q, %v", got, err)
 	}
 	if err := first.open(t.Context(), "p", old, &got); err != nil || got != "old" {
-		t.Errorf("what the key before has sealed: %q, %v", got, err)
+		t.Errorf("a value of the previous key: %q, %v", got, err)
 	}
 	now.SetTime(now.Now().Add(keyLife))
 	sync(first)
 	if err := first.open(t.Context(), "p", old, &got); err == nil {
-		t.Error("what a key of two days ago has sealed is opened")
+		t.Error("a value of a key of two days ago is opened")
 	}
 }
 
-// A Secret without a key is left alone, and the error says what to do.
+// A Secret without a key is not changed, and the error says what to do.
 func TestASecretWithoutAKeyIsLeftAlone(t *testing.T) {
 	apiServer(t)
 	ns := namespace(t, "keyless")
@@ -232,7 +232,7 @@ func TestASecretWithoutAKeyIsLeftAlone(t *testing.T) {
 	}
 	k := NewKeys(api.admin, ns, testingclock.NewFakePassiveClock(time.Now()), logr.Discard())
 	err := k.sync(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "delete it, and another is made") {
+	if err == nil || !strings.Contains(err.Error(), "delete the Secret, and a new one is created") {
 		t.Errorf("%v", err)
 	}
 	secret := &corev1.Secret{}
@@ -252,7 +252,7 @@ func namespace(t *testing.T, name string) string {
 	return name
 }
 
-// keysIn are keys in a new namespace.
+// keysIn returns Keys in a new namespace.
 func keysIn(t *testing.T, ns string, clock *testingclock.FakePassiveClock) *Keys {
 	t.Helper()
 	k := NewKeys(api.admin, namespace(t, ns), clock, logr.Discard())

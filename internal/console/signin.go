@@ -32,10 +32,10 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// showSignIn offers the one way to sign in that there is.
+// showSignIn offers the way to sign in that is configured.
 func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request) {
 	view := c.signInView(r.URL.Query().Get("return"))
-	if _, passed := bearerOf(r); passed && c.byProxy { // the proxy has signed them in by now; a page says what is wrong if it is bad
+	if _, passed := bearerOf(r); passed && c.byProxy { // the proxy has signed the visitor in; the next page reports a bad credential
 		http.Redirect(w, r, view.Return, http.StatusSeeOther)
 		return
 	}
@@ -55,11 +55,11 @@ func (c *Console) signInView(back string) page.SignIn {
 	return view
 }
 
-// signInByToken takes a bearer token that the API server takes.
+// signInByToken signs in with a bearer token that the API server accepts.
 func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
 	if c.oidc != nil || c.byProxy {
 		c.problem(w, r, http.StatusNotFound, page.Problem{
-			Title: "Tokens are not taken here", Next: "Sign in as this page says.", Link: "/sign-in", LinkText: "Sign in",
+			Title: "You cannot sign in with a token here", Next: "Sign in as this page says.", Link: "/sign-in", LinkText: "Sign in",
 		})
 		return
 	}
@@ -77,10 +77,10 @@ func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, "Paste a bearer token: one line without white space.")
 		return
 	}
-	v, err := c.introduce(r.Context(), bearer)
+	v, err := c.authenticate(r.Context(), bearer)
 	switch {
 	case apierrors.IsUnauthorized(err):
-		refuse(http.StatusUnauthorized, "The API server does not take this token: it has ended, or is none.")
+		refuse(http.StatusUnauthorized, "The API server does not accept this token: it has ended, or it is not a valid token.")
 		return
 	case err != nil:
 		c.fail(w, r, nil, err)
@@ -99,9 +99,10 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/sign-in", http.StatusSeeOther)
 }
 
-// bounced answers who came by a link of another site, such as a mail's, with a page that asks again: Strict cookies have not
-// come along, and somebody without any may well be signed in. That page's own request is not cross-site.
-func (c *Console) bounced(w http.ResponseWriter, r *http.Request, err error) bool {
+// retrySameSite answers a visitor without a session who followed a link of another site, such as in a mail, with a page that loads
+// the same address again. Browsers do not send Strict cookies with such a link, so the visitor may be signed in. They send them with
+// the request of our own page.
+func (c *Console) retrySameSite(w http.ResponseWriter, r *http.Request, err error) bool {
 	if !errors.Is(err, errNoSession) || c.byProxy || r.Method != http.MethodGet || fragment(r) ||
 		r.Header.Get("Sec-Fetch-Site") != "cross-site" || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
 		return false
@@ -115,12 +116,12 @@ const (
 	noticeLife   = time.Minute
 )
 
-// keepNotice has the next page say what was done. A cookie carries it, since anybody can make a link.
+// keepNotice makes the next page say what was done. It uses a cookie, because anyone can make a link.
 func keepNotice(w http.ResponseWriter, text string) {
 	setCookie(w, noticeCookie, base64.RawURLEncoding.EncodeToString([]byte(text)), http.SameSiteStrictMode, noticeLife)
 }
 
-// notice is what was done before a page was loaded. It is said once.
+// notice returns what was done before a page was loaded, once.
 func notice(w http.ResponseWriter, r *http.Request) string {
 	cookie, err := r.Cookie(noticeCookie)
 	if err != nil || fromElsewhere(r) {

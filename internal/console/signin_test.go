@@ -32,14 +32,14 @@ func TestSigningInByAPastedToken(t *testing.T) {
 	for pasted, want := range map[string]string{
 		"":              "Paste a bearer token: one line without white space.",
 		"two words":     "Paste a bearer token: one line without white space.",
-		"nobody-s-good": "The API server does not take this token",
+		"nobody-s-good": "The API server does not accept this token",
 	} {
 		a := b.post("/sign-in", url.Values{"token": {pasted}})
 		if a.StatusCode < 400 || !strings.Contains(a.body, want) || len(a.Cookies()) > 0 {
 			t.Errorf("%q: %s\n%s", pasted, a.Status, a.body)
 		}
 		if pasted != "" && strings.Contains(a.body, pasted) {
-			t.Errorf("the page says what was pasted: %q", pasted)
+			t.Errorf("the page shows the pasted text: %q", pasted)
 		}
 	}
 	a := b.post("/sign-in", url.Values{"token": {" " + aliceBearer + "\n"}, "return": {"//evil.example"}})
@@ -48,7 +48,7 @@ func TestSigningInByAPastedToken(t *testing.T) {
 	}
 	for _, cookie := range a.Cookies() {
 		if strings.Contains(cookie.Value, aliceBearer) {
-			t.Error("the credential is in a cookie as it is")
+			t.Error("the credential is in a cookie in clear text")
 		}
 	}
 	if a := b.get("/"); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "alice") {
@@ -68,7 +68,7 @@ func TestSigningInByAPastedToken(t *testing.T) {
 	}
 }
 
-// Behind a proxy its Authorization counts, each time, and nothing else does.
+// Behind a proxy only its Authorization counts, in each request.
 func TestBehindAProxyItsAuthorizationCounts(t *testing.T) {
 	s := open(t, func(o *Options) { o.ProxyAuthorization = true })
 	b := s.browser(t)
@@ -92,8 +92,8 @@ func TestBehindAProxyItsAuthorizationCounts(t *testing.T) {
 	}
 }
 
-// Whose session at the proxy was over, and is not any more, goes on; one without a good credential goes round no circle.
-func TestBehindAProxyOneGoesOnFromTheSignInPage(t *testing.T) {
+// A visitor with a renewed session at the proxy goes on. One without a valid credential does not enter a redirect loop.
+func TestBehindAProxyTheSignInPageLeadsOn(t *testing.T) {
 	s := open(t, func(o *Options) { o.ProxyAuthorization = true })
 	b := s.browser(t)
 	for path, want := range map[string]string{
@@ -113,8 +113,8 @@ func TestBehindAProxyOneGoesOnFromTheSignInPage(t *testing.T) {
 		want    string
 	}{
 		"a bad credential": {[]string{"Bearer nobody"}, http.StatusUnauthorized, "Sign in at the proxy, and load this page again."},
-		"none":             {nil, http.StatusOK, "the proxy passed no credential on"},
-		"two":              {[]string{"Bearer a", "Bearer b"}, http.StatusOK, "the proxy passed no credential on"},
+		"none":             {nil, http.StatusOK, "it sent no credential"},
+		"two":              {[]string{"Bearer a", "Bearer b"}, http.StatusOK, "it sent no credential"},
 	} {
 		path, a := "/sign-in?over=1&return=%2Fsign-in%3Fover%3D1", answer{}
 		for hops := 0; hops < 5 && path != ""; hops++ {
@@ -129,8 +129,8 @@ func TestBehindAProxyOneGoesOnFromTheSignInPage(t *testing.T) {
 	}
 }
 
-// Strict cookies do not come along with a link of another site. So who comes by one is let ask again from a page of ours, once:
-// that is not cross-site any more.
+// Browsers do not send Strict cookies with a link of another site. The console then answers with a page of its own that loads the
+// address again, once.
 func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
 	const path = "/tokens/team-a/nothing?x=1&y=2"
 	from := func(site, mode string) http.Header {

@@ -18,37 +18,31 @@ package console
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	testingclock "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/serving"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-// Bearer tokens that the API server of these tests takes; the users of the first two may do in team-a what developers do.
+// Bearer tokens of the tests' API server. The users of the first two are developers in team-a.
 const (
 	aliceBearer, bobBearer, carolBearer = "alice-0123456789", "bob-0123456789", "carol-0123456789"
 	daveBearer                          = "dave-0123456789" // may only look
@@ -61,99 +55,52 @@ const users = aliceBearer + `,alice,u-alice,"team-devs"
 ` + daveBearer + `,dave,u-dave,"team-guests"
 `
 
-var api struct {
-	sync.Once
+var api = struct {
+	env.APIServer
 	admin  client.WithWatch
 	config *rest.Config
-	env    *envtest.Environment
-	err    error
-}
+}{APIServer: env.APIServer{
+	CRDs: true, Namespaces: []string{team}, Files: map[string]string{"token-auth-file": users},
+	Objects: slices.Concat(
+		role("dev", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}}),
+		role("guest", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group, ""}, Resources: []string{"personalaccesstokens", "secrets"}, Verbs: []string{"get"}}),
+	),
+}}
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	if api.env != nil {
-		_ = api.env.Stop()
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 
 // apiServer starts a real API server for the first test that asks.
 func apiServer(t *testing.T) {
 	t.Helper()
-	api.Do(func() { api.err = startAPIServer(t.TempDir()) })
-	if api.err != nil {
-		t.Fatal(api.err)
+	api.admin, api.config = api.Client(t), api.Config(t)
+}
+
+// role gives the group team-<name>s some rights in the namespace.
+func role(name string, rules ...rbacv1.PolicyRule) []client.Object {
+	return []client.Object{
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name}, Rules: rules},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+			Subjects:   []rbacv1.Subject{env.Group("team-" + name + "s")},
+		},
 	}
 }
 
-func startAPIServer(dir string) error {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	known := filepath.Join(dir, "users.csv")
-	if err := os.WriteFile(known, []byte(users), 0o600); err != nil {
-		return err
-	}
-	api.env = &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
-	}
-	api.env.ControlPlane.GetAPIServer().Configure().Append("token-auth-file", known)
-	var err error
-	if api.config, err = api.env.Start(); err != nil {
-		return err
-	}
-	api.config.QPS = -1
-	if api.admin, err = client.NewWithWatch(api.config, client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	ctx := context.Background()
-	for _, o := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team}},
-		&rbacv1.Role{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}}},
-		},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "dev"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-devs"}},
-		},
-		&rbacv1.Role{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "guest"},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group, ""}, Resources: []string{"personalaccesstokens", "secrets"}, Verbs: []string{"get"}}},
-		},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "guest"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "guest"},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-guests"}},
-		},
-	} {
-		if err := api.admin.Create(ctx, o); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// site is a console that is served, and whose clock stands where a test puts it.
+// site is a running console whose clock the test sets.
 type site struct {
 	*Console
 	clock  *testingclock.FakePassiveClock
 	server *httptest.Server
 }
 
-// open serves a console, with what a test changes.
+// open serves a console, with the test's changes.
 func open(t *testing.T, change ...func(*Options)) *site {
 	t.Helper()
 	apiServer(t)
 	s := &site{clock: testingclock.NewFakePassiveClock(time.Now())}
 	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(w, r) }))
-	// The server that `manager verifier` serves it by, whose limits are part of what a browser meets.
+	// As in `manager verifier`, whose limits apply to browsers too.
 	limited := serving.NewServer(s.server.Config.Handler, nil, Limits, logr.Discard())
 	s.server.Config, s.server.Listener = limited.HTTP, limited.Limit(s.server.Listener)
 	s.server.EnableHTTP2 = true
@@ -177,14 +124,14 @@ func open(t *testing.T, change ...func(*Options)) *site {
 	return s
 }
 
-// browser is one that keeps cookies, and says where a form came from.
+// browser keeps cookies, and reports the origin of a form.
 type browser struct {
 	t      *testing.T
 	site   *site
 	client *http.Client
 }
 
-// answer is what a browser got.
+// answer is a response to the browser.
 type answer struct {
 	*http.Response
 	body string
@@ -202,7 +149,7 @@ func (s *site) browser(t *testing.T) *browser {
 	}}
 }
 
-// signedIn is a browser with the session of a credential.
+// signedIn returns a browser with the session of a credential.
 func (s *site) signedIn(t *testing.T, bearer string) *browser {
 	t.Helper()
 	b := s.browser(t)
@@ -249,13 +196,13 @@ func (b *browser) post(path string, form url.Values) answer {
 	return b.do(b.request(http.MethodPost, path, form))
 }
 
-// operate does for the tokens of a test what an operator would: it says that they are active.
+// operate acts as the operator for the test's tokens: it marks them as active.
 func operate(t *testing.T) {
 	t.Helper()
 	operateAs(t, metav1.ConditionTrue, v1alpha1.ReasonActive)
 }
 
-// operateAs says something else of whether they are active.
+// operateAs marks them with another condition.
 func operateAs(t *testing.T, active metav1.ConditionStatus, reason string) {
 	t.Helper()
 	w, err := api.admin.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{})
@@ -274,7 +221,7 @@ func operateAs(t *testing.T, active metav1.ConditionStatus, reason string) {
 	}()
 }
 
-// says writes a status as the operator would.
+// says writes a status like the operator.
 func says(ctx context.Context, pat *v1alpha1.PersonalAccessToken, active metav1.ConditionStatus, reason string) {
 	status := &pat.Status
 	status.ObservedGeneration = pat.Generation

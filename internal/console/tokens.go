@@ -33,14 +33,14 @@ import (
 
 const sortByName, sortByCreated, sortByModified, sortByUsed, sortByExpires, sortByActive = "name", "created", "modified", "used", "expires", "active"
 
-// showTokens is the page with the table.
+// showTokens shows the page with the table.
 func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	table, err := c.table(r, v)
 	if err != nil {
 		return err
 	}
-	shell := c.shell(r, v, "") // its heading is that of every page
-	if shell == nil {          // asked for as a fragment, which it is not
+	shell := c.shell(r, v, "") // every page has its heading
+	if shell == nil {          // there is only the whole page
 		shell = &page.Shell{}
 	}
 	shell.Notice = notice(w, r)
@@ -48,7 +48,7 @@ func (c *Console) showTokens(w http.ResponseWriter, r *http.Request, v *visitor)
 	return nil
 }
 
-// showTable is the table alone, for who has the page and wants to know what has changed.
+// showTable sends only the table, for the live update of the page.
 func (c *Console) showTable(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	table, err := c.table(r, v)
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *Console) showTable(w http.ResponseWriter, r *http.Request, v *visitor) 
 	return nil
 }
 
-// table reads what a request asks for.
+// table returns the table that a request asks for.
 func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	query := r.URL.Query()
 	namespaces, left := chosenOf(r)
@@ -81,7 +81,7 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 		Namespaces: namespaces, Now: c.clock.Now(), ReadOnly: readOnly(v),
 	}
 	if len(left) > 0 {
-		t.Notice = fmt.Sprintf("At most %d namespaces can be chosen: %s is not looked at. Leave out another one first.", maxNamespaces, strings.Join(left, ", "))
+		t.Notice = fmt.Sprintf("At most %d namespaces can be chosen: %s is not shown. Leave out another one first.", maxNamespaces, strings.Join(left, ", "))
 	}
 	if state := page.State(query.Get("state")); slices.Contains(page.States, state) {
 		t.State = state
@@ -91,9 +91,9 @@ func (c *Console) table(r *http.Request, v *visitor) (page.Table, error) {
 	}
 	rows, err := c.list(r.Context(), v, &t)
 	if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
-		t.Truncated, t.Problem = true, &page.Problem{ // truncated: so that namespaces can be chosen
-			Title:  "The list is too big to be shown",
-			Detail: fmt.Sprintf("Some of these tokens hold so much beside what is shown that %d of them take more than %d MiB.", listPage, maxAnswer>>20),
+		t.Truncated, t.Problem = true, &page.Problem{ // so that the page offers namespaces
+			Title:  "The list is too long to show",
+			Detail: fmt.Sprintf("Some of these tokens hold so much data that %d of them take more than %d MiB.", listPage, maxAnswer>>20),
 			Next:   "Choose other namespaces, look at yours only, or use kubectl pat list.",
 		}
 		return t, nil
@@ -125,7 +125,7 @@ var orders = map[string]func(a, b *page.Row) int{
 	sortByActive:   func(a, b *page.Row) int { return cmp.Compare(urgency[a.State], urgency[b.State]) },
 }
 
-// order is by a column, the other way round after a "-". An end that is not known comes last in either.
+// order compares by a column, descending after a "-". An unknown end comes last in both directions.
 func order(sort string) func(a, b page.Row) int {
 	column, descending := strings.CutPrefix(sort, "-")
 	return func(a, b page.Row) int {
@@ -143,16 +143,16 @@ func order(sort string) func(a, b page.Row) int {
 	}
 }
 
-// urgency orders the Active column: first what works, and what has ended last.
+// urgency orders the Active column: working tokens first, ended ones last.
 var urgency = map[page.State]int{
 	page.StateActive: 0, page.StateExpiringSoon: 1, page.StateIssuing: 2, page.StateFailed: 3,
 	page.StateSuspended: 4, page.StateExpired: 5, page.StateRevoked: 6, page.StateDeleting: 7,
 }
 
-// readOnly says why a visitor may make no token.
+// readOnly returns why a visitor may not create tokens, or "".
 func readOnly(v *visitor) string {
 	if !v.PAT {
 		return ""
 	}
-	return "You are signed in with a personal access token. It may look at tokens and revoke them, but make none: sign in as yourself for that."
+	return "You are signed in with a personal access token. It can show and revoke tokens, but not create any: sign in as yourself for that."
 }

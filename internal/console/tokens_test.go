@@ -38,7 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-// made makes a resource of alice's, as it is after admission.
+// made creates a resource of alice, as it looks after admission.
 func made(t *testing.T, name string, change ...func(*v1alpha1.PersonalAccessToken)) *v1alpha1.PersonalAccessToken {
 	t.Helper()
 	pat := &v1alpha1.PersonalAccessToken{
@@ -55,7 +55,7 @@ func made(t *testing.T, name string, change ...func(*v1alpha1.PersonalAccessToke
 	return pat
 }
 
-// Mine are shown first, everybody's on demand; a search takes words of name, display name and id.
+// The table shows the visitor's tokens, and those of all users on request. A search matches name, display name and id.
 func TestTheTableShowsMineAndSearches(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -115,7 +115,7 @@ func TestTheTableIsSorted(t *testing.T) {
 	}
 }
 
-// An end that is not known comes last in either order; of two that are alike the name decides.
+// An unknown end comes last in both orders. The name decides between equal rows.
 func TestEveryColumnOrdersTheTable(t *testing.T) {
 	at := func(hour int) time.Time { return time.Date(2026, 11, 24, hour, 0, 0, 0, time.UTC) }
 	rows := []page.Row{
@@ -138,7 +138,7 @@ func TestEveryColumnOrdersTheTable(t *testing.T) {
 	}
 }
 
-func TestTheTableIsNarrowedToAState(t *testing.T) {
+func TestTheTableIsFilteredByState(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
 	made(t, "narrowed-expired", expired)
@@ -158,8 +158,8 @@ func TestTheTableIsNarrowedToAState(t *testing.T) {
 	}
 }
 
-// The namespace is named where the tokens are of several; a sole one goes without saying.
-func TestASoleNamespaceIsNotShown(t *testing.T) {
+// The table shows namespaces only if there are several.
+func TestASingleNamespaceIsNotShown(t *testing.T) {
 	s := open(t)
 	made(t, "in-team-a")
 	made(t, "elsewhere", func(pat *v1alpha1.PersonalAccessToken) { pat.Namespace = operatorNamespace })
@@ -182,8 +182,8 @@ func TestASoleNamespaceIsNotShown(t *testing.T) {
 	}
 }
 
-// Who has the table is told whether it has changed.
-func TestTheTableTellsWhetherItHasChanged(t *testing.T) {
+// The console tells a client whether its table has changed.
+func TestTheTableHasAnETag(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
 	tag := b.get("/table").Header.Get("ETag")
@@ -201,8 +201,8 @@ func TestTheTableTellsWhetherItHasChanged(t *testing.T) {
 	}
 }
 
-// Who may not list everywhere sees the namespaces that the console knows, chooses others, and is told where they may not look.
-func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
+// A visitor who may not list all namespaces sees the configured ones, can choose others, and learns which are refused.
+func TestVisitorsWithoutClusterWideListChooseNamespaces(t *testing.T) {
 	s := open(t)
 	made(t, "in-team-a")
 	b := s.signedIn(t, aliceBearer)
@@ -216,16 +216,16 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 		t.Errorf("one that is theirs, and one that is not:\n%s", a.body)
 	}
 	if a := b.get("/"); strings.Contains(a.body, "kube-system") {
-		t.Errorf("what a link named is remembered:\n%s", a.body)
+		t.Errorf("the choice of a link is remembered:\n%s", a.body)
 	}
 	if a := b.get("/table?ns=kube-system&ns=team-a"); !strings.Contains(a.body, "You may not list tokens in kube-system") {
-		t.Errorf("the live update does not say what the page says:\n%s", a.body)
+		t.Errorf("the live update differs from the page:\n%s", a.body)
 	}
 	many := "/?ns=" + team
 	for i := range maxNamespaces {
 		many += fmt.Sprintf("&ns=team-%d", i)
 	}
-	const tooMany = "At most 20 namespaces can be chosen: team-19 is not looked at. Leave out another one first."
+	const tooMany = "At most 20 namespaces can be chosen: team-19 is not shown. Leave out another one first."
 	if a := b.get(many); !strings.Contains(a.body, tooMany) || !strings.Contains(a.body, "You may not list tokens in team-0, ") || !strings.Contains(a.body, "in-team-a") {
 		t.Errorf("one namespace more than can be chosen:\n%s", a.body)
 	}
@@ -244,7 +244,7 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 			t.Errorf("choosing %s: %s to %q, want %q", sent, a.Status, a.Header.Get("Location"), want)
 		}
 	}
-	// Nothing that answered 403 is remembered.
+	// A refused namespace is not remembered.
 	for sent, want := range map[string]string{"ns=kube-system": "", "ns=team-a&ns=kube-system": team, "ns=team-a&without=team-a": "", "ns=team-a": team} {
 		form, err := url.ParseQuery(sent)
 		if err != nil {
@@ -260,7 +260,7 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 		t.Errorf("with namespaces of others in --console-namespaces:\n%s", a.body)
 	}
 	if a := s.signedIn(t, carolBearer).get("/"); !strings.Contains(a.body, "You may not list tokens in "+team) {
-		t.Errorf("who may list nowhere:\n%s", a.body)
+		t.Errorf("a visitor who may list no namespace:\n%s", a.body)
 	}
 
 	without := open(t, func(o *Options) { o.Namespaces = nil })
@@ -284,7 +284,7 @@ func TestWhoMayNotListEverywhereChoosesNamespaces(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("who may list everywhere:\n%s", a.body)
+			t.Fatalf("a visitor who may list all namespaces:\n%s", a.body)
 		}
 	}
 }
@@ -302,25 +302,31 @@ func TestStateOf(t *testing.T) {
 		pat  v1alpha1.PersonalAccessToken
 		want page.State
 	}{
-		{"nobody has looked at it", v1alpha1.PersonalAccessToken{}, page.StateIssuing},
+		{"new", v1alpha1.PersonalAccessToken{}, page.StateIssuing},
 		{"active", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateActive},
 		{"ends soon", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{active, condition(v1alpha1.ConditionExpiringSoon, yes, v1alpha1.ReasonExpiringSoon)}}}, page.StateExpiringSoon},
-		{"over, which status does not know yet", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+		{"expired, before status says so", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ago, Conditions: []metav1.Condition{active}}}, page.StateExpired},
-		{"shortened in spec, and over", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{ExpiresAt: &ago},
+		{"shortened in spec, and expired", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{ExpiresAt: &ago},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateExpired},
-		{"suspended, which status does not know yet", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
+		{"suspended, before status says so", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{active}}}, page.StateSuspended},
 		{"revoked and kept", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonRevoked)}}}, page.StateRevoked},
 		{"being deleted", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
 			Status: v1alpha1.PersonalAccessTokenStatus{Conditions: []metav1.Condition{active}}}, page.StateDeleting},
-		{"being deleted, over meanwhile", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
+		{"being deleted, and expired", v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &ago},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ago, Conditions: []metav1.Condition{active}}}, page.StateDeleting},
 		{"stalled", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonOwnerGone), condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
+		{"active, and its last change stalled", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ahead, Conditions: []metav1.Condition{active, condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
+		{"suspended and stalled", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
+			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
+		{"expired, as status says", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
+			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonExpired)}}}, page.StateExpired},
 	} {
 		if got := stateOf(&test.pat, now); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
@@ -328,7 +334,7 @@ func TestStateOf(t *testing.T) {
 	}
 }
 
-// The table and the page of a resource that a finalizer holds say what kubectl says, and offer nothing to do.
+// The table and the page of a resource that a finalizer holds say the same as kubectl, and offer no action.
 func TestCase59_ThePageSaysDeleting(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -363,7 +369,7 @@ func TestCase59_ThePageSaysDeleting(t *testing.T) {
 	}
 }
 
-// Names that would do something to a page, or to who reads it, are shown as what they are.
+// Names that would control a page or deceive its reader are shown with escapes.
 func TestCase39_HostileNamesOnThePage(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -390,11 +396,11 @@ func TestCase39_HostileNamesOnThePage(t *testing.T) {
 		}
 	}
 	if a := b.get("/table"); !strings.Contains(a.body, `txt.exe\u200b\U000e0041`) {
-		t.Errorf("what cannot be seen is not shown:\n%s", a.body)
+		t.Errorf("invisible characters are not shown:\n%s", a.body)
 	}
 }
 
-// A page of tokens takes few bytes on the wire.
+// A page of tokens takes few bytes on the network.
 func TestThePageIsLight(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)
@@ -425,7 +431,7 @@ func TestThePageIsLight(t *testing.T) {
 	t.Logf("the page with 20 tokens and %d assets: %d bytes", len(seen), total)
 }
 
-// Of more tokens than a table takes the first are shown, and the page says so.
+// Of too many tokens the table shows the first, and the page says so.
 func TestATableHasAnEnd(t *testing.T) {
 	found := &rows{Table: &page.Table{}}
 	for range 3 {
@@ -438,7 +444,7 @@ func TestATableHasAnEnd(t *testing.T) {
 	}
 }
 
-// Where more lists are asked for than fit, who waits too long is told to try again.
+// If too many lists are requested at once, a visitor who waits too long is told to try again.
 func TestListsWaitForEachOther(t *testing.T) {
 	s := open(t)
 	b := s.signedIn(t, aliceBearer)

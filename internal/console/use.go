@@ -28,15 +28,15 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console/page"
 )
 
-// Cluster is how those who have a token reach the API server.
+// Cluster is how token holders reach the API server.
 type Cluster struct {
-	// Server is its URL, of letters that a shell takes as they are.
+	// Server is its URL, which needs no quoting in a shell.
 	Server string
-	// CA verifies it, in PEM; empty: the system's do.
+	// CA verifies it, in PEM; empty: the system's CAs.
 	CA []byte
 }
 
-// useOf returns commands that use a new token, for which they have $TOKEN; nil where none is known to work.
+// useOf returns commands that use a new token as $TOKEN; nil if none would work.
 func (c *Console) useOf(pat *v1alpha1.PersonalAccessToken) *page.Use {
 	if c.cluster == nil || len(pat.Spec.Audiences) > 0 {
 		return nil
@@ -48,7 +48,7 @@ func (c *Console) useOf(pat *v1alpha1.PersonalAccessToken) *page.Use {
 	}
 	return &page.Use{
 		Curl: fmt.Sprintf(`curl %s-H "Authorization: Bearer $TOKEN" %s/api`, curlCA, server),
-		// A client certificate of another kubeconfig would count more than the token.
+		// A client certificate of another kubeconfig would take precedence over the token.
 		Kubectl: fmt.Sprintf(`kubectl --kubeconfig=/dev/null --server=%s %s--token="$TOKEN" auth whoami`, server, kubectlCA),
 		Kubeconfig: strings.Join([]string{
 			"chmod 600 " + file,
@@ -83,20 +83,20 @@ func (c *Console) sendKubeconfig(w http.ResponseWriter, r *http.Request, v *visi
 	return nil
 }
 
-// sendCA sends what verifies the API server.
+// sendCA sends the CA of the API server.
 func (c *Console) sendCA(w http.ResponseWriter, _ *http.Request, _ *visitor) error {
 	if c.cluster == nil || len(c.cluster.CA) == 0 {
 		return &refusal{http.StatusNotFound, page.Problem{
-			Title: "There is no such page", Detail: "The API server has no CA of its own, or none that is known here.", Link: "/", LinkText: "To my tokens",
+			Title: "Page not found", Detail: "The API server has no CA of its own, or none that is known here.", Link: "/", LinkText: "To my tokens",
 		}}
 	}
 	sendFile(w, "application/x-pem-file", "ca.crt", c.cluster.CA)
 	return nil
 }
 
-// sendFile sends a file to be kept; its name is one that needs no quoting.
+// sendFile sends a download. The name must need no quoting.
 func sendFile(w http.ResponseWriter, kind, name string, content []byte) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	_, _ = w.Write(content) // a visitor who has gone gets none
+	_, _ = w.Write(content) // fails only if the visitor has left
 }

@@ -32,16 +32,13 @@ import (
 	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
-// titleOf is what people call a token.
+// titleOf returns the display name, or else the name, of a token.
 func titleOf(pat *v1alpha1.PersonalAccessToken) string {
 	return holder.Visible(cmp.Or(pat.Spec.DisplayName, pat.Name))
 }
 
 func userOf(pat *v1alpha1.PersonalAccessToken) string {
-	if pat.Spec.User == nil {
-		return ""
-	}
-	return holder.Visible(pat.Spec.User.Username)
+	return holder.Visible(holder.Username(pat))
 }
 
 func pathOf(pat *v1alpha1.PersonalAccessToken) string {
@@ -64,7 +61,7 @@ func timeOf(t *metav1.Time) time.Time {
 	return t.Time
 }
 
-// endOf is when a token ends, as far as it is known: the earlier of what was issued and what is asked for since.
+// endOf returns the earlier of the ends in status and spec, zero if unknown.
 func endOf(pat *v1alpha1.PersonalAccessToken) time.Time {
 	issued, asked := timeOf(pat.Status.ExpiresAt), timeOf(pat.Spec.ExpiresAt)
 	if issued.IsZero() || !asked.IsZero() && asked.Before(issued) {
@@ -73,31 +70,27 @@ func endOf(pat *v1alpha1.PersonalAccessToken) time.Time {
 	return issued
 }
 
-// stateOf is what the Active column says. It is for people: nothing is allowed by it.
-func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
-	conditions, active := holder.Conditions(pat), holder.Active(pat)
-	is := func(kind string) bool { return meta.IsStatusConditionTrue(conditions, kind) }
-	end := endOf(pat)
-	switch {
-	case holder.Deleting(pat):
-		return page.StateDeleting
-	case active != nil && active.Reason == v1alpha1.ReasonRevoked:
-		return page.StateRevoked
-	case !end.IsZero() && !now.Before(end):
-		return page.StateExpired
-	case is(v1alpha1.ConditionStalled):
-		return page.StateFailed
-	case pat.Spec.Suspend:
-		return page.StateSuspended
-	case active == nil || active.Status != metav1.ConditionTrue:
-		return page.StateIssuing
-	case is(v1alpha1.ConditionExpiringSoon):
-		return page.StateExpiringSoon
-	}
-	return page.StateActive
+var pageStates = map[holder.State]page.State{
+	holder.StatePending: page.StateIssuing, holder.StateNotIssued: page.StateFailed, holder.StateActive: page.StateActive,
+	holder.StateExpiring: page.StateExpiringSoon, holder.StateSuspended: page.StateSuspended, holder.StateExpired: page.StateExpired,
+	holder.StateRevoked: page.StateRevoked, holder.StateFailed: page.StateFailed, holder.StateDeleting: page.StateDeleting,
 }
 
-// detailsOf is everything that there is to know of a token.
+// stateOf returns the state for the Active column. It shows a stalled resource as failed while its token has not ended, because an
+// administrator has to look at it.
+func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
+	state := holder.StateOf(pat, now)
+	switch state {
+	case holder.StateDeleting, holder.StateRevoked, holder.StateExpired:
+	default:
+		if meta.IsStatusConditionTrue(pat.Status.Conditions, v1alpha1.ConditionStalled) {
+			state = holder.StateFailed
+		}
+	}
+	return pageStates[state]
+}
+
+// detailsOf returns everything about a token.
 func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.Details {
 	status := &pat.Status
 	d := page.Details{
@@ -121,7 +114,7 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 		d.Scopes = append(d.Scopes, scopeText(&pat.Spec.Scopes[i]))
 	}
 	if holder.Sealed(pat) {
-		d.EncryptedToken, _ = holder.Encrypted(pat) // somebody has changed what is none
+		d.EncryptedToken, _ = holder.Encrypted(pat) // empty for any other text
 	}
 	for _, c := range holder.Conditions(pat) {
 		d.Conditions = append(d.Conditions, page.Condition{
@@ -139,11 +132,11 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 	d.Fixed = live && !v.PAT && c.fixed(pat)
 	d.MayRotate = live && !v.PAT && !d.Fixed
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
-	d.MayResume = d.State == page.StateSuspended && !v.PAT // it would not make one work that is expired, revoked or stalled
+	d.MayResume = pat.Spec.Suspend && d.State == page.StateSuspended && !v.PAT // resuming does not help an expired, revoked or stalled token
 	return d
 }
 
-// scopeText is a scope in a line: its preset, or what its rule names.
+// scopeText formats a scope in one line.
 func scopeText(scope *v1alpha1.Scope) string {
 	rule := scope.Rule
 	if rule == nil {

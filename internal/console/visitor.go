@@ -31,20 +31,20 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// visitor is who is signed in, and their way to the API server.
+// visitor is the signed-in user, with a client of the API server.
 type visitor struct {
 	session
 	client client.WithWatch
 }
 
-// visitor returns who sends a request.
+// visitor returns the visitor who sent a request.
 func (c *Console) visitor(r *http.Request) (*visitor, error) {
 	if c.byProxy {
 		bearer, ok := bearerOf(r)
 		if !ok {
 			return nil, errNoSession
 		}
-		return c.introduce(r.Context(), bearer)
+		return c.authenticate(r.Context(), bearer)
 	}
 	s, err := c.load(r.Context(), r)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *Console) visitor(r *http.Request) (*visitor, error) {
 	return &visitor{session: *s, client: as}, nil
 }
 
-// bearerOf is the one credential in Authorization: two would be read by one server as the first, and by another as the last.
+// bearerOf returns the only credential in Authorization. Of two, one server would take the first and another the last.
 func bearerOf(r *http.Request) (string, bool) {
 	values := r.Header.Values("Authorization")
 	if len(values) != 1 {
@@ -68,18 +68,18 @@ func bearerOf(r *http.Request) (string, bool) {
 	return bearer, ok && strings.EqualFold(scheme, "Bearer") && bearer != ""
 }
 
-// clientOf acts with a credential, and nothing else.
+// clientOf returns a client with only this credential.
 func (c *Console) clientOf(bearer string) (client.WithWatch, error) {
 	config := rest.CopyConfig(c.anonymous)
 	config.BearerToken = bearer
 	return client.NewWithWatch(config, client.Options{Scheme: holder.Scheme, Mapper: holder.Mapper})
 }
 
-// maxAnswer is how many bytes of one answer of the API server are read: client-go reads all that it gets, and what others put
-// into the resources of a list must not take the memory of what verifies tokens.
+// maxAnswer bounds one response of the API server, in bytes: client-go reads all of it, and large resources of other users must
+// not exhaust the memory that the console shares with the verifier.
 const maxAnswer = 8 << 20
 
-// bounded ends an answer that is longer, with an http.MaxBytesError. It counts what was unpacked.
+// bounded cuts off a longer response with an http.MaxBytesError. It counts uncompressed bytes.
 func bounded(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		answer, err := next.RoundTrip(r)
@@ -94,8 +94,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// introduce asks the API server who a credential is. It has no end of its own.
-func (c *Console) introduce(ctx context.Context, bearer string) (*visitor, error) {
+// authenticate asks the API server for the user of a credential. Its session has the longest life.
+func (c *Console) authenticate(ctx context.Context, bearer string) (*visitor, error) {
 	as, err := c.clientOf(bearer)
 	if err != nil {
 		return nil, err
@@ -112,5 +112,5 @@ func (c *Console) introduce(ctx context.Context, bearer string) (*visitor, error
 	return v, nil
 }
 
-// sessionLife is how long a session lasts at the most. A credential that ends sooner ends it.
+// sessionLife bounds a session, which also ends with its credential.
 const sessionLife = 8 * time.Hour

@@ -35,7 +35,7 @@ import (
 func TestCase51_GuardsAreAcceptedAfterTenSecondsInForce(t *testing.T) {
 	w := newWorld(t)
 	p := w.start()
-	p.settled(ErrAccepting)
+	p.settled(errAccepting)
 	p.takes(10 * time.Second)
 	w.clock.Step(9 * time.Second)
 	p.takes(time.Second)
@@ -85,7 +85,7 @@ func TestCase51_WhatChangesTheFingerprint(t *testing.T) {
 		},
 	} {
 		w.change(change)
-		p.settled(ErrAccepting)
+		p.settled(errAccepting)
 		if w.kept() == w.live() {
 			t.Errorf("%s: the fingerprint is the same", name)
 		}
@@ -119,7 +119,7 @@ func TestCase51_GuardsPutBackExactlyAreAcceptedAnew(t *testing.T) {
 			w.start().accepts()
 			weaken(w)
 			p := w.start()
-			p.settled(ErrAccepting)
+			p.settled(errAccepting)
 			p.accepts()
 			if p.refused != 1 {
 				t.Errorf("wishes were refused %d times; want once", p.refused)
@@ -148,11 +148,11 @@ func TestCase51_AcceptanceStartsOver(t *testing.T) {
 			p.err = nil
 		},
 		"the fingerprint cannot be kept": func(w *world, p *process) {
-			p.opts.Client = refusing{api.admin}
+			p.opts.Client = refusing{p.w.admin}
 			if err := p.fails(); !apierrors.IsServiceUnavailable(err) {
 				w.t.Errorf("got %v; want the cause", err)
 			}
-			p.opts.Client = api.admin
+			p.opts.Client = p.w.admin
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,13 +204,13 @@ func TestCase51_TheOperatorIsKilledBetweenTheSteps(t *testing.T) {
 		"after refusing wishes": {func(p *process) {
 			p.takes(settle)
 			p.w.clock.Step(settle)
-			p.opts.Client = refusing{api.admin}
+			p.opts.Client = refusing{p.w.admin}
 			_ = p.fails()
 		}, false},
 		"before keeping is told": {func(p *process) {
 			p.takes(settle)
 			p.w.clock.Step(settle)
-			p.opts.Client = losing{api.admin}
+			p.opts.Client = losing{p.w.admin}
 			_ = p.fails()
 		}, true},
 		"when it is done": {func(p *process) { p.accepts() }, true},
@@ -223,7 +223,7 @@ func TestCase51_TheOperatorIsKilledBetweenTheSteps(t *testing.T) {
 				p.takes(poll)
 				p.settled(nil)
 			} else {
-				p.settled(ErrAccepting)
+				p.settled(errAccepting)
 				p.accepts()
 			}
 			if want := map[bool]int{true: 0, false: 1}[tc.accepted]; p.refused != want {
@@ -267,7 +267,7 @@ func TestCase51_ALeaderThatSleptKeepsNothing(t *testing.T) {
 func TestCase51_EveryReplicaKnows(t *testing.T) {
 	w := newWorld(t)
 	leader, other := w.start(), w.start()
-	other.settled(ErrAccepting)
+	other.settled(errAccepting)
 	leader.accepts()
 	other.settled(nil)
 	ignore := admissionregistrationv1.Ignore
@@ -318,11 +318,11 @@ func TestCase51_AnUnreadableFingerprintIsReplaced(t *testing.T) {
 			if fromSecret(spoiled) != (fingerprint{}) {
 				t.Fatal("it was read")
 			}
-			if err := api.admin.Create(t.Context(), spoiled); err != nil {
+			if err := w.admin.Create(t.Context(), spoiled); err != nil {
 				t.Fatal(err)
 			}
 			p := w.start()
-			p.settled(ErrAccepting)
+			p.settled(errAccepting)
 			p.accepts()
 			if w.kept() != w.live() {
 				t.Error("it was not replaced")
@@ -338,10 +338,10 @@ func TestCase51_TheKeptFingerprintIsDeleted(t *testing.T) {
 	w := newWorld(t)
 	p := w.start()
 	p.accepts()
-	if err := api.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: records, Name: SecretName}}); err != nil {
+	if err := w.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: records, Name: SecretName}}); err != nil {
 		t.Fatal(err)
 	}
-	p.settled(ErrAccepting)
+	p.settled(errAccepting)
 	p.accepts()
 }
 
@@ -349,12 +349,12 @@ func TestCase51_TheKeptFingerprintIsDeleted(t *testing.T) {
 func patchBundle(t *testing.T, bundle string) (before, after *admissionregistrationv1.ValidatingWebhookConfiguration) {
 	t.Helper()
 	before = &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	if err := api.admin.Get(t.Context(), client.ObjectKey{Name: webhookName}, before); err != nil {
+	if err := api.Client(t).Get(t.Context(), client.ObjectKey{Name: webhookName}, before); err != nil {
 		t.Fatal(err)
 	}
 	after = before.DeepCopy()
 	after.Webhooks[0].ClientConfig.CABundle = []byte(bundle)
-	if err := api.admin.Update(t.Context(), after); err != nil {
+	if err := api.Client(t).Update(t.Context(), after); err != nil {
 		t.Fatal(err)
 	}
 	return before, after
@@ -368,7 +368,7 @@ func TestCase51_OurOwnBundleIsCarriedOver(t *testing.T) {
 	if before.Generation == after.Generation {
 		t.Fatal("a bundle does not change the generation")
 	}
-	leader.settled(ErrAccepting)
+	leader.settled(errAccepting)
 	if err := other.Carry(t.Context(), before, after); err != nil {
 		t.Fatal(err)
 	}
@@ -476,7 +476,7 @@ func TestCase51_TheLoopFollowsTheGuards(t *testing.T) {
 	}, p.events.of(ReasonGuardsMissing)); diff != "" {
 		t.Errorf("events (- want, + got):\n%s", diff)
 	}
-	if got := p.events.of(ReasonAdmissionIncomplete); len(got) != len(others()) {
+	if got := p.events.of(reasonAdmissionIncomplete); len(got) != len(others()) {
 		t.Errorf("%d other objects are reported missing, once each; want %d: %q", len(got), len(others()), got)
 	}
 	stop()

@@ -131,7 +131,7 @@ func (g *Guards) wake() {
 }
 
 // Accepted returns nil if the guards are in force and accepted, as far as the cache knows; it sends no request. The error is
-// a *Missing or ErrAccepting, unless the cache cannot be read.
+// a *Missing or errAccepting, unless the cache cannot be read.
 func (g *Guards) Accepted() error {
 	_, err := g.cached()
 	return err
@@ -176,7 +176,7 @@ func (g *Guards) cached() (fingerprint, error) {
 		case missing != nil:
 			e.verdict = missing
 		case e.fingerprint != k.fingerprint:
-			e.verdict = ErrAccepting
+			e.verdict = errAccepting
 		}
 		g.latest = e
 	}

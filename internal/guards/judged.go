@@ -37,7 +37,7 @@ const (
 
 // Judged proves that the guards are in force now and accepted. It reads their metadata live, and the read begins after the
 // call: a resource that the caller read before has been judged, or was there when the guards were accepted. Concurrent
-// callers share a read. The error is a *Missing or ErrAccepting, unless the read failed.
+// callers share a read. The error is a *Missing or errAccepting, unless the read failed.
 //
 // The accepted fingerprint comes from the cache, which may be old: another leader may have accepted other guards since.
 // That is safe. UIDs and generations never return, so guards that still have an old accepted fingerprint have not changed
@@ -56,7 +56,7 @@ func (g *Guards) Judged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return ErrAccepting
+	return errAccepting
 }
 
 // sharedReads reads the guards' metadata live, once for all callers that wait.

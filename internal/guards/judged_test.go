@@ -170,15 +170,15 @@ func TestCase51_TheWatchOfTheGuardsIsHeldBack(t *testing.T) {
 	}
 	ignore, fail := admissionregistrationv1.Ignore, admissionregistrationv1.Fail
 	w.change(func(s *shipped) { s.webhook.Webhooks[0].FailurePolicy = &ignore })
-	judged(ErrAccepting.Error())
+	judged(errAccepting.Error())
 	w.change(func(s *shipped) { s.webhook.Webhooks[0].FailurePolicy = &fail })
-	judged(ErrAccepting.Error())
+	judged(errAccepting.Error())
 	w.start().accepts()
-	judged(ErrAccepting.Error())
+	judged(errAccepting.Error())
 	w.uninstall()
 	judged("ValidatingWebhookConfiguration pat-operator does not exist; apply the manifests of this release again")
 	w.install()
-	judged(ErrAccepting.Error())
+	judged(errAccepting.Error())
 	select {
 	case <-p.woken:
 	default:
@@ -193,7 +193,7 @@ func TestCase51_ALiveReadFails(t *testing.T) {
 	p.accepts()
 	p.live.from = failing{}
 	err := p.Judged(t.Context())
-	if missing := (*Missing)(nil); err == nil || errors.As(err, &missing) || errors.Is(err, ErrAccepting) || !errors.Is(err, errUnavailable) {
+	if missing := (*Missing)(nil); err == nil || errors.As(err, &missing) || errors.Is(err, errAccepting) || !errors.Is(err, errUnavailable) {
 		t.Errorf("got %v; want the cause", err)
 	}
 	if err := p.Accepted(); err != nil {

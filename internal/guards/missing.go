@@ -22,8 +22,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ErrAccepting reports that the operator has not accepted the guards yet: they were installed, changed or replaced.
-var ErrAccepting = errors.New("the admission configuration of pat-operator has changed and is being accepted; try again in 15 seconds")
+// errAccepting reports that the operator has not accepted the guards yet: they were installed, changed or replaced.
+var errAccepting = errors.New("the admission configuration of pat-operator has changed and is being accepted; try again in 15 seconds")
 
 // Missing reports a guard that is not in force. It implements error.
 type Missing struct {

@@ -31,8 +31,8 @@ import (
 const (
 	// ReasonGuardsMissing reports a guard that is not in force: no wish is granted until it is.
 	ReasonGuardsMissing = "GuardsMissing"
-	// ReasonAdmissionIncomplete reports the absence of a webhook or policy that judges no wish: tokens are still issued.
-	ReasonAdmissionIncomplete = "AdmissionIncomplete"
+	// reasonAdmissionIncomplete reports the absence of a webhook or policy that judges no wish: tokens are still issued.
+	reasonAdmissionIncomplete = "AdmissionIncomplete"
 )
 
 var acceptedMetric = prometheus.NewDesc("pat_operator_guards_accepted",
@@ -92,7 +92,7 @@ func (g *Guards) reportOthers(ctx context.Context) {
 			if !slices.Contains(g.reported.others, object) {
 				m := absent(o.Kind, o.Name)
 				g.opts.Log.Info("A part of admission is missing; tokens are still issued", "problem", m.Error())
-				g.opts.Recorder.Eventf(m.regarding, nil, corev1.EventTypeWarning, ReasonAdmissionIncomplete, "Check", "%s", m.Error())
+				g.opts.Recorder.Eventf(m.regarding, nil, corev1.EventTypeWarning, reasonAdmissionIncomplete, "Check", "%s", m.Error())
 			}
 		} else if err != nil && ctx.Err() == nil {
 			g.opts.Log.Error(err, "Cannot check a part of admission", "object", object)

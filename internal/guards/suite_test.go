@@ -33,69 +33,36 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	testingclock "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-const records = "pat-operator-records"
+const records = cluster.RecordsNamespace
 
-var api struct {
-	sync.Once
-	env    *envtest.Environment
-	config *rest.Config
-	admin  client.Client
-	err    error
-}
+var api = env.APIServer{Namespaces: []string{records}}
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	if api.env != nil {
-		_ = api.env.Stop()
-	}
-	os.Exit(code)
-}
-
-func startAPIServer(ctx context.Context) error {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
-	}
-	api.env = &envtest.Environment{}
-	var err error
-	if api.config, err = api.env.Start(); err != nil {
-		return err
-	}
-	api.config.QPS = -1
-	if api.admin, err = client.New(api.config, client.Options{}); err != nil {
-		return err
-	}
-	return api.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: records}})
-}
+func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 
 // world is an API server with the shipped guards, and the clock of every process of a test.
 type world struct {
 	t     *testing.T
+	admin client.Client
 	clock *testingclock.FakeClock
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	api.Do(func() { api.err = startAPIServer(t.Context()) })
-	if api.err != nil {
-		t.Fatal(api.err)
-	}
-	w := &world{t, testingclock.NewFakeClock(time.Now())}
+	w := &world{t, api.Client(t), testingclock.NewFakeClock(time.Now())}
 	w.install()
 	t.Cleanup(func() {
 		w.uninstall()
 		kept := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: records, Name: SecretName}}
-		if err := api.admin.Delete(context.Background(), kept); client.IgnoreNotFound(err) != nil {
+		if err := w.admin.Delete(context.Background(), kept); client.IgnoreNotFound(err) != nil {
 			t.Error(err)
 		}
 	})
@@ -105,7 +72,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) install() {
 	w.t.Helper()
 	for _, o := range load(w.t).objects() {
-		if err := api.admin.Create(w.t.Context(), o); err != nil {
+		if err := w.admin.Create(w.t.Context(), o); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -114,7 +81,7 @@ func (w *world) install() {
 func (w *world) uninstall() {
 	w.t.Helper()
 	for _, g := range guards {
-		if err := api.admin.Delete(context.Background(), metadata(g.kind, g.name)); client.IgnoreNotFound(err) != nil {
+		if err := w.admin.Delete(context.Background(), metadata(g.kind, g.name)); client.IgnoreNotFound(err) != nil {
 			w.t.Error(err)
 		}
 	}
@@ -123,7 +90,7 @@ func (w *world) uninstall() {
 // change updates the guards that change touches.
 func (w *world) change(change func(*shipped)) {
 	w.t.Helper()
-	was, err := read(w.t.Context(), api.admin)
+	was, err := read(w.t.Context(), w.admin)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -133,7 +100,7 @@ func (w *world) change(change func(*shipped)) {
 	}
 	change(s)
 	for _, o := range s.objects() {
-		if err := api.admin.Update(w.t.Context(), o); err != nil {
+		if err := w.admin.Update(w.t.Context(), o); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -158,18 +125,14 @@ type process struct {
 func (w *world) start(options ...func(*Options)) *process {
 	w.t.Helper()
 	p := &process{w: w, events: &recorder{}}
-	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		w.t.Fatal(err)
-	}
 	byObject := ByObject()
 	maps.Copy(byObject, map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{records: {}}}})
-	c, err := cache.New(api.config, cache.Options{Scheme: scheme, ByObject: byObject})
+	c, err := cache.New(api.Config(w.t), cache.Options{Scheme: env.Scheme, ByObject: byObject})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	o := Options{
-		Client: api.admin, Live: api.admin, Cache: c, RecordsNamespace: records, Service: service, Clock: w.clock,
+		Client: w.admin, Live: w.admin, Cache: c, RecordsNamespace: records, Service: service, Clock: w.clock,
 		RefuseUncovered: func(context.Context) error {
 			p.refused++
 			if p.during != nil {
@@ -260,7 +223,7 @@ func (p *process) missing(message string) {
 // kept is the fingerprint that is kept, zero where none is.
 func (w *world) kept() fingerprint {
 	w.t.Helper()
-	k, err := readKept(w.t.Context(), api.admin, records)
+	k, err := readKept(w.t.Context(), w.admin, records)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -269,7 +232,7 @@ func (w *world) kept() fingerprint {
 
 func (w *world) live() fingerprint {
 	w.t.Helper()
-	f, err := readFingerprint(w.t.Context(), api.admin)
+	f, err := readFingerprint(w.t.Context(), w.admin)
 	if err != nil {
 		w.t.Fatal(err)
 	}

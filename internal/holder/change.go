@@ -29,28 +29,28 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// whileBusy is how often to try again where others write at the same time.
+// whileBusy is the backoff while others write to the resource.
 var whileBusy = wait.Backoff{Steps: 8, Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.5}
 
-// Change is one that is made to what is there, or not at all.
+// Change is a change to one resource.
 type Change struct {
 	Client client.Client
-	// FieldOwner is whose changes these are. Its name must not begin with kubectl: Flux takes the fields of such owners, where
-	// Git does not name them, for slips of the hand, and undoes them; it would resume a token that somebody has suspended.
+	// FieldOwner must not begin with kubectl: Flux reverts fields of such owners that Git does not set, as manual mistakes. It
+	// would resume a token that a user has suspended.
 	FieldOwner client.FieldOwner
-	// Status: of the status subresource, else of spec.
+	// Status changes the status subresource instead of spec.
 	Status bool
-	// DryRun: the change is judged, and not made.
+	// DryRun validates the change and does not save it.
 	DryRun bool
-	// Edit makes the change. Where it refuses, nothing is sent. It is asked again where somebody else was faster.
+	// Edit changes the resource. If it fails, nothing is sent. It runs again after a conflict.
 	Edit func(pat *v1alpha1.PersonalAccessToken) error
-	// Made tells whether the change is there already: the answer to it may have been lost.
+	// Made reports whether the resource already has the change: the response to it may have been lost.
 	Made func(pat *v1alpha1.PersonalAccessToken) bool
 }
 
-// To makes the change to a resource that was just read: a merge patch under its revision, so that nothing that was written
-// meanwhile is undone. It returns the resource as it is then, or as it was last seen and why it was not changed: ErrDeleted,
-// what Edit refuses with, ErrUnknown, or the API server's error.
+// To changes a resource that was just read, by a merge patch with its revision, so it never overwrites a concurrent change. It
+// returns the changed resource, or the resource as last seen and an error: ErrDeleted, the error of Edit, ErrUnknown, or the
+// API server's.
 func (ch Change) To(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
 	err := retry.RetryOnConflict(whileBusy, func() error {
 		edited := pat.DeepCopy()
@@ -72,7 +72,7 @@ func (ch Change) To(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*v1
 		case missing != nil && apierrors.IsConflict(err):
 			return missing
 		case missing != nil:
-			return fmt.Errorf("%w; %w it was done, since it could not be read: %w", err, ErrUnknown, missing)
+			return fmt.Errorf("%w; %w the change was made, because the resource cannot be read: %w", err, ErrUnknown, missing)
 		case now.UID != pat.UID:
 			return ErrDeleted
 		}

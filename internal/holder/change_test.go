@@ -31,14 +31,14 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// A change is made to what is there, once, or not at all.
+// A change applies to the current resource once, or not at all.
 func TestChange(t *testing.T) {
 	lost := &url.Error{Op: "Patch", URL: "https://host", Err: io.EOF}
 	type patch = func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error
 	send := func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts []client.PatchOption) error {
 		return c.Patch(ctx, o, p, opts...)
 	}
-	// meanwhile somebody else does something.
+	// meanwhile is a concurrent change by another user.
 	meanwhile := func(t *testing.T, c client.Client, modify func(*v1alpha1.PersonalAccessToken)) {
 		t.Helper()
 		pat := &v1alpha1.PersonalAccessToken{}
@@ -86,7 +86,7 @@ func TestChange(t *testing.T) {
 				return apierrors.NewInternalError(errors.New("etcd"))
 			},
 			read: lost, edits: 1,
-			err: fmt.Errorf("Internal error occurred: etcd; %w it was done, since it could not be read: %w", ErrUnknown, lost),
+			err: fmt.Errorf("Internal error occurred: etcd; %w the change was made, because the resource cannot be read: %w", ErrUnknown, lost),
 		},
 		"refused": {
 			patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
@@ -129,10 +129,10 @@ func TestChange(t *testing.T) {
 				t.Errorf("edited %d times: %v", edits, err)
 			}
 			if err == nil && !pat.Spec.Suspend {
-				t.Error("it is not changed")
+				t.Error("it was not changed")
 			}
 			if name == "others write at the same time" && pat.Spec.DisplayName != "CI" {
-				t.Error("what others wrote is undone")
+				t.Error("a concurrent change is undone")
 			}
 		})
 	}

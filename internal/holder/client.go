@@ -28,7 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// Scheme knows the kinds that are read and written.
+// Scheme has the kinds that holders read and write.
 var Scheme = func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(authenticationv1.AddToScheme(scheme))
@@ -38,7 +38,7 @@ var Scheme = func() *runtime.Scheme {
 	return scheme
 }()
 
-// Mapper knows the few kinds that are used, so that nothing is asked before the one request that does the work.
+// Mapper has these kinds too, so the client needs no discovery request.
 var Mapper = func() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, corev1.SchemeGroupVersion})
 	mapper.Add(v1alpha1.GroupVersion.WithKind("PersonalAccessToken"), meta.RESTScopeNamespace)

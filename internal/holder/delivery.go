@@ -36,14 +36,14 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// Delivery is a token that was found in the Secret that delivers it.
+// Delivery is a token and the Secret that delivers it.
 type Delivery struct {
 	Secret    *corev1.Secret
 	Plaintext string
 }
 
-// MayReadSecrets tells whether a token could be taken from a Secret of this namespace, to be asked before one is made that
-// could not. Where it cannot be found out it is true: reading will tell.
+// MayReadSecrets reports whether the client may read Secrets in a namespace. Callers ask before they request a token that they
+// could not read. It is true if the answer is unknown: reading then fails or not.
 func MayReadSecrets(ctx context.Context, c client.Client, namespace string) bool {
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "secrets"},
@@ -52,35 +52,35 @@ func MayReadSecrets(ctx context.Context, c client.Client, namespace string) bool
 	return err != nil || review.Status.Allowed
 }
 
-// FindDelivery reads the Secret that status names. Whoever may write a status may name any Secret there, which is not to be
-// shown and deleted: it has to be the one that delivers the token with this id.
+// FindDelivery reads the Secret that status names. A user who may write status could name any Secret there, so FindDelivery
+// returns only the one that delivers the token with status.tokenID: the caller prints and deletes it.
 func FindDelivery(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) (*Delivery, error) {
 	id, name := pat.Status.TokenID, pat.Status.DeliverySecretName
 	if name == "" {
-		return nil, fmt.Errorf("the new token %s is in no Secret: somebody was faster and has taken it; rotate it again if that was not you", id)
+		return nil, fmt.Errorf("status names no Secret for the new token %s: it was already taken; if that was not you, rotate it again", id)
 	}
 	secret := &corev1.Secret{}
 	switch err := c.Get(ctx, client.ObjectKey{Namespace: pat.Namespace, Name: name}, secret); {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("the Secret %s is gone: somebody was faster and has taken the new token %s; rotate it again if that was not you", name, id)
+		return nil, fmt.Errorf("the Secret %s no longer exists: the new token %s was already taken; if that was not you, rotate it again", name, id)
 	case err != nil:
-		return nil, fmt.Errorf("the new token is in Secret %s in namespace %s, under the key %q, until %s, and could not be taken: %w",
+		return nil, fmt.Errorf("cannot read the new token from Secret %s in namespace %s (key %q, kept until %s): %w",
 			name, pat.Namespace, v1alpha1.SecretKeyToken, DeliveryEnd(pat), err)
 	}
 	plaintext := string(secret.Data[v1alpha1.SecretKeyToken])
 	ours := slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == pat.UID })
 	if in, err := token.Parse(plaintext); err != nil || in != id || !ours || secret.Type != v1alpha1.SecretTypeToken {
-		return nil, fmt.Errorf("the Secret %s, which status names, does not deliver the token %s: somebody has changed one or the other", name, id)
+		return nil, fmt.Errorf("the Secret %s, which status names, does not hold token %s: the Secret or status was changed", name, id)
 	}
 	return &Delivery{secret, plaintext}, nil
 }
 
-// Remove deletes the Secret that the token was taken from, and no other that has its name by now.
+// Remove deletes the Secret that the token was read from, but not another one of the same name.
 func (d *Delivery) Remove(ctx context.Context, c client.Client) error {
 	return client.IgnoreNotFound(c.Delete(ctx, d.Secret, client.Preconditions{UID: &d.Secret.UID}))
 }
 
-// DeliveryEnd is when the Secret goes by itself, for people.
+// DeliveryEnd returns when the operator deletes the Secret, for people.
 func DeliveryEnd(pat *v1alpha1.PersonalAccessToken) string {
 	if pat.Status.IssuedAt == nil {
 		return "an unknown time"
@@ -92,20 +92,20 @@ func DeliveryEnd(pat *v1alpha1.PersonalAccessToken) string {
 	return Stamp(&metav1.Time{Time: pat.Status.IssuedAt.Add(time.Duration(ttl) * time.Second)})
 }
 
-// Sealed tells whether pat's token is encrypted to recipients.
+// Sealed reports whether pat's token is encrypted to recipients.
 func Sealed(pat *v1alpha1.PersonalAccessToken) bool {
 	return pat.Spec.Delivery != nil && len(pat.Spec.Delivery.Recipients) > 0
 }
 
-// Encrypted is the age file in status. Whoever may write a status may put anything there, and it is shown as it is: so it
-// has to be such a file.
+// Encrypted returns the age file in status. A user who may write status could put any text there, and callers print it
+// unchanged, so Encrypted accepts only an age file.
 func Encrypted(pat *v1alpha1.PersonalAccessToken) (string, error) {
 	file := pat.Status.EncryptedToken
 	if file == "" {
-		return "", errors.New("there is no status.encryptedToken")
+		return "", errors.New("status.encryptedToken is empty")
 	}
 	if _, err := io.Copy(io.Discard, armor.NewReader(strings.NewReader(file))); err != nil {
-		return "", errors.New("status.encryptedToken is no age file: somebody has changed it")
+		return "", errors.New("status.encryptedToken is not an age file: another user or program changed it")
 	}
 	return strings.TrimSpace(file), nil
 }

@@ -28,26 +28,26 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// Whoever may write a status, and no Secrets, has nobody print and delete one.
+// A user who may write status, but no Secrets, cannot make another user print and delete one.
 func TestOnlyTheSecretThatDeliversTheTokenIsTaken(t *testing.T) {
 	id, plaintext, err := token.New(zeros{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const changed = "the Secret s, which status names, does not deliver the token "
+	const changed = "the Secret s, which status names, does not hold token "
 	for name, tc := range map[string]struct {
 		modify func(pat *v1alpha1.PersonalAccessToken, secret *corev1.Secret)
 		err    string
 	}{
-		"it":                      {func(*v1alpha1.PersonalAccessToken, *corev1.Secret) {}, ""},
-		"of another kind":         {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque }, changed},
-		"of another resource":     {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.OwnerReferences[0].UID = "another's" }, changed},
-		"of none":                 {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.OwnerReferences = nil }, changed},
-		"with another token":      {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.TokenID = "bbbbbbbbbbbbbbbb" }, changed},
-		"with what is no token":   {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Data["token"] = []byte("hunter2") }, changed},
-		"with nothing":            {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Data = nil }, changed},
-		"it is gone":              {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "t" }, "the Secret t is gone: somebody was faster"},
-		"it is in status no more": {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "" }, "the new token " + id + " is in no Secret: somebody was faster"},
+		"it":                  {func(*v1alpha1.PersonalAccessToken, *corev1.Secret) {}, ""},
+		"of another kind":     {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque }, changed},
+		"of another resource": {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.OwnerReferences[0].UID = "another's" }, changed},
+		"without owner":       {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.OwnerReferences = nil }, changed},
+		"with another token":  {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.TokenID = "bbbbbbbbbbbbbbbb" }, changed},
+		"with another text":   {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Data["token"] = []byte("hunter2") }, changed},
+		"with nothing":        {func(_ *v1alpha1.PersonalAccessToken, s *corev1.Secret) { s.Data = nil }, changed},
+		"it no longer exists": {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "t" }, "the Secret t no longer exists: the new token"},
+		"status names none":   {func(p *v1alpha1.PersonalAccessToken, _ *corev1.Secret) { p.Status.DeliverySecretName = "" }, "status names no Secret for the new token " + id + ": it was already taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pat := withConditions(1)
@@ -76,10 +76,10 @@ func TestOnlyTheSecretThatDeliversTheTokenIsTaken(t *testing.T) {
 	}
 }
 
-func TestCase39_WhatIsNoAgeFileIsNotPrinted(t *testing.T) {
+func TestCase39_OnlyAnAgeFileIsPrinted(t *testing.T) {
 	for _, text := range []string{"\x1b[2J", "-----BEGIN AGE ENCRYPTED FILE-----\n\x1b[2J\n-----END AGE ENCRYPTED FILE-----\n"} {
 		pat := &v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{EncryptedToken: text}}
-		if got, err := Encrypted(pat); err == nil || err.Error() != "status.encryptedToken is no age file: somebody has changed it" {
+		if got, err := Encrypted(pat); err == nil || err.Error() != "status.encryptedToken is not an age file: another user or program changed it" {
 			t.Errorf("%q: got %q, %v", text, got, err)
 		}
 	}

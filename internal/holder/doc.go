@@ -14,10 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package holder is what the side of a token's holder does with a PersonalAccessToken through the Kubernetes API: make a token
-// and have its digest taken in, change, rotate, wait for the operator, take what was delivered, list and search. Whoever is
-// signed in does it: there is no power here that the client does not have. kubectl pat and the console are built on it.
+// Package holder has the operations that a token's holder performs on a PersonalAccessToken through the Kubernetes API: create,
+// change, rotate, wait for the operator, read the delivered token, list and search. It uses the caller's client and has no
+// further permissions. kubectl pat and the console are built on it.
 //
-// A lost answer never loses a token that may be in force. Errors are for people; where the way out depends on where they are,
-// in a terminal or on a page, the error is of a kind of its own, and the caller adds that.
+// A lost response never loses a token that may be active. Errors are written for people. Where the next step differs between
+// a terminal and a page, the error has its own type or value, and the caller adds the step.
 package holder

@@ -24,7 +24,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// What GitOps tools leave on what they manage.
+// Traces that GitOps tools leave on resources.
 const (
 	fluxManager = "kustomize-controller"
 	argoManager = "argocd-controller"
@@ -34,7 +34,7 @@ const (
 	argoTracking  = "argocd.argoproj.io/tracking-id"
 )
 
-// GitOps says who keeps a resource as Git has it, for people; "" where nobody is known to.
+// GitOps returns the GitOps tool that manages pat, for people; "" if none is known.
 func GitOps(pat *v1alpha1.PersonalAccessToken) string {
 	if name := pat.Labels[fluxName]; name != "" {
 		return fmt.Sprintf("Flux (Kustomization %s/%s)", pat.Labels[fluxNamespace], name)
@@ -55,8 +55,8 @@ func GitOps(pat *v1alpha1.PersonalAccessToken) string {
 	return ""
 }
 
-// inGit tells whether Git says something of a field of spec, as far as the owners of fields tell: where the resource shows
-// nothing of a GitOps tool's, it may.
+// inGit reports whether Git may set a field of spec. It looks at the owners of fields; if no GitOps tool owns any, Git may set
+// each.
 func inGit(pat *v1alpha1.PersonalAccessToken, path ...string) bool {
 	known := false
 	for _, entry := range pat.ManagedFields {

@@ -53,7 +53,7 @@ func TestGitOps(t *testing.T) {
 			},
 			want: "Argo CD (application apps)", trigger: true,
 		},
-		"fields that nobody can read": {
+		"unreadable fields": {
 			meta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed("argocd-controller", "", `?`)}},
 			want: "Argo CD", trigger: true, expiry: true,
 		},
@@ -82,10 +82,10 @@ func TestRotationUndoneByGit(t *testing.T) {
 		options RotateOptions
 		want    bool
 	}{
-		"nothing":          {RotateOptions{}, false},
-		"an overlap":       {RotateOptions{Overlap: seconds(3600)}, false},
-		"days as they are": {RotateOptions{ExpiresIn: 30 * day}, false},
-		"other days":       {RotateOptions{ExpiresIn: 60 * day}, true},
+		"nothing":       {RotateOptions{}, false},
+		"an overlap":    {RotateOptions{Overlap: seconds(3600)}, false},
+		"the same days": {RotateOptions{ExpiresIn: 30 * day}, false},
+		"other days":    {RotateOptions{ExpiresIn: 60 * day}, true},
 	} {
 		r := rotationAsked(was, tc.options)
 		if err := r.Edit(was.DeepCopy()); err != nil {

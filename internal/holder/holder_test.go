@@ -33,12 +33,12 @@ var (
 	patResource = v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
 )
 
-// after is a moment so far from start.
+// after returns start plus d.
 func after(d time.Duration) *metav1.Time { return &metav1.Time{Time: start.Add(d)} }
 
 func days(n int32) *int32 { return &n }
 
-// cluster is one of the test's own making, with these resources.
+// cluster returns a fake client with these resources.
 func cluster(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalAccessToken) client.WithWatch {
 	t.Helper()
 	builder := fake.NewClientBuilder().WithScheme(Scheme).WithRESTMapper(Mapper).
@@ -49,7 +49,7 @@ func cluster(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalAc
 	return builder.Build()
 }
 
-// zeros makes the token whose id is all a.
+// zeros is the randomness of the token whose id is all a.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {

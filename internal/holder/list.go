@@ -31,10 +31,10 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// pageSize is how many resources are read at once, as kubectl does.
+// pageSize is kubectl's.
 const pageSize = 500
 
-// Pages reads so many resources at a time, until there are no more or the loop ends.
+// Pages reads the resources in pages of size.
 func Pages(ctx context.Context, c client.Client, size int64, opts ...client.ListOption) iter.Seq2[[]v1alpha1.PersonalAccessToken, error] {
 	return func(yield func([]v1alpha1.PersonalAccessToken, error) bool) {
 		for next, more := "", true; more; more = next != "" {
@@ -48,7 +48,7 @@ func Pages(ctx context.Context, c client.Client, size int64, opts ...client.List
 	}
 }
 
-// ReadAll reads in pages, and all at once where the revision that the first page was of is gone before the last.
+// ReadAll reads all pages. If the first page's revision expires in between, it reads everything in one request.
 func ReadAll(ctx context.Context, c client.Client, opts ...client.ListOption) ([]v1alpha1.PersonalAccessToken, error) {
 	var all []v1alpha1.PersonalAccessToken
 	for page, err := range Pages(ctx, c, pageSize, opts...) {
@@ -65,13 +65,18 @@ func ReadAll(ctx context.Context, c client.Client, opts ...client.ListOption) ([
 	return all, nil
 }
 
-// Matches tells whether each of words is part of a token's name, display name, user, id (or its predecessor's) or audiences;
-// upper and lower case are the same.
+// Matches reports whether each word occurs in the token's name, display name, user, id, predecessor's id or audiences, in any
+// case.
 func Matches(pat *v1alpha1.PersonalAccessToken, words []string) bool {
 	text := strings.ToLower(strings.Join(append([]string{
 		pat.Name, pat.Spec.DisplayName, Username(pat), pat.Status.TokenID, pat.Status.PreviousTokenID,
 	}, pat.Spec.Audiences...), "\n"))
 	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, strings.ToLower(word)) })
+}
+
+// OfUser selects the tokens of a user.
+func OfUser(username string) client.ListOption {
+	return client.MatchingFields{"spec.user.username": username}
 }
 
 // Order compares two resources, as slices.SortFunc takes it.
@@ -82,34 +87,34 @@ func ByName(a, b *v1alpha1.PersonalAccessToken) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
-// Moment is one in the life of a token: Created, Modified, Expires or LastUsed. It is nil where there was none.
+// Moment returns a time in the life of a token, or nil: Created, Modified, Expires or LastUsed.
 type Moment func(pat *v1alpha1.PersonalAccessToken) *metav1.Time
 
-// Created is when the resource was.
+// Created returns when the resource was created.
 func Created(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return &pat.CreationTimestamp }
 
-// Modified is when spec last changed.
+// Modified returns when spec last changed.
 func Modified(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.ModifiedAt }
 
-// Expires is when the token ends.
+// Expires returns when the token expires.
 func Expires(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.ExpiresAt }
 
-// LastUsed is when the token was last used.
+// LastUsed returns when the token was last used.
 func LastUsed(pat *v1alpha1.PersonalAccessToken) *metav1.Time { return pat.Status.LastUsedAt }
 
-// EarliestFirst orders by a moment. What has none comes last.
+// EarliestFirst orders by a moment. Resources without it come last.
 func EarliestFirst(of Moment) Order {
 	return func(a, b *v1alpha1.PersonalAccessToken) int { return compareTimes(of(a), of(b), time.Time.Compare) }
 }
 
-// LatestFirst orders by a moment, the other way round. What has none comes last here, too.
+// LatestFirst orders by a moment, latest first. Resources without it come last here, too.
 func LatestFirst(of Moment) Order {
 	return func(a, b *v1alpha1.PersonalAccessToken) int {
 		return compareTimes(of(a), of(b), func(x, y time.Time) int { return y.Compare(x) })
 	}
 }
 
-// compareTimes puts what has no time behind all else.
+// compareTimes puts nil last.
 func compareTimes(a, b *metav1.Time, compare func(x, y time.Time) int) int {
 	switch {
 	case a == nil && b == nil:

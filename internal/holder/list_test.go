@@ -32,7 +32,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// pages serves ten pages of one resource each; from the third on the first one's revision is gone, where expires is set.
+// pages serves ten pages of one resource each. With expires, the revision expires at the third page.
 func pages(t *testing.T, expires bool) interceptor.Funcs {
 	return interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
@@ -61,7 +61,7 @@ func pages(t *testing.T, expires bool) interceptor.Funcs {
 }
 
 func TestReadAllReadsEveryPage(t *testing.T) {
-	for name, expires := range map[string]bool{"as they come": false, "anew where the first one's revision is gone": true} {
+	for name, expires := range map[string]bool{"in pages": false, "again after the first revision expired": true} {
 		t.Run(name, func(t *testing.T) {
 			pats, err := ReadAll(t.Context(), cluster(t, pages(t, expires)))
 			if err != nil || len(pats) != 10 {
@@ -92,7 +92,7 @@ func TestMatches(t *testing.T) {
 		}
 	}
 	if Matches(withConditions(1), []string{"bob"}) {
-		t.Error("what has no user yet is bob's")
+		t.Error("a token without a user is bob's")
 	}
 }
 

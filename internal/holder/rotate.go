@@ -31,67 +31,67 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-// RotateOptions are what a rotation is to be. What is left out is as spec has it, or as the present token had it.
+// RotateOptions override what spec says about a rotation, or what the current token has.
 type RotateOptions struct {
-	// Overlap is how many seconds the present token works beside the new one, at most until its own end.
+	// Overlap is how many seconds the current token keeps working, at most until its own end.
 	Overlap *int32
-	// RetireOnFirstUse ends the present token as soon as the new one is first used. It takes an overlap.
+	// RetireOnFirstUse ends the current token when the new one is first used. It needs an overlap.
 	RetireOnFirstUse *bool
-	// ExpiresIn is how long the new token lives, at most MaxLife; 0: as long as the present one had, or what spec says.
+	// ExpiresIn is the lifetime of the new token, at most MaxLife; 0 takes the current token's, or what spec says.
 	ExpiresIn time.Duration
 }
 
 // ErrNoOverlap refuses RetireOnFirstUse without an overlap.
-var ErrNoOverlap = errors.New("the present token can end at the first use of the new one only where both work for a while: name an overlap, or have it end at once")
+var ErrNoOverlap = errors.New("only an overlap lets the old token work until the new one is first used: set an overlap, or end the old token at once")
 
-// ErrRotated refuses to rotate what is not as it was when it was first read. The text can be followed by what to do then.
-var ErrRotated = errors.New("nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it")
+// ErrRotated refuses to rotate a resource that has changed since it was first read. Callers can append the next step.
+var ErrRotated = errors.New("nothing was changed: the token was rotated, or its delivery was changed, in the meantime; look at it")
 
-// underWayError is an ErrRotated: spec asks for a token that is not issued yet, and its holder waits for it. Another rotation
-// would keep that token from ever working.
+// underWayError is an ErrRotated: spec asks for a token that is not issued yet. Another rotation would prevent that token from
+// ever working.
 type underWayError struct{}
 
 func (underWayError) Error() string {
-	return "nothing was done: another rotation of it is under way, whose token the operator has not issued yet; look at it"
+	return "nothing was changed: another rotation is in progress, and the operator has not issued its token yet; look at it"
 }
 
 func (underWayError) Is(target error) bool { return target == ErrRotated }
 
-// EndError refuses a rotation whose token would have no time, or hardly any, before the end that spec names. What helps is
-// RotateOptions.ExpiresIn; the text can be followed by how that is given.
+// EndError refuses a rotation whose token would expire at once or soon, because spec.expiresAt is fixed. RotateOptions.ExpiresIn
+// helps; callers can append how to set it.
 type EndError struct {
 	// ExpiresAt is spec.expiresAt.
 	ExpiresAt metav1.Time
-	// Passed: it has, so that there would be no token at all.
+	// Passed reports that ExpiresAt is in the past.
 	Passed bool
 }
 
 // Error implements error.
 func (e *EndError) Error() string {
 	if e.Passed {
-		return fmt.Sprintf("spec.expiresAt, %s, has passed, so no token would be made: say how long the new one lives", Stamp(&e.ExpiresAt))
+		return fmt.Sprintf("spec.expiresAt (%s) has passed, so no token would be issued: set the lifetime of the new token", Stamp(&e.ExpiresAt))
 	}
-	return fmt.Sprintf("the new token would end soon, at %s, which spec.expiresAt names: say how long it lives", Stamp(&e.ExpiresAt))
+	return fmt.Sprintf("the new token would expire soon, at %s (spec.expiresAt): set its lifetime", Stamp(&e.ExpiresAt))
 }
 
-// Rotation is one that is being asked for. Edit and Made are for a Change, and Over is for WaitFor afterwards.
+// Rotation is a request for a new token. Edit and Made are for a Change, and Over is for WaitFor afterwards.
 type Rotation struct {
 	RotateOptions
 	Clock clock.PassiveClock
-	// Random is what a token is made of.
+	// Random is the source of tokens that are made here.
 	Random io.Reader
-	// Was is the resource as it was first read.
+	// Was is the resource as first read.
 	Was *v1alpha1.PersonalAccessToken
 
-	// asked is the spec that asks for the new token, as last sent.
+	// asked is the spec that requests the new token, as last edited.
 	asked     v1alpha1.PersonalAccessTokenSpec
 	plaintext string
 }
 
-// Edit asks for another token: by one that is made here where its holder made the present one, else by a new trigger.
+// Edit requests a new token. If the holder made the current one, Edit makes the new one; else it sets a new trigger.
 func (r *Rotation) Edit(pat *v1alpha1.PersonalAccessToken) error {
 	switch {
-	case !SameToken(&r.Was.Spec, &pat.Spec):
+	case !sameToken(&r.Was.Spec, &pat.Spec):
 		return ErrRotated
 	case underWay(pat):
 		return underWayError{}
@@ -105,13 +105,13 @@ func (r *Rotation) Edit(pat *v1alpha1.PersonalAccessToken) error {
 			return err
 		}
 		pat.Spec.Rotation = rotationOf(&pat.Spec)
-		pat.Spec.Rotation.Trigger = NewTrigger(now, pat.Spec.Rotation.Trigger)
+		pat.Spec.Rotation.Trigger = newTrigger(now, pat.Spec.Rotation.Trigger)
 		r.asked = *pat.Spec.DeepCopy()
 		return nil
 	}
 	life := r.ExpiresIn
 	if life == 0 {
-		life = LifeOf(&pat.Status)
+		life = lifeOf(&pat.Status)
 	}
 	plaintext, err := MakeToken(pat, r.Random, EndAfter(now, life))
 	if err != nil {
@@ -133,10 +133,10 @@ func underWay(pat *v1alpha1.PersonalAccessToken) bool {
 	return ready != nil && (ready.ObservedGeneration < pat.Generation || ready.Reason == v1alpha1.ReasonRotating)
 }
 
-// Plaintext is the new token, where it was made here: after Edit, and of the last one.
+// Plaintext returns the new token if the last Edit made one, else "".
 func (r *Rotation) Plaintext() string { return r.plaintext }
 
-// editRotation sets what was asked of the predecessor's end.
+// editRotation writes Overlap and RetireOnFirstUse into spec.
 func (r *Rotation) editRotation(spec *v1alpha1.PersonalAccessTokenSpec) error {
 	is := rotationOf(spec)
 	if r.Overlap != nil {
@@ -161,8 +161,8 @@ func rotationOf(spec *v1alpha1.PersonalAccessTokenSpec) *v1alpha1.Rotation {
 	return spec.Rotation.DeepCopy()
 }
 
-// editLife sets the end of a token that the operator makes, in the way that spec has, and refuses one that the new token
-// would have no time before: an end that stands still.
+// editLife sets the lifetime of a token that the operator makes, in days or as a date as in spec. It refuses a fixed end that
+// leaves the new token little or no time.
 func (r *Rotation) editLife(pat *v1alpha1.PersonalAccessToken, now time.Time) error {
 	spec, life := &pat.Spec, r.ExpiresIn
 	switch {
@@ -175,23 +175,23 @@ func (r *Rotation) editLife(pat *v1alpha1.PersonalAccessToken, now time.Time) er
 	case spec.ExpiresAt == nil:
 	case !spec.ExpiresAt.After(now):
 		return &EndError{ExpiresAt: *spec.ExpiresAt, Passed: true}
-	case pat.Status.IssuedAt != nil && spec.ExpiresAt.Sub(now) < LifeOf(&pat.Status)/10:
+	case pat.Status.IssuedAt != nil && spec.ExpiresAt.Sub(now) < lifeOf(&pat.Status)/10:
 		return &EndError{ExpiresAt: *spec.ExpiresAt}
 	}
 	return nil
 }
 
-// endsOverlap tells whether days, which count from the issuing of the present token too, would end it before its overlap is
-// over.
+// endsOverlap reports whether a lifetime in days, which applies to the current token too, would end that before its overlap
+// ends.
 func (r *Rotation) endsOverlap(pat *v1alpha1.PersonalAccessToken, now time.Time, life time.Duration) bool {
 	overlap := rotationOf(&pat.Spec).OverlapSeconds
 	return overlap > 0 && pat.Status.IssuedAt != nil &&
 		pat.Status.IssuedAt.Add(life).Before(now.Add(time.Duration(overlap)*time.Second))
 }
 
-// LifeOf is how long the present token had from its issuing to its end, to the minute: a token that was made here was
-// issued some seconds later, and is not to lose them each time.
-func LifeOf(status *v1alpha1.PersonalAccessTokenStatus) time.Duration {
+// lifeOf returns the lifetime of the current token. It rounds to minutes: a token that was made here is issued some seconds
+// later, and must not lose these seconds at each rotation.
+func lifeOf(status *v1alpha1.PersonalAccessTokenStatus) time.Duration {
 	if status.IssuedAt == nil || status.ExpiresAt == nil || !status.ExpiresAt.After(status.IssuedAt.Time) {
 		return v1alpha1.DefaultExpiresInDays * day
 	}
@@ -202,8 +202,8 @@ func LifeOf(status *v1alpha1.PersonalAccessTokenStatus) time.Duration {
 	return min(life, MaxLife)
 }
 
-// NewTrigger is one that people can read, and that was never one before.
-func NewTrigger(now time.Time, present string) string {
+// newTrigger returns the time as a trigger that differs from the present one.
+func newTrigger(now time.Time, present string) string {
 	for {
 		trigger := now.UTC().Format(time.RFC3339Nano)
 		if trigger != present {
@@ -213,18 +213,18 @@ func NewTrigger(now time.Time, present string) string {
 	}
 }
 
-// SameToken tells whether two specs ask for the same token.
-func SameToken(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
+// sameToken reports whether two specs ask for the same token.
+func sameToken(a, b *v1alpha1.PersonalAccessTokenSpec) bool {
 	return equality.Semantic.DeepEqual(a.Token, b.Token) && equality.Semantic.DeepEqual(a.Delivery, b.Delivery) &&
 		rotationOf(a).Trigger == rotationOf(b).Trigger
 }
 
-// Made tells whether a resource asks for the token that this rotation asks for.
+// Made reports whether pat asks for the token of this rotation.
 func (r *Rotation) Made(pat *v1alpha1.PersonalAccessToken) bool {
-	return SameToken(&r.asked, &pat.Spec)
+	return sameToken(&r.asked, &pat.Spec)
 }
 
-// Issued tells whether status speaks of the new token.
+// Issued reports whether status is about the new token.
 func (r *Rotation) Issued(pat *v1alpha1.PersonalAccessToken) bool {
 	if r.plaintext != "" {
 		return pat.Status.TokenID == r.asked.Token.ID
@@ -232,19 +232,19 @@ func (r *Rotation) Issued(pat *v1alpha1.PersonalAccessToken) bool {
 	return r.Made(pat) && pat.Status.TokenID != "" && pat.Status.TokenID != r.Was.Status.TokenID
 }
 
-// Over judges whether waiting for the new token is.
+// Over is a Judge: done when the operator has issued the new token or cannot.
 func (r *Rotation) Over(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	if !r.Made(pat) {
-		return true, errors.New("somebody else has rotated it meanwhile, or Git has put the old spec back")
+		return true, errors.New("the token was rotated again, or Git restored the old spec")
 	}
-	done, err = Outcome(pat)
+	done, err = outcome(pat)
 	if done && err == nil && !r.Issued(pat) {
 		return false, nil
 	}
 	return done, err
 }
 
-// Undone tells whether Git would undo what is changed for a token that the operator makes.
+// Undone reports whether Git would revert the changes to spec, for a token that the operator makes.
 func (r *Rotation) Undone() bool {
 	was, is := &r.Was.Spec, &r.asked
 	for _, field := range []struct {
@@ -264,20 +264,20 @@ func (r *Rotation) Undone() bool {
 	return false
 }
 
-// Predecessor says what has become of the former token.
+// Predecessor says when the old token ends, for people.
 func (r *Rotation) Predecessor(pat *v1alpha1.PersonalAccessToken) string {
 	end := r.PredecessorEnd(pat)
 	if end.IsZero() {
-		return "The former token works no longer."
+		return "The old token no longer works."
 	}
-	text := "The former token works beside the new one until " + Stamp(&metav1.Time{Time: end})
+	text := "The old token keeps working until " + Stamp(&metav1.Time{Time: end})
 	if rotationOf(&pat.Spec).RetireOnFirstUse {
 		text += ", or until the new one is first used"
 	}
 	return text + "."
 }
 
-// PredecessorEnd is until when the former token works beside the new one at the latest; zero where it works no longer.
+// PredecessorEnd returns when the old token ends at the latest; zero if it has ended.
 func (r *Rotation) PredecessorEnd(pat *v1alpha1.PersonalAccessToken) time.Time {
 	was, status := &r.Was.Status, &pat.Status
 	if status.PreviousTokenID != was.TokenID || status.IssuedAt == nil {
@@ -287,7 +287,7 @@ func (r *Rotation) PredecessorEnd(pat *v1alpha1.PersonalAccessToken) time.Time {
 	if own := was.ExpiresAt; own != nil && own.Time.Before(end) {
 		end = own.Time
 	}
-	if was.IssuedAt != nil { // what spec says now holds for it, too
+	if was.IssuedAt != nil { // the new spec applies to it, too
 		if own := lifecycle.End(&pat.Spec, was.IssuedAt.Time); own.Before(end) {
 			end = own
 		}

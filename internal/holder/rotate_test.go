@@ -28,7 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// rotationAsked is a rotation of was, at start.
+// rotationAsked returns a rotation of was, at start.
 func rotationAsked(was *v1alpha1.PersonalAccessToken, options RotateOptions) *Rotation {
 	return &Rotation{RotateOptions: options, Clock: clocktesting.NewFakePassiveClock(start), Random: zeros{}, Was: was}
 }
@@ -37,7 +37,7 @@ func seconds(n int32) *int32 { return &n }
 
 func yes(is bool) *bool { return &is }
 
-func TestRotationAsksForAnother(t *testing.T) {
+func TestRotationEdit(t *testing.T) {
 	const now = "2026-11-24T12:00:00Z"
 	type spec = v1alpha1.PersonalAccessTokenSpec
 	issued := v1alpha1.PersonalAccessTokenStatus{TokenID: "a", IssuedAt: after(-10 * day), ExpiresAt: after(20 * day)}
@@ -52,7 +52,7 @@ func TestRotationAsksForAnother(t *testing.T) {
 		"by a trigger": {
 			want: spec{Rotation: &v1alpha1.Rotation{Trigger: now}},
 		},
-		"what spec says of rotation stays": {
+		"spec.rotation stays": {
 			was:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: "1", OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
 			want: spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60, RetireOnFirstUse: true, EveryDays: days(7)}},
 		},
@@ -82,7 +82,7 @@ func TestRotationAsksForAnother(t *testing.T) {
 			asked: RotateOptions{ExpiresIn: 30 * day},
 			want:  spec{ExpiresInDays: days(30), Rotation: &v1alpha1.Rotation{Trigger: now}},
 		},
-		"a life in days that the present token has behind it": {
+		"a lifetime in days that the current token has behind it": {
 			was: spec{ExpiresInDays: days(30)}, status: issued,
 			asked: RotateOptions{ExpiresIn: 10 * day},
 			want:  spec{ExpiresInDays: days(10), Rotation: &v1alpha1.Rotation{Trigger: now}},
@@ -92,7 +92,7 @@ func TestRotationAsksForAnother(t *testing.T) {
 			asked: RotateOptions{ExpiresIn: 10 * day, Overlap: seconds(60)},
 			want:  spec{ExpiresAt: after(10 * day), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60}},
 		},
-		"a life that is no days": {
+		"a life in hours": {
 			was:   spec{ExpiresInDays: days(30)},
 			asked: RotateOptions{ExpiresIn: 36 * time.Hour},
 			want:  spec{ExpiresAt: after(36 * time.Hour), Rotation: &v1alpha1.Rotation{Trigger: now}},
@@ -109,11 +109,11 @@ func TestRotationAsksForAnother(t *testing.T) {
 		"an end that is near": {
 			was:    spec{ExpiresAt: after(2 * day)},
 			status: v1alpha1.PersonalAccessTokenStatus{IssuedAt: after(-28 * day), ExpiresAt: after(2 * day)},
-			err:    "the new token would end soon, at 2026-11-26T12:00:00Z, which spec.expiresAt names: say how long it lives",
+			err:    "the new token would expire soon, at 2026-11-26T12:00:00Z (spec.expiresAt): set its lifetime",
 		},
 		"an end that has passed": {
 			was: spec{ExpiresAt: after(0)},
-			err: "spec.expiresAt, 2026-11-24T12:00:00Z, has passed, so no token would be made: say how long the new one lives",
+			err: "spec.expiresAt (2026-11-24T12:00:00Z) has passed, so no token would be issued: set the lifetime of the new token",
 		},
 		"recipients stay": {
 			was:  spec{Delivery: vendor},
@@ -135,14 +135,14 @@ func TestRotationAsksForAnother(t *testing.T) {
 					t.Errorf("spec (-want +got):\n%s", diff)
 				}
 				if !r.Made(pat) || r.Made(was) {
-					t.Error("what was asked for is not told from what was there")
+					t.Error("Made is true for the old spec")
 				}
 			}
 		})
 	}
 }
 
-func TestRotationOfAHoldersOwnMakesAnother(t *testing.T) {
+func TestRotationOfAHolderMadeToken(t *testing.T) {
 	was := withConditions(1)
 	was.Spec.Token, was.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: "former", BoundTo: "team-a/ci"}, after(-day)
 	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(-31*day + 3*time.Second), ExpiresAt: after(-day)}
@@ -163,13 +163,13 @@ func TestRotationOfAHoldersOwnMakesAnother(t *testing.T) {
 	}
 	other := was.DeepCopy()
 	other.Spec.Token.ID = "another"
-	const want = "nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it"
+	const want = "nothing was changed: the token was rotated, or its delivery was changed, in the meantime; look at it"
 	if err := r.Edit(other); err == nil || err.Error() != want {
 		t.Errorf("rotated by another: %v", err)
 	}
 }
 
-func TestRotationIsOver(t *testing.T) {
+func TestRotationOver(t *testing.T) {
 	was := withConditions(1, isReady, isActive)
 	was.Status.TokenID = "former"
 	r := rotationAsked(was, RotateOptions{})
@@ -184,7 +184,7 @@ func TestRotationIsOver(t *testing.T) {
 	}{
 		"not yet":         {trigger: asked.Spec.Rotation.Trigger, id: "former"},
 		"issued":          {trigger: asked.Spec.Rotation.Trigger, id: "new", done: true},
-		"another trigger": {trigger: "theirs", id: "theirs", done: true, err: "somebody else has rotated it meanwhile, or Git has put the old spec back"},
+		"another trigger": {trigger: "theirs", id: "theirs", done: true, err: "the token was rotated again, or Git restored the old spec"},
 	} {
 		pat := asked.DeepCopy()
 		pat.Spec.Rotation.Trigger, pat.Status.TokenID = tc.trigger, tc.id
@@ -198,7 +198,7 @@ func TestRotationIsOver(t *testing.T) {
 	}
 }
 
-func TestWhatBecomesOfThePredecessor(t *testing.T) {
+func TestPredecessorEnd(t *testing.T) {
 	was := withConditions(1)
 	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(90*time.Minute - day), ExpiresAt: after(2 * time.Hour)}
 	r := rotationAsked(was, RotateOptions{})
@@ -208,12 +208,12 @@ func TestWhatBecomesOfThePredecessor(t *testing.T) {
 		life     *int32
 		want     string
 	}{
-		"ended":      {"", v1alpha1.Rotation{OverlapSeconds: 60}, nil, "The former token works no longer."},
-		"another":    {"older", v1alpha1.Rotation{OverlapSeconds: 60}, nil, "The former token works no longer."},
-		"overlap":    {"former", v1alpha1.Rotation{OverlapSeconds: 3600}, nil, "The former token works beside the new one until 2026-11-24T13:00:00Z."},
-		"its own":    {"former", v1alpha1.Rotation{OverlapSeconds: 86400}, nil, "The former token works beside the new one until 2026-11-24T14:00:00Z."},
-		"until used": {"former", v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}, nil, "The former token works beside the new one until 2026-11-24T12:01:00Z, or until the new one is first used."},
-		"by days":    {"former", v1alpha1.Rotation{OverlapSeconds: 7200}, days(1), "The former token works beside the new one until 2026-11-24T13:30:00Z."},
+		"ended":      {"", v1alpha1.Rotation{OverlapSeconds: 60}, nil, "The old token no longer works."},
+		"another":    {"older", v1alpha1.Rotation{OverlapSeconds: 60}, nil, "The old token no longer works."},
+		"overlap":    {"former", v1alpha1.Rotation{OverlapSeconds: 3600}, nil, "The old token keeps working until 2026-11-24T13:00:00Z."},
+		"its own":    {"former", v1alpha1.Rotation{OverlapSeconds: 86400}, nil, "The old token keeps working until 2026-11-24T14:00:00Z."},
+		"until used": {"former", v1alpha1.Rotation{OverlapSeconds: 60, RetireOnFirstUse: true}, nil, "The old token keeps working until 2026-11-24T12:01:00Z, or until the new one is first used."},
+		"by days":    {"former", v1alpha1.Rotation{OverlapSeconds: 7200}, days(1), "The old token keeps working until 2026-11-24T13:30:00Z."},
 	} {
 		pat := withConditions(2)
 		pat.Spec.Rotation, pat.Spec.ExpiresInDays = &tc.rotation, tc.life
@@ -235,15 +235,15 @@ func TestLifeOf(t *testing.T) {
 		"backwards":       {after(day), after(0), 90 * day},
 		"longer than any": {&metav1.Time{}, &metav1.Time{Time: start}, MaxLife},
 	} {
-		if got := LifeOf(&v1alpha1.PersonalAccessTokenStatus{IssuedAt: tc.from, ExpiresAt: tc.to}); got != tc.want {
+		if got := lifeOf(&v1alpha1.PersonalAccessTokenStatus{IssuedAt: tc.from, ExpiresAt: tc.to}); got != tc.want {
 			t.Errorf("%s: %v; want %v", name, got, tc.want)
 		}
 	}
 }
 
-// Of two that rotate at the same time one is refused, before the other's token is issued, which would never work.
-func TestARotationUnderWayIsLeftAlone(t *testing.T) {
-	const message = "nothing was done: another rotation of it is under way, whose token the operator has not issued yet; look at it"
+// Of two concurrent rotations one is refused before the other's token is issued: that token would never work.
+func TestARotationInProgressIsNotReplaced(t *testing.T) {
+	const message = "nothing was changed: another rotation is in progress, and the operator has not issued its token yet; look at it"
 	byHolder := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Token = &v1alpha1.HolderToken{ID: "b"} }
 	rotating := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRotating}
 	for name, tc := range map[string]struct {
@@ -255,7 +255,7 @@ func TestARotationUnderWayIsLeftAlone(t *testing.T) {
 		"its holder's, not issued yet":           {[]metav1.Condition{isReady, isActive}, byHolder, true},
 		"its holder's, and the operator's first": {[]metav1.Condition{isReady}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Status.TokenID = "" }, false},
 		"its holder's, and refused":              {[]metav1.Condition{isStalled, isActive}, byHolder, false},
-		"refused for what was before":            {[]metav1.Condition{isStalled, isActive}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Generation++ }, true},
+		"refused because of the old token":       {[]metav1.Condition{isStalled, isActive}, func(p *v1alpha1.PersonalAccessToken) { byHolder(p); p.Generation++ }, true},
 		"a trigger that was not seen yet":        {[]metav1.Condition{isReady, isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Generation++ }, true},
 		"a trigger that was seen":                {[]metav1.Condition{rotating, isActive}, nil, true},
 		"a trigger, done":                        {[]metav1.Condition{isReady, isActive}, nil, false},

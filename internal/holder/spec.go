@@ -26,20 +26,22 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// What the API takes.
+// Limits of the API.
 const (
-	// MaxName is how many characters a resource's name has at most: it becomes a label.
+	// MaxName is in characters: the name of a resource becomes a label.
 	MaxName = 63
-	// MaxDisplayName is in characters, too, of any language.
+	// MaxDisplayName is in characters of any language.
 	MaxDisplayName = 128
-	// MaxLife is the longest that a token may live.
+	// MaxLife is the longest lifetime of a token.
 	MaxLife = 3660 * day
+	// MaxOverlap is the longest overlap of a rotation.
+	MaxOverlap = 366 * day
 
 	day = 24 * time.Hour
 )
 
-// MakeToken makes a token for pat on this machine, which ends at expiresAt. pat, whose namespace and name are set, gets its
-// id, its digest and its end; the plaintext is the caller's to hand over once.
+// MakeToken makes a token that ends at expiresAt and writes its id, digest and end into pat, whose namespace and name must be
+// set. The caller must show the plaintext exactly once.
 func MakeToken(pat *v1alpha1.PersonalAccessToken, random io.Reader, expiresAt metav1.Time) (plaintext string, err error) {
 	id, plaintext, err := token.New(random)
 	if err != nil {
@@ -54,8 +56,8 @@ func MakeToken(pat *v1alpha1.PersonalAccessToken, random io.Reader, expiresAt me
 	return plaintext, nil
 }
 
-// DeliverTo has the operator make the token, encrypted to these public keys. Whole days of life are counted from its
-// issuing, so that a rotation gives the successor as many; else it ends so long after now.
+// DeliverTo makes the operator issue the token, encrypted to these public keys. A lifetime of whole days counts from issuing,
+// so that a rotation gives the successor the same; any other counts from now.
 func DeliverTo(pat *v1alpha1.PersonalAccessToken, keys []string, now time.Time, life time.Duration) {
 	pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: keys}
 	if life%day == 0 {
@@ -67,7 +69,7 @@ func DeliverTo(pat *v1alpha1.PersonalAccessToken, keys []string, now time.Time, 
 	pat.Spec.ExpiresAt = &end
 }
 
-// EndAfter is the second that life ends in, where it begins now.
+// EndAfter returns now plus life, in whole seconds.
 func EndAfter(now time.Time, life time.Duration) metav1.Time {
 	return metav1.Time{Time: now.Add(life).UTC().Truncate(time.Second)}
 }

@@ -47,7 +47,7 @@ func TestMakeTokenLeavesADigestOfIt(t *testing.T) {
 	}
 }
 
-func TestDeliverToCountsWholeDaysFromTheIssuing(t *testing.T) {
+func TestDeliverToCountsWholeDaysFromIssuing(t *testing.T) {
 	keys := []string{"age1"}
 	for life, want := range map[time.Duration]v1alpha1.PersonalAccessTokenSpec{
 		90 * day:       {ExpiresInDays: days(90)},

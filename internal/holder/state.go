@@ -26,8 +26,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-// Conditions are the conditions that a face shows of pat: those of its status, or Active=False/Deleting where it is marked as
-// deleted. Verifiers refuse such a token at once, even where the operator has not written it into status yet.
+// Conditions returns the conditions to show: those of status, or Active=False/Deleting and Ready=False/Deleting if pat is being
+// deleted. Verifiers refuse such a token at once, before the operator updates status.
 func Conditions(pat *v1alpha1.PersonalAccessToken) []metav1.Condition {
 	if !Deleting(pat) {
 		return pat.Status.Conditions
@@ -43,15 +43,15 @@ func Conditions(pat *v1alpha1.PersonalAccessToken) []metav1.Condition {
 	return out
 }
 
-// Active is the condition of that name, or nil where the operator has written none.
+// Active returns the condition Active, or nil if the operator has not written one yet.
 func Active(pat *v1alpha1.PersonalAccessToken) *metav1.Condition {
 	return meta.FindStatusCondition(Conditions(pat), v1alpha1.ConditionActive)
 }
 
-// Deleting reports whether pat is marked as deleted and still there.
+// Deleting reports whether pat has a deletion timestamp.
 func Deleting(pat *v1alpha1.PersonalAccessToken) bool { return pat.DeletionTimestamp != nil }
 
-// State is a word for people: how a token stands. Nothing is allowed by it.
+// State is the state of a token, as a word for people. No decision depends on it.
 type State string
 
 // States of a token.
@@ -61,17 +61,17 @@ const (
 	// StateNotIssued: the operator cannot issue it until a user changes something.
 	StateNotIssued State = "Not issued"
 	StateActive    State = "Active"
-	// StateExpiring: it works, and ends soon.
+	// StateExpiring: it works and expires soon.
 	StateExpiring  State = "Expiring"
 	StateSuspended State = "Suspended"
 	StateExpired   State = "Expired"
 	StateRevoked   State = "Revoked"
-	// StateFailed: it was issued and does not work, for another reason than those above.
+	// StateFailed: it was issued and does not work, for a reason without a state of its own.
 	StateFailed   State = "Failed"
 	StateDeleting State = "Deleting"
 )
 
-// StateOf returns the state of pat's token. What ends it counts before the operator has written that into status.
+// StateOf returns the state of pat's token. An end in spec or by the clock counts before the operator updates status.
 func StateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) State {
 	active := Active(pat)
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(pat.Status.Conditions, kind) }

@@ -25,7 +25,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// A resource that is marked as deleted says so whatever is in its status: the operator may be away.
+// A resource that is being deleted says so, whatever its status says: the operator may be down.
 func TestCase59_DeletingComesBeforeWhatStatusSays(t *testing.T) {
 	for name, conditions := range map[string][]metav1.Condition{"active": {isReady, isActive}, "stalled": {isStalled}, "new": nil} {
 		pat := withConditions(2, conditions...)
@@ -70,21 +70,21 @@ func TestStateOf(t *testing.T) {
 		change     func(*v1alpha1.PersonalAccessToken)
 		want       State
 	}{
-		"new":                       {want: StatePending},
-		"being issued":              {[]metav1.Condition{active(v1alpha1.ReasonIssuing)}, nil, StatePending},
-		"refused":                   {[]metav1.Condition{active(v1alpha1.ReasonIssuing), isStalled}, nil, StateNotIssued},
-		"active":                    {[]metav1.Condition{isReady, isActive}, nil, StateActive},
-		"active, rotation refused":  {[]metav1.Condition{isActive, isStalled}, nil, StateActive},
-		"about to end":              {[]metav1.Condition{isActive, expiring}, nil, StateExpiring},
-		"about to end, and stopped": {[]metav1.Condition{active(v1alpha1.ReasonSuspended), expiring}, nil, StateSuspended},
-		"suspended just now":        {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }, StateSuspended},
-		"resumed just now":          {[]metav1.Condition{active(v1alpha1.ReasonSuspended)}, nil, StateSuspended},
-		"expired":                   {[]metav1.Condition{active(v1alpha1.ReasonExpired)}, nil, StateExpired},
-		"expired just now":          {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(0) }, StateExpired},
-		"a second is left":          {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(time.Second) }, StateActive},
-		"shortened just now":        {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.ExpiresAt = at(-time.Second) }, StateExpired},
-		"revoked and past its end":  {[]metav1.Condition{active(v1alpha1.ReasonRevoked)}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(-time.Hour) }, StateRevoked},
-		"its owner is gone":         {[]metav1.Condition{active(v1alpha1.ReasonOwnerGone), isStalled}, func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "aaaaaaaaaaaaaaaa" }, StateFailed},
+		"new":                         {want: StatePending},
+		"being issued":                {[]metav1.Condition{active(v1alpha1.ReasonIssuing)}, nil, StatePending},
+		"refused":                     {[]metav1.Condition{active(v1alpha1.ReasonIssuing), isStalled}, nil, StateNotIssued},
+		"active":                      {[]metav1.Condition{isReady, isActive}, nil, StateActive},
+		"active, rotation refused":    {[]metav1.Condition{isActive, isStalled}, nil, StateActive},
+		"about to end":                {[]metav1.Condition{isActive, expiring}, nil, StateExpiring},
+		"about to end, and suspended": {[]metav1.Condition{active(v1alpha1.ReasonSuspended), expiring}, nil, StateSuspended},
+		"just suspended":              {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }, StateSuspended},
+		"just resumed":                {[]metav1.Condition{active(v1alpha1.ReasonSuspended)}, nil, StateSuspended},
+		"expired":                     {[]metav1.Condition{active(v1alpha1.ReasonExpired)}, nil, StateExpired},
+		"just expired":                {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(0) }, StateExpired},
+		"a second is left":            {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(time.Second) }, StateActive},
+		"just shortened":              {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.ExpiresAt = at(-time.Second) }, StateExpired},
+		"revoked and expired":         {[]metav1.Condition{active(v1alpha1.ReasonRevoked)}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(-time.Hour) }, StateRevoked},
+		"its owner is gone":           {[]metav1.Condition{active(v1alpha1.ReasonOwnerGone), isStalled}, func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "aaaaaaaaaaaaaaaa" }, StateFailed},
 		"deleted": {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) {
 			p.DeletionTimestamp = at(0)
 			p.Status.ExpiresAt = at(-time.Hour)

@@ -31,14 +31,14 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// lookTimeout is how long to look for a resource whose creation was not answered.
+// lookTimeout bounds looking for a resource after a request without a response.
 const lookTimeout = 5 * time.Second
 
-// ErrUnknown is in the error of what may have been done, or not.
-var ErrUnknown = errors.New("it is not known whether")
+// ErrUnknown is part of an error if the request may or may not have had an effect.
+var ErrUnknown = errors.New("it is unknown whether")
 
-// Submit creates pat, which becomes the resource as it is then. Where the answer was lost it looks for a resource with pat's
-// token, so that no token is lost that may be in force.
+// Submit creates pat and updates it from the response. If the response is lost, it looks for a resource with pat's token, so
+// that no token is lost that may be active.
 func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
 	mine := pat.Spec.Token
 	err := c.Create(ctx, pat)
@@ -53,16 +53,16 @@ func Submit(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessTo
 	case missing == nil && there.Spec.Token != nil && there.Spec.Token.ID == mine.ID:
 		*pat = *there
 		return nil
-	case apierrors.IsAlreadyExists(err): // one that cannot be read is not to be deleted: its token may work
+	case apierrors.IsAlreadyExists(err): // do not tell users to delete a resource that they cannot read: its token may work
 	case client.IgnoreNotFound(missing) != nil:
-		return fmt.Errorf("%w; %w %s was created in namespace %s: if it was, nobody has its token: delete it",
+		return fmt.Errorf("%w; %w %s was created in namespace %s: if it was, its token is lost: delete it",
 			err, ErrUnknown, ResourceName(pat.Name), pat.Namespace)
 	}
 	return Refused(err)
 }
 
-// IsRefusal tells that nothing was created: the API server has said so, or was not reached. Not so a conflict, which may be
-// with what a lost attempt of ours has created, nor an answer of 429 or 5xx.
+// IsRefusal reports whether err means that nothing was changed: the API server refused the request or was not reached. A
+// conflict does not count, because an earlier attempt of ours may have caused it; nor does a status of 429 or 5xx.
 func IsRefusal(err error) bool {
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
 		switch code := status.Status().Code; code {
@@ -79,10 +79,10 @@ func IsRefusal(err error) bool {
 	return ok && connection.Op == "dial"
 }
 
-// Refused adds the way out where the API server does not name it.
+// Refused adds the next step to an error of the API server that lacks one.
 func Refused(err error) error {
 	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("%w; choose another name, or delete that one first, which revokes its token", err)
+		return fmt.Errorf("%w; choose another name, or first delete the existing one, which revokes its token", err)
 	}
 	return err
 }

@@ -31,7 +31,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// A token that may be in force is not lost, and one that cannot be is not handed over.
+// Submit keeps a token that may be active, and reports an error for one that cannot be.
 func TestSubmit(t *testing.T) {
 	lost := &url.Error{Op: "Post", URL: "https://host", Err: io.EOF}
 	dial := &url.Error{Op: "Post", URL: "https://host", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
@@ -43,15 +43,15 @@ func TestSubmit(t *testing.T) {
 		err    string // "": submitted
 	}{
 		"created":                               {},
-		"created, and the answer lost":          {there: "mine", answer: lost},
+		"created, and the response lost":        {there: "mine", answer: lost},
 		"not created":                           {answer: lost, err: `Post "https://host": EOF`},
-		"not created, another is there":         {there: "another", answer: lost, err: `Post "https://host": EOF`},
-		"not known whether it was":              {answer: lost, read: lost, err: `Post "https://host": EOF; it is not known whether personalaccesstoken.pat-operator.io/ci was created in namespace team-a: if it was, nobody has its token: delete it`},
+		"not created, another exists":           {there: "another", answer: lost, err: `Post "https://host": EOF`},
+		"unknown whether it was created":        {answer: lost, read: lost, err: `Post "https://host": EOF; it is unknown whether personalaccesstoken.pat-operator.io/ci was created in namespace team-a: if it was, its token is lost: delete it`},
 		"not sent":                              {there: "mine", answer: dial, err: `Post "https://host": dial tcp: connection refused`},
 		"a lost attempt was ours":               {there: "mine", answer: exists},
-		"the name is another's":                 {there: "another", answer: exists, err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
-		"the name is taken, and not to be read": {there: "another", answer: exists, read: apierrors.NewForbidden(patResource, "ci", errors.New("no")), err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
-		"the name is taken, and the way lost":   {there: "another", answer: exists, read: lost, err: exists.Error() + "; choose another name, or delete that one first, which revokes its token"},
+		"the name is another's":                 {there: "another", answer: exists, err: exists.Error() + "; choose another name, or first delete the existing one, which revokes its token"},
+		"the name is taken, and not to be read": {there: "another", answer: exists, read: apierrors.NewForbidden(patResource, "ci", errors.New("no")), err: exists.Error() + "; choose another name, or first delete the existing one, which revokes its token"},
+		"the name is taken, and the way lost":   {there: "another", answer: exists, read: lost, err: exists.Error() + "; choose another name, or first delete the existing one, which revokes its token"},
 		"refused":                               {answer: apierrors.NewForbidden(patResource, "ci", errors.New("no")), err: `personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
 		"the API server fails, and it is":       {there: "mine", answer: apierrors.NewInternalError(errors.New("etcd"))},
 	} {

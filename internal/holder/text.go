@@ -29,15 +29,15 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
-// Visible makes a text of the cluster's fit to be shown, on a terminal or a page: what would move the cursor, change colours,
-// reverse the direction of reading or not be seen at all becomes a visible escape (\x1b, \u202e). A backslash stays as it
-// is, since it is in the names of many users: what comes out is for reading, not for reading back.
+// Visible makes a text from the cluster safe to show on a terminal or a page: it turns characters that move the cursor, change
+// colors, reverse the reading direction or are invisible into escapes such as \x1b or \u202e. It keeps backslashes, which many
+// user names have, so the result cannot be parsed back.
 func Visible(s string) string {
 	if !strings.ContainsFunc(s, Hostile) {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s { // what is no UTF-8 comes as U+FFFD
+	for _, r := range s { // invalid UTF-8 becomes U+FFFD
 		switch {
 		case r == '\n':
 			b.WriteString(`\n`)
@@ -58,13 +58,13 @@ func Visible(s string) string {
 	return b.String()
 }
 
-// Hostile tells of what is not shown as it is: what cannot be seen, and what no font is known to show. Spaces
-// of any width can be seen.
+// Hostile reports whether Visible escapes r: it is invisible, or no font is known to have it. Spaces of any width are not
+// hostile.
 func Hostile(r rune) bool {
 	return r == utf8.RuneError || identity.Unseen(r) || !unicode.IsPrint(r) && !unicode.Is(unicode.Zs, r)
 }
 
-// Stamp is a moment as RFC 3339 has it, in UTC, or "unknown".
+// Stamp formats t by RFC 3339 in UTC; nil is "unknown".
 func Stamp(t *metav1.Time) string {
 	if t.IsZero() {
 		return "unknown"
@@ -72,10 +72,10 @@ func Stamp(t *metav1.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// ResourceName is what a PersonalAccessToken is called in what people paste into kubectl.
+// ResourceName returns the name of a PersonalAccessToken as kubectl accepts and prints it.
 func ResourceName(name string) string { return "personalaccesstoken.pat-operator.io/" + name }
 
-// Username is whose token pat is, "" where the cluster has not said so yet.
+// Username returns the user of pat's token, "" if it is not known yet.
 func Username(pat *v1alpha1.PersonalAccessToken) string {
 	if pat.Spec.User == nil {
 		return ""

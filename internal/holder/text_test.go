@@ -18,7 +18,7 @@ package holder
 
 import "testing"
 
-func TestCase39_WhatATerminalWouldObeyIsShown(t *testing.T) {
+func TestCase39_TerminalControlsAreEscaped(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                        "",
 		`CORP\alice, Ünïcödé 🔑 名`: `CORP\alice, Ünïcödé 🔑 名`,

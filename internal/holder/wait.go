@@ -31,25 +31,25 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// lookAgain is how long after a watch that has ended, or may not be, the resource is read.
-const lookAgain = 500 * time.Millisecond
+// rereadAfter is the delay before reading the resource when a watch ended or is forbidden.
+const rereadAfter = 500 * time.Millisecond
 
-// WaitActive waits until the operator has done what pat's spec asks and its token is honoured. It returns the resource as
-// last seen, which is pat where nothing else was, and an error that says why the token is not active, for people: nothing
-// but a change helps, it was deleted, or ctx is done.
+// WaitActive waits until the operator has processed pat's spec and the token works. It returns the resource as last seen, which
+// may be pat itself, and an error for people that says why the token is not active: only a change helps, the resource was
+// deleted, or ctx is done.
 func WaitActive(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken) (*v1alpha1.PersonalAccessToken, error) {
-	return WaitFor(ctx, c, pat, Outcome)
+	return WaitFor(ctx, c, pat, outcome)
 }
 
-// Judge tells of a resource whether waiting is over, and why in vain.
+// Judge reports whether waiting is done, and why the result is not the expected one.
 type Judge func(pat *v1alpha1.PersonalAccessToken) (done bool, err error)
 
-// WaitFor waits until over says that it is over, pat was deleted, or ctx is done. It returns the resource as last seen. Where
-// watching is forbidden it reads.
-func WaitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over Judge) (*v1alpha1.PersonalAccessToken, error) {
-	var trouble error // of the way to the API server, the last there was
+// WaitFor waits until judge reports that waiting is done, pat is deleted, or ctx is done. It returns the resource as last seen.
+// Where watching is forbidden it polls.
+func WaitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, judge Judge) (*v1alpha1.PersonalAccessToken, error) {
+	var trouble error // the last failed request
 	for {
-		last, done, err := watchFor(ctx, c, pat, over)
+		last, done, err := watchFor(ctx, c, pat, judge)
 		pat = last
 		if done {
 			return pat, err
@@ -60,9 +60,9 @@ func WaitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcce
 		select {
 		case <-ctx.Done():
 			return pat, fmt.Errorf("%s %s", interruption(ctx), pending(pat, trouble))
-		case <-time.After(lookAgain):
+		case <-time.After(rereadAfter):
 		}
-		// What happened between two watches, or since a revision that is gone.
+		// The watch misses changes between two watches, and those after an expired revision.
 		now := &v1alpha1.PersonalAccessToken{}
 		switch err := c.Get(ctx, client.ObjectKeyFromObject(pat), now); {
 		case err == nil && now.UID != pat.UID:
@@ -72,17 +72,17 @@ func WaitFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcce
 		case apierrors.IsNotFound(err):
 			return pat, ErrDeleted
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-			return pat, fmt.Errorf("whether it is could not be seen: %w", err)
+			return pat, fmt.Errorf("cannot read its status: %w", err)
 		}
 	}
 }
 
-// ErrDeleted is that the resource is gone, and its token with it.
-var ErrDeleted = errors.New("it was deleted meanwhile")
+// ErrDeleted reports that the resource, and so its token, no longer exists.
+var ErrDeleted = errors.New("its resource was deleted")
 
-// watchFor follows pat from the revision that it has until over says that it is over or the watch ends.
-func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, over Judge) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
-	if done, err := over(pat); done {
+// watchFor watches pat from its revision until judge reports that waiting is done or the watch ends.
+func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, judge Judge) (last *v1alpha1.PersonalAccessToken, done bool, err error) {
+	if done, err := judge(pat); done {
 		return pat, true, err
 	}
 	w, err := c.Watch(ctx, &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(pat.Namespace),
@@ -113,14 +113,14 @@ func watchFor(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAcc
 			return now, true, ErrDeleted
 		}
 		pat = now
-		if done, err := over(pat); done {
+		if done, err := judge(pat); done {
 			return pat, true, err
 		}
 	}
 }
 
-// Outcome judges whether the operator has done what spec asks, and in vain where the token is not honoured then.
-func Outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
+// outcome is a Judge: done when the operator has processed spec, with an error if the token does not work then.
+func outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	stalled := Condition(pat, v1alpha1.ConditionStalled)
 	ready, active := Condition(pat, v1alpha1.ConditionReady), Condition(pat, v1alpha1.ConditionActive)
 	switch {
@@ -133,29 +133,29 @@ func Outcome(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	case HasStatus(active, metav1.ConditionTrue):
 		return pat.Spec.Token == nil || pat.Status.TokenID == "" || pat.Spec.Token.ID == pat.Status.TokenID, nil
 	}
-	return true, Says(active) // suspended, expired or revoked: this is what was asked for
+	return true, Says(active) // suspended, expired or revoked, as spec asks
 }
 
-// Suspended judges whether a token is known not to work. One that has ended does not, either.
+// Suspended is a Judge: done when status says that the token does not work, for any reason.
 func Suspended(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	switch {
 	case pat.DeletionTimestamp != nil:
 		return true, ErrDeleted
 	case !pat.Spec.Suspend:
-		return true, errors.New("it was resumed meanwhile")
+		return true, errors.New("it was resumed in the meantime")
 	}
 	return HasStatus(Condition(pat, v1alpha1.ConditionActive), metav1.ConditionFalse), nil
 }
 
-// Resumed judges whether a token is known to work again.
+// Resumed is a Judge: done when status says whether the token works again.
 func Resumed(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	if pat.Spec.Suspend {
-		return true, errors.New("it was suspended again meanwhile")
+		return true, errors.New("it was suspended again")
 	}
-	return Outcome(pat)
+	return outcome(pat)
 }
 
-// Condition is one that speaks of the spec that is there now, or nil.
+// Condition returns a condition if it is about the current spec, else nil.
 func Condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition {
 	c := meta.FindStatusCondition(Conditions(pat), kind)
 	if c == nil || c.ObservedGeneration < pat.Generation {
@@ -164,15 +164,15 @@ func Condition(pat *v1alpha1.PersonalAccessToken, kind string) *metav1.Condition
 	return c
 }
 
-// HasStatus tells whether there is such a condition, and its status is this.
+// HasStatus reports whether c is not nil and has this status.
 func HasStatus(c *metav1.Condition, status metav1.ConditionStatus) bool {
 	return c != nil && c.Status == status
 }
 
-// Says is what a condition says, for people.
+// Says returns a condition's message and reason as an error.
 func Says(c *metav1.Condition) error { return fmt.Errorf("%s (%s)", c.Message, c.Reason) }
 
-// pending says what is being waited for.
+// pending says what WaitFor was waiting for.
 func pending(pat *v1alpha1.PersonalAccessToken, trouble error) string {
 	ready := Condition(pat, v1alpha1.ConditionReady)
 	switch {
@@ -181,12 +181,12 @@ func pending(pat *v1alpha1.PersonalAccessToken, trouble error) string {
 	case ready != nil:
 		return Says(ready).Error()
 	}
-	return "the operator has not looked at it; is it running?"
+	return "the operator has not processed it yet; is it running?"
 }
 
 func interruption(ctx context.Context) string {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return "when the time was over:"
+		return "timed out:"
 	}
-	return "when it was interrupted:"
+	return "interrupted:"
 }

@@ -44,19 +44,19 @@ func TestOutcome(t *testing.T) {
 		done bool
 		err  string
 	}{
-		"nothing yet":         {pat: withConditions(2)},
-		"issuing":             {pat: withConditions(2, isIssuing)},
-		"active, not ready":   {pat: withConditions(2, isActive, isIssuing)},
-		"ready":               {pat: withConditions(2, isActive, isReady), done: true},
-		"ready was a former":  {pat: withConditions(2, old(isActive), old(isReady))},
-		"active was a former": {pat: withConditions(2, old(isActive), isReady)},
-		"stalled":             {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (EndedTokensFull)"},
-		"stalled was":         {pat: withConditions(2, old(isStalled), isIssuing)},
-		"suspended":           {pat: withConditions(2, isSuspended, isReady), done: true, err: "Resume it. (Suspended)"},
-		"deleted":             {pat: deleted, done: true, err: "it was deleted meanwhile"},
+		"nothing yet":              {pat: withConditions(2)},
+		"issuing":                  {pat: withConditions(2, isIssuing)},
+		"active, not ready":        {pat: withConditions(2, isActive, isIssuing)},
+		"ready":                    {pat: withConditions(2, isActive, isReady), done: true},
+		"ready in an old status":   {pat: withConditions(2, old(isActive), old(isReady))},
+		"active in an old status":  {pat: withConditions(2, old(isActive), isReady)},
+		"stalled":                  {pat: withConditions(2, isStalled, isActive, isReady), done: true, err: "Too many\x1b[31m. (EndedTokensFull)"},
+		"stalled in an old status": {pat: withConditions(2, old(isStalled), isIssuing)},
+		"suspended":                {pat: withConditions(2, isSuspended, isReady), done: true, err: "Resume it. (Suspended)"},
+		"deleted":                  {pat: deleted, done: true, err: "its resource was deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			done, err := Outcome(tc.pat)
+			done, err := outcome(tc.pat)
 			if done != tc.done || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
 				t.Errorf("got %v, %v; want %v, %s", done, err, tc.done, tc.err)
 			}
@@ -64,8 +64,8 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// What comes to pass while nobody may watch, between two watches, or after a revision that is gone, is read.
-func TestWaitActiveReadsWhatNoWatchShows(t *testing.T) {
+// WaitActive also sees changes when watching is forbidden, between two watches, and after an expired revision.
+func TestWaitActivePollsWithoutAWatch(t *testing.T) {
 	ended := func() watch.Interface {
 		w := watch.NewFakeWithOptions(watch.FakeOptions{})
 		w.Stop()
@@ -95,14 +95,14 @@ func TestWaitActiveReadsWhatNoWatchShows(t *testing.T) {
 	}
 }
 
-func TestWaitActiveSaysWhatItCouldNotSee(t *testing.T) {
+func TestWaitActiveNamesTheCause(t *testing.T) {
 	for name, tc := range map[string]struct {
 		get  error
 		want string
 	}{
-		"deleted":   {apierrors.NewNotFound(patResource, "ci"), "it was deleted meanwhile"},
-		"forbidden": {apierrors.NewForbidden(patResource, "ci", errors.New("no")), `whether it is could not be seen: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
-		"no answer": {errors.New("connection refused"), "when the time was over: the API server did not answer: watch refused"},
+		"deleted":   {apierrors.NewNotFound(patResource, "ci"), "its resource was deleted"},
+		"forbidden": {apierrors.NewForbidden(patResource, "ci", errors.New("no")), `cannot read its status: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
+		"no answer": {errors.New("connection refused"), "timed out: the API server did not answer: watch refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := cluster(t, interceptor.Funcs{
@@ -113,7 +113,7 @@ func TestWaitActiveSaysWhatItCouldNotSee(t *testing.T) {
 					return nil, errors.New("watch refused")
 				},
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), lookAgain+lookAgain/2)
+			ctx, cancel := context.WithTimeout(t.Context(), rereadAfter+rereadAfter/2)
 			defer cancel()
 			last, err := WaitActive(ctx, c, withConditions(1))
 			if err == nil || err.Error() != tc.want || last.Name != "ci" {
@@ -123,7 +123,7 @@ func TestWaitActiveSaysWhatItCouldNotSee(t *testing.T) {
 	}
 }
 
-func TestWaitActiveSeesADeletionAndNobodyElse(t *testing.T) {
+func TestWaitActiveIgnoresAnotherResource(t *testing.T) {
 	pat := withConditions(1)
 	pat.UID = "mine"
 	other := withConditions(1, isReady, isActive)

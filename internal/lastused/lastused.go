@@ -14,11 +14,11 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package lastused writes down in status when tokens are used, and when a token was first used.
+// Package lastused writes into status when a token was first and last used.
 //
-// The verifier calls Used, which only remembers; a loop writes, at a limited rate, and for each token at most once in ten
-// minutes. Every replica does. A write names the revision that it rests on, so of two replicas the later time stays,
-// and nothing lands on a token that has taken another's place meanwhile. It applies the two times and nothing else.
+// The verifier calls Used, which only remembers. A loop in every replica writes at a limited rate, and for each token at most
+// once in ten minutes. A write names the revision that it is based on: of two replicas the later time stays, and no time is
+// written to the successor of a token. Only the two times are applied.
 package lastused
 
 import (
@@ -46,13 +46,13 @@ import (
 const FieldOwner = client.FieldOwner("pat-operator-last-used")
 
 const (
-	// Window is how far status.lastUsedAt may be behind.
-	Window = 10 * time.Minute
-	// tick is how soon a first use is written, since a predecessor may end by it.
+	// window bounds how far status.lastUsedAt may lag.
+	window = 10 * time.Minute
+	// tick is how soon a first use is written, since it may end a predecessor.
 	tick = time.Second
 	// timeout bounds each write, and the writes at the end of the process.
 	timeout = 5 * time.Second
-	// pause is how long a token waits whose write failed, and every token where the failure is not one token's alone.
+	// pause is how long a token waits after a failed write, and all tokens if the failure concerns every token.
 	pause = 10 * time.Second
 )
 
@@ -69,10 +69,12 @@ var (
 
 func init() { metrics.Registry.MustRegister(writes, waiting) }
 
-// Index knows what status says of use; verifier.Index is one.
+// Index returns the use that status reports; verifier.Index implements it.
 type Index interface {
 	Use(namespace, name, id string) (verifier.Use, bool)
 }
+
+// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens/status,verbs=patch
 
 // Tracker remembers uses and writes them. It is a Runnable of every replica.
 type Tracker struct {
@@ -84,14 +86,14 @@ type Tracker struct {
 
 	mu   sync.Mutex
 	uses map[key]use
-	// paused is until when nothing is written; quiet is until when no failure is logged.
+	// paused is the end of a pause of all writes; quiet is until when failures are not logged.
 	paused, quiet time.Time
 }
 
 type key struct{ namespace, name, id string }
 
-// use is when a token was used first and last since it was last looked at; last is zero if only its first use remains
-// to be written. retry is until when it waits after a failure of its own, zero if none failed.
+// use is the first and last use of a token since the last write; last is zero if only the first use is to be written. retry is
+// the end of its wait after a failed write, else zero.
 type use struct{ first, last, retry time.Time }
 
 // NewTracker makes a tracker that writes at most rate times a second.
@@ -127,7 +129,7 @@ func (t *Tracker) remember(k key, u use) {
 // NeedLeaderElection is false: every replica sees uses of its own.
 func (*Tracker) NeedLeaderElection() bool { return false }
 
-// Start writes uses until ctx ends, and then those that wait, as far as they can be written soon.
+// Start writes uses until ctx ends, and then those that wait, within timeout.
 func (t *Tracker) Start(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -149,13 +151,13 @@ type write struct {
 	key
 	use
 	revision string
-	// firstUse: nobody has written yet that the token is in use.
+	// firstUse reports that status does not show yet that the token is in use.
 	firstUse                bool
 	firstUsedAt, lastUsedAt time.Time
 }
 
-// flush writes what is due, first uses first, for about a tick. What cannot be written now waits, and what was refused goes
-// behind all that was not: however many are refused for good, they hold up none of the others.
+// flush writes what is due, first uses first, for about a tick. Failed writes wait behind all others, so tokens whose writes are
+// always refused delay nobody.
 func (t *Tracker) flush(ctx context.Context) {
 	began := t.clock.Now()
 	if began.Before(t.paused) {
@@ -180,7 +182,7 @@ func (t *Tracker) flush(ctx context.Context) {
 			due = append(due, *w)
 		}
 		if said.Current && said.TokenID != k.id {
-			t.remember(k, use{first: u.first, retry: u.retry}) // It is written once status names the token.
+			t.remember(k, use{first: u.first, retry: u.retry}) // Written once status names the token.
 		}
 	}
 	slices.SortFunc(due, func(a, b write) int {
@@ -208,18 +210,18 @@ func first(a, b bool) int {
 	return 1
 }
 
-// plan is what is to be written of a use, nil where what status says is near enough. A last use is never taken back, but for
-// one that is so far ahead that it is nobody's clock.
+// plan returns what to write for a use, nil if status is recent enough. It never replaces a last use with an earlier one,
+// except one so far in the future that no clock explains it.
 func plan(k key, u use, said verifier.Use, now time.Time) *write {
 	last := said.LastUsedAt
-	if last.After(now.Add(Window)) {
+	if last.After(now.Add(window)) {
 		last = time.Time{}
 	}
 	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: last}
 	if w.firstUse = said.Current && said.TokenID == k.id && said.FirstUsedAt.IsZero(); w.firstUse {
 		w.firstUsedAt = u.first
 		u.last = cmp.Or(u.last, u.first)
-	} else if u.last.Sub(last) < Window {
+	} else if u.last.Sub(last) < window {
 		return nil
 	}
 	if u.last.After(last) {
@@ -228,7 +230,7 @@ func plan(k key, u use, said verifier.Use, now time.Time) *write {
 	return w
 }
 
-// write returns false where it is to be tried again.
+// write reports whether the write is done; false asks for another attempt.
 func (t *Tracker) write(ctx context.Context, w *write) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -243,13 +245,13 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 		writes.WithLabelValues("written").Inc()
 	case apierrors.IsNotFound(err):
 	case apierrors.IsConflict(err):
-		writes.WithLabelValues("conflict").Inc() // Another client has written; the index is about to see it.
+		writes.WithLabelValues("conflict").Inc() // Another client has written; the index will show it.
 		return false
 	default:
 		writes.WithLabelValues("failed").Inc()
 		now := t.clock.Now()
 		if !now.Before(t.quiet) {
-			t.quiet = now.Add(Window)
+			t.quiet = now.Add(window)
 			t.log.Info("Cannot write when a token was used; trying again", "namespace", w.namespace, "name", w.name, "reason", err.Error())
 		}
 		w.retry = now.Add(pause)
@@ -261,7 +263,7 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	return true
 }
 
-// everyones reports whether a failure concerns every token: the API server did not answer, or could not. Any other failure
+// everyones reports whether a failure concerns every token: the API server did not answer, or was unable to. Any other failure
 // may concern one token: a policy that denies a namespace, a webhook that fails for one, or a resource that is too large.
 func everyones(err error) bool {
 	_, answered := errors.AsType[*apierrors.StatusError](err)

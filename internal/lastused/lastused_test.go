@@ -44,7 +44,7 @@ const (
 var start = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
 
 func TestUsesAreWrittenOnceInAWindow(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "once")
 	tracker := newTracker(live{t, c}, c.Status())
 	for i, step := range []struct {
@@ -75,7 +75,7 @@ func TestUsesAreWrittenOnceInAWindow(t *testing.T) {
 }
 
 func TestCase22_NothingButTheTimesChanges(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	before := issued(t, c, "only")
 	before.Status.Conditions = []metav1.Condition{{Type: "Active", Status: "True", Reason: "Active", LastTransitionTime: metav1.NewTime(start)}}
 	before.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: former, By: "alice"}}
@@ -103,7 +103,7 @@ func TestCase22_NothingButTheTimesChanges(t *testing.T) {
 }
 
 func TestCase22_OfTwoReplicasTheLaterTimeStays(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "two")
 	late := &behind{Index: live{t, c}}
 	slow, quick := newTracker(late, c.Status()), newTracker(live{t, c}, c.Status())
@@ -123,7 +123,7 @@ func TestCase22_OfTwoReplicasTheLaterTimeStays(t *testing.T) {
 }
 
 func TestCase22_AStormOfReplicasAndTheReconciler(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "storm")
 	watching, err := c.Watch(t.Context(), &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(ns), client.MatchingFields{"metadata.name": "storm"})
 	if err != nil {
@@ -171,13 +171,13 @@ func TestCase22_AStormOfReplicasAndTheReconciler(t *testing.T) {
 		t.Errorf("%d writes in 100 minutes; want one in ten, and the first", writes)
 	}
 	got := get(t, c, "storm")
-	if behind := start.Add(99 * time.Minute).Sub(got.Status.LastUsedAt.Time); behind > Window || got.Status.TokenID != current || got.Status.DeliverySecretName == "" {
+	if behind := start.Add(99 * time.Minute).Sub(got.Status.LastUsedAt.Time); behind > window || got.Status.TokenID != current || got.Status.DeliverySecretName == "" {
 		t.Errorf("last use is %v behind, status %+v", behind, got.Status)
 	}
 }
 
 func TestAFirstUseIsOfTheTokenThatStatusNames(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "rotated")
 	reconcilerApplies(t, c, "rotated", former) // current by its record, and not by status yet
 	tracker := newTracker(live{t, c}, c.Status())
@@ -197,7 +197,7 @@ func TestAFirstUseIsOfTheTokenThatStatusNames(t *testing.T) {
 
 // The operator is down, so that status does not name the successor, and both are in use: they do not overwrite each other.
 func TestTwoTokensInUseDoNotOverwriteEachOther(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "both")
 	reconcilerApplies(t, c, "both", former)
 	tracker := newTracker(live{t, c}, c.Status())
@@ -218,7 +218,7 @@ func TestTwoTokensInUseDoNotOverwriteEachOther(t *testing.T) {
 
 // A use that had to wait is written over none that is younger, however much.
 func TestCase22_AnOldUseIsNotWrittenOverAYoungerOne(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "old")
 	slow, quick := newTracker(live{t, c}, c.Status()), newTracker(live{t, c}, c.Status())
 	used(slow, "old", current, start)
@@ -231,14 +231,14 @@ func TestCase22_AnOldUseIsNotWrittenOverAYoungerOne(t *testing.T) {
 }
 
 func TestATimeThatIsNobodysClockIsPutRight(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	pat := issued(t, c, "ahead")
 	for name, tc := range map[string]struct {
 		ahead time.Duration
 		want  string
 	}{
-		"another replica's clock": {Window, "0s 11m0s"},
-		"a lie":                   {Window + time.Second, "0s 1m0s"},
+		"another replica's clock": {window, "0s 11m0s"},
+		"a lie":                   {window + time.Second, "0s 1m0s"},
 	} {
 		now := start.Add(time.Minute)
 		pat.Status.FirstUsedAt, pat.Status.LastUsedAt = &metav1.Time{Time: start}, &metav1.Time{Time: now.Add(tc.ahead)}
@@ -255,7 +255,7 @@ func TestATimeThatIsNobodysClockIsPutRight(t *testing.T) {
 }
 
 func TestWritesASecondAreBoundedAndFirstUsesComeFirst(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	const n, rate = 12, 3
 	tracker := NewTracker(live{t, c}, c.Status(), rate, at(start.Add(time.Hour)), logr.Discard())
 	for i := range n {
@@ -286,7 +286,7 @@ func TestWritesASecondAreBoundedAndFirstUsesComeFirst(t *testing.T) {
 }
 
 func TestWhatIsGoneIsForgottenAndWhatFailsIsTriedAgain(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	pat := issued(t, c, "gone")
 	late := &behind{Index: live{t, c}}
 	late.Use(ns, "gone", current)
@@ -331,7 +331,7 @@ func (refusing) Apply(context.Context, runtime.ApplyConfiguration, ...client.Sub
 }
 
 func TestWhatWaitsAtTheEndIsWritten(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	issued(t, c, "end")
 	tracker := newTracker(live{t, c}, c.Status())
 	used(tracker, "end", current, start)

@@ -68,7 +68,7 @@ var pats = schema.GroupResource{Group: "pat-operator.io", Resource: "personalacc
 
 // A token whose status may not be written holds up none of the others, and is not asked for again and again.
 func TestATokenThatIsRefusedWaitsAlone(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	for _, name := range []string{"denied", "after", "later"} {
 		issued(t, c, name)
 	}
@@ -85,7 +85,7 @@ func TestATokenThatIsRefusedWaitsAlone(t *testing.T) {
 		{[]string{"denied", "after"}, 0, []string{"denied", "after"}},
 		{[]string{"denied", "later"}, time.Second, []string{"later"}},
 		{nil, pause - time.Second, []string{"denied"}},
-		{[]string{"denied", "after"}, Window, []string{"after", "denied"}},
+		{[]string{"denied", "after"}, window, []string{"after", "denied"}},
 		{nil, time.Second, nil},
 	} {
 		now.SetTime(now.Now().Add(step.after))

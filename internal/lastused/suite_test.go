@@ -17,76 +17,24 @@ limitations under the License.
 package lastused
 
 import (
-	"context"
-	"errors"
 	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	testingclock "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/verifier"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-var api struct {
-	sync.Once
-	client client.WithWatch
-	env    *envtest.Environment
-	err    error
-}
+var api = env.APIServer{CRDs: true, Namespaces: []string{ns}}
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	if api.env != nil {
-		_ = api.env.Stop()
-	}
-	os.Exit(code)
-}
-
-// apiServer is a client of a real API server, which the first test that asks starts.
-func apiServer(t *testing.T) client.WithWatch {
-	t.Helper()
-	api.Do(func() { api.err = startAPIServer(t.Context()) })
-	if api.err != nil {
-		t.Fatal(api.err)
-	}
-	return api.client
-}
-
-func startAPIServer(ctx context.Context) error {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	api.env = &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
-	}
-	config, err := api.env.Start()
-	if err != nil {
-		return err
-	}
-	config.QPS = -1
-	if api.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	return api.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
-}
+func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 
 // live is an index that is never behind.
 type live struct {

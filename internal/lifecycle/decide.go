@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package lifecycle decides what happens next to a token, and why. It is pure: it reads no clock, calls no API and
-// writes nothing; the controller acts on what it says.
+// Package lifecycle decides what happens next to a token, and why. It is pure: it reads no clock, calls no API and writes
+// nothing. The controller executes its decisions.
 package lifecycle
 
 import (
@@ -28,16 +28,16 @@ import (
 )
 
 const (
-	// RemovalWindow is how long a delivery Secret whose creation was never confirmed is deleted again and again:
-	// longer than a leader's lease and a request, since a paused leader may still create what is to go.
+	// RemovalWindow is for how long the operator repeats the deletion of a delivery Secret whose creation was never confirmed.
+	// It is longer than a leader's lease plus a request, since a paused leader may still create the Secret.
 	RemovalWindow = 10 * time.Minute
 
 	// waitForClock is how soon to look again while the clock is not proven.
 	waitForClock = 10 * time.Second
-	// MissingFor is how long a resource has to be missing from lists before its tokens end by that alone.
+	// MissingFor is how long a resource must be missing from lists before its absence alone ends its tokens.
 	MissingFor = time.Hour
-	// MissingForAll is how long while the breaker is open.
-	MissingForAll = 7 * 24 * time.Hour
+	// missingForAll replaces MissingFor while the breaker is open.
+	missingForAll = 7 * 24 * time.Hour
 	// waitForBreaker is how soon to look again while too many resources are missing.
 	waitForBreaker = 10 * time.Minute
 )
@@ -48,22 +48,22 @@ type Config struct {
 	MaxLifetime time.Duration
 	// SecretDelivery reports whether tokens may be delivered in Secrets.
 	SecretDelivery bool
-	// ExpiryWarnings are how long before its end a token is warned of.
+	// ExpiryWarnings are how long before a token's end ExpiringSoon warns.
 	ExpiryWarnings []time.Duration
-	// MaxRemembered is how many ids a namespace may have to remember as ended, those that its tokens will leave included,
-	// before no more holder-made tokens are taken.
+	// MaxRemembered bounds the ended ids that a namespace remembers, those that its tokens will leave included. At the bound no
+	// more holder-made tokens are accepted.
 	MaxRemembered int
 }
 
-// Input is everything that a decision rests on.
+// Input is everything that a decision depends on.
 type Input struct {
-	// Resource is the live resource, or nil where it was not found. It was read after Record.
+	// Resource is the live resource, nil if it was not found. It is read after Record.
 	Resource *v1alpha1.PersonalAccessToken
-	// Deleted is the UID of a resource of this name that a watch has said was deleted.
+	// Deleted is the UID of a resource of this name whose deletion a watch has reported.
 	Deleted types.UID
-	// Listed: Resource is nil, and a consistent list proves that it was not there.
+	// Listed reports that Resource is nil and a consistent list proves its absence.
 	Listed bool
-	// BreakerOpen: too many resources are missing for any of them to count as deleted.
+	// BreakerOpen reports that too many resources are missing for any of them to count as deleted.
 	BreakerOpen bool
 	// Record is the live record under the resource's name, nil if none exists. It may belong to a former resource.
 	Record *record.Record
@@ -71,28 +71,27 @@ type Input struct {
 	RecordErr error
 	// Owner is the present service account that spec.user names.
 	Owner Owner
-	// Guards is why wishes cannot be granted now; nil where the guards of admission are the accepted ones, read after
-	// Resource.
+	// Guards is why wishes cannot be granted now; nil if the guards of admission, read after Resource, are the accepted ones.
 	Guards error
-	// Revoked and Used are ids that status was once seen to name as revoked, and as used first, whatever it says now.
+	// Revoked and Used are ids that status has named as revoked, or as used, whether or not it still does.
 	Revoked, Used []string
-	// Remembered is how many ids the resource's namespace remembers as ended, or will once its tokens end.
+	// Remembered is how many ended ids the resource's namespace remembers, those that its tokens will leave included.
 	Remembered int
-	// Now is the time, and ClockProven whether it was compared with the API server's just now.
+	// Now is the time. ClockProven reports whether it was just compared with the API server's clock.
 	Now         time.Time
 	ClockProven bool
 	Config      Config
 
-	// former is Record where that is of a resource that had the name before; the rules then see none.
+	// former is Record if it belongs to a former resource of this name; the rules then see no record.
 	former *record.Record
-	// wishes are fields by which spec asks for more than is granted; grants: they are granted by the next write.
+	// wishes are the fields by which spec asks for more than was granted; grants reports that the next write grants them.
 	wishes []string
 	grants bool
-	// ungranted: nothing is granted, and nothing will be now.
+	// ungranted reports that nothing is granted, nor will be now.
 	ungranted bool
 }
 
-// Owner is the service account that a token belongs to. Zero where spec.user is a person, or the account is gone.
+// Owner is the service account that a token belongs to; zero if spec.user is a person, or the account does not exist.
 type Owner struct {
 	UID types.UID
 }
@@ -101,13 +100,13 @@ type Owner struct {
 type Action string
 
 const (
-	// Nothing is to be done: the record is as it should be.
+	// Nothing leaves the record unchanged.
 	Nothing Action = "Nothing"
 	// Issue makes a token and delivers it as spec asks.
 	Issue Action = "Issue"
-	// Write creates or updates the record so that it is Decision.Next.
+	// Write creates the record, or updates it, to be Decision.Next.
 	Write Action = "Write"
-	// Delete deletes the record, its delivery Secrets first.
+	// Delete deletes the record, after its delivery Secrets.
 	Delete Action = "Delete"
 )
 
@@ -115,42 +114,42 @@ const (
 const (
 	WriteAdopted         = "Adopted"
 	WriteRestored        = "Restored"
-	WriteExpired         = "Expired"
+	writeExpired         = "Expired"
 	WriteDeliveryOver    = "DeliveryOver"
-	WritePendingDropped  = "PendingDropped"
-	WriteNarrowed        = "Narrowed"
-	WriteGranted         = "Granted"
-	WriteRefused         = "Refused"
-	WriteMissing         = "Missing"
-	WriteFound           = "Found"
-	WriteShortened       = "Shortened"
+	writePendingDropped  = "PendingDropped"
+	writeNarrowed        = "Narrowed"
+	writeGranted         = "Granted"
+	writeRefused         = "Refused"
+	writeMissing         = "Missing"
+	writeFound           = "Found"
+	writeShortened       = "Shortened"
 	WriteRotated         = "Rotated"
 	WriteRetired         = "Retired"
 	WriteRevoked         = "Revoked"
 	WriteTombstone       = "Tombstone"
-	DeleteResourceGone   = "ResourceGone"
-	DeleteTombstoneEnded = "TombstoneEnded"
+	deleteResourceGone   = "ResourceGone"
+	deleteTombstoneEnded = "TombstoneEnded"
 )
 
 // Decision is what to do next and why.
 type Decision struct {
 	Action Action
 	Reason string
-	// Next is what the record is to be; set with Write.
+	// Next is the new record; set with Write.
 	Next *record.Record
-	// Base is the record that a token is issued into, and Spec what it is issued by; set with Issue.
+	// Base is the record that receives the token, and Spec what the token is issued for; set with Issue.
 	Base *record.Record
 	Spec *v1alpha1.PersonalAccessTokenSpec
-	// State is what status shows; nil leaves status unchanged.
+	// State is the content of status; nil leaves status unchanged.
 	State *State
 	// After is when to look again, 0 for never.
 	After time.Duration
 }
 
-// State is what conditions say.
+// State is the content of the conditions.
 type State struct {
 	Active, Ready Condition
-	// Stalled is nil unless nothing but a change by the user helps.
+	// Stalled is nil unless only a change by the user helps.
 	Stalled *Condition
 	// ExpiringSoon is nil unless the end of a valid token is near.
 	ExpiringSoon *Condition
@@ -162,7 +161,7 @@ type Condition struct {
 	Reason, Message string
 }
 
-// Decide says what to do next for a resource and its record.
+// Decide returns the next step for a resource and its record.
 func Decide(in Input) Decision {
 	if in.Resource == nil {
 		return missing(in)
@@ -178,10 +177,10 @@ func Decide(in Input) Decision {
 		if in.Record.MissingSince != nil {
 			next := in.Record.DeepCopy()
 			next.MissingSince = nil
-			return Decision{Action: Write, Reason: WriteFound, Next: next}
+			return Decision{Action: Write, Reason: writeFound, Next: next}
 		}
 		if next := persistNarrowing(in); next != nil {
-			return Decision{Action: Write, Reason: WriteNarrowed, Next: next}
+			return Decision{Action: Write, Reason: writeNarrowed, Next: next}
 		}
 	}
 	in = judged(in)
@@ -199,10 +198,10 @@ func Decide(in Input) Decision {
 			continue
 		}
 		if d.Action == Nothing && in.Record != nil && in.Record.Pending != nil {
-			// Its plaintext is lost and nothing is to take its place.
+			// Its plaintext is lost, and no other token replaces it.
 			next := in.Record.DeepCopy()
 			dropPending(next, in.Now)
-			return Decision{Action: Write, Reason: WritePendingDropped, Next: next}
+			return Decision{Action: Write, Reason: writePendingDropped, Next: next}
 		}
 		if d.Action == Nothing {
 			d = answer(in, d)
@@ -214,7 +213,7 @@ func Decide(in Input) Decision {
 			d.State.ExpiringSoon = expiringSoon(in)
 		}
 		if d.Action == Nothing {
-			// A resource that has nothing to write ends its predecessor all the same.
+			// The record of a former resource ends even if this resource writes none.
 			end := orphaned(in, in.former)
 			if end.Action != Nothing {
 				return end
@@ -226,7 +225,7 @@ func Decide(in Input) Decision {
 	panic("lifecycle: no rule decided") // unreachable: the last rule always does
 }
 
-// rules are asked in order; the first that decides is followed.
+// rules are asked in order; the first decision counts.
 var rules = []func(Input) *Decision{
 	recordUnreadable,
 	revoked,
@@ -244,8 +243,8 @@ var rules = []func(Input) *Decision{
 	active,
 }
 
-// own tells the resource's record from a former one's. Record was read before Resource, so one of another UID is of a
-// resource that is gone: a name is one resource's at a time, and a UID does not come back.
+// own separates the resource's record from a former resource's. Record was read before Resource, so a record with another UID
+// belongs to a resource that no longer exists: one resource has a name at a time, and no UID returns.
 func own(in Input) Input {
 	if in.Record != nil && !in.Record.Of(in.Resource) {
 		in.former, in.Record = in.Record, nil
@@ -253,8 +252,8 @@ func own(in Input) Input {
 	return in
 }
 
-// Base is what a record of a resource is made from: its own, or a new one that remembers what has ended under its name.
-// Written in the place of a former one, it ends that in the same step.
+// Base is the record to extend: the resource's own, or a new one that remembers the ids that ended under its name. A write of
+// it over a former resource's record ends that record in the same step.
 func Base(in Input, now time.Time) *record.Record {
 	in = own(in)
 	next := record.Empty(in.Resource)
@@ -273,8 +272,8 @@ func Base(in Input, now time.Time) *record.Record {
 	return next
 }
 
-// missing decides for a record whose resource was not found. Its tokens end by evidence: a watch has said that the resource
-// was deleted, or lists have lacked it for MissingFor.
+// missing decides for a record whose resource was not found. Only evidence ends its tokens: a watch reported the deletion, or
+// lists have lacked the resource for MissingFor.
 func missing(in Input) Decision {
 	rec := in.Record
 	if in.RecordErr != nil || rec == nil || rec.Tombstone() || rec.Resource.UID == in.Deleted {
@@ -288,12 +287,12 @@ func missing(in Input) Decision {
 	case rec.MissingSince == nil:
 		next := rec.DeepCopy()
 		next.MissingSince = &in.Now
-		return Decision{Action: Write, Reason: WriteMissing, Next: next}
+		return Decision{Action: Write, Reason: writeMissing, Next: next}
 	}
 	switch since := in.Now.Sub(*rec.MissingSince); {
 	case since < MissingFor:
 		return Decision{Action: Nothing, After: MissingFor - since}
-	case in.BreakerOpen && since < MissingForAll:
+	case in.BreakerOpen && since < missingForAll:
 		return Decision{Action: Nothing, After: waitForBreaker}
 	}
 	return orphaned(in, rec)
@@ -312,7 +311,7 @@ func orphaned(in Input, rec *record.Record) Decision {
 	}
 	switch {
 	case until.IsZero():
-		return Decision{Action: Delete, Reason: DeleteResourceGone}
+		return Decision{Action: Delete, Reason: deleteResourceGone}
 	case !rec.Tombstone():
 		return Decision{Action: Write, Reason: WriteTombstone, Next: tombstone(rec)}
 	case in.Now.Before(until):
@@ -320,10 +319,10 @@ func orphaned(in Input, rec *record.Record) Decision {
 	case !in.ClockProven:
 		return Decision{Action: Nothing, After: waitForClock}
 	}
-	return Decision{Action: Delete, Reason: DeleteTombstoneEnded}
+	return Decision{Action: Delete, Reason: deleteTombstoneEnded}
 }
 
-// tombstone is what has to be remembered of a record when its resource is gone: the ids that holders made, and nobody's.
+// tombstone is what remains of a record without its resource: the ids of holder-made tokens, and no user.
 func tombstone(rec *record.Record) *record.Record {
 	next := rec.DeepCopy()
 	for _, t := range []*record.Token{next.Current, next.Previous} {
@@ -357,7 +356,7 @@ func operatorMade(rec *record.Record, id string) bool {
 	return false
 }
 
-// deliveryOver returns the record without a delivery Secret whose time is over.
+// deliveryOver returns the record without a delivery Secret whose time to live has passed, else nil.
 func deliveryOver(in Input) *record.Record {
 	t := in.Record.Current
 	if t == nil {
@@ -379,7 +378,7 @@ func dropPending(rec *record.Record, now time.Time) {
 	}
 }
 
-// Begin is the record that says a token is being issued: a former pending one makes way for it.
+// Begin returns the record with a token that is being issued, in place of a former pending one.
 func Begin(rec *record.Record, pending *record.Token, now time.Time) *record.Record {
 	next := rec.DeepCopy()
 	dropPending(next, now)
@@ -387,7 +386,7 @@ func Begin(rec *record.Record, pending *record.Token, now time.Time) *record.Rec
 	return next
 }
 
-// Promote is the record once the delivery Secret with this UID is confirmed: pending becomes current, and current previous.
+// Promote returns the record after the delivery Secret with this UID is confirmed: pending becomes current, current previous.
 func Promote(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, secret *record.SecretDelivery, now time.Time) *record.Record {
 	next := rec.DeepCopy()
 	t := next.Pending
@@ -407,7 +406,7 @@ func Seal(rec *record.Record, spec *v1alpha1.PersonalAccessTokenSpec, t *record.
 	return next
 }
 
-// End is when a token that was issued at issuedAt ends by what spec says now.
+// End is when a token that was issued at issuedAt ends by the present spec.
 func End(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
 	if spec.ExpiresAt != nil {
 		return spec.ExpiresAt.Time
@@ -416,10 +415,10 @@ func End(spec *v1alpha1.PersonalAccessTokenSpec, issuedAt time.Time) time.Time {
 	if spec.ExpiresInDays != nil {
 		days = *spec.ExpiresInDays
 	}
-	return issuedAt.Add(time.Duration(days) * 24 * time.Hour)
+	return issuedAt.Add(time.Duration(days) * v1alpha1.Day)
 }
 
-// EffectiveEnd is when a token of the record ends: by record and spec, the lesser.
+// EffectiveEnd is when a token of the record ends: by record or spec, whichever is earlier.
 func EffectiveEnd(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token) time.Time {
 	if end := End(spec, t.IssuedAt); end.Before(t.EndsAt()) {
 		return end
@@ -427,7 +426,7 @@ func EffectiveEnd(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token) time.
 	return t.EndsAt()
 }
 
-// Wake is when something is to happen by the clock alone, 0 for never.
+// Wake is how long it is until time alone requires a decision, 0 for never.
 func Wake(in Input) time.Duration {
 	var after time.Duration
 	if in.Record == nil || in.Record.Current == nil {
@@ -455,10 +454,10 @@ func Wake(in Input) time.Duration {
 	return after
 }
 
-// until is how long it is to then; 0, never, where it has passed.
+// until is how long it is until then; 0, which means never, if it has passed.
 func until(now, then time.Time) time.Duration { return max(then.Sub(now), 0) }
 
-// Sooner is the lesser of two waits, where 0 stands for never.
+// Sooner is the shorter of two waits, of which 0 means never.
 func Sooner(a, b time.Duration) time.Duration {
 	if a == 0 || (b != 0 && b < a) {
 		return b

@@ -168,5 +168,5 @@ func answer(in Input, d *Decision) *Decision {
 	if in.Record == nil || in.Record.Granted == nil || !in.ClockProven {
 		return d // It is granted in the write that issues a token.
 	}
-	return &Decision{Action: Write, Reason: WriteGranted, Next: Base(in, in.Now)}
+	return &Decision{Action: Write, Reason: writeGranted, Next: Base(in, in.Now)}
 }

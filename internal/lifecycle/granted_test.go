@@ -77,7 +77,7 @@ func TestCase51_AWishThatNobodyJudgedIsNotCarriedOut(t *testing.T) {
 		t.Run(field+", judged", func(t *testing.T) {
 			in := input(issued, suspendedBefore, asks(wish))
 			d := Decide(in)
-			if d.Reason == WriteShortened {
+			if d.Reason == writeShortened {
 				in.Record = d.Next // What is narrowed comes first.
 				d = Decide(in)
 			}
@@ -106,19 +106,19 @@ func TestDecideGranting(t *testing.T) {
 		"a holder's, guards missing":        {[]func(*Input){holder, unguarded}, Nothing, "", "-Issuing -GuardsMissing", waitForGuards, ""},
 		"a holder's, refused":               {[]func(*Input){holder, refused(record.RefusedNotJudged)}, Nothing, "", "-NotAuthorized -NotAuthorized stalled", 0, ""},
 		"granted, and not yet issued":       {[]func(*Input){pending, unguarded}, Issue, "", "-Issuing -Issuing", 0, ""},
-		"re-created, guards missing":        {[]func(*Input){issued, recreated, unguarded}, Delete, DeleteResourceGone, "", 0, ""},
+		"re-created, guards missing":        {[]func(*Input){issued, recreated, unguarded}, Delete, deleteResourceGone, "", 0, ""},
 		"nothing asked, guards missing":     {[]func(*Input){issued, unguarded}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
 		"another name, guards missing":      {[]func(*Input){issued, asks(func(s *specs) { s.DisplayName = "x" }), unguarded}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
-		"narrowed, guards missing":          {[]func(*Input){issued, wide, narrower, unguarded}, Write, WriteNarrowed, "", 0, ""},
-		"narrowed while refused":            {[]func(*Input){issued, wide, narrower, notJudged}, Write, WriteNarrowed, "", 0, ""},
-		"shortened, guards missing":         {[]func(*Input){issued, asks(func(s *specs) { s.ExpiresInDays = ptr.To[int32](10) }), unguarded}, Write, WriteNarrowed, "", 0, ""},
-		"put back while refused":            {[]func(*Input){issued, notJudged}, Write, WriteNarrowed, "", 0, ""},
+		"narrowed, guards missing":          {[]func(*Input){issued, wide, narrower, unguarded}, Write, writeNarrowed, "", 0, ""},
+		"narrowed while refused":            {[]func(*Input){issued, wide, narrower, notJudged}, Write, writeNarrowed, "", 0, ""},
+		"shortened, guards missing":         {[]func(*Input){issued, asks(func(s *specs) { s.ExpiresInDays = ptr.To[int32](10) }), unguarded}, Write, writeNarrowed, "", 0, ""},
+		"put back while refused":            {[]func(*Input){issued, notJudged}, Write, writeNarrowed, "", 0, ""},
 		"expired, and a wish":               {[]func(*Input){issued, ends(record.EndedExpired), asks(wishes["spec.rotation"]), unguarded}, Nothing, "", "-Expired -GuardsMissing", waitForGuards, ""},
-		"over, and a wish not judged":       {[]func(*Input){taken, asks(wishes["spec.expiresAt"]), unguarded, func(in *Input) { in.Now = now.Add(day) }}, Write, WriteExpired, "", 0, ""},
+		"over, and a wish not judged":       {[]func(*Input){taken, asks(wishes["spec.expiresAt"]), unguarded, func(in *Input) { in.Now = now.Add(day) }}, Write, writeExpired, "", 0, ""},
 		"everyDays, planted recipients":     {[]func(*Input){sealed, everyDays(30), asks(wishes["spec.delivery"]), unguarded, func(in *Input) { in.Now = now.Add(30 * day) }}, Issue, "", "+Active -Rotating", 0, ""},
 		"revoked, and a wish not judged":    {[]func(*Input){issued, asks(wishes["spec.rotation"]), unguarded, revoke(id)}, Write, WriteRevoked, "", 0, ""},
 		"resumed, not judged":               {[]func(*Input){issued, suspendedBefore, asks(wishes["spec.suspend"]), unguarded}, Nothing, "", "-Suspended -GuardsMissing", waitForGuards, ""},
-		"resumed, judged":                   {[]func(*Input){issued, suspendedBefore, asks(wishes["spec.suspend"])}, Write, WriteGranted, "", 0, ""},
+		"resumed, judged":                   {[]func(*Input){issued, suspendedBefore, asks(wishes["spec.suspend"])}, Write, writeGranted, "", 0, ""},
 		"a wish too long, judged":           {[]func(*Input){issued, asks(func(s *specs) { s.ExpiresInDays = ptr.To[int32](400); s.Rotation = &v1alpha1.Rotation{Trigger: "9"} })}, Nothing, "", "+Active -LifetimeTooLong stalled", 59 * time.Minute, ""},
 		"another user, and a wish, judged":  {[]func(*Input){issued, asks(func(s *specs) { s.User = &v1alpha1.UserInfo{Username: "bob"}; s.Audiences = []string{"x"} })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
 		"seen as revoked, status forgot it": {[]func(*Input){issued, func(in *Input) { in.Revoked = []string{id} }}, Write, WriteRevoked, "", 0, ""},
@@ -152,7 +152,7 @@ func TestCase51_EveryDaysKeepsToTheGrantedRecipients(t *testing.T) {
 func TestNarrowingEntersTheRecordWithoutGuards(t *testing.T) {
 	in := input(issued, asks(func(s *specs) { s.Suspend, s.Rotation = true, &v1alpha1.Rotation{Trigger: "9"} }), unguarded)
 	d := Decide(in)
-	if d.Reason != WriteNarrowed || !d.Next.Granted.Suspend || d.Next.Granted.Rotation != nil {
+	if d.Reason != writeNarrowed || !d.Next.Granted.Suspend || d.Next.Granted.Rotation != nil {
 		t.Fatalf("%s: granted %+v", d.Reason, d.Next.Granted)
 	}
 	in.Record = d.Next
@@ -170,18 +170,18 @@ func TestDecideMissing(t *testing.T) {
 	open := func(in *Input) { in.BreakerOpen = true }
 	decide(t, map[string]deciding{
 		"not found, and no list says so":   {[]func(*Input){issued, func(in *Input) { in.Resource = nil }}, Nothing, "", "", 0, ""},
-		"missing":                          {[]func(*Input){issued, unseen}, Write, WriteMissing, "", 0, ""},
+		"missing":                          {[]func(*Input){issued, unseen}, Write, writeMissing, "", 0, ""},
 		"missing, clock not proven":        {[]func(*Input){issued, unseen, unproven}, Nothing, "", "", waitForClock, ""},
 		"missing for a while":              {[]func(*Input){issued, since(time.Minute), unseen}, Nothing, "", "", 59 * time.Minute, ""},
-		"missing for an hour":              {[]func(*Input){issued, since(time.Hour), unseen}, Delete, DeleteResourceGone, "", 0, ""},
+		"missing for an hour":              {[]func(*Input){issued, since(time.Hour), unseen}, Delete, deleteResourceGone, "", 0, ""},
 		"missing for an hour, not proven":  {[]func(*Input){issued, since(time.Hour), unseen, unproven}, Nothing, "", "", waitForClock, ""},
 		"missing for an hour, a holder's":  {[]func(*Input){taken, since(time.Hour), unseen}, Write, WriteTombstone, "", 0, ""},
 		"missing for an hour, with others": {[]func(*Input){issued, since(time.Hour), unseen, open}, Nothing, "", "", waitForBreaker, ""},
-		"missing for a week, with others":  {[]func(*Input){issued, since(MissingForAll), unseen, open}, Delete, DeleteResourceGone, "", 0, ""},
-		"deleted, with others":             {[]func(*Input){issued, gone, open}, Delete, DeleteResourceGone, "", 0, ""},
-		"another was deleted":              {[]func(*Input){issued, unseen, func(in *Input) { in.Deleted = "u0" }}, Write, WriteMissing, "", 0, ""},
-		"found again":                      {[]func(*Input){issued, since(time.Hour)}, Write, WriteFound, "", 0, ""},
-		"marked deleted while missing":     {[]func(*Input){issued, since(time.Minute), deleting}, Delete, DeleteResourceGone, "-Deleting -Deleting", 0, ""},
+		"missing for a week, with others":  {[]func(*Input){issued, since(missingForAll), unseen, open}, Delete, deleteResourceGone, "", 0, ""},
+		"deleted, with others":             {[]func(*Input){issued, gone, open}, Delete, deleteResourceGone, "", 0, ""},
+		"another was deleted":              {[]func(*Input){issued, unseen, func(in *Input) { in.Deleted = "u0" }}, Write, writeMissing, "", 0, ""},
+		"found again":                      {[]func(*Input){issued, since(time.Hour)}, Write, writeFound, "", 0, ""},
+		"marked deleted while missing":     {[]func(*Input){issued, since(time.Minute), deleting}, Delete, deleteResourceGone, "-Deleting -Deleting", 0, ""},
 		"re-created while missing":         {[]func(*Input){issued, since(time.Minute), recreated}, Issue, "", "-Issuing -Issuing", 0, ""},
 	})
 }

@@ -62,7 +62,7 @@ func rotationDue(in Input) (due time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	t := rec.Current
-	due = t.IssuedAt.Add(time.Duration(*spec.Rotation.EveryDays) * 24 * time.Hour)
+	due = t.IssuedAt.Add(time.Duration(*spec.Rotation.EveryDays) * v1alpha1.Day)
 	ok = rec.EndOf(t.ID) == nil && due.Before(EffectiveEnd(spec, t)) && in.Now.Before(EffectiveEnd(spec, t)) &&
 		due.Before(rec.AuthorizedAt.Add(in.Config.MaxLifetime)) && in.Now.Before(rec.AuthorizedAt.Add(in.Config.MaxLifetime))
 	return due, ok
@@ -110,19 +110,19 @@ func activity(in Input) Condition {
 	case e != nil && e.Reason != record.EndedExpired:
 		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again(spec))}
 	case e != nil, !in.Now.Before(end):
-		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, stamp(end), again(spec))}
+		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, Stamp(end), again(spec))}
 	case spec.Suspend:
 		return Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf("Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
 	}
 	predecessor := ""
 	if p := in.Record.Previous; p != nil {
-		predecessor = fmt.Sprintf(", and so does its predecessor %s until %s", p.ID, stamp(EffectiveEnd(spec, p)))
+		predecessor = fmt.Sprintf(", and so does its predecessor %s until %s", p.ID, Stamp(EffectiveEnd(spec, p)))
 		if retiresOnFirstUse(spec) {
 			predecessor += ", or until the new one is first used"
 		}
 	}
 	return Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
-		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, stamp(end), predecessor)}
+		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, Stamp(end), predecessor)}
 }
 
 // again is how one gets another token.

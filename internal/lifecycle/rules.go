@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -110,7 +111,7 @@ func expire(in Input) *Decision {
 	case !in.ClockProven:
 		return &Decision{Action: Nothing, After: waitForClock}
 	case current == nil:
-		return expired(fmt.Sprintf("spec.expiresAt (%s) has passed, so no token is issued; set a later one.", stamp(end)))
+		return expired(fmt.Sprintf("spec.expiresAt (%s) has passed, so no token is issued; set a later one.", Stamp(end)))
 	}
 	next := in.Record.DeepCopy()
 	dropPending(next, in.Now)
@@ -118,7 +119,7 @@ func expire(in Input) *Decision {
 	next.Current.RetiresAt = &end
 	prune(next, in.Now)
 	next.End(next.Current, record.EndedExpired)
-	return &Decision{Action: Write, Reason: WriteExpired, Next: next}
+	return &Decision{Action: Write, Reason: writeExpired, Next: next}
 }
 
 // scoped refuses scopes, because this version cannot enforce them. It never ignores them, so a token that was already
@@ -139,7 +140,7 @@ func lost(in Input) *Decision {
 	if in.Record != nil || status.TokenID == "" || status.IssuedAt == nil || status.IssuedAt.Before(created) || in.Resource.Spec.Token != nil {
 		return nil
 	}
-	return &Decision{Action: Write, Reason: WriteRefused, Next: Refuse(in, record.RefusedRecordLost)}
+	return &Decision{Action: Write, Reason: writeRefused, Next: Refuse(in, record.RefusedRecordLost)}
 }
 
 // unissued issues the first token, or says why not.
@@ -156,7 +157,7 @@ func issue(in Input) *Decision {
 	now := in.Now.Truncate(time.Second)
 	if life := End(spec, now).Sub(now); life > in.Config.MaxLifetime {
 		return stalled(v1alpha1.ReasonLifetimeTooLong, fmt.Sprintf(
-			"The token would live longer than this operator allows (%d days); set a lesser spec.expiresInDays or an earlier spec.expiresAt.", int(in.Config.MaxLifetime.Hours()/24)))
+			"The token would live longer than this operator allows (%d days); set a lesser spec.expiresInDays or an earlier spec.expiresAt.", int(in.Config.MaxLifetime/v1alpha1.Day)))
 	}
 	if spec.Token != nil {
 		return adopt(in, now)
@@ -192,7 +193,7 @@ func adopt(in Input, now time.Time) *Decision {
 	case replaced && in.Record.Previous != nil && in.Record.Previous.ID == spec.Token.ID:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was replaced by %s: it works until %s, the end of the overlap, and never again; make a new token and put its id and digest into spec.token.",
-			spec.Token.ID, in.Record.Current.ID, stamp(EffectiveEnd(spec, in.Record.Previous))))
+			spec.Token.ID, in.Record.Current.ID, Stamp(EffectiveEnd(spec, in.Record.Previous))))
 	case replaced:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))
@@ -200,7 +201,7 @@ func adopt(in Input, now time.Time) *Decision {
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was revoked under this name before, and stays revoked; make a new token and put its id and digest into spec.token.", spec.Token.ID))
 	case HistoryFull(in):
-		return &Decision{Action: Write, Reason: WriteRefused, Next: Refuse(in, record.RefusedNoRoom)}
+		return &Decision{Action: Write, Reason: writeRefused, Next: Refuse(in, record.RefusedNoRoom)}
 	case !in.ClockProven:
 		return &Decision{Action: Nothing, After: waitForClock, State: issuing("Waiting for the operator's clock to be proven against the API server's.")}
 	}
@@ -239,7 +240,7 @@ func shortened(in Input) *Decision {
 	if !changed {
 		return nil
 	}
-	return &Decision{Action: Write, Reason: WriteShortened, Next: next}
+	return &Decision{Action: Write, Reason: writeShortened, Next: next}
 }
 
 // active reports the state of a token that was issued and has not ended.
@@ -270,6 +271,38 @@ func specMismatch(in Input) *Condition {
 	return nil
 }
 
+// expiringSoon warns that the current token's end is near: by the shortest warning whose time has come.
+func expiringSoon(in Input) *Condition {
+	var within time.Duration
+	end := EffectiveEnd(&in.Resource.Spec, in.Record.Current)
+	for _, w := range warnings(in) {
+		if !in.Now.Before(end.Add(-w)) && (within == 0 || w < within) {
+			within = w
+		}
+	}
+	if within == 0 {
+		return nil
+	}
+	return &Condition{Status: true, Reason: v1alpha1.ReasonExpiringSoon, Message: fmt.Sprintf(
+		"Token %s expires at %s, in less than %s; %s.", in.Record.Current.ID, Stamp(end), duration.HumanDuration(within), again(&in.Resource.Spec))}
+}
+
+// warnings are how long before its end the current token is warned of. It leaves out tokens that are rotated automatically
+// before, and warnings that would show from the token's first day.
+func warnings(in Input) []time.Duration {
+	t := in.Record.Current
+	if due, ok := rotationDue(in); ok && in.Now.Before(due) || in.Record.EndOf(t.ID) != nil {
+		return nil
+	}
+	var out []time.Duration
+	for _, w := range in.Config.ExpiryWarnings {
+		if w < EffectiveEnd(&in.Resource.Spec, t).Sub(t.IssuedAt) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 func issuing(message string) *State {
 	c := Condition{Reason: v1alpha1.ReasonIssuing, Message: message}
 	return &State{Active: c, Ready: c}
@@ -290,4 +323,5 @@ func stalled(reason, message string) *Decision {
 	return &Decision{Action: Nothing, State: &State{Active: c, Ready: c, Stalled: &s}}
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+// Stamp is how messages write a moment: RFC 3339, in UTC.
+func Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -24,7 +24,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,8 +50,8 @@ const (
 
 	payloadKey = "record"
 	namePrefix = "pat-"
-	// maxLife is the longest life that spec can ask for, 3660 days.
-	maxLife = 3660 * 24 * time.Hour
+	// maxLife is the longest life that spec can ask for.
+	maxLife = v1alpha1.MaxExpiresInDays * v1alpha1.Day
 	// maxCiphertext is as much as status.encryptedToken holds.
 	maxCiphertext = 1 << 16
 )
@@ -260,7 +259,7 @@ func (t *Token) validate(field string, ended bool) error {
 		return fmt.Errorf("%s.delivery.secret.ttlSeconds is not positive", field)
 	}
 	if t.IssuedAt.IsZero() || !t.ExpiresAt.After(t.IssuedAt) || t.ExpiresAt.Sub(t.IssuedAt) > maxLife {
-		return fmt.Errorf("%s.issuedAt and %s.expiresAt are not a life of at most 3660 days", field, field)
+		return fmt.Errorf("%s.issuedAt and %s.expiresAt are not a life of at most %d days", field, field, v1alpha1.MaxExpiresInDays)
 	}
 	return nil
 }

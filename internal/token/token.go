@@ -66,8 +66,8 @@ var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadd
 
 // Reasons why Parse refuses a string. Neither quotes it.
 var (
-	// ErrForeign: the string is not one of ours; another authenticator may know it.
-	ErrForeign = errors.New("not a personal access token")
+	// errForeign: the string is not one of ours; another authenticator may know it.
+	errForeign = errors.New("not a personal access token")
 	// ErrMalformed: the string has our prefix and is not a token.
 	ErrMalformed = errors.New("malformed personal access token")
 )
@@ -85,10 +85,10 @@ func New(random io.Reader) (id, plaintext string, err error) {
 	return id, body + string(sum[:]), nil
 }
 
-// Parse returns the id of a well-formed token, or ErrForeign or ErrMalformed.
+// Parse returns the id of a well-formed token, or errForeign or ErrMalformed.
 func Parse(s string) (id string, err error) {
 	if !strings.HasPrefix(s, Prefix) {
-		return "", ErrForeign
+		return "", errForeign
 	}
 	if len(s) != Length || s[idEnd] != '_' || !ValidID(s[len(Prefix):idEnd]) {
 		return "", ErrMalformed

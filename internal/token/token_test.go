@@ -129,7 +129,7 @@ func TestCase12_OneSpellingOnly(t *testing.T) {
 		}
 		want := ErrMalformed
 		if !strings.HasPrefix(s, Prefix) {
-			want = ErrForeign
+			want = errForeign
 		}
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v; want %v", name, err, want)

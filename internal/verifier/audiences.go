@@ -42,6 +42,8 @@ type TokenReviewer interface {
 	Create(ctx context.Context, obj client.Object, opts ...client.CreateOption) error
 }
 
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+
 // Discovery learns the API server's own audiences from a TokenReview of the operator's own token. It is a Runnable of
 // every replica.
 type Discovery struct {

@@ -104,7 +104,7 @@ func factsOfRecord(r *record.Record) *recordFacts {
 	case len(identity.Check(field.NewPath("user"), &r.User)) > 0, isAccount && r.User.UID == "":
 		f.withheld = ReasonUserRefused
 	case len(r.Granted.Scopes) > 0:
-		f.withheld = ReasonScoped
+		f.withheld = reasonScoped
 	case r.Granted.Suspend:
 		f.withheld = ReasonSuspended
 	}
@@ -227,7 +227,7 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 		c.since = t.issuedAt
 	}
 	if pat == nil || (record.Resource{Namespace: pat.key.Namespace, Name: pat.key.Name, UID: pat.uid}) != r.resource {
-		c.withheld = ReasonResourceNotSeen
+		c.withheld = reasonResourceNotSeen
 		return c
 	}
 	c.deleting = pat.deleting
@@ -239,11 +239,11 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 	case r.withheld != "":
 		c.withheld = r.withheld
 	case len(pat.spec.Scopes) > 0:
-		c.withheld = ReasonScoped
+		c.withheld = reasonScoped
 	case pat.spec.User == nil || !identity.Equal(pat.spec.User, r.user):
 		c.withheld = ReasonUserChanged
 	case r.account.Name != "" && string(accounts[r.account]) != r.user.UID:
-		c.withheld = ReasonOwnerNotSeen
+		c.withheld = reasonOwnerNotSeen
 	case pat.spec.Suspend:
 		c.withheld = ReasonSuspended
 	}

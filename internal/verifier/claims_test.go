@@ -133,13 +133,13 @@ func TestCase49_AWaitingClaimIsPromoted(t *testing.T) {
 	id, plaintext := newToken(t)
 	victim := newPAT(t, "team-a", "ci", "uid-v", ofHolder(id, token.NewDigest("team-a", "ci", plaintext).Hex()))
 	x := newIndex(t, victim)
-	want(t, x, plaintext, start, Authenticated, ReasonValid)
+	want(t, x, plaintext, start, Authenticated, reasonValid)
 	var squats []*pat
 	for n := range maxCompared {
 		squats = append(squats, squatter(t, id, fmt.Sprintf("team-%d", n), "mallory", n, -time.Hour))
 		squats[n].set(t, x)
 	}
-	want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+	want(t, x, plaintext, start, Unknown, reasonNoMatch)
 
 	// A place becomes free by a deletion and by an end.
 	for name, free := range map[string]func(*pat){
@@ -152,7 +152,7 @@ func TestCase49_AWaitingClaimIsPromoted(t *testing.T) {
 		}
 		squats[0] = squatter(t, id, "team-0", "mallory", 0, -time.Hour)
 		squats[0].set(t, x)
-		want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+		want(t, x, plaintext, start, Unknown, reasonNoMatch)
 	}
 
 	// One that waits can go, and leaves nothing.
@@ -179,16 +179,16 @@ func TestCase49_ClaimsWithoutADigestAreCounted(t *testing.T) {
 		squats = append(squats, s)
 		x.SetResource(s.resource.DeepCopy())
 	}
-	want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+	want(t, x, plaintext, start, Unknown, reasonNoMatch)
 	for _, s := range squats {
 		s.end(record.EndedDeleted)
 		s.set(t, x)
 	}
-	want(t, x, plaintext, start, Refused, ReasonEnded)
+	want(t, x, plaintext, start, Refused, reasonEnded)
 	x.SetResource(victim.resource.DeepCopy())
-	want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+	want(t, x, plaintext, start, Unknown, reasonNoMatch)
 	victim.set(t, x)
-	want(t, x, plaintext, start, Authenticated, ReasonValid)
+	want(t, x, plaintext, start, Authenticated, reasonValid)
 	if n := compared(x, id); n != 1 {
 		t.Errorf("%d digests are compared, want the victim's alone", n)
 	}

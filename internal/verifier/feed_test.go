@@ -30,6 +30,8 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/pat-operator/pat-operator/internal/cache"
 )
 
 const recordsNamespace = "pat-operator-records"
@@ -53,7 +55,7 @@ func newFeeds(t *testing.T, c client.WithWatch) (*Index, *Feeds, map[string]*fee
 func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	x, feeds, of := newFeeds(t, nil)
 	p := newPAT(t, "team-a", "ci", "uid-1", ofServiceAccount("team-a", "bot", "sa-1"))
-	account := ServiceAccounts()
+	account := cache.ServiceAccounts()
 	account.Namespace, account.Name, account.UID = "team-a", "bot", "sa-1"
 	replace := func(name, revision string, objs ...any) {
 		t.Helper()
@@ -74,28 +76,28 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	}
 	replace("records", "10", p.secret(t))
 	replace("resources", "10", p.resource.DeepCopy())
-	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	want(t, x, p.bearer, start, NotReady, reasonNotReady)
 	replace("serviceaccounts", "10", account)
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
-	want(t, x, p.bearer, start.Add(time.Minute), Authenticated, ReasonValid)
-	want(t, x, p.bearer, start.Add(time.Minute+1), NotReady, ReasonNotReady)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+	want(t, x, p.bearer, start.Add(time.Minute), Authenticated, reasonValid)
+	want(t, x, p.bearer, start.Add(time.Minute+1), NotReady, reasonNotReady)
 
 	suspended := p.resource.DeepCopy()
 	suspended.Spec.Suspend = true
 	do(resources.Update(suspended))
 	want(t, x, p.bearer, start, Unknown, ReasonSuspended)
 	do(resources.Update(p.resource.DeepCopy()))
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	do(accounts.Delete(account))
-	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
 	do(accounts.Add(account))
 	do(resources.Delete(p.resource))
-	want(t, x, p.bearer, start, Unknown, ReasonResourceNotSeen)
+	want(t, x, p.bearer, start, Unknown, reasonResourceNotSeen)
 	do(resources.Add(p.resource.DeepCopy()))
 	do(records.Delete(toolscache.DeletedFinalStateUnknown{Key: recordsNamespace + "/" + p.secretName()}))
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	do(records.Add(p.secret(t)))
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 
 	// A list that lacks what the watch had shown: deleted while the watch was away.
 	refused := p.secret(t)
@@ -106,15 +108,15 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 		reason Reason
 		again  any
 	}{
-		{"resources", ReasonResourceNotSeen, p.resource.DeepCopy()},
-		{"serviceaccounts", ReasonOwnerNotSeen, account},
-		{"records", ReasonUnknownID, nil},
+		{"resources", reasonResourceNotSeen, p.resource.DeepCopy()},
+		{"serviceaccounts", reasonOwnerNotSeen, account},
+		{"records", reasonUnknownID, nil},
 	} {
 		replace(tc.feed, "11")
 		want(t, x, p.bearer, start, Unknown, tc.reason)
 		if tc.again != nil {
 			replace(tc.feed, "12", tc.again)
-			want(t, x, p.bearer, start, Authenticated, ReasonValid)
+			want(t, x, p.bearer, start, Authenticated, reasonValid)
 		}
 	}
 	replace("resources", "13")
@@ -162,9 +164,9 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 	}
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	p.set(t, x)
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	feeds.opts.ClockOff = func() error { return errors.New("this clock is off") }
-	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	want(t, x, p.bearer, start, NotReady, reasonNotReady)
 }
 
 func TestStalenessIsAGauge(t *testing.T) {

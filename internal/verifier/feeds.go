@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/cache"
 )
 
 const (
@@ -60,6 +61,10 @@ type FeedOptions struct {
 	Log      logr.Logger
 }
 
+// +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=list;watch
+// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=list;watch
+
 // Feeds keeps an index up to date from the API server, and vouches for it as long as that is proven. It is a Runnable of
 // every replica. It needs list and watch of Secrets in the records namespace, of PersonalAccessTokens and of service
 // accounts.
@@ -78,19 +83,19 @@ func NewFeeds(c client.WithWatch, x *Index, opts FeedOptions) *Feeds {
 		set:       on(x.SetRecord),
 		remove:    func(key types.NamespacedName) { x.DeleteRecord(key.Name) },
 		keys:      func() []types.NamespacedName { return x.recordKeys(opts.RecordsNamespace) },
-		transform: stripSecret,
+		transform: cache.StripSecret,
 	})
 	f.add(c, "resources", "", func() client.ObjectList { return &v1alpha1.PersonalAccessTokenList{} }, sink{
 		set:       on(x.SetResource),
 		remove:    func(key types.NamespacedName) { x.DeleteResource(key.Namespace, key.Name) },
 		keys:      x.resourceKeys,
-		transform: StripResource,
+		transform: cache.StripResource,
 	})
-	f.add(c, "serviceaccounts", "", newServiceAccountList, sink{
+	f.add(c, "serviceaccounts", "", cache.ServiceAccountList, sink{
 		set:       on(func(m *metav1.PartialObjectMetadata) { x.SetServiceAccount(m.Namespace, m.Name, m.UID) }),
 		remove:    func(key types.NamespacedName) { x.DeleteServiceAccount(key.Namespace, key.Name) },
 		keys:      x.accountKeys,
-		transform: StripServiceAccount,
+		transform: cache.StripServiceAccount,
 	})
 	x.vouchedBy(f.Ready)
 	return f

@@ -18,80 +18,23 @@ package verifier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-// api is a client of a real API server, which the first test that asks starts.
-var api struct {
-	client client.WithWatch
-	env    *envtest.Environment
-	err    error
-}
+var api = env.APIServer{CRDs: true, Namespaces: []string{recordsNamespace, "team-a"}}
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	code := m.Run()
-	if api.env != nil {
-		_ = api.env.Stop()
-	}
-	os.Exit(code)
-}
-
-func apiServer(t *testing.T) client.WithWatch {
-	t.Helper()
-	if api.env == nil && api.err == nil {
-		api.err = startAPIServer()
-	}
-	if api.err != nil {
-		t.Fatal(api.err)
-	}
-	return api.client
-}
-
-func startAPIServer() error {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return errors.New("KUBEBUILDER_ASSETS is not set: run `make test`")
-	}
-	api.env = &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	config, err := api.env.Start()
-	if err != nil {
-		return err
-	}
-	config.QPS = -1
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	if api.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	for _, name := range []string{recordsNamespace, "team-a"} {
-		if err := api.client.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 
 // runFeeds starts feeds on the real API server and stops them with the test.
 func runFeeds(t *testing.T, c client.WithWatch, maxStaleness time.Duration) (*Index, *Feeds) {
@@ -113,29 +56,15 @@ func runFeeds(t *testing.T, c client.WithWatch, maxStaleness time.Duration) (*In
 	return x, feeds
 }
 
-func until(t *testing.T, within time.Duration, ok func() bool, otherwise func() string) time.Duration {
-	t.Helper()
-	began := time.Now()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Since(began) > within {
-			t.Fatalf("%s, after %v", otherwise(), within)
-		}
-		<-tick.C
-	}
-	return time.Since(began)
-}
-
 // Watches of a real API server feed the index, and on a cluster where nothing happens the proofs go on coming.
 func TestFeedsOfARealAPIServer(t *testing.T) {
-	c := apiServer(t)
+	c := api.Client(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "bot"}}
 	if err := c.Create(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
 	x, feeds := runFeeds(t, c, MinMaxStaleness)
-	took := until(t, 30*time.Second, func() bool { return feeds.Ready(time.Now()) == nil },
+	took := env.Eventually(t, 30*time.Second, func() bool { return feeds.Ready(time.Now()) == nil },
 		func() string { return fmt.Sprint(feeds.Ready(time.Now())) })
 	t.Logf("ready after %v", took)
 
@@ -156,12 +85,12 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 		return func() bool { return x.Verify(p.bearer, nil, time.Now()).Verdict == want }
 	}
 	says := func() string { return fmt.Sprint(x.Verify(p.bearer, nil, time.Now()).Reason) }
-	until(t, 10*time.Second, verdict(Authenticated), says)
+	env.Eventually(t, 10*time.Second, verdict(Authenticated), says)
 
 	// Nothing happens for as long as what was known at first may be believed, and a while longer.
 	var oldest time.Duration
 	began := time.Now()
-	until(t, time.Minute, func() bool {
+	env.Eventually(t, time.Minute, func() bool {
 		now := time.Now()
 		if err := feeds.Ready(now); err != nil {
 			t.Fatalf("not ready on a quiet cluster: %v", err)
@@ -192,12 +121,12 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s: seen after %v", step.what, until(t, 10*time.Second, verdict(step.want), says))
+		t.Logf("%s: seen after %v", step.what, env.Eventually(t, 10*time.Second, verdict(step.want), says))
 	}
 	for _, o := range []client.Object{p.resource, secret} {
 		if err := c.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	until(t, 10*time.Second, func() bool { return x.Verify(p.bearer, nil, time.Now()).Reason == ReasonUnknownID }, says)
+	env.Eventually(t, 10*time.Second, func() bool { return x.Verify(p.bearer, nil, time.Now()).Reason == reasonUnknownID }, says)
 }

@@ -145,15 +145,15 @@ func TestCase19_SecretAroundTheRecordEdited(t *testing.T) {
 func TestCase19_InvalidRecordEndsWhatItsFormerVersionGave(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	s := p.secret(t)
 	s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":1`, `"v":2`, 1))
 	x.SetRecord(s)
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	x.SetResource(p.resource.DeepCopy())
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 }
 
 // edits calls try with every one-field edit of a JSON object.

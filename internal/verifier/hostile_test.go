@@ -44,15 +44,15 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 
 		t.Run(name+", squatter last", func(t *testing.T) {
 			x := newIndex(t, victim(), squatter())
-			want(t, x, plaintext, start, Authenticated, ReasonValid)
+			want(t, x, plaintext, start, Authenticated, reasonValid)
 			gone(x)
-			want(t, x, plaintext, start, Authenticated, ReasonValid)
+			want(t, x, plaintext, start, Authenticated, reasonValid)
 		})
 		t.Run(name+", squatter first", func(t *testing.T) {
 			x := newIndex(t, squatter())
-			want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+			want(t, x, plaintext, start, Unknown, reasonNoMatch)
 			victim().set(t, x)
-			want(t, x, plaintext, start, Authenticated, ReasonValid)
+			want(t, x, plaintext, start, Authenticated, reasonValid)
 			if r := x.Verify(plaintext, nil, start); r.Namespace != "team-a" || r.Name != "ci" {
 				t.Errorf("valid for %s/%s", r.Namespace, r.Name)
 			}
@@ -63,7 +63,7 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 			s.end(record.EndedDeleted)
 			x.DeleteResource("team-b", "squat")
 			x.SetRecord(s.secret(t))
-			want(t, x, plaintext, start, Authenticated, ReasonValid)
+			want(t, x, plaintext, start, Authenticated, reasonValid)
 		})
 		t.Run(name+", squatter's tombstone first", func(t *testing.T) {
 			s := squatter()
@@ -73,9 +73,9 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 			// The resource alone, before the controller has written its record, keeps the no from being cached.
 			v := victim()
 			x.SetResource(v.resource.DeepCopy())
-			want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+			want(t, x, plaintext, start, Unknown, reasonNoMatch)
 			v.set(t, x)
-			want(t, x, plaintext, start, Authenticated, ReasonValid)
+			want(t, x, plaintext, start, Authenticated, reasonValid)
 			v.resource.Spec.Suspend = true
 			x.SetResource(v.resource.DeepCopy())
 			want(t, x, plaintext, start, Unknown, ReasonSuspended)
@@ -85,9 +85,9 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 			x := newIndex(t, v, squatter())
 			v.end(record.EndedRevoked)
 			x.SetRecord(v.secret(t))
-			want(t, x, plaintext, start, Unknown, ReasonNoMatch)
+			want(t, x, plaintext, start, Unknown, reasonNoMatch)
 			gone(x)
-			want(t, x, plaintext, start, Refused, ReasonEnded)
+			want(t, x, plaintext, start, Refused, reasonEnded)
 		})
 	}
 }
@@ -97,7 +97,7 @@ func TestCase11_CopiedDigestNeverMatches(t *testing.T) {
 	digest := token.NewDigest("team-a", "ci", plaintext).Hex()
 	for _, at := range [][2]string{{"team-b", "ci"}, {"team-a", "ci2"}, {"team-a-ci", "x"}} {
 		copied := newPAT(t, at[0], at[1], "uid-2", ofHolder(id, digest))
-		want(t, newIndex(t, copied), plaintext, start, Unknown, ReasonNoMatch)
+		want(t, newIndex(t, copied), plaintext, start, Unknown, reasonNoMatch)
 	}
 }
 
@@ -111,12 +111,12 @@ func TestCase11_ManySquattersAreAllForgotten(t *testing.T) {
 		squat.resource.UID, squat.record.Resource.UID = recordUID(i), recordUID(i)
 		squat.set(t, x)
 	}
-	want(t, x, plaintext, start, Authenticated, ReasonValid)
+	want(t, x, plaintext, start, Authenticated, reasonValid)
 	for i := range 100 {
 		x.DeleteRecord(record.SecretName("team-b", fmt.Sprintf("s%d", i)))
 		x.DeleteResource("team-b", fmt.Sprintf("s%d", i))
 	}
-	want(t, x, plaintext, start, Authenticated, ReasonValid)
+	want(t, x, plaintext, start, Authenticated, reasonValid)
 	x.DeleteRecord(victim.secretName())
 	x.DeleteResource("team-a", "ci")
 	wantClean(t, x)
@@ -166,15 +166,15 @@ func TestCase12_EmptyDigestMatchesNothing(t *testing.T) {
 	s := p.secret(t)
 	s.Data["record"] = bytes.Replace(s.Data["record"], []byte(p.record.Current.Digest), nil, 1)
 	x.SetRecord(s)
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	s = p.secret(t)
 	s.Data["record"] = bytes.Replace(s.Data["record"], []byte(p.record.Current.Digest), []byte(strings.Repeat("0", 64)), 1)
 	x.SetRecord(s)
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 
 	// Should one get past the record all the same, the claim itself matches nothing.
 	x.replace(p.id(), nil, &indexEntry{namespace: "team-a", name: "ci", user: &p.record.User, expiresAt: start.AddDate(1, 0, 0)})
-	want(t, x, p.bearer, start, Unknown, ReasonNoMatch)
+	want(t, x, p.bearer, start, Unknown, reasonNoMatch)
 }
 
 func TestCase25_LogsHoldNoSecret(t *testing.T) {
@@ -229,7 +229,7 @@ func TestRefusedRecordIsReportedOncePerChange(t *testing.T) {
 		t.Errorf("a second change was reported %d times in all, want 2", count())
 	}
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	bad("2")
 	x.DeleteRecord(p.secretName())
 	x.DeleteResource("team-a", "ci")

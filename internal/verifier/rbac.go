@@ -16,25 +16,17 @@ limitations under the License.
 
 package verifier
 
-// What `manager verifier` may do: config/rbac/verifier is made from these lines. It writes its own CA, and in status when a
-// token was used.
+// config/rbac/verifier is made from the markers of this package, internal/lastused and internal/console. These are what
+// `manager verifier` needs for packages that the operator uses too.
 
-// The feeds.
-// +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=list;watch
-// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=list;watch
-
-// When a token was used.
-// +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens/status,verbs=patch
-
-// The API server's audiences, from a review of the verifier's own token; who may read the metrics.
+// Who may read the metrics.
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+// What kube-apiserver needs to ask the verifier.
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=services,resourceNames=pat-operator-verifier,verbs=get
+// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=configmaps,resourceNames=pat-operator-authn,verbs=get;patch
 
 // The CA of its certificates.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-verifier-ca,verbs=get;update
-
-// The key of the console's cookies. It is granted without a console, too: controller-gen makes one Role of these lines, and one
-// Secret by name, which only the console writes, is not worth a Role of its own.
-// +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-console,verbs=get;update

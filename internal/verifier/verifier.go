@@ -62,20 +62,20 @@ type Reason string
 
 // Reasons of a Result.
 const (
-	ReasonValid           Reason = "Valid"
-	ReasonNotReady        Reason = "NotReady"
+	reasonValid           Reason = "Valid"
+	reasonNotReady        Reason = "NotReady"
 	ReasonForeign         Reason = "Foreign"
-	ReasonEnded           Reason = "Ended"
+	reasonEnded           Reason = "Ended"
 	ReasonExpired         Reason = "Expired"
 	ReasonDeleting        Reason = "ResourceDeleting"
 	ReasonAudience        Reason = "Audience"
-	ReasonUnknownID       Reason = "UnknownID"
-	ReasonNoMatch         Reason = "NoMatch"
-	ReasonResourceNotSeen Reason = "ResourceNotSeen"
-	ReasonOwnerNotSeen    Reason = "OwnerNotSeen"
+	reasonUnknownID       Reason = "UnknownID"
+	reasonNoMatch         Reason = "NoMatch"
+	reasonResourceNotSeen Reason = "ResourceNotSeen"
+	reasonOwnerNotSeen    Reason = "OwnerNotSeen"
 	ReasonUserRefused     Reason = "UserRefused"
 	ReasonUserChanged     Reason = "UserChanged"
-	ReasonScoped          Reason = "Scoped"
+	reasonScoped          Reason = "Scoped"
 	ReasonSuspended       Reason = "Suspended"
 )
 
@@ -108,14 +108,14 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 	}
 	own := x.apiAudiences()
 	if x.Ready(now) != nil {
-		return Result{Verdict: NotReady, Reason: ReasonNotReady, ID: id}
+		return Result{Verdict: NotReady, Reason: reasonNotReady, ID: id}
 	}
 	if len(audiences) == 0 {
 		audiences = own
 	}
 	all, ok := x.lookup(id)
 	if !ok {
-		return Result{Verdict: Unknown, Reason: ReasonUnknownID, ID: id, Audiences: audiences}
+		return Result{Verdict: Unknown, Reason: reasonUnknownID, ID: id, Audiences: audiences}
 	}
 	for _, c := range all.compared {
 		// A digest names its resource, and a resource claims an id once, so no other entry matches.
@@ -124,9 +124,9 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 		}
 	}
 	if all.allEnded() {
-		return Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
+		return Result{Verdict: Refused, Reason: reasonEnded, ID: id}
 	}
-	return Result{Verdict: Unknown, Reason: ReasonNoMatch, ID: id, Audiences: audiences}
+	return Result{Verdict: Unknown, Reason: reasonNoMatch, ID: id, Audiences: audiences}
 }
 
 // answer is the result for the token that matches the entry's digest.
@@ -150,7 +150,7 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) R
 	}
 	return Result{
 		Verdict:   Authenticated,
-		Reason:    ReasonValid,
+		Reason:    reasonValid,
 		ID:        id,
 		Audiences: granted,
 		User:      *c.user,

@@ -33,7 +33,7 @@ func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { p.resource.Spec.User.Groups = []string{"ops", "dev"} })
 	got := newIndex(t, p).Verify(p.bearer, nil, start)
 	want := Result{
-		Verdict: Authenticated, Reason: ReasonValid, ID: p.id(), Audiences: []string{apiAudience},
+		Verdict: Authenticated, Reason: reasonValid, ID: p.id(), Audiences: []string{apiAudience},
 		User: p.record.User, Namespace: "team-a", Name: "ci", ExpiresAt: start.Add(90 * 24 * time.Hour),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -46,17 +46,17 @@ func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
 	x := newIndex(t)
 	x.ready.Store(nil)
 	p.set(t, x)
-	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	want(t, x, p.bearer, start, NotReady, reasonNotReady)
 	want(t, x, "eyJhbGciOi", start, Refused, ReasonForeign)
 	if x.Ready(start) == nil {
 		t.Error("ready without having synced")
 	}
 	x.MarkSynced()
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 
 	x.own.Store(nil)
 	x.SetAPIAudiences([]string{""})
-	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	want(t, x, p.bearer, start, NotReady, reasonNotReady)
 	if x.Ready(start) == nil {
 		t.Error("ready without audiences")
 	}
@@ -110,47 +110,47 @@ func TestCase15_KindsOfNo(t *testing.T) {
 		verdict Verdict
 		reason  Reason
 	}{
-		"active":           {verdict: Authenticated, reason: ReasonValid},
+		"active":           {verdict: Authenticated, reason: reasonValid},
 		"foreign":          {bearer: "eyJhbGciOiJSUzI1NiJ9.e30.x", verdict: Refused, reason: ReasonForeign},
 		"malformed":        {bearer: strange[:73], verdict: Refused, reason: ReasonForeign},
-		"never issued":     {bearer: strange, verdict: Unknown, reason: ReasonUnknownID},
-		"record not seen":  {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()) }, verdict: Unknown, reason: ReasonUnknownID},
-		"nothing seen yet": {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()); x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: ReasonUnknownID},
+		"never issued":     {bearer: strange, verdict: Unknown, reason: reasonUnknownID},
+		"record not seen":  {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()) }, verdict: Unknown, reason: reasonUnknownID},
+		"nothing seen yet": {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()); x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: reasonUnknownID},
 		"resource not seen": {
-			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: ReasonResourceNotSeen},
+			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: reasonResourceNotSeen},
 		"suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, verdict: Unknown, reason: ReasonSuspended},
 		"pending": {mod: func(p *pat) { p.record.Pending, p.record.Current = p.record.Current, nil },
-			verdict: Unknown, reason: ReasonNoMatch},
+			verdict: Unknown, reason: reasonNoMatch},
 		"another secret under the id": {mod: func(p *pat) { p.record.Current.Digest = token.NewDigest("team-a", "ci", "x").Hex() },
-			verdict: Unknown, reason: ReasonNoMatch},
+			verdict: Unknown, reason: reasonNoMatch},
 		"user changed": {mod: func(p *pat) { p.resource.Spec.User.Groups = []string{"dev"} }, verdict: Unknown, reason: ReasonUserChanged},
 		"user gone":    {mod: func(p *pat) { p.resource.Spec.User = nil }, verdict: Unknown, reason: ReasonUserChanged},
 		"scoped by record": {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
-			verdict: Unknown, reason: ReasonScoped},
+			verdict: Unknown, reason: reasonScoped},
 		"suspended by record": {mod: func(p *pat) { p.record.Granted.Suspend = true },
 			verdict: Unknown, reason: ReasonSuspended},
 		"scoped by spec": {mod: func(p *pat) { p.resource.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
-			verdict: Unknown, reason: ReasonScoped},
-		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: ReasonOwnerNotSeen},
+			verdict: Unknown, reason: reasonScoped},
+		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: reasonOwnerNotSeen},
 		"expired by the clock": {now: at(90 * 24 * time.Hour), verdict: Refused, reason: ReasonExpired},
 		"expired, and suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, now: at(91 * 24 * time.Hour),
 			verdict: Refused, reason: ReasonExpired},
-		"expired by the record": {mod: func(p *pat) { p.end(record.EndedExpired) }, verdict: Refused, reason: ReasonEnded},
-		"revoked":               {mod: func(p *pat) { p.end(record.EndedRevoked) }, verdict: Refused, reason: ReasonEnded},
+		"expired by the record": {mod: func(p *pat) { p.end(record.EndedExpired) }, verdict: Refused, reason: reasonEnded},
+		"revoked":               {mod: func(p *pat) { p.end(record.EndedRevoked) }, verdict: Refused, reason: reasonEnded},
 		"tombstone": {mod: func(p *pat) { p.end(record.EndedDeleted) },
-			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Refused, reason: ReasonEnded},
+			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Refused, reason: reasonEnded},
 		"resource marked deleted": {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} },
 			verdict: Refused, reason: ReasonDeleting},
 		"record of another type": {after: func(x *Index, p *pat) {
 			s := p.secret(t)
 			s.Type = corev1.SecretTypeOpaque
 			x.SetRecord(s)
-		}, verdict: Unknown, reason: ReasonUnknownID},
+		}, verdict: Unknown, reason: reasonUnknownID},
 		"record marked deleted": {after: func(x *Index, p *pat) {
 			s := p.secret(t)
 			s.DeletionTimestamp = &metav1.Time{Time: start}
 			x.SetRecord(s)
-		}, verdict: Unknown, reason: ReasonUnknownID},
+		}, verdict: Unknown, reason: reasonUnknownID},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPAT(t, "team-a", "ci", "uid-1")
@@ -183,14 +183,14 @@ func TestCase15_FirstUseIsNeverPoisoned(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	p.record.Pending, p.record.Current = p.record.Current, nil
 	x := newIndex(t)
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	x.SetResource(p.resource.DeepCopy())
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Unknown, ReasonNoMatch)
+	want(t, x, p.bearer, start, Unknown, reasonNoMatch)
 	p.record.Pending, p.record.Current = nil, p.record.Pending
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 }
 
 func TestCase06_ForbiddenUserInRecordIsRefused(t *testing.T) {
@@ -224,15 +224,15 @@ func TestCase14_ExpiryIsByTheClock(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	x := newIndex(t, p)
 	end := start.Add(90 * 24 * time.Hour)
-	want(t, x, p.bearer, end.Add(-1), Authenticated, ReasonValid)
+	want(t, x, p.bearer, end.Add(-1), Authenticated, reasonValid)
 	want(t, x, p.bearer, end, Refused, ReasonExpired)
 
 	// Stepped back before anybody wrote the end down, it lives again; afterwards it does not.
-	want(t, x, p.bearer, end.Add(-time.Hour), Authenticated, ReasonValid)
+	want(t, x, p.bearer, end.Add(-time.Hour), Authenticated, reasonValid)
 	p.end(record.EndedExpired)
 	x.SetRecord(p.secret(t))
 	for _, now := range []time.Time{end, end.Add(-time.Hour), start, start.Add(-time.Hour)} {
-		want(t, x, p.bearer, now, Refused, ReasonEnded)
+		want(t, x, p.bearer, now, Refused, reasonEnded)
 	}
 }
 
@@ -262,7 +262,7 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 			if got := x.Verify(p.bearer, nil, start).ExpiresAt; !got.Equal(start.Add(tc.want)) {
 				t.Errorf("expires %s after issue, want %s", got.Sub(start), tc.want)
 			}
-			want(t, x, p.bearer, start.Add(tc.want-1), Authenticated, ReasonValid)
+			want(t, x, p.bearer, start.Add(tc.want-1), Authenticated, reasonValid)
 			want(t, x, p.bearer, start.Add(tc.want), Refused, ReasonExpired)
 		})
 	}
@@ -279,16 +279,16 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 		next := newPAT(t, "team-a", "ci", "uid-1")
 		p.record.Current = next.record.Current
 		x := newIndex(t, p)
-		want(t, x, old, start.Add(29*day), Authenticated, ReasonValid)
+		want(t, x, old, start.Add(29*day), Authenticated, reasonValid)
 		retires := start.Add(time.Hour)
 		p.record.Previous.RetiresAt = &retires
 		p.set(t, x)
-		want(t, x, old, retires.Add(-time.Second), Authenticated, ReasonValid)
+		want(t, x, old, retires.Add(-time.Second), Authenticated, reasonValid)
 		want(t, x, old, retires, Refused, ReasonExpired)
 		p.record.Previous.RetiresAt = nil
 		p.set(t, x)
 		want(t, x, old, start.Add(30*day), Refused, ReasonExpired)
-		want(t, x, next.bearer, start.Add(30*day), Authenticated, ReasonValid)
+		want(t, x, next.bearer, start.Add(30*day), Authenticated, reasonValid)
 		p.resource.Spec.ExpiresInDays = days(7)
 		x.SetResource(p.resource.DeepCopy())
 		want(t, x, old, start.Add(7*day), Refused, ReasonExpired)
@@ -298,34 +298,34 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 func TestCase16_RecreatedServiceAccountIsRefused(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1", ofServiceAccount("team-a", "bot", "sa-1"))
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
 	x.SetServiceAccount("team-a", "bot", "sa-1")
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	x.SetServiceAccount("team-b", "bot", "sa-2")
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	x.DeleteServiceAccount("team-a", "bot")
-	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
 	x.SetServiceAccount("team-a", "bot", "sa-3")
-	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
 
 	// The account first, the record later.
 	late := newIndex(t)
 	late.SetServiceAccount("team-a", "bot", "sa-1")
 	p.set(t, late)
-	want(t, late, p.bearer, start, Authenticated, ReasonValid)
+	want(t, late, p.bearer, start, Authenticated, reasonValid)
 }
 
 func TestCase18_MarkedDeletedIsRevoked(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { p.resource.Finalizers = []string{"example.org/slow"} })
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	p.resource.DeletionTimestamp = &metav1.Time{Time: start}
 	x.SetResource(p.resource.DeepCopy())
 	want(t, x, p.bearer, start, Refused, ReasonDeleting)
 	x.DeleteResource("team-a", "ci")
-	want(t, x, p.bearer, start, Unknown, ReasonResourceNotSeen)
+	want(t, x, p.bearer, start, Unknown, reasonResourceNotSeen)
 	x.DeleteRecord(p.secretName())
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	wantClean(t, x)
 }
 
@@ -337,17 +337,17 @@ func TestCase21_NewUIDNeverInherits(t *testing.T) {
 
 	// The watch shows the new UID in the place of the old one, without a deletion between.
 	x := newIndex(t, old)
-	want(t, x, plaintext, start, Authenticated, ReasonValid)
+	want(t, x, plaintext, start, Authenticated, reasonValid)
 	x.SetResource(again.resource.DeepCopy())
-	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
+	want(t, x, plaintext, start, Unknown, reasonResourceNotSeen)
 
 	// The record moves on to the new UID, and remembers the id.
 	again.record.Ended = []record.Ended{{ID: id, Reason: record.EndedDeleted, Until: again.record.Current.ExpiresAt}}
 	again.record.Current = nil
 	x.SetRecord(again.secret(t))
-	want(t, x, plaintext, start, Refused, ReasonEnded)
+	want(t, x, plaintext, start, Refused, reasonEnded)
 	x.DeleteResource("team-a", "ci")
-	want(t, x, plaintext, start, Refused, ReasonEnded)
+	want(t, x, plaintext, start, Refused, reasonEnded)
 	x.DeleteRecord(again.secretName())
 	wantClean(t, x)
 }
@@ -360,17 +360,17 @@ func TestCase21_RecordAndResourceMoveOnInAnyOrder(t *testing.T) {
 		x := newIndex(t, old)
 		if recordFirst {
 			x.SetRecord(again.secret(t))
-			want(t, x, old.bearer, start, Unknown, ReasonUnknownID)
-			want(t, x, again.bearer, start, Unknown, ReasonResourceNotSeen)
+			want(t, x, old.bearer, start, Unknown, reasonUnknownID)
+			want(t, x, again.bearer, start, Unknown, reasonResourceNotSeen)
 			x.SetResource(again.resource.DeepCopy())
 		} else {
 			x.SetResource(again.resource.DeepCopy())
-			want(t, x, old.bearer, start, Unknown, ReasonResourceNotSeen)
-			want(t, x, again.bearer, start, Unknown, ReasonUnknownID)
+			want(t, x, old.bearer, start, Unknown, reasonResourceNotSeen)
+			want(t, x, again.bearer, start, Unknown, reasonUnknownID)
 			x.SetRecord(again.secret(t))
 		}
-		want(t, x, old.bearer, start, Unknown, ReasonUnknownID)
-		want(t, x, again.bearer, start, Authenticated, ReasonValid)
+		want(t, x, old.bearer, start, Unknown, reasonUnknownID)
+		want(t, x, again.bearer, start, Authenticated, reasonValid)
 		x.DeleteRecord(again.secretName())
 		x.DeleteResource("team-a", "ci")
 		wantClean(t, x)
@@ -383,12 +383,12 @@ func TestRotationMovesTheTokenWithoutAGap(t *testing.T) {
 	next := newPAT(t, "team-a", "ci", "uid-1")
 	p.record.Previous, p.record.Current = p.record.Current, next.record.Current
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
-	want(t, x, next.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+	want(t, x, next.bearer, start, Authenticated, reasonValid)
 	p.record.Previous = nil
 	x.SetRecord(p.secret(t))
-	want(t, x, p.bearer, start, Unknown, ReasonUnknownID)
-	want(t, x, next.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
+	want(t, x, next.bearer, start, Authenticated, reasonValid)
 }
 
 // What the status of a resource named as revoked, and its record never knew, is not held against the next of its name.
@@ -403,6 +403,6 @@ func TestARevocationIsOfOneResource(t *testing.T) {
 			x.DeleteResource("team-a", "ci")
 		}
 		again.set(t, x)
-		want(t, x, plaintext, start, Authenticated, ReasonValid)
+		want(t, x, plaintext, start, Authenticated, reasonValid)
 	}
 }

@@ -113,8 +113,8 @@ func Others() []Attack {
 	}
 }
 
-// Crowds are attacks by many at once: one takes every slot of the server twice over and keeps it, one asks.
-func Crowds() []Attack {
+// crowds are attacks by many at once: one takes every slot of the server twice over and keeps it, one asks.
+func crowds() []Attack {
 	return []Attack{
 		{Name: "every slot held", Unit: "connections", Holds: true, Fills: true, Run: holdSlots},
 		{Name: "1,500 requests at once", Unit: "requests", Run: crowd},
@@ -122,7 +122,7 @@ func Crowds() []Attack {
 }
 
 // All are all attacks.
-func All() []Attack { return slices.Concat(Floods(), Others(), Crowds()) }
+func All() []Attack { return slices.Concat(Floods(), Others(), crowds()) }
 
 // URL is what attacks ask for.
 func (t Target) URL() string {

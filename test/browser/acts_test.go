@@ -156,6 +156,7 @@ func TestRotationShowsAnotherTokenAndEndsTheFormer(t *testing.T) {
 }
 
 func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -207,6 +208,7 @@ func TestTokenIsRenamedInItsDetails(t *testing.T) {
 }
 
 func TestBobSeesAndDoesNothingInAlicesNamespace(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	create(t, &v1alpha1.PersonalAccessToken{

@@ -34,6 +34,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // visitor sends requests that a browser would not send, to a console where tokens are pasted.
@@ -167,6 +168,7 @@ func grant(t *testing.T, namespace string, who rbacv1.Subject) {
 // An editor of alice's namespace who may not impersonate her cannot make tokens for her on the page: not with any field of
 // the form, and not by rotating or resuming hers.
 func TestCase02_NoTokenOfAnotherUserThroughThePage(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	at, _ := pastedConsole(t)
@@ -200,6 +202,7 @@ func TestCase02_NoTokenOfAnotherUserThroughThePage(t *testing.T) {
 // A visitor who signed in with a PAT can look and revoke. The page says why the rest is missing, and admission refuses
 // requests for it.
 func TestCase07_APATMakesNoPATThroughThePage(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	at, _ := pastedConsole(t)
@@ -234,6 +237,7 @@ func TestCase07_APATMakesNoPATThroughThePage(t *testing.T) {
 // A token that the page makes is in the one answer that shows it: in no other page, no cookie, no log at its most verbose,
 // and neither it nor its digest is in the cluster where people look.
 func TestCase25_ATokenOfThePageIsInOneAnswerOnly(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

@@ -26,9 +26,7 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -37,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -97,6 +96,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 
 // The commands shown with a new token work as they are copied, in a shell that has $TOKEN, and in the folder of the downloads.
 func TestCommandsBesideANewTokenWork(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -158,6 +158,7 @@ func TestTokenGoesWithThePageThatShowsIt(t *testing.T) {
 
 // A page that a browser keeps for Back keeps no token, and is loaded anew when it comes back.
 func TestTokenIsClearedWhenThePageIsHidden(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -173,6 +174,7 @@ func TestTokenIsClearedWhenThePageIsHidden(t *testing.T) {
 }
 
 func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -193,6 +195,7 @@ func TestClosingBeforeCopyingWarnsOnce(t *testing.T) {
 
 // A token that is to expire on a day does so there where the day was chosen, in a dialog and on a page.
 func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	for zone, form := range map[string]string{"Pacific/Kiritimati": "", "America/Los_Angeles": "/new?ns=" + namespace} {
@@ -274,6 +277,7 @@ func TestFormSaysWhatIsWrongAtTheField(t *testing.T) {
 
 // A form that is too long keeps what was typed.
 func TestFormThatIsTooLongStays(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -283,7 +287,7 @@ func TestFormThatIsTooLongStays(t *testing.T) {
 	b.click("#dialog summary")
 	eval[bool](b, `(document.querySelector("#f-recipients").value = "x".repeat(200 << 10)) !== ""`)
 	b.press("Save")
-	b.says("#dialog .told", "This is too long to be sent, and nothing was done.")
+	b.says("#dialog .told", "This is too long to send, and nothing was done.")
 	eval[bool](b, `(document.querySelector("#f-recipients").value = "") === ""`)
 	b.press("Save")
 	b.says("#dialog", "Your new token")
@@ -291,6 +295,7 @@ func TestFormThatIsTooLongStays(t *testing.T) {
 }
 
 func TestWithoutScriptEverythingButCopyWorks(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -377,21 +382,15 @@ func tokens(t *testing.T, namespace string) []v1alpha1.PersonalAccessToken {
 // whoami is whom the API server takes a token for; nobody where it refuses it.
 func whoami(t *testing.T, plaintext string) string {
 	t.Helper()
-	config := rest.CopyConfig(cl.Anonymous())
-	config.BearerToken = plaintext
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
+	user, err := env.WhoIs(t.Context(), env.Must[client.WithWatch](t)(product.Bearer(plaintext)))
+	if err != nil && !apierrors.IsUnauthorized(err) {
 		t.Fatal(err)
 	}
-	review := &authenticationv1.SelfSubjectReview{}
-	if err := c.Create(t.Context(), review); err != nil && !apierrors.IsUnauthorized(err) {
-		t.Fatal(err)
-	}
-	return review.Status.UserInfo.Username
+	return user.Username
 }
 
 // refused waits until the API server refuses a token: it may remember a yes for 10 seconds.
 func refused(t *testing.T, plaintext string) {
 	t.Helper()
-	eventually(t, "the API server refuses the token", func() bool { return whoami(t, plaintext) == "" })
+	env.Must[time.Duration](t)(product.Refused(t.Context(), plaintext))
 }

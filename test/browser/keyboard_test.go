@@ -22,6 +22,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // focused waits until the keyboard's focus is on what a selector finds.
@@ -39,6 +41,7 @@ func (b *tab) keys(keys ...string) {
 }
 
 func TestKeyboardAloneMakesAndRevokesAToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

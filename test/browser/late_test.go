@@ -76,6 +76,7 @@ func (b *tab) asks() bool {
 }
 
 func TestDialogStaysOpenUntilTheTokenIsThere(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)
@@ -186,7 +187,7 @@ func TestGatewayThatAnswersForTheConsole(t *testing.T) {
 	b.hold("*/new*")
 	b.press("Save")
 	b.gateway()
-	b.says("#dialog .told", "The console does not answer. It may have made a token all the same: look at the table before you try again.")
+	b.says("#dialog .told", "The console does not answer. It may have created a token anyway: look at the table before you try again.")
 	b.release()
 	b.press("Save")
 	b.says("#dialog", "Already created")
@@ -261,6 +262,7 @@ func TestTableIsNotReplacedUnderAClick(t *testing.T) {
 
 // The browser itself submits a form outside of a dialog.
 func TestPageAsksBeforeItIsLeftWhileItMakesAToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	b := newTab(t)

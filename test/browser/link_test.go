@@ -31,6 +31,7 @@ import (
 // What a link in a mail leads to is shown at once to who is signed in, though Strict cookies do not come along with it; and
 // who is not signed in is asked to, once.
 func TestALinkOfAnotherSiteLeadsToThePageThatItNames(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	pat := hers(t, namespace, "Linked")

@@ -24,9 +24,12 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestPOSTWithoutTheRightOriginIsRefused(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	pat := hers(t, namespace, "To be kept")

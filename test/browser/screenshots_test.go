@@ -37,9 +37,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 var pictures = flag.String("screenshots", "", "folder to write the pictures of the documentation into; none are made without it")
@@ -96,14 +96,7 @@ func makeSamples(t *testing.T, namespace string) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "pat-operator-personalaccesstoken-view"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}},
 	})
-	config, _, err := cl.User("alice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	alice := env.Must[env.User](t)(product.User("alice"))
 	for _, s := range samples {
 		pat := &v1alpha1.PersonalAccessToken{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: s.name},

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestSignInLeadsThroughTheIssuerAndBack(t *testing.T) {
@@ -61,6 +63,7 @@ func TestSignInLeadsThroughTheIssuerAndBack(t *testing.T) {
 
 // Not in parallel with other tests, which would be signed in for as short a time.
 func TestSessionEndsWithTheIDToken(t *testing.T) {
+	long.Only(t)
 	b := newTab(t)
 	cl.Issuer.SetIDTokenLifetime(4 * time.Second)
 	defer cl.Issuer.SetIDTokenLifetime(time.Hour)

@@ -23,27 +23,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	_ "github.com/pat-operator/pat-operator/internal/console" // in the manager that is built: go test has to know
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/issuer"
 )
 
 const (
-	// patience is how long anything may take on a busy machine.
-	patience = 30 * time.Second
+	patience = env.Patience
 	// chromiumPath and axePath name the browser, and axe-core's script.
 	chromiumPath, axePath = "PAT_CHROMIUM", "PAT_AXE"
 	// requireBrowser makes a machine without a browser fail, where the tests are skipped otherwise.
@@ -51,9 +44,9 @@ const (
 )
 
 var (
-	cl     *cluster.Cluster
-	scheme = runtime.NewScheme()
-	admin  client.Client
+	product *env.Product
+	cl      *cluster.Cluster
+	admin   client.Client
 	// chromium is the context of the browser that every test opens a tab in; nil without a browser, and then
 	// missing says what to install.
 	chromium context.Context
@@ -67,9 +60,6 @@ var (
 func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 4, run)) }
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
 	path := os.Getenv(chromiumPath)
 	if path == "" {
 		missing = "PAT_CHROMIUM names no browser: run make test, or set it to what hack/tools/chromium.sh prints"
@@ -87,48 +77,19 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 		return err
 	}
 	defer end()
-	if err := startCluster(ctx, dir); err != nil {
+	if product, err = env.Start(ctx, dir, env.Options{
+		Options:  cluster.Options{Issuer: issuer.People()},
+		Verifier: verbose, Operator: append([]string{warnEarly}, verbose...), Console: true,
+	}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, cl.Stop()) }()
+	defer func() { err = errors.Join(err, product.Stop()) }()
+	cl, admin, managers = product.Cluster, product.Admin, []*cluster.Manager{product.Verifier, product.Operator}
 	tests()
 	for _, manager := range managers {
-		if _, race, found := strings.Cut(manager.Log(), "WARNING: DATA RACE"); found {
-			return fmt.Errorf("the %s raced:\n%s", manager.Command, race)
-		}
 		if shown.MatchString(manager.Log()) {
 			return fmt.Errorf("the log of the %s has a token in it", manager.Command)
 		}
-	}
-	return nil
-}
-
-// startCluster starts one with an issuer, an operator, and a verifier that serves the console.
-func startCluster(ctx context.Context, dir string) (err error) {
-	binary, err := cluster.BuildManager(ctx, dir)
-	if err != nil {
-		return err
-	}
-	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary, Issuer: issuer.People()}); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, cl.Stop())
-		}
-	}()
-	if admin, err = client.New(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
-	for _, o := range []cluster.ManagerOptions{
-		{Command: "verifier", Console: true, Args: verbose}, {Command: "operator", Args: append([]string{warnEarly}, verbose...)},
-	} {
-		manager, err := cl.StartManager(ctx, o)
-		if err != nil {
-			return err
-		}
-		managers = append(managers, manager)
 	}
 	return nil
 }
@@ -178,35 +139,8 @@ func readAxe() error {
 func team(t *testing.T) string {
 	t.Helper()
 	needBrowser(t)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
-	create(t, ns)
-	create(t, &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "dev"},
-		Rules: []rbacv1.PolicyRule{
-			{
-				APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens"},
-				Verbs: []string{"create", "get", "list", "watch", "update", "patch", "delete"},
-			},
-			{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"personalaccesstokens/status"}, Verbs: []string{"get", "patch"}},
-		},
-	})
-	create(t, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "dev"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "alice"}},
-	})
-	config, _, err := cl.User("alice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the new role takes effect", func() bool {
-		return alice.List(t.Context(), &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(ns.Name)) == nil
-	})
-	return ns.Name
+	alice := rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}
+	return env.Must[string](t)(product.Team(t.Context(), alice))
 }
 
 // needBrowser skips a test if no browser is installed.
@@ -231,13 +165,5 @@ func create(t *testing.T, o client.Object) {
 // eventually polls.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-		<-tick.C
-	}
+	env.Eventually(t, patience, ok, func() string { return what + ": not so" })
 }

@@ -139,6 +139,7 @@ func TestTableTellsStatesApartAndKeepsUpToDate(t *testing.T) {
 
 // Dates are in the visitor's locale and zone, with the exact time to be pointed at; without script ISO, UTC.
 func TestDatesAreInTheVisitorsWords(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	day := time.Now().UTC().AddDate(0, 0, 30)
@@ -179,6 +180,7 @@ func TestDatesAreInTheVisitorsWords(t *testing.T) {
 
 // A table that cannot be brought up to date says so, and does so once it can.
 func TestTableSaysThatItIsNotUpToDate(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "There before")
@@ -202,6 +204,7 @@ func TestTableSaysThatItIsNotUpToDate(t *testing.T) {
 }
 
 func TestHostileNamesStayText(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	const script = `<script>window.hostile=1</script><img src=x onerror="window.hostile=1">`
@@ -306,6 +309,7 @@ func TestPageFitsNarrowAndWideWindowsAndIsSmall(t *testing.T) {
 
 // In a narrow window the order is chosen by a labelled control, and nothing of a token or its details is cut off.
 func TestNarrowWindowShowsEverything(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "Beta")
@@ -382,6 +386,7 @@ func TestNamespacesAreChosenOnThePage(t *testing.T) {
 
 // A namespace that alice may not list takes nothing off the page, and is not remembered.
 func TestAddingANamespaceHidesNoToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	namespace := team(t)
 	hers(t, namespace, "Her own")

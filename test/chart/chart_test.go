@@ -513,10 +513,8 @@ func TestValuesReachTheirFields(t *testing.T) {
 		{"the host's network has no room for a surge", "verifier: {hostNetwork: true}", verifier, []string{"spec", "strategy", "rollingUpdate"},
 			map[string]any{"maxSurge": int64(0), "maxUnavailable": int64(1)}},
 		{"a fixed address", "verifier: {service: {clusterIP: 10.96.0.20}}", "Service pat-operator-system/pat-operator-verifier", []string{"spec", "clusterIP"}, "10.96.0.20"},
-		{"a fixed address is in the certificate", "verifier: {service: {clusterIP: 'fd00::20'}}", verifier, container("args"),
-			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--serving-host=fd00::20"}},
-		{"an endpoint is in the certificate", "verifier: {endpoint: 'https://[fd00::20]:30444'}", verifier, container("args"),
-			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--serving-host=fd00::20"}},
+		{"an endpoint is published", "verifier: {endpoint: 'https://[fd00::20]:30444'}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--verifier-url=https://[fd00::20]:30444/authenticate"}},
 		{"client certificates", "verifier: {clientCA: {configMap: clients, key: pem}}", verifier, container("args"),
 			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
 				"--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt"}},
@@ -661,17 +659,16 @@ func TestKubernetesVersions(t *testing.T) {
 	}
 }
 
-// The notes name the address that the certificate has.
-func TestNotesNameTheVerifiersAddress(t *testing.T) {
-	for _, tc := range []struct{ values, want string }{
-		{"verifier: {service: {clusterIP: 10.96.0.20}}", "--server https://10.96.0.20/authenticate "},
-		{"verifier: {service: {clusterIP: 'fd00::20'}}", "--server https://[fd00::20]/authenticate "},
-		{"verifier: {service: {clusterIP: 10.96.0.20}, endpoint: 'https://pat.example.com:8443'}", "--server https://pat.example.com:8443/authenticate "},
-		{"{}", `--reuse-values --set verifier.service.clusterIP="$ADDRESS"`},
-		{"verifier: {service: {clusterIP: None}}", "--server https://$ADDRESS/authenticate "},
+// The notes lead to the two files that API servers read, wherever the release is.
+func TestNotesNameTheFilesOfAPIServers(t *testing.T) {
+	notes := render(t, Release{Namespace: "tokens"}).Notes
+	for _, want := range []string{
+		`kubectl -n tokens get configmap pat-operator-authn -o jsonpath='{.data.ca\.crt}' > pat-operator-ca.crt`,
+		"kubectl -n tokens get configmap pat-operator-authn -o jsonpath='{.data.kubeconfig}' > pat-operator-authn.kubeconfig",
+		"--authentication-token-webhook-config-file=/etc/kubernetes/pat-operator/pat-operator-authn.kubeconfig",
 	} {
-		if notes := render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Notes; !strings.Contains(notes, tc.want) {
-			t.Errorf("%s: the notes do not say %q:\n%s", tc.values, tc.want, notes)
+		if !strings.Contains(notes, want) {
+			t.Errorf("the notes do not say %q:\n%s", want, notes)
 		}
 	}
 }
@@ -688,7 +685,7 @@ func TestValuesOfThePage(t *testing.T) {
 		t.Fatal("docs/install.md shows no values.yaml")
 	}
 	out := text(t, render(t, Release{Values: []map[string]any{values(t, shown)}}))
-	for _, want := range []string{"image: registry.example.com/pat-operator:v0.1.0", "clusterIP: 10.96.0.20", "- --serving-host=10.96.0.20"} {
+	for _, want := range []string{"image: registry.example.com/pat-operator:v0.1.0"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the values of docs/install.md render no %q", want)
 		}

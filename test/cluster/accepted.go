@@ -27,12 +27,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-
-	"github.com/pat-operator/pat-operator/internal/guards"
 )
 
 // acceptTimeout is how long the operator may take to accept the guards of admission: ten seconds, and a busy machine's more.
 const acceptTimeout = 90 * time.Second
+
+// guardsSecret is guards.SecretName: the tests of that package use this one.
+const guardsSecret = "pat-operator-guards"
 
 // WaitAccepted waits until the operator has accepted the guards of admission as they are now, so that it carries out what
 // they judge.
@@ -67,7 +68,7 @@ type version struct {
 }
 
 func accepted(ctx context.Context, api kubernetes.Interface) (bool, error) {
-	secret, err := api.CoreV1().Secrets(RecordsNamespace).Get(ctx, guards.SecretName, metav1.GetOptions{})
+	secret, err := api.CoreV1().Secrets(RecordsNamespace).Get(ctx, guardsSecret, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	} else if err != nil {

@@ -16,8 +16,8 @@ limitations under the License.
 
 // Package cluster runs a real control plane (etcd, kube-apiserver, kube-controller-manager) and the manager
 // binary as child processes on 127.0.0.1, wired up the way the documentation tells an administrator to: install
-// config/default, start operator and verifier, let `manager authn-kubeconfig` write what kube-apiserver needs, restart
-// kube-apiserver with it. For the end-to-end tests, the demo and the dev cluster.
+// config/default, start operator and verifier, take the files that the verifier publishes for kube-apiserver, restart
+// kube-apiserver with them. For the end-to-end tests, the demo and the dev cluster.
 //
 // envtest is not used, since its kube-apiserver outlives a killed test and tells nobody its PID.
 package cluster
@@ -78,7 +78,7 @@ type Cluster struct {
 	AdminKubeconfig string
 	// AnonymousKubeconfig has only the server and its CA: for `kubectl --token`.
 	AnonymousKubeconfig string
-	// AuthnKubeconfig and AuthnCAFile are what `manager authn-kubeconfig` has written: kube-apiserver's way to
+	// AuthnKubeconfig and AuthnCAFile are what the verifier has published: kube-apiserver's way to
 	// the TokenReview webhook, and the CA that verifies the verifier's faces. There from the first
 	// manager on that verifies.
 	AuthnKubeconfig, AuthnCAFile string
@@ -215,7 +215,8 @@ func (c *Cluster) prepare() error {
 	return err
 }
 
-// Stop ends every process of the cluster, the managers first, and removes Dir.
+// Stop ends every process of the cluster, the managers first, and removes Dir. A data race that the race detector has seen in
+// a manager is an error.
 func (c *Cluster) Stop() error {
 	var errs []error
 	var stopping sync.WaitGroup
@@ -235,7 +236,7 @@ func (c *Cluster) Stop() error {
 	c.verifier.stop()
 	c.stopIssuer()
 	c.reserved.release()
-	errs = append(errs, os.RemoveAll(c.Dir))
+	errs = append(errs, c.races(), os.RemoveAll(c.Dir))
 	return errors.Join(errs...)
 }
 

@@ -37,6 +37,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const standIn = `
@@ -91,6 +93,7 @@ webhooks:
 `
 
 func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
+	long.Only(t)
 	g := NewWithT(t)
 	ctx := t.Context()
 	self, err := os.Executable()

@@ -79,7 +79,6 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if c.tokenWebhook != "" {
 		args = append(args,
 			"--authentication-token-webhook-config-file="+c.tokenWebhook,
-			"--authentication-token-webhook-version=v1",
 			"--authentication-token-webhook-cache-ttl=10s",
 		)
 	}

@@ -33,9 +33,11 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/pat-operator/pat-operator/test/issuer"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestIDTokensOfTheIssuerAreTakenBesideTokensOfTheWebhook(t *testing.T) {
+	long.Only(t)
 	ctx := t.Context()
 	self, err := os.Executable()
 	if err != nil {

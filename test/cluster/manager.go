@@ -23,12 +23,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -40,15 +43,23 @@ const (
 	RecordsNamespace = "pat-operator-records"
 	// OperatorAccount is the service account of the operator, in its namespace.
 	OperatorAccount = "pat-operator"
+	// OperatorUser is the user name of that account.
+	OperatorUser = accountPrefix + OperatorAccount
+	// VerifierUser is the user name of the verifier's account.
+	VerifierUser = accountPrefix + verifierAccount
 
+	accountPrefix   = "system:serviceaccount:" + OperatorNamespace + ":"
 	verifierAccount = "pat-operator-verifier"
-	readyTimeout    = 60 * time.Second
+	// authnConfigMap has the files that kube-apiserver reads. Tests of internal packages use this one, so it imports none of them.
+	authnConfigMap = "pat-operator-authn"
+	readyTimeout   = 60 * time.Second
 	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take, and probeFailures how
 	// often in a row there may be none, as with kubelet: on a busy machine one says nothing.
 	probeInterval   = 200 * time.Millisecond
 	probeTimeout    = time.Second
 	probeFailures   = 3
 	operatorTokenIn = int64(24 * 60 * 60) // seconds
+	raceReport      = 4000                // bytes of a report, at most
 )
 
 // ManagerOptions say which manager to start, and how.
@@ -95,8 +106,8 @@ func (c *Cluster) StartVerifier(ctx context.Context, args ...string) (*Manager, 
 }
 
 // StartManager runs Options.ManagerBinary as the service account of its Deployment, at ports of its own, and waits until
-// it is ready; the first one that admits, until it issues. The first one that verifies also lets `manager authn-kubeconfig` write what kube-apiserver needs and
-// restarts kube-apiserver with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
+// it is ready; the first one that admits, until it issues. The first one that verifies also publishes
+// what kube-apiserver needs, which is restarted with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
 func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 	if c.opts.ManagerBinary == "" {
 		return nil, errors.New("Options.ManagerBinary is not set")
@@ -121,6 +132,9 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 			return nil, err
 		}
 		args = append(args, fmt.Sprintf("%s=127.0.0.1:%d", flag, *port))
+	}
+	if m.VerifierPort != 0 {
+		args = append(args, "--verifier-url="+c.TokenReviewURL())
 	}
 	if o.Console {
 		args = append(args, c.consoleArgs()...)
@@ -156,17 +170,37 @@ func (c *Cluster) settle(ctx context.Context, m *Manager) error {
 	if err := m.WaitReady(ctx); err != nil || m.VerifierPort == 0 || c.tokenWebhook != "" {
 		return err
 	}
-	c.opts.Logf("writing kube-apiserver's webhook kubeconfig and restarting kube-apiserver with it")
-	out := c.path("authn")
-	if err := c.WriteAuthnKubeconfig(ctx, out); err != nil {
+	c.opts.Logf("restarting kube-apiserver with the files that the verifier publishes")
+	if err := c.takeAuthnFiles(ctx); err != nil {
 		return err
 	}
-	c.AuthnKubeconfig = filepath.Join(out, "pat-operator-authn.kubeconfig")
-	c.AuthnCAFile = filepath.Join(out, "pat-operator-ca.crt")
 	if err := c.UseTokenWebhook(ctx, c.AuthnKubeconfig); err != nil {
 		return err
 	}
 	return m.WaitReady(ctx)
+}
+
+// takeAuthnFiles writes what the verifier has published for kube-apiserver into a folder, as docs/install.md tells to.
+func (c *Cluster) takeAuthnFiles(ctx context.Context) error {
+	clientset, err := kubernetes.NewForConfig(c.Admin())
+	if err != nil {
+		return err
+	}
+	var published *corev1.ConfigMap
+	if err := wait.PollUntilContextTimeout(ctx, probeInterval, readyTimeout, true, func(ctx context.Context) (bool, error) {
+		var err error
+		published, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Get(ctx, authnConfigMap, metav1.GetOptions{})
+		return err == nil && published.Data["kubeconfig"] != "", err
+	}); err != nil {
+		return fmt.Errorf("the ConfigMap %s: %w", authnConfigMap, err)
+	}
+	dir := c.path("authn")
+	c.AuthnKubeconfig, c.AuthnCAFile = filepath.Join(dir, "pat-operator-authn.kubeconfig"), filepath.Join(dir, "pat-operator-ca.crt")
+	return errors.Join(
+		os.MkdirAll(dir, 0o700),
+		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data["kubeconfig"]), 0o600),
+		os.WriteFile(c.AuthnCAFile, []byte(published.Data["ca.crt"]), 0o600),
+	)
 }
 
 // WriteAuthnKubeconfig lets `manager authn-kubeconfig` write its files into a folder, as an administrator would.
@@ -264,6 +298,32 @@ func (m *Manager) Log() string {
 		return ""
 	}
 	return string(log)
+}
+
+// ManagerLogs returns what every manager has printed so far; nothing once the cluster is stopped.
+func (c *Cluster) ManagerLogs() (string, error) {
+	files, err := filepath.Glob(c.path("*-[0-9]*.log"))
+	if err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for _, file := range files {
+		log, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		all.Write(log)
+	}
+	return all.String(), nil
+}
+
+// races returns what the race detector has reported in a manager.
+func (c *Cluster) races() error {
+	logs, err := c.ManagerLogs()
+	if _, race, found := strings.Cut(logs, "WARNING: DATA RACE"); found {
+		return fmt.Errorf("a manager raced:\n%s", race[:min(len(race), raceReport)])
+	}
+	return err
 }
 
 // ServiceAccount returns the configuration of a service account, with a token as its pod would have.

@@ -57,6 +57,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func TestStopTellsOfADataRaceInAManager(t *testing.T) {
+	c := &Cluster{Dir: t.TempDir()}
+	for name, log := range map[string]string{"operator-1.log": "fine", "verifier-12.log": "WARNING: DATA RACE\nin index.go", "etcd.log": "fine"} {
+		if err := os.WriteFile(c.path(name), []byte(log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Stop(); err == nil || err.Error() != "a manager raced:\n\nin index.go" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // standInManager serves a TokenReview that knows goodToken, an admission that refuses all, and a readiness probe.
 func standInManager(command string, args []string) error {
 	var kubeconfig, admission, verifier, health, server, out string

@@ -121,7 +121,6 @@ echo "${0##*/} $*" >>"$LOG"
 case "${0##*/} $1 $2" in
 "kind create cluster") touch "$NODE/created" ;;
 "kind get clusters") [ ! -e "$NODE/created" ] || echo pat ;;
-"docker create "*) echo container ;;
 "docker exec "*)
   args=()
   for arg in "${@:2}"; do case $arg in -i | pat-control-plane) ;; /etc/*) args+=("$NODE$arg") ;; *) args+=("$arg") ;; esac; done
@@ -155,11 +154,12 @@ make docker-build IMG=pat-operator:kind
 kind load docker-image pat-operator:kind --name pat
 kubectl apply -k hack/kind
 kubectl -n pat-operator-system wait deployment/pat-operator deployment/pat-operator-verifier --for=condition=Available --timeout=3m
-docker create pat-operator:kind
-docker cp container:/manager TMP/pat-manager
-docker rm container
-docker cp TMP/pat-manager pat-control-plane:/usr/local/bin/pat-manager
-docker exec pat-control-plane pat-manager authn-kubeconfig --kubeconfig /etc/kubernetes/admin.conf --server https://10.96.0.20/authenticate --out /etc/kubernetes/pki/pat-operator
+kubectl -n pat-operator-system wait configmap/pat-operator-authn --for=jsonpath={.data.kubeconfig} --timeout=1m
+kubectl -n pat-operator-system get configmap pat-operator-authn -o jsonpath={.data.ca\.crt}
+kubectl -n pat-operator-system get configmap pat-operator-authn -o jsonpath={.data.kubeconfig}
+docker exec pat-control-plane mkdir -p /etc/kubernetes/pki/pat-operator
+docker cp TMP/pat-operator-ca.crt pat-control-plane:/etc/kubernetes/pki/pat-operator/
+docker cp TMP/pat-operator-authn.kubeconfig pat-control-plane:/etc/kubernetes/pki/pat-operator/
 docker exec pat-control-plane cat /etc/kubernetes/manifests/kube-apiserver.yaml
 docker exec -i pat-control-plane cp /dev/stdin /etc/kubernetes/kube-apiserver.yaml
 docker exec pat-control-plane mv /etc/kubernetes/kube-apiserver.yaml /etc/kubernetes/manifests/kube-apiserver.yaml
@@ -182,7 +182,6 @@ smoke
 	}
 	flags := []string{
 		"--authentication-token-webhook-config-file=/etc/kubernetes/pki/pat-operator/pat-operator-authn.kubeconfig",
-		"--authentication-token-webhook-version=v1",
 		"--authentication-token-webhook-cache-ttl=10s",
 	}
 	if diff := cmp.Diff(slices.Insert(command(before), 1, flags...), command(after)); diff != "" {
@@ -199,7 +198,7 @@ smoke
 // The page, the sample for kubeadm and k3s, and the script for kind set the same flags.
 func TestTheFlagsOfKubeAPIServer(t *testing.T) {
 	page := read(t, "docs/install.md")
-	for _, flag := range []string{"config-file", "version", "cache-ttl"} {
+	for _, flag := range []string{"config-file", "cache-ttl"} {
 		flag = "authentication-token-webhook-" + flag
 		if n := strings.Count(page, flag); n < 3 {
 			t.Errorf("docs/install.md names %s %d times; want it in the list, for kubeadm and for k3s", flag, n)

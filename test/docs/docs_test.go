@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -103,6 +104,7 @@ func TestStatementsHaveTheirSections(t *testing.T) {
 
 // Each command has the flags that the tables give it, and no others.
 func TestFlagsAreThoseOfTheManager(t *testing.T) {
+	long.Only(t)
 	documented := map[string][]string{}
 	add := func(cell string, commands ...string) {
 		for name := range strings.SplitSeq(cell, ", ") {

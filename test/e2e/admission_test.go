@@ -114,7 +114,7 @@ func TestCase06_WhoMayNeverHaveAToken(t *testing.T) {
 		wantStatus(t, admin.Create(t.Context(), pat(ns, "my-pat")), 403, "spec.user.groups", "system:masters")
 	})
 	t.Run("a cluster admin without that group", func(t *testing.T) {
-		root, err := newUser("root", "system:masters", "sre")
+		root, err := product.User("root", "system:masters", "sre")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,21 +133,21 @@ func TestCase05_TheUserCannotBeChanged(t *testing.T) {
 	if stamped.Username != "alice" || strings.Join(stamped.Groups, ",") != "team-devs" {
 		t.Fatalf("stamped %+v", stamped)
 	}
-	for _, u := range []user{alice, bob, {name: "admin", WithWatch: admin}} {
-		t.Run("update by "+u.name, func(t *testing.T) {
+	for _, u := range []user{alice, bob, {Name: "admin", WithWatch: admin}} {
+		t.Run("update by "+u.Name, func(t *testing.T) {
 			p := get(t, ns, "my-pat")
 			p.Spec.User.Username = "bob"
 			wantStatus(t, u.Update(t.Context(), p), 403, "spec.user")
 		})
-		t.Run("JSON patch by "+u.name, func(t *testing.T) {
+		t.Run("JSON patch by "+u.Name, func(t *testing.T) {
 			err := u.Patch(t.Context(), pat(ns, "my-pat"), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/user/username","value":"bob"}]`)))
 			wantStatus(t, err, 403, "spec.user")
 		})
-		t.Run("JSON patch of a group by "+u.name, func(t *testing.T) {
+		t.Run("JSON patch of a group by "+u.Name, func(t *testing.T) {
 			err := u.Patch(t.Context(), pat(ns, "my-pat"), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"add","path":"/spec/user/groups/-","value":"ops"}]`)))
 			wantStatus(t, err, 403, "spec.user")
 		})
-		t.Run("server-side apply by "+u.name, func(t *testing.T) {
+		t.Run("server-side apply by "+u.Name, func(t *testing.T) {
 			a := ac.PersonalAccessToken("my-pat", ns).WithSpec(ac.PersonalAccessTokenSpec().WithUser(ac.UserInfo().WithUsername("bob")))
 			wantStatus(t, u.Apply(t.Context(), a, client.FieldOwner("x"), client.ForceOwnership), 403, "spec.user")
 		})
@@ -315,6 +315,7 @@ func distinct(t *testing.T, ns string, pats []v1alpha1.PersonalAccessToken) {
 
 // Delivery in Secrets switched off: the permission is not needed, and who needs it is told the way out.
 func TestSecretDeliverySwitchedOff(t *testing.T) {
+	long.Only(t)
 	binding := &rbacv1.ClusterRoleBinding{}
 	if err := admin.Get(t.Context(), types.NamespacedName{Name: "pat-operator-secret-delivery"}, binding); err != nil {
 		t.Fatal(err)

@@ -53,18 +53,18 @@ func TestReapplyingChangesNothing(t *testing.T) {
 			manifest := fmt.Sprintf(`{"apiVersion":"pat-operator.io/v1alpha1","kind":"PersonalAccessToken","metadata":{"name":"my-pat","namespace":%q},
 				"spec":{"displayName":"x","expiresAt":"%s+02:00","audiences":[]}}`, ns, time.Now().AddDate(0, 1, 0).Format("2006-01-02T15:04:05"))
 			apply := append(slices.Clone(args), "-f", "-")
-			kubectl(t, alice.kubeconfig, manifest, apply...)
+			kubectl(t, alice.Kubeconfig, manifest, apply...)
 			plaintext := take(t, alice, ns, "my-pat")
 			waitFor(t, ns, "my-pat", "Ready", "True/Reconciled")
 			before := get(t, ns, "my-pat")
 			for range 3 {
-				out := kubectl(t, alice.kubeconfig, manifest, apply...)
+				out := kubectl(t, alice.Kubeconfig, manifest, apply...)
 				if name == "client-side apply" && !strings.Contains(out, "unchanged") {
 					t.Errorf("kubectl says %q", out)
 				}
 			}
 			diff := append([]string{"diff"}, args[1:]...)
-			if out, _, err := cl.Kubectl(t.Context(), alice.kubeconfig, manifest, append(diff, "-f", "-")...); err != nil {
+			if out, _, err := cl.Kubectl(t.Context(), alice.Kubeconfig, manifest, append(diff, "-f", "-")...); err != nil {
 				t.Errorf("kubectl diff: %v\n%s", err, out)
 			}
 			after := get(t, ns, "my-pat")
@@ -93,7 +93,7 @@ func TestHundredsOfManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	kubectl(t, alice.kubeconfig, "", "apply", "-f", file)
+	kubectl(t, alice.Kubeconfig, "", "apply", "-f", file)
 	applied := time.Since(start)
 	all := settled(t, ns, n)
 	t.Logf("%d manifests applied by kubectl in %v, all active %v after it had ended; %.0f tokens a second",
@@ -129,11 +129,11 @@ func TestSamples(t *testing.T) {
 			case strings.HasPrefix(name, "role-"):
 				kubectl(t, cl.AdminKubeconfig, manifest, "-n", ns, "apply", "-f", "-")
 			default:
-				kubectl(t, alice.kubeconfig, manifest, "-n", ns, "apply", "-f", "-")
+				kubectl(t, alice.Kubeconfig, manifest, "-n", ns, "apply", "-f", "-")
 			}
 		})
 	}
-	for _, p := range strings.Fields(kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "-o", "name")) {
+	for _, p := range strings.Fields(kubectl(t, alice.Kubeconfig, "", "-n", ns, "get", "pat", "-o", "name")) {
 		name := strings.TrimPrefix(p, "personalaccesstoken.pat-operator.io/")
 		want := "True/Active"
 		if name == "parked" { // suspended.yaml
@@ -145,6 +145,7 @@ func TestSamples(t *testing.T) {
 
 // The two commands of an installation's dry run, and the columns that people see.
 func TestConfigAppliesAgainAndColumns(t *testing.T) {
+	long.Only(t)
 	root, err := cluster.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +158,7 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 	ns := team(t)
 	issued(t, alice, pat(ns, "my-pat"))
 	header := func(args ...string) []string {
-		out := kubectl(t, alice.kubeconfig, "", append([]string{"-n", ns, "get", "pat"}, args...)...)
+		out := kubectl(t, alice.Kubeconfig, "", append([]string{"-n", ns, "get", "pat"}, args...)...)
 		return strings.Fields(strings.ReplaceAll(strings.SplitN(out, "\n", 2)[0], "  ", " "))
 	}
 	want := strings.Fields("NAME DISPLAY NAME USER ACTIVE EXPIRES LAST USED AGE")
@@ -167,11 +168,11 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 	if got, want := header("-o", "wide"), append(want, strings.Fields("TOKEN ID CREATED MODIFIED REASON")...); !slices.Equal(got, want) {
 		t.Errorf("wide columns %q; want %q", got, want)
 	}
-	out := kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=alice", "-o", "name")
+	out := kubectl(t, alice.Kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=alice", "-o", "name")
 	if !strings.Contains(out, "my-pat") {
 		t.Errorf("by field selector: %q", out)
 	}
-	out = kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=bob", "-o", "name")
+	out = kubectl(t, alice.Kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=bob", "-o", "name")
 	if out != "" {
 		t.Errorf("bob's, by field selector: %q", out)
 	}
@@ -181,6 +182,7 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 // in its Secret: not in the operator's log at its most verbose, in events, in the resource, or in kube-apiserver's audit
 // log, whether whole, in base64, or broken into the lines of a hex dump.
 func TestCase25_Canary(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)
@@ -229,9 +231,9 @@ func TestCase25_Canary(t *testing.T) {
 	// What goes wrong is told too.
 	_ = alice.Create(t.Context(), pat(ns, "other", s))
 	directReview(t, another(t, plaintext))
-	kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+	kubectl(t, alice.Kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
 	refused(t, plaintext)
-	kubectl(t, alice.kubeconfig, "", "-n", ns, "delete", "pat", "--all")
+	kubectl(t, alice.Kubeconfig, "", "-n", ns, "delete", "pat", "--all")
 	restartOperator(t)
 	restartVerifier(t)
 
@@ -243,7 +245,7 @@ func TestCase25_Canary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs, err := managerLogs(cl)
+	logs, err := cl.ManagerLogs()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -67,7 +68,7 @@ func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 		_ = resp.Body.Close()
 		t.Errorf("without a certificate: HTTP %d; want no connection", resp.StatusCode)
 	}
-	if _, err := whoami(t.Context(), bearer(t, issued(t, alice, pat(ns, "never-seen")))); !apierrors.IsUnauthorized(err) {
+	if _, err := env.WhoIs(t.Context(), bearer(t, issued(t, alice, pat(ns, "never-seen")))); !apierrors.IsUnauthorized(err) {
 		t.Errorf("kube-apiserver without a certificate: %v; want Unauthorized", err)
 	}
 

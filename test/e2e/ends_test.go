@@ -81,9 +81,9 @@ func TestCase17_RevokedWhileTheOperatorIsDown(t *testing.T) {
 func TestCase17_ReplacedByForceIsANewToken(t *testing.T) {
 	ns := team(t)
 	manifest := fmt.Sprintf("apiVersion: pat-operator.io/v1alpha1\nkind: PersonalAccessToken\nmetadata: {name: my-pat, namespace: %s}\nspec: {displayName: x}\n", ns)
-	kubectl(t, alice.kubeconfig, manifest, "apply", "-f", "-")
+	kubectl(t, alice.Kubeconfig, manifest, "apply", "-f", "-")
 	before := take(t, alice, ns, "my-pat")
-	kubectl(t, alice.kubeconfig, manifest, "replace", "--force", "-f", "-")
+	kubectl(t, alice.Kubeconfig, manifest, "replace", "--force", "-f", "-")
 	after := take(t, alice, ns, "my-pat")
 	if before == after || directReview(t, before).Authenticated {
 		t.Error("the old token works")
@@ -114,6 +114,7 @@ func TestCase17_ARecordDeletedBehindOurBack(t *testing.T) {
 
 // A namespace that goes away takes its tokens with it, and goes.
 func TestCase18_ANamespaceThatIsDeletedRevokes(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
@@ -165,14 +166,14 @@ func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
 	for _, plaintext := range plaintexts {
 		accepted(t, plaintext)
 	}
-	eventually(t, 10*patience, func() bool {
+	eventually(t, 5*patience, func() bool {
 		return alice.DeleteAllOf(t.Context(), &v1alpha1.PersonalAccessToken{}, client.InNamespace(ns)) == nil
 	}, func() string { return "they cannot be deleted" })
 	for _, plaintext := range plaintexts {
 		refused(t, plaintext)
 	}
 	left := &corev1.SecretList{}
-	eventually(t, 10*patience, func() bool {
+	eventually(t, 5*patience, func() bool {
 		if err := admin.List(t.Context(), left, client.InNamespace(cluster.RecordsNamespace), client.MatchingLabels{record.LabelNamespace: ns}, client.Limit(1)); err != nil {
 			t.Fatal(err)
 		}
@@ -182,6 +183,7 @@ func TestCase43_DeletionsByTheHundredEndAtOnce(t *testing.T) {
 
 // A foreign finalizer holds the resource: the token ends as soon as the resource is marked deleted.
 func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	p := pat(ns, "my-pat")
@@ -200,6 +202,7 @@ func TestCase18_MarkedDeletedIsRefused(t *testing.T) {
 // A quota that keeps a token from being issued is named by the resource and by an event, and nothing else is to be done once
 // it is lifted.
 func TestCase62_KubectlNamesTheQuota(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	none := corev1.ResourceList{corev1.ResourceName("count/secrets"): resource.MustParse("0")}
@@ -211,7 +214,7 @@ func TestCase62_KubectlNamesTheQuota(t *testing.T) {
 	create(t, alice, pat(ns, "my-pat"))
 	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "False/IssuingFailed")
 	const cause = `exceeded quota: no-secrets`
-	if says := kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].message}`); !strings.Contains(says, cause) {
+	if says := kubectl(t, alice.Kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].message}`); !strings.Contains(says, cause) {
 		t.Errorf("Ready says %q", says)
 	}
 	var events string
@@ -227,16 +230,17 @@ func TestCase62_KubectlNamesTheQuota(t *testing.T) {
 
 // kubectl says of a resource that a finalizer holds that its token does not work, and why.
 func TestCase59_KubectlSaysDeleting(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	p := pat(ns, "my-pat")
 	p.Finalizers = []string{"example.com/hold"}
 	issued(t, alice, p)
-	kubectl(t, alice.kubeconfig, "", "-n", ns, "delete", "pat", "my-pat", "--wait=false")
+	kubectl(t, alice.Kubeconfig, "", "-n", ns, "delete", "pat", "my-pat", "--wait=false")
 	for condition, want := range map[string]string{v1alpha1.ConditionActive: "False/Deleting", v1alpha1.ConditionReady: "False/Deleting"} {
 		waitFor(t, ns, "my-pat", condition, want)
 	}
-	rows := strings.Split(kubectl(t, alice.kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", "wide"), "\n")
+	rows := strings.Split(kubectl(t, alice.Kubeconfig, "", "-n", ns, "get", "pat", "my-pat", "-o", "wide"), "\n")
 	if head, row := strings.Fields(rows[0]), strings.Fields(rows[1]); head[len(head)-1] != "REASON" || row[len(row)-1] != "Deleting" || !slices.Contains(row, "False") {
 		t.Errorf("kubectl get prints\n%s", strings.Join(rows, "\n"))
 	}

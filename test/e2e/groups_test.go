@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -46,11 +47,11 @@ func carol(t *testing.T, groups []string) user {
 	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
 	config.Impersonate = rest.ImpersonationConfig{UserName: "carol", Groups: groups}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	c, err := client.NewWithWatch(config, client.Options{Scheme: env.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return user{"carol", groups, "", c}
+	return user{Name: "carol", Groups: groups, WithWatch: c}
 }
 
 // A user in many groups makes a token with an empty spec, and it carries all of them through schema, webhooks, policy,

@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // forms are the ways to install, and the commands that their Deployments run.
@@ -141,6 +142,10 @@ func TestManifestsFitTogether(t *testing.T) {
 		for _, kind := range []string{"RoleBinding", "ClusterRoleBinding"} {
 			for _, b := range rendered[rbacv1.RoleBinding](t, form, kind) {
 				for _, s := range b.Subjects {
+					// All but what kube-apiserver needs is for our own accounts.
+					if b.Name == "pat-operator-authn" && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
+						continue
+					}
 					if _, there := accounts[s.Namespace+"/"+s.Name]; !there {
 						t.Errorf("%s: %s %s binds to %s, which is not there", form, kind, b.Name, s.Name)
 					}
@@ -152,6 +157,7 @@ func TestManifestsFitTogether(t *testing.T) {
 
 // The console is served by the one Deployment that verifies, under the name that its Service has, and only where it was asked for.
 func TestTheConsoleIsServedWhereItIsAskedFor(t *testing.T) {
+	long.Only(t)
 	for form := range forms {
 		want := map[string]int{"--console-bind-address=:9445": 0, "--serving-host=pat-operator-console.pat-operator-system.svc": 0}
 		if strings.Contains(form, "console") {

@@ -39,7 +39,7 @@ func TestCase64_NoDisplayNameForgesARow(t *testing.T) {
 		wantStatus(t, alice.Create(t.Context(), pat(ns, name, forged)), 422, "spec.displayName", says)
 		wantStatus(t, change(t, alice, ns, "real", forged), 422, "spec.displayName", says)
 	}
-	table := kubectl(t, alice.kubeconfig, "", "get", "pat", "--namespace", ns, "--no-headers")
+	table := kubectl(t, alice.Kubeconfig, "", "get", "pat", "--namespace", ns, "--no-headers")
 	if strings.Contains(table, "forged") || strings.Count(table, "\n") != 1 {
 		t.Errorf("kubectl get pat shows\n%s", table)
 	}
@@ -49,7 +49,7 @@ func TestCase64_NoDisplayNameForgesARow(t *testing.T) {
 func TestCase65_NoTokensInOurOwnNamespaces(t *testing.T) {
 	everywhere := func(texts ...string) {
 		t.Helper()
-		for _, ns := range []string{"pat-operator-system", cluster.RecordsNamespace} {
+		for _, ns := range []string{cluster.OperatorNamespace, cluster.RecordsNamespace} {
 			err := admin.Create(t.Context(), pat(ns, "x", func(s *spec) { s.User = &v1alpha1.UserInfo{Username: "carol"} }), client.DryRunAll)
 			wantStatus(t, err, 403, append(texts, "metadata.namespace: "+ns+" belongs to pat-operator, and holds no tokens of others")...)
 		}

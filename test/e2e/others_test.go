@@ -32,6 +32,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // may gives a subject cluster-wide rights, and returns a function that takes them away again.
@@ -128,11 +130,11 @@ func TestCase02_ForSomebodyElse(t *testing.T) {
 // A group that its user has lost since is nobody's to widen a token with.
 func TestCase02_ALostGroupCannotBeKept(t *testing.T) {
 	ns := team(t)
-	before, err := newUser("dora", "team-devs", "payroll")
+	before, err := product.User("dora", "team-devs", "payroll")
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := newUser("dora", "team-devs")
+	after, err := product.User("dora", "team-devs")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +213,7 @@ func TestCase08_ServiceAccounts(t *testing.T) {
 	t.Run("a GitOps controller that impersonates by name", func(t *testing.T) {
 		config := rest.CopyConfig(cl.Admin())
 		config.Impersonate = rest.ImpersonationConfig{UserName: username}
-		tenant, err := client.New(config, client.Options{Scheme: scheme})
+		tenant, err := client.New(config, client.Options{Scheme: env.Scheme})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,6 +226,7 @@ func TestCase08_ServiceAccounts(t *testing.T) {
 }
 
 func TestCase16_AServiceAccountReCreatedIsAnother(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	sa, c := account(t, ns, "deployer")
@@ -285,7 +288,7 @@ func TestCase01_EverybodyIsStampedAsThemselves(t *testing.T) {
 	users := make([]user, people)
 	for i := range users {
 		var err error
-		if users[i], err = newUser(fmt.Sprintf("user-%d", i), "team-devs", fmt.Sprintf("only-%d", i)); err != nil {
+		if users[i], err = product.User(fmt.Sprintf("user-%d", i), "team-devs", fmt.Sprintf("only-%d", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -294,7 +297,7 @@ func TestCase01_EverybodyIsStampedAsThemselves(t *testing.T) {
 		for lane := range 2 {
 			wg.Go(func() {
 				for n := range each / 2 {
-					if err := users[i].Create(t.Context(), pat(ns, fmt.Sprintf("%s-%d-%d", users[i].name, lane, n))); err != nil {
+					if err := users[i].Create(t.Context(), pat(ns, fmt.Sprintf("%s-%d-%d", users[i].Name, lane, n))); err != nil {
 						t.Error(err)
 					}
 				}

@@ -59,6 +59,7 @@ func TestPoliciesHaveNoTypeCheckingWarning(t *testing.T) {
 
 // Without a webhook of ours, the policy alone says who may make a token for whom.
 func TestCase03_WebhookConfigurationsDeleted(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
 	withoutWebhooks(t, ns, deleteWebhooks)

@@ -23,6 +23,8 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
 // What the verifier reads comes before other workloads where the API server is busy; what it does else does not.
@@ -32,7 +34,7 @@ func TestVerifiersDoNotQueueBehindOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := rest.CopyConfig(cl.Admin())
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:pat-operator-system:pat-operator-verifier"}
+	config.Impersonate = rest.ImpersonationConfig{UserName: cluster.VerifierUser}
 	c, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)

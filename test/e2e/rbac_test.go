@@ -34,6 +34,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -47,17 +48,20 @@ const (
 // Each service account of ours may do what its golden file lists, and nothing more: what it is told of itself in our two
 // namespaces and in any other, less what everybody may do.
 func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
+	namespaces := []string{cluster.OperatorNamespace, cluster.RecordsNamespace, "default"}
 	everybody := map[string]bool{}
-	for _, line := range rules(t, "system:serviceaccount:default:nobody", "default") {
-		everybody[line] = true
+	for _, ns := range namespaces {
+		for _, line := range rules(t, "system:serviceaccount:default:nobody", ns) {
+			everybody[ns+line] = true
+		}
 	}
 	for name, account := range map[string]string{"operator": operatorAccount, "verifier": verifierAccount} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder
-			for _, ns := range []string{cluster.OperatorNamespace, cluster.RecordsNamespace, "default"} {
+			for _, ns := range namespaces {
 				fmt.Fprintf(&got, "# in %s\n", ns)
 				for _, line := range rules(t, account, ns) {
-					if !everybody[line] {
+					if !everybody[ns+line] {
 						fmt.Fprintln(&got, line)
 					}
 				}
@@ -103,7 +107,7 @@ func as(t *testing.T, account string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
 	config.Impersonate = rest.ImpersonationConfig{UserName: account}
-	c, err := client.New(config, client.Options{Scheme: scheme})
+	c, err := client.New(config, client.Options{Scheme: env.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +150,7 @@ func hasOnly(t *testing.T, account string, rights []right) {
 }
 
 func TestTheOperatorReadsNoSecretsButItsOwn(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	ns := team(t)
 	hasOnly(t, operatorAccount, []right{

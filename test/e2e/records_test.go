@@ -30,6 +30,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // Nobody but the operator writes in the records namespace, whatever RBAC lets them.
@@ -126,6 +127,7 @@ func owned(s *corev1.Secret) {
 
 // A record that was forged while the policy was away is refused for its content.
 func TestCase41_ForgedRecordIsNotBelieved(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext := issued(t, bob, pat(ns, "his"))
 	accepted(t, plaintext)

@@ -26,18 +26,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // revoke names a token in status.revoked, as a user who may patch status.
 func revoke(t *testing.T, u user, ns, name, id string) {
 	t.Helper()
-	patch := fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"at":%q,"by":%q,"reason":"left on a train"}]}}`, id, time.Now().UTC().Format(time.RFC3339), u.name)
-	kubectl(t, u.kubeconfig, "", "-n", ns, "patch", "pat", name, "--subresource=status", "--type=merge", "-p", patch)
+	patch := fmt.Sprintf(`{"status":{"revoked":[{"tokenID":%q,"at":%q,"by":%q,"reason":"left on a train"}]}}`, id, time.Now().UTC().Format(time.RFC3339), u.Name)
+	kubectl(t, u.Kubeconfig, "", "-n", ns, "patch", "pat", name, "--subresource=status", "--type=merge", "-p", patch)
 }
 
 // Revoked while its resource is kept: verifiers do not wait for the operator, nothing brings the token back, and its
 // resource stays as a trace, quietly.
 func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	mine, spec := holder(t, ns, "mine", time.Hour)
@@ -75,8 +77,8 @@ func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
 		}
 		// Its record says so now: neither status nor spec, nor another process, brings it back.
 		pastStatusPolicy(t, ns, name, `{"status":null}`)
-		kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", name, "--type=merge", "-p", `{"spec":{"suspend":true}}`)
-		kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", name, "--type=merge", "-p", `{"spec":{"suspend":false}}`)
+		kubectl(t, alice.Kubeconfig, "", "-n", ns, "patch", "pat", name, "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+		kubectl(t, alice.Kubeconfig, "", "-n", ns, "patch", "pat", name, "--type=merge", "-p", `{"spec":{"suspend":false}}`)
 		waitFor(t, ns, name, v1alpha1.ConditionActive, "False/Revoked")
 		if directReview(t, token).Authenticated {
 			t.Errorf("%s is alive again", name)

@@ -31,6 +31,8 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // revocation revokes the token of a resource and keeps the resource.
@@ -45,14 +47,14 @@ func TestAggregatedRoles(t *testing.T) {
 	issued(t, alice, pat(ns, "hers"))
 	for role, writes := range map[string]bool{"admin": true, "edit": true, "view": false} {
 		t.Run(role, func(t *testing.T) {
-			u, err := newUser("one-who-may-" + role)
+			u, err := product.User("one-who-may-" + role)
 			if err != nil {
 				t.Fatal(err)
 			}
 			create(t, admin, &rbacv1.RoleBinding{
 				ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: role},
 				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-				Subjects:   []rbacv1.Subject{subject(u.name)},
+				Subjects:   []rbacv1.Subject{subject(u.Name)},
 			})
 			eventually(t, patience, func() bool {
 				return u.List(t.Context(), &v1alpha1.PersonalAccessTokenList{}, client.InNamespace(ns)) == nil
@@ -98,7 +100,7 @@ func TestIssueForOthersSample(t *testing.T) {
 	ns := team(t)
 	kubectl(t, cl.AdminKubeconfig, sample(t, "role-issue-for-others.yaml"), "-n", ns, "apply", "-f", "-")
 	account(t, ns, "ci")
-	issuer, err := newUser("ida", "token-issuers")
+	issuer, err := product.User("ida", "token-issuers")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +122,7 @@ func TestIssueForOthersSample(t *testing.T) {
 
 // GitOps controllers impersonate a tenant's account by its name alone. It makes tokens for whom the samples name.
 func TestGitOpsSamples(t *testing.T) {
+	long.Only(t)
 	tokens := sample(t, filepath.Join("gitops", "tokens.yaml"))
 	for _, tenant := range []string{"flux", "argocd"} {
 		t.Run(tenant, func(t *testing.T) {
@@ -141,7 +144,7 @@ func TestGitOpsSamples(t *testing.T) {
 			}
 			config := rest.CopyConfig(cl.Admin())
 			config.Impersonate = rest.ImpersonationConfig{UserName: strings.TrimPrefix(as, "--as=")}
-			c, err := client.New(config, client.Options{Scheme: scheme})
+			c, err := client.New(config, client.Options{Scheme: env.Scheme})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // rotate sets a new trigger, waits for the new token and takes it.
@@ -70,6 +71,7 @@ func TestRotation(t *testing.T) {
 
 // A token that has expired is rotated into a new one, with a longer life, and is not alive again itself.
 func TestRotationOfWhatHasExpired(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	end := time.Now().Add(4 * time.Second).Truncate(time.Second)
 	first := issued(t, alice, pat(ns, "my-pat", func(s *spec) { s.ExpiresAt = &metav1.Time{Time: end} }))

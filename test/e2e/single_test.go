@@ -22,12 +22,12 @@ import (
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -57,52 +57,27 @@ func TestRunInOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.New(single.Admin(), client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := env.Must[*env.Product](t)(env.New(single))
 	// The administrator is in system:masters, who gets no token with that group. The operator may have changed the CA of its
 	// webhooks a moment ago, and until it has accepted that, it asks to try again.
 	eventually(t, patience, func() bool {
-		err = c.Create(t.Context(), pat("default", "my-pat", func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = &v1alpha1.UserInfo{Username: "admin"} }))
+		err = p.Admin.Create(t.Context(), pat("default", "my-pat", func(s *v1alpha1.PersonalAccessTokenSpec) { s.User = &v1alpha1.UserInfo{Username: "admin"} }))
 		return err == nil
 	}, func() string { return fmt.Sprint("no token can be made: ", err) })
-	secret := &corev1.Secret{}
-	eventually(t, patience, func() bool {
-		p := &v1alpha1.PersonalAccessToken{}
-		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "my-pat"}, p); err != nil {
-			t.Fatal(err)
-		}
-		key := client.ObjectKey{Namespace: "default", Name: p.Status.DeliverySecretName}
-		return key.Name != "" && c.Get(t.Context(), key, secret) == nil
-	}, func() string { return "no token is issued" })
-
-	config := single.Anonymous()
-	config.BearerToken = string(secret.Data[v1alpha1.SecretKeyToken])
-	holder, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
+	plaintext := env.Must[string](t)(p.Take(t.Context(), p.Admin, "default", "my-pat"))
+	if who := env.Must[authenticationv1.UserInfo](t)(p.Whoami(t.Context(), plaintext)); who.Username != "admin" {
+		t.Errorf("the token is %s", who.Username)
 	}
-	whoIs := func() (string, error) {
-		review := &authenticationv1.SelfSubjectReview{}
-		err := holder.Create(t.Context(), review)
-		return review.Status.UserInfo.Username, err
-	}
-	var last error
 	eventually(t, patience, func() bool {
-		var who string
-		who, last = whoIs()
-		return last == nil && who == "admin"
-	}, func() string { return "the token does not work: " + last.Error() })
-	eventually(t, patience, func() bool {
-		p := &v1alpha1.PersonalAccessToken{}
-		return c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "my-pat"}, p) == nil && p.Status.FirstUsedAt != nil
+		used := &v1alpha1.PersonalAccessToken{}
+		return p.Admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "my-pat"}, used) == nil && used.Status.FirstUsedAt != nil
 	}, func() string { return "the first use is not in status" })
-	if err := c.Delete(t.Context(), pat("default", "my-pat")); err != nil {
+	if err := p.Admin.Delete(t.Context(), pat("default", "my-pat")); err != nil {
 		t.Fatal(err)
 	}
+	holder := env.Must[client.WithWatch](t)(p.Bearer(plaintext))
 	eventually(t, kasRemembers, func() bool {
-		_, last = whoIs()
+		_, last := env.WhoIs(t.Context(), holder)
 		return apierrors.IsUnauthorized(last)
 	}, func() string { return "the token works on after its resource was deleted" })
 }

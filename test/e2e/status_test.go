@@ -42,6 +42,7 @@ import (
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -90,7 +91,7 @@ func toJSON(t *testing.T, v any) string {
 func helpDesk(t *testing.T) user {
 	t.Helper()
 	kubectl(t, cl.AdminKubeconfig, sample(t, "role-help-desk.yaml"), "apply", "-f", "-")
-	desk, err := newUser("dana", "help-desk")
+	desk, err := product.User("dana", "help-desk")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +150,7 @@ func statusFields(t *testing.T) map[string][2]any {
 
 // Each account sets, changes and removes each field of status.
 func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
+	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	withoutOperator(t, pat(ns, "my-pat"))
 	accounts := map[string]client.Client{
@@ -194,6 +196,7 @@ func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
 
 // Everybody else revokes tokens that the resource names, and takes no revocation back.
 func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
+	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	_, ofHolder := holder(t, ns, "mine", time.Hour)
 	withoutOperator(t, pat(ns, "mine", ofHolder, func(s *spec) { s.Token.ID = ofSpec }))
@@ -336,7 +339,7 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	stolen := issued(t, alice, pat(ns, "stolen"))
 	thief := bearer(t, issued(t, alice, pat(ns, "another")))
 	accepted(t, stolen)
-	if _, err := whoami(t.Context(), thief); err != nil {
+	if _, err := env.WhoIs(t.Context(), thief); err != nil {
 		t.Fatal(err)
 	}
 	if err := operator.Stop(); err != nil {

@@ -23,7 +23,6 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,6 +34,8 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // holder makes a token on the holder's machine and the spec that declares it.
@@ -97,10 +98,10 @@ func TestSuspendAndResume(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "my-pat"))
 	accepted(t, plaintext)
-	kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+	kubectl(t, alice.Kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
 	t.Logf("refused %v after it was suspended", refused(t, plaintext))
 	waitFor(t, ns, "my-pat", "Active", "False/Suspended")
-	kubectl(t, alice.kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":false}}`)
+	kubectl(t, alice.Kubeconfig, "", "-n", ns, "patch", "pat", "my-pat", "--type=merge", "-p", `{"spec":{"suspend":false}}`)
 	accepted(t, plaintext)
 }
 
@@ -143,6 +144,7 @@ func another(t *testing.T, plaintext string) string {
 // The controller is not running (another holds its lease), the clock passes expiry: the verifier refuses at that
 // second, kube-apiserver within what it remembers.
 func TestCase14_ExpiryNeedsNoController(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	plaintext, spec := holder(t, ns, "short", 15*time.Second)
 	p := pat(ns, "short", spec)
@@ -196,18 +198,19 @@ func releaseLease(t *testing.T) {
 
 // The first use may come right after creation, before anything has settled: it is never remembered as a no.
 func TestCase15_FirstUseIsNeverPoisoned(t *testing.T) {
+	long.Only(t)
 	ns := team(t)
 	var worst time.Duration
 	for i := range 20 {
 		name := fmt.Sprintf("mine-%d", i)
 		plaintext, spec := holder(t, ns, name, time.Hour)
 		c := bearer(t, plaintext)
-		if _, err := whoami(t.Context(), c); !apierrors.IsUnauthorized(err) {
+		if _, err := env.WhoIs(t.Context(), c); !apierrors.IsUnauthorized(err) {
 			t.Fatalf("before it exists: %v", err)
 		}
 		create(t, alice, pat(ns, name, spec))
 		took := eventually(t, 5*time.Second, func() bool {
-			_, err := whoami(t.Context(), c)
+			_, err := env.WhoIs(t.Context(), c)
 			return err == nil
 		}, func() string { return "a token used a moment too early stays refused" })
 		worst = max(worst, took)
@@ -261,7 +264,7 @@ func TestCase26_WrongAudience(t *testing.T) {
 	if got := review(t, plaintext, "vendor", "other"); !got.Authenticated || len(got.Audiences) != 1 || got.Audiences[0] != "vendor" {
 		t.Errorf("for vendor: %+v", got)
 	}
-	if _, err := whoami(t.Context(), bearer(t, plaintext)); !apierrors.IsUnauthorized(err) {
+	if _, err := env.WhoIs(t.Context(), bearer(t, plaintext)); !apierrors.IsUnauthorized(err) {
 		t.Errorf("for the API server, whose audience it lacks: %v", err)
 	}
 }
@@ -306,10 +309,4 @@ func TestCase11_ACopiedDigestNeverMatches(t *testing.T) {
 			}
 		})
 	}
-}
-
-// directReview posts a TokenReview to the verifier itself, past everything that kube-apiserver remembers.
-func directReview(t *testing.T, plaintext string, audiences ...string) authenticationv1.TokenReviewStatus {
-	t.Helper()
-	return postReview(t, plaintext, audiences...).Status
 }

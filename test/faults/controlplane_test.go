@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -65,10 +66,10 @@ func standStill(t *testing.T, what string, pid int) {
 	// Requested meanwhile; it takes effect once a process is there to execute it.
 	deletion := make(chan error, 1)
 	go func() {
-		deletion <- poll(ctx, 2*patience, func() error { return dies.delete(ctx) })
+		deletion <- env.Poll(ctx, 2*patience, func() error { return dies.delete(ctx) })
 	}()
 	for _, r := range replicas {
-		if err := poll(ctx, max(0, maxStaleness+tolerance-time.Since(start)), func() error {
+		if err := env.Poll(ctx, max(0, maxStaleness+tolerance-time.Since(start)), func() error {
 			if err := r.Ready(ctx); err == nil {
 				return fmt.Errorf("replica %s is ready without %s", r.name, what)
 			}
@@ -85,7 +86,7 @@ func standStill(t *testing.T, what string, pid int) {
 	}
 	deleted := time.Now()
 	for _, r := range replicas {
-		if err := poll(ctx, max(0, recovery-time.Since(healed)), func() error { return r.Ready(ctx) }); err != nil {
+		if err := env.Poll(ctx, max(0, recovery-time.Since(healed)), func() error { return r.Ready(ctx) }); err != nil {
 			t.Errorf("replica %s does not recover: %v", r.name, err)
 		}
 	}

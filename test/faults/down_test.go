@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
 	"github.com/pat-operator/pat-operator/test/long"
 )
@@ -92,14 +93,14 @@ func TestCase36_NoVerifierAtAll(t *testing.T) {
 		d.measure("black hole, on connections that were open", false, func() func() error {
 			restore := pinned(verifiers[0].Manager)
 			// It stood still just now, so it may have to prove first how fresh it is.
-			if err := poll(t.Context(), prompt, func() error { return whoami(t.Context(), d.bearers[len(d.bearers)-1]) }); err != nil {
+			if err := env.Poll(t.Context(), prompt, func() error { return whoami(t.Context(), d.bearers[len(d.bearers)-1]) }); err != nil {
 				t.Fatal(err)
 			}
 			resume := frozen(verifiers[0].Manager)
 			return func() error { return errors.Join(resume(), restore()) }
 		})
 	}
-	if err := poll(t.Context(), maxStaleness+tolerance, func() error {
+	if err := env.Poll(t.Context(), maxStaleness+tolerance, func() error {
 		if stale.Ready(t.Context()) == nil {
 			return errors.New("it is ready without an API server")
 		}
@@ -127,7 +128,7 @@ func newDown(t *testing.T) *down {
 	ns := newTeam(t)
 	d := &down{t: t}
 	for range 7 * eachTime {
-		c, err := bearer(aToken(t).plaintext)
+		c, err := product.Bearer(aToken(t).plaintext)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +176,7 @@ func (d *down) measure(what string, works bool, breakIt func() (mend func() erro
 		t.Fatal(err)
 	}
 	mended := time.Now()
-	again := poll(ctx, prompt, func() error { return whoami(ctx, d.bearers[eachTime-1]) })
+	again := env.Poll(ctx, prompt, func() error { return whoami(ctx, d.bearers[eachTime-1]) })
 	back := time.Since(mended)
 	d.bearers = d.bearers[eachTime:]
 
@@ -206,7 +207,7 @@ func (d *down) measure(what string, works bool, breakIt func() (mend func() erro
 
 // slowest returns how long the slowest of some requests takes.
 func slowest(ctx context.Context, config *rest.Config) (worst time.Duration, err error) {
-	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
+	c, err := client.New(config, client.Options{Scheme: env.Scheme, Mapper: admin.RESTMapper()})
 	if err != nil {
 		return 0, err
 	}

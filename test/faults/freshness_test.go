@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
 	"github.com/pat-operator/pat-operator/test/long"
 )
@@ -135,7 +136,7 @@ func suffer(t *testing.T, r *replica, f fault) {
 	if err := r.proxy.Set(proxy.Pass); err != nil {
 		t.Fatal(err)
 	}
-	readyAgain := poll(ctx, recovery, func() error { return r.Ready(ctx) })
+	readyAgain := env.Poll(ctx, recovery, func() error { return r.Ready(ctx) })
 	took := time.Since(healed)
 	ask.want("the token that lives, after the fault", kept, true)
 	ask.want("the token that was deleted, after the fault", gone, false)
@@ -255,7 +256,7 @@ func (o *observer) stop() observation {
 // keeps returns how a replica treated a living token wrongly: it may accept it, or refer to another replica.
 func keeps(ctx context.Context, f *face, plaintext string) error {
 	status, err := f.review(ctx, plaintext)
-	if errors.Is(err, errNotReady) {
+	if errors.Is(err, env.ErrNotReady) {
 		return nil
 	}
 	if err == nil && !status.Authenticated {

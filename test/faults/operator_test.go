@@ -29,6 +29,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -108,7 +109,7 @@ func TestCase31_TimeIsOverWhileTheOperatorIsDown(t *testing.T) {
 		t.Fatalf("the Secret is gone before anybody could have deleted it: %v", err)
 	}
 	restartOperator(t)
-	if err := poll(ctx, patience, func() error {
+	if err := env.Poll(ctx, patience, func() error {
 		err := admin.Get(ctx, key, &corev1.Secret{})
 		if err == nil {
 			return errors.New("it is still there")

@@ -30,6 +30,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/faults/proxy"
 	"github.com/pat-operator/pat-operator/test/long"
 )
@@ -64,7 +65,7 @@ func TestCase34_LeadersComeAndGo(t *testing.T) {
 		}
 		// kube-apiserver keeps a connection for each request that there ever was at once, and loses five seconds of admission
 		// to each of them, until the liveness probe ends the pod. That is not what is looked at here.
-		if err := poll(ctx, tolerance, func() error {
+		if err := env.Poll(ctx, tolerance, func() error {
 			if first.Ready(ctx) == nil {
 				return errors.New("an operator that stands still is ready")
 			}
@@ -106,10 +107,10 @@ func TestCase34_LeadersComeAndGo(t *testing.T) {
 func issuesAgain(t *testing.T, ns, name string) time.Duration {
 	t.Helper()
 	start := time.Now()
-	if err := poll(t.Context(), takeover, func() error { return client.IgnoreAlreadyExists(alice.Create(t.Context(), pat(ns, name))) }); err != nil {
+	if err := env.Poll(t.Context(), takeover, func() error { return client.IgnoreAlreadyExists(alice.Create(t.Context(), pat(ns, name))) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := take(t.Context(), ns, name); err != nil {
+	if _, err := product.Take(t.Context(), alice, ns, name); err != nil {
 		t.Error(err)
 	}
 	took := time.Since(start)
@@ -135,7 +136,7 @@ func leader(t *testing.T) string {
 // waitLeader waits until another process leads.
 func waitLeader(t *testing.T, than string) {
 	t.Helper()
-	if err := poll(t.Context(), takeover, func() error {
+	if err := env.Poll(t.Context(), takeover, func() error {
 		if now := leader(t); now == "" || now == than {
 			return fmt.Errorf("the leader is %q", now)
 		}
@@ -222,7 +223,7 @@ func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.during(t, "one of three replicas cut off, an endpoint of the Service", 1, func() {
-		if err := poll(t.Context(), maxStaleness+tolerance, func() error {
+		if err := env.Poll(t.Context(), maxStaleness+tolerance, func() error {
 			if stale.Ready(t.Context()) == nil {
 				return fmt.Errorf("it is ready without an API server")
 			}

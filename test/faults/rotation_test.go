@@ -36,6 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -121,7 +122,7 @@ func TestCase35_TheCARotatesUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range managers() {
-			if err := poll(t.Context(), followsWithin, func() error {
+			if err := env.Poll(t.Context(), followsWithin, func() error {
 				by, err := issuer(t.Context(), m)
 				if err == nil && by != "signs-later" {
 					err = errors.New("the certificate is by " + by)

@@ -27,6 +27,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // verdicts counts what a verifier says wrongly.
@@ -39,7 +40,7 @@ type verdicts struct {
 // want asks the verifier about a token, until it says what is wanted or time is up.
 func (v *verdicts) want(what, plaintext string, valid bool) {
 	v.t.Helper()
-	err := poll(v.t.Context(), patience/6, func() error {
+	err := env.Poll(v.t.Context(), patience/6, func() error {
 		got, err := v.face.accepts(v.t.Context(), plaintext)
 		if err == nil && got != valid {
 			err = fmt.Errorf("accepted: %v, want %v", got, valid)
@@ -116,7 +117,7 @@ func checkHolders(t *testing.T, items []*item, seen *witness, ask *verdicts) {
 			ask.want("a holder's token, of "+it.name+", which is gone or suspended", it.plaintext, false)
 		case seen.wasActive(id, p.UID):
 			ask.want("a holder's token, of "+it.name+", which was revoked before", it.plaintext, false)
-		case condition(p, v1alpha1.ConditionActive) == "True/Active":
+		case env.Condition(p, v1alpha1.ConditionActive) == "True/Active":
 			ask.want("a holder's token, of "+it.name, it.plaintext, true)
 		default: // it was applied before, and revoked before it was ever accepted
 			ask.want("a holder's token, of "+it.name+", which is said to be revoked", it.plaintext, false)
@@ -127,7 +128,7 @@ func checkHolders(t *testing.T, items []*item, seen *witness, ask *verdicts) {
 // checkDeliveries expects a delivery Secret for the current token of each living resource, and no other.
 func checkDeliveries(t *testing.T, ns string, living map[types.UID]*v1alpha1.PersonalAccessToken) {
 	t.Helper()
-	if err := poll(t.Context(), patience, func() error {
+	if err := env.Poll(t.Context(), patience, func() error {
 		var secrets corev1.SecretList
 		if err := admin.List(t.Context(), &secrets, client.InNamespace(ns)); err != nil {
 			return err
@@ -163,7 +164,7 @@ func checkDeliveries(t *testing.T, ns string, living map[types.UID]*v1alpha1.Per
 func checkRecords(t *testing.T, ns string, living map[types.UID]*v1alpha1.PersonalAccessToken) {
 	t.Helper()
 	tombstones := 0
-	if err := poll(t.Context(), patience, func() error {
+	if err := env.Poll(t.Context(), patience, func() error {
 		tombstones = 0
 		var secrets corev1.SecretList
 		if err := admin.List(t.Context(), &secrets, client.InNamespace(cluster.RecordsNamespace),
@@ -190,7 +191,7 @@ func checkRecords(t *testing.T, ns string, living map[types.UID]*v1alpha1.Person
 			has[rec.Resource.UID] = true
 		}
 		for uid, p := range living {
-			if !has[uid] && condition(p, v1alpha1.ConditionActive) != "False/"+v1alpha1.ReasonTokenRevoked {
+			if !has[uid] && env.Condition(p, v1alpha1.ConditionActive) != "False/"+v1alpha1.ReasonTokenRevoked {
 				return fmt.Errorf("%s (%s) has no record", p.Name, uid)
 			}
 		}

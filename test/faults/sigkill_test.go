@@ -34,6 +34,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -208,7 +209,7 @@ func (it *item) change(ctx context.Context, random *rand.Rand) bool {
 func settle(t *testing.T, items []*item) {
 	t.Helper()
 	bring := func(i int, it *item) {
-		if err := poll(t.Context(), patience, func() error {
+		if err := env.Poll(t.Context(), patience, func() error {
 			p, err := it.get(t.Context())
 			switch {
 			case apierrors.IsNotFound(err):
@@ -247,12 +248,12 @@ func settle(t *testing.T, items []*item) {
 		if i%7 == 0 {
 			continue
 		}
-		if err := poll(t.Context(), patience, func() error {
+		if err := env.Poll(t.Context(), patience, func() error {
 			p, err := it.get(t.Context())
 			if err != nil {
 				return err
 			}
-			got := condition(p, v1alpha1.ConditionActive)
+			got := env.Condition(p, v1alpha1.ConditionActive)
 			want := "True/Active"
 			if p.Spec.Suspend {
 				want = "False/Suspended"

@@ -31,19 +31,18 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 const (
 	ofEach = 20 // tokens of each kind
 	// streamPeriod is how often each source of the stream asks; it is to be steady and not a load test.
 	streamPeriod = 40 * time.Millisecond
-	// kasRemembers is how long kube-apiserver may go on saying yes: its own 10 s and a moment.
-	kasRemembers = 12 * time.Second
+	kasRemembers = env.KASRemembers
 )
 
 // oneIsCutOff reports whether a replica that kube-apiserver asks is cut off from the API server, and so may be behind.
@@ -194,22 +193,12 @@ func (s *stream) accepted(ctx context.Context, what string) {
 	s.window.accept = append(s.window.accept, what)
 }
 
-// bearer is a client that holds nothing but a token; all of them share connections.
-func bearer(plaintext string) (client.Client, error) {
-	config := rest.CopyConfig(cl.Anonymous())
-	config.BearerToken = plaintext
-	return client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
-}
-
 func whoami(ctx context.Context, c client.Client) error {
-	review := &authenticationv1.SelfSubjectReview{}
-	if err := c.Create(ctx, review); err != nil {
-		return err
+	user, err := env.WhoIs(ctx, c)
+	if err == nil && user.Username != "alice" {
+		err = fmt.Errorf("it authenticates as %q", user.Username)
 	}
-	if review.Status.UserInfo.Username != "alice" {
-		return fmt.Errorf("it authenticates as %q", review.Status.UserInfo.Username)
-	}
-	return nil
+	return err
 }
 
 // pooled uses one connection for each token, again and again.
@@ -220,7 +209,7 @@ func (s *stream) pooled() func(context.Context, *rand.Rand) {
 		start := time.Now()
 		var err error
 		if clients[plaintext] == nil {
-			clients[plaintext], err = bearer(plaintext)
+			clients[plaintext], err = product.Bearer(plaintext)
 		}
 		if err == nil {
 			err = whoami(ctx, clients[plaintext])
@@ -237,7 +226,7 @@ func (s *stream) fresh(ctx context.Context, random *rand.Rand) {
 	hc := &http.Client{Transport: transport.NewBearerAuthRoundTripper(s.tokens[random.IntN(len(s.tokens))], &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
 	})}
-	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: admin.RESTMapper(), HTTPClient: hc})
+	c, err := client.New(config, client.Options{Scheme: env.Scheme, Mapper: admin.RESTMapper(), HTTPClient: hc})
 	start := time.Now()
 	if err == nil {
 		err = whoami(ctx, c)
@@ -277,15 +266,15 @@ func (s *stream) churn(ctx context.Context, random *rand.Rand) {
 	if err != nil {
 		return // nobody was there to issue it, as another test has seen to
 	}
-	c, err := bearer(plaintext)
+	c, err := product.Bearer(plaintext)
 	start := time.Now()
 	if err == nil {
 		// A replica that is cut off does not know a new token, and says so for as long as it may be behind.
-		err = poll(ctx, maxStaleness+prompt, func() error { return whoami(ctx, c) })
+		err = env.Poll(ctx, maxStaleness+prompt, func() error { return whoami(ctx, c) })
 	}
 	first := time.Since(start)
 	if err == nil {
-		err = poll(ctx, patience, func() error { return client.IgnoreNotFound(alice.Delete(ctx, pat(s.namespace, name))) })
+		err = env.Poll(ctx, patience, func() error { return client.IgnoreNotFound(alice.Delete(ctx, pat(s.namespace, name))) })
 	}
 	s.mu.Lock()
 	s.window.first = max(s.window.first, first)
@@ -296,7 +285,7 @@ func (s *stream) churn(ctx context.Context, random *rand.Rand) {
 	}
 	deleted, last, bound := time.Now(), time.Now(), kasRemembers
 	behind := oneIsCutOff.Load()
-	_ = poll(ctx, maxStaleness+kasRemembers+prompt, func() error {
+	_ = env.Poll(ctx, maxStaleness+kasRemembers+prompt, func() error {
 		if err := whoami(ctx, c); err != nil {
 			return nil
 		}

@@ -20,37 +20,28 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
-// patience is how long anything may take on a busy machine that no fault holds up.
-const patience = 60 * time.Second
+const patience = env.Patience
 
 var (
 	soak = flag.Duration("soak", 0, "run the long forms, for about so long in all")
 
-	cl     *cluster.Cluster
-	scheme = runtime.NewScheme()
-	admin  client.WithWatch
+	product *env.Product
+	cl      *cluster.Cluster
+	admin   client.WithWatch
 	// alice may do anything with PersonalAccessTokens in every team namespace, and read its Secrets.
-	alice  client.WithWatch
+	alice  env.User
 	report = &Report{}
 	// verifiers are three that kube-apiserver asks, in addition to untouched.
 	verifiers []*replica
@@ -66,9 +57,6 @@ func TestMain(m *testing.M) {
 }
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
 	binary, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err
@@ -77,9 +65,10 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cl.Stop()) }()
-	if admin, err = client.NewWithWatch(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
+	if product, err = env.New(cl); err != nil {
 		return err
 	}
+	admin = product.Admin
 	if err := prepareCA(ctx); err != nil {
 		return err
 	}
@@ -101,11 +90,7 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 			r.end()
 		}
 	}()
-	config, _, err := cl.User("alice", "team-devs")
-	if err != nil {
-		return err
-	}
-	if alice, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+	if alice, err = product.User("alice", "team-devs"); err != nil {
 		return err
 	}
 	if err := createEarly(ctx, earlyTTL); err != nil {
@@ -116,27 +101,9 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 	}
 	untouched = watchQuiet(ctx, others[2])
 	tests()
-	err = errors.Join(untouched.stop(), races())
+	err = untouched.stop()
 	report.Print(os.Stdout)
 	return err
-}
-
-// races looks for what the race detector has said in any process of ours.
-func races() error {
-	logs, err := filepath.Glob(filepath.Join(cl.Dir, "*.log"))
-	if err != nil {
-		return err
-	}
-	for _, name := range logs {
-		log, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		if _, race, found := strings.Cut(string(log), "WARNING: DATA RACE"); found {
-			return fmt.Errorf("%s raced:\n%s", filepath.Base(name), race[:min(len(race), 4000)])
-		}
-	}
-	return nil
 }
 
 // overhead is what a long run needs besides the time that is shared out.
@@ -170,57 +137,10 @@ func alongside(t *testing.T, holds ...sync.Locker) {
 
 // team makes a namespace where alice may do what developers do, and returns its name.
 func team(ctx context.Context) (string, error) {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
-	if err := admin.Create(ctx, ns); err != nil {
-		return "", err
-	}
-	for _, o := range []client.Object{
-		&rbacv1.Role{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "dev"},
-			Rules: []rbacv1.PolicyRule{
-				{APIGroups: []string{"pat-operator.io"}, Resources: []string{"personalaccesstokens"}, Verbs: []string{"*"}},
-				{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch"}},
-			},
-		},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "dev"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "dev"},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "team-devs"}},
-		},
-	} {
-		if err := admin.Create(ctx, o); err != nil {
-			return "", err
-		}
-	}
-	return ns.Name, poll(ctx, patience, func() error {
-		return alice.List(ctx, &corev1.SecretList{}, client.InNamespace(ns.Name))
-	})
+	return product.Team(ctx, env.Group("team-devs"), "secrets")
 }
 
 func newTeam(t *testing.T) string {
 	t.Helper()
-	ns, err := team(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ns
-}
-
-// poll tries until it works; the error is the last one.
-func poll(ctx context.Context, within time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("after %v: %w", within, err)
-		}
-	}
+	return env.Must[string](t)(team(t.Context()))
 }

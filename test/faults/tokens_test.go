@@ -17,15 +17,10 @@ limitations under the License.
 package faults
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -33,13 +28,12 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // pat is a PersonalAccessToken as a manifest would hold it.
@@ -66,13 +60,13 @@ func holder(namespace, name string) (plaintext string, spec func(*v1alpha1.Perso
 // issue creates a resource as alice, as soon as there is an operator to admit it, and takes its plaintext from the
 // delivery Secret.
 func issue(ctx context.Context, p *v1alpha1.PersonalAccessToken) (string, error) {
-	if err := poll(ctx, patience, func() error {
+	if err := env.Poll(ctx, patience, func() error {
 		err := alice.Create(ctx, p.DeepCopy())
 		return client.IgnoreAlreadyExists(err) // a create whose answer was lost
 	}); err != nil {
 		return "", err
 	}
-	return take(ctx, p.Namespace, p.Name)
+	return product.Take(ctx, alice, p.Namespace, p.Name)
 }
 
 // stock are tokens that were issued before anything was broken, so that a test need not wait for an operator which another
@@ -126,94 +120,24 @@ func (s spare) delete(ctx context.Context) error {
 	return client.IgnoreNotFound(alice.Delete(ctx, pat(s.namespace, s.name)))
 }
 
-// take waits for a token and takes its plaintext.
-func take(ctx context.Context, namespace, name string) (plaintext string, err error) {
-	return plaintext, poll(ctx, patience, func() error {
-		p := &v1alpha1.PersonalAccessToken{}
-		if err := admin.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, p); err != nil {
-			return err
-		}
-		if got := condition(p, v1alpha1.ConditionActive); got != "True/Active" {
-			return fmt.Errorf("%s/%s is %q", namespace, name, got)
-		}
-		secret := &corev1.Secret{}
-		if err := alice.Get(ctx, types.NamespacedName{Namespace: namespace, Name: p.Status.DeliverySecretName}, secret); err != nil {
-			return err
-		}
-		plaintext = string(secret.Data[v1alpha1.SecretKeyToken])
-		return nil
-	})
-}
-
-// condition is "<status>/<reason>" of a condition that is about what spec says now.
-func condition(p *v1alpha1.PersonalAccessToken, kind string) string {
-	for _, c := range p.Status.Conditions {
-		if c.Type == kind && c.ObservedGeneration == p.Generation {
-			return string(c.Status) + "/" + c.Reason
-		}
-	}
-	return ""
-}
-
 // face is a verifier's TokenReview face, asked directly, past everything that kube-apiserver remembers.
 type face struct {
 	url    string
 	client *http.Client
 }
 
-// newFace asks each time on a connection of its own, since replicas come and go at their addresses.
 func newFace(url string) (*face, error) {
 	pem, err := os.ReadFile(cl.AuthnCAFile)
 	if err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("no certificate in " + cl.AuthnCAFile)
-	}
-	return &face{url: url, client: &http.Client{
-		Timeout: patience,
-		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13},
-			DisableKeepAlives: true,
-		},
-	}}, nil
+	hc, err := env.Face(pem)
+	return &face{url, hc}, err
 }
 
-// errNotReady: the replica has answered that another is to be asked.
-var errNotReady = errors.New("the replica says that it cannot tell")
-
-// review returns what a verifier says of a token: errNotReady where it is stale or draining.
+// review returns what a verifier says of a token: env.ErrNotReady where it is stale or draining.
 func (f *face) review(ctx context.Context, plaintext string, audiences ...string) (authenticationv1.TokenReviewStatus, error) {
-	body, err := json.Marshal(&authenticationv1.TokenReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"},
-		Spec:     authenticationv1.TokenReviewSpec{Token: plaintext, Audiences: audiences},
-	})
-	if err != nil {
-		return authenticationv1.TokenReviewStatus{}, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url, bytes.NewReader(body))
-	if err != nil {
-		return authenticationv1.TokenReviewStatus{}, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := f.client.Do(req)
-	if err != nil {
-		return authenticationv1.TokenReviewStatus{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	var answer authenticationv1.TokenReview
-	switch {
-	case err != nil:
-	case resp.StatusCode == http.StatusInternalServerError && resp.Header.Get("Retry-After") != "":
-		err = errNotReady
-	case resp.StatusCode != http.StatusOK:
-		err = fmt.Errorf("HTTP %d: %s", resp.StatusCode, text)
-	default:
-		err = json.Unmarshal(text, &answer)
-	}
-	return answer.Status, err
+	return env.Review(ctx, f.client, f.url, plaintext, audiences...)
 }
 
 // accepts reports whether a verifier authenticates a token now, as alice's. Every other answer counts as a refusal.

@@ -29,6 +29,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
 const (
@@ -102,7 +103,7 @@ func member(i int, id, plaintext string, ofHolder bool, now time.Time) (*Member,
 	if ofHolder {
 		r.Current.Source, r.Current.Delivery = record.SourceHolder, nil
 	}
-	secret, err := record.ToSecret(r, "pat-operator-records")
+	secret, err := record.ToSecret(r, cluster.RecordsNamespace)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -126,6 +127,7 @@ func merge(into, changes map[string]any) {
 
 // Synced again by any of Argo CD's ways, a token is as it was, and what it compares shows no difference.
 func TestArgoCDSeesNoDifference(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "argocd-drift")
 	for name, way := range map[string][]string{"client-side": clientSide, "server-side": serverSide, "replace": replace} {
@@ -174,6 +176,7 @@ func TestArgoCDSeesNoDifference(t *testing.T) {
 
 // A PUT leaves out what the webhook has put in: it is taken from the old object, not from who syncs.
 func TestCase08_ReplaceKeepsTheUser(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "argocd-replace")
 	_, alice, err := cl.User("alice", n.ns+"-devs")
@@ -204,6 +207,7 @@ func TestCase08_ReplaceKeepsTheUser(t *testing.T) {
 
 // Replace and Force together delete and create: an operator's token is another, a holder's stays revoked.
 func TestCase17_ReplacedByForceInArgoCD(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "argocd-force")
 	mine, ofHolder := n.holder(t, "mine", time.Hour)
@@ -227,6 +231,7 @@ func TestCase17_ReplacedByForceInArgoCD(t *testing.T) {
 
 // Where Argo CD tracks by a label, it would delete what has the label and is not in Git. None of our Secrets has it.
 func TestCase20_NothingOfOursIsPrunedByLabel(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "argocd-prune")
 	git := tracked(n.manifest("my-pat", nil))
@@ -255,6 +260,7 @@ func TestCase20_NothingOfOursIsPrunedByLabel(t *testing.T) {
 
 // One tool after the other, and both at once: each leaves the token alone.
 func TestSwitchingBetweenTools(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "switch")
 	f := newFlux(t, n)

@@ -31,10 +31,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // A person deletes a resource that Git still declares: the resource comes back, and a holder's token does not.
 func TestCase17_GitStillDeclaresWhatWasRevoked(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "revoked-in-git")
 	f := newFlux(t, n)
@@ -58,6 +60,7 @@ func TestCase17_GitStillDeclaresWhatWasRevoked(t *testing.T) {
 // A person revokes a token that Git declares, and keeps the resource. It stays revoked, however it is applied again, and
 // needs no further action.
 func TestCase17_GitStillDeclaresWhatWasRevokedAndKept(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "revoked-and-kept")
 	f := newFlux(t, n)
@@ -106,6 +109,7 @@ func (n *tenant) revoke(t *testing.T, name string) {
 // Git goes back to a digest that was rotated out: within the overlap it works to the end of that, after it it stays ended, and
 // the one that took its place goes on.
 func TestCase17_GitRevertsToAReplacedDigest(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "reverted-in-git")
 	f := newFlux(t, n)
@@ -148,6 +152,7 @@ func TestCase17_GitRevertsToAReplacedDigest(t *testing.T) {
 
 // A trigger in Git that goes back makes another token, and never brings the former back.
 func TestCase17_GitRevertsATrigger(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "reverted-trigger")
 	f := newFlux(t, n)
@@ -175,6 +180,7 @@ func TestCase17_GitRevertsATrigger(t *testing.T) {
 
 // Git that says suspend: false resumes what is suspended, and nothing that has ended.
 func TestCase17_SuspendFalseRevivesNothing(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "resumed-in-git")
 	f := newFlux(t, n)
@@ -207,6 +213,7 @@ func TestCase17_SuspendFalseRevivesNothing(t *testing.T) {
 // An emergency: a person suspends a token, and Git does not set spec.suspend. Flux reverts what kubectl has set, and no
 // other client's change; Argo CD reverts nothing.
 func TestSuspendedBesideGit(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "suspended-by-hand")
 	f := newFlux(t, n)
@@ -243,6 +250,7 @@ func TestSuspendedBesideGit(t *testing.T) {
 
 // Parts of spec.user that Git leaves out, all of its groups too, keep their value: that is not drift, and removes nothing.
 func TestWhatGitLeavesOutOfTheUserStays(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "user-left-out")
 	f := newFlux(t, n)
@@ -267,6 +275,7 @@ func TestWhatGitLeavesOutOfTheUserStays(t *testing.T) {
 
 // What has expired by the clock stays in Git: it is applied every interval, is healthy, and is never issued again.
 func TestCase17_WhatHasExpiredIsNeverIssuedAgain(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "expired-in-git")
 	f := newFlux(t, n)

@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -129,6 +130,7 @@ func (f *flux) settle(t *testing.T, git ...*unstructured.Unstructured) error {
 
 // Whatever is in Git, in whatever state: applied again it is as it was, and Flux sees no drift.
 func TestFluxSeesNoDrift(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "flux-drift")
 	f := newFlux(t, n)
@@ -196,6 +198,7 @@ func (n *tenant) ids(t *testing.T, git []*unstructured.Unstructured) map[string]
 
 // What Flux prunes is revoked. Added again it is a new token, but a holder's stays revoked, and Flux says so at once.
 func TestCase17_PrunedByFluxAndAddedAgain(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "flux-prune")
 	f := newFlux(t, n)

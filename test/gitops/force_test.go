@@ -31,11 +31,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // A change in Git that we refuse never makes Flux's force delete and re-create the resource, which would revoke the token: it
 // is a 403. What the schema refuses is a 422, as everywhere in Kubernetes, and force re-creates on those (docs/gitops.md).
 func TestWhatForceInFluxRecreatesOn(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "flux-force")
 	f := newFlux(t, n)
@@ -109,6 +111,7 @@ func TestWhatForceInFluxRecreatesOn(t *testing.T) {
 // creates on a 422. Where that is refused it puts back what was there, as a new resource, so the token is another all the
 // same.
 func TestForceInArgoCDRevokes(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "argocd-forced")
 	git := n.manifest("my-pat", spec{"expiresInDays": int64(30)})
@@ -150,6 +153,7 @@ func TestForceInArgoCDRevokes(t *testing.T) {
 // Flux deletes nothing while the operator is away, even with force: the refusal is not a 422. An unchanged manifest is
 // applied as before, and its token works. Not in parallel: the others need the operator.
 func TestFluxWhileTheOperatorIsDown(t *testing.T) {
+	long.Only(t)
 	n := newTenant(t, "operator-down")
 	f := newFlux(t, n)
 	f.force = true
@@ -186,6 +190,7 @@ func TestFluxWhileTheOperatorIsDown(t *testing.T) {
 // What docs/gitops.md warns of: with force a refused change of how a token is delivered revokes it, and a mistake leaves
 // nothing at all.
 func TestForceInFluxRevokes(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "flux-forced")
 	f := newFlux(t, n)

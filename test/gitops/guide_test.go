@@ -26,10 +26,12 @@ import (
 	"github.com/fluxcd/pkg/ssa"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // The manifests of docs/gitops.md work as they stand there, by both tools.
 func TestTheGuidesManifests(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(root, "docs", "gitops.md"))
 	if err != nil {
@@ -57,6 +59,7 @@ func TestTheGuidesManifests(t *testing.T) {
 
 // An apply needs a name, so neither tool takes a manifest that lets one be generated.
 func TestGenerateNameIsNotForGit(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "generated")
 	git := n.manifest("", nil)

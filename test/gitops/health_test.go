@@ -41,6 +41,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 var update = flag.Bool("update", false, "write the test data of Argo CD's health anew")
@@ -84,6 +85,7 @@ func (s *state) check(t *testing.T) (message string) {
 
 // Each state that a real cluster can be brought into, and what is in the repository for Argo CD's own tests is it.
 func TestHealthOfLiveResources(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "team-a")
 	f := newFlux(t, n)

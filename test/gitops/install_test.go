@@ -29,7 +29,6 @@ import (
 	"github.com/fluxcd/pkg/ssa/utils"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -40,13 +39,13 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // installation is a cluster of its own where a test installs the operator.
 type installation struct {
-	*cluster.Cluster
-	admin client.Client
+	*env.Product
 	// manifests are config/default, tokens what Git or a chart holds in addition.
 	manifests, tokens []*unstructured.Unstructured
 	operator          *cluster.Manager
@@ -63,10 +62,7 @@ func newInstallation(t *testing.T) *installation {
 			t.Error(err)
 		}
 	})
-	i := &installation{Cluster: c}
-	if i.admin, err = client.New(c.Admin(), client.Options{Scheme: scheme}); err != nil {
-		t.Fatal(err)
-	}
+	i := &installation{Product: env.Must[*env.Product](t)(env.New(c))}
 	rendered, _, err := c.Kubectl(t.Context(), "", "", "kustomize", filepath.Join(root, "config", "default"))
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +89,7 @@ func (i *installation) startOnceDeployed(t *testing.T) (ready func()) {
 	go func() {
 		err := wait.PollUntilContextCancel(t.Context(), poll, true, func(ctx context.Context) (bool, error) {
 			key := client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: "pat-operator"}
-			return i.admin.Get(ctx, key, &appsv1.Deployment{}) == nil, nil
+			return i.Admin.Get(ctx, key, &appsv1.Deployment{}) == nil, nil
 		})
 		if err == nil {
 			err = i.RouteServices(t.Context())
@@ -112,8 +108,8 @@ func (i *installation) startOnceDeployed(t *testing.T) (ready func()) {
 // asFlux applies everything as one Kustomization of Flux.
 func (i *installation) asFlux(t *testing.T) error {
 	t.Helper()
-	poller := polling.NewStatusPoller(i.admin, i.admin.RESTMapper(), polling.Options{})
-	manager := ssa.NewResourceManager(i.admin, poller, ssa.Owner{Field: kustomizeController, Group: fluxGroup})
+	poller := polling.NewStatusPoller(i.Admin, i.Admin.RESTMapper(), polling.Options{})
+	manager := ssa.NewResourceManager(i.Admin, poller, ssa.Owner{Field: kustomizeController, Group: fluxGroup})
 	options := ssa.DefaultApplyOptions()
 	options.WaitInterval = poll
 	var all []*unstructured.Unstructured
@@ -132,7 +128,7 @@ func (i *installation) apply(t *testing.T, chosen func(*unstructured.Unstructure
 			continue
 		}
 		NewWithT(t).Eventually(func() error { // A kind that was just defined is served a moment later.
-			return i.admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o.DeepCopy()), client.FieldOwner("helm"), client.ForceOwnership)
+			return i.Admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o.DeepCopy()), client.FieldOwner("helm"), client.ForceOwnership)
 		}, patience, poll).Should(Succeed(), "%s %s", o.GetKind(), o.GetName())
 	}
 }
@@ -150,7 +146,7 @@ func (i *installation) says(t *testing.T, condition, want string) (message strin
 		var got []string
 		for n, o := range i.tokens {
 			p := &v1alpha1.PersonalAccessToken{}
-			if err := i.admin.Get(t.Context(), client.ObjectKeyFromObject(o), p); err != nil {
+			if err := i.Admin.Get(t.Context(), client.ObjectKeyFromObject(o), p); err != nil {
 				return []string{err.Error()}
 			}
 			c := meta.FindStatusCondition(p.Status.Conditions, condition)
@@ -170,7 +166,7 @@ func (i *installation) says(t *testing.T, condition, want string) (message strin
 func (i *installation) deliveries(t *testing.T) (names []string) {
 	t.Helper()
 	var secrets corev1.SecretList
-	if err := i.admin.List(t.Context(), &secrets, client.InNamespace("default")); err != nil {
+	if err := i.Admin.List(t.Context(), &secrets, client.InNamespace("default")); err != nil {
 		t.Fatal(err)
 	}
 	for n := range secrets.Items {
@@ -194,7 +190,7 @@ func (i *installation) refused(t *testing.T) {
 
 func (i *installation) deleteTokens(t *testing.T) {
 	t.Helper()
-	if err := i.admin.DeleteAllOf(t.Context(), &v1alpha1.PersonalAccessToken{}, client.InNamespace("default")); err != nil {
+	if err := i.Admin.DeleteAllOf(t.Context(), &v1alpha1.PersonalAccessToken{}, client.InNamespace("default")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -227,7 +223,7 @@ func TestCase51_InstalledTogetherWithTokens(t *testing.T) {
 		g := NewWithT(t)
 		for _, o := range i.manifests {
 			if isAdmission(o) {
-				g.Expect(i.admin.Delete(t.Context(), o.DeepCopy())).To(Succeed())
+				g.Expect(i.Admin.Delete(t.Context(), o.DeepCopy())).To(Succeed())
 			}
 		}
 		i.apply(t, func(o *unstructured.Unstructured) bool { return !isAdmission(o) && !isToken(o) })
@@ -259,14 +255,15 @@ func (i *installation) deleteCRD(t *testing.T) {
 	var holders []client.Client
 	for _, name := range i.deliveries(t) {
 		secret := &corev1.Secret{}
-		g.Expect(i.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, secret)).To(Succeed())
-		config := i.Anonymous()
-		config.BearerToken = string(secret.Data[v1alpha1.SecretKeyToken])
-		c, err := client.New(config, client.Options{Scheme: scheme})
+		g.Expect(i.Admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, secret)).To(Succeed())
+		c, err := i.Bearer(string(secret.Data[v1alpha1.SecretKeyToken]))
 		g.Expect(err).NotTo(HaveOccurred())
 		holders = append(holders, c)
 	}
-	whoami := func(c client.Client) error { return c.Create(t.Context(), &authenticationv1.SelfSubjectReview{}) }
+	whoami := func(c client.Client) error {
+		_, err := env.WhoIs(t.Context(), c)
+		return err
+	}
 	for _, c := range holders {
 		g.Eventually(func() error { return whoami(c) }, patience, poll).Should(Succeed())
 	}
@@ -278,7 +275,7 @@ func (i *installation) deleteCRD(t *testing.T) {
 	i.says(t, v1alpha1.ConditionReady, "True/Reconciled")
 	for _, o := range i.manifests {
 		if o.GetKind() == "CustomResourceDefinition" {
-			g.Expect(i.admin.Delete(t.Context(), o.DeepCopy())).To(Succeed())
+			g.Expect(i.Admin.Delete(t.Context(), o.DeepCopy())).To(Succeed())
 		}
 	}
 	for _, c := range holders {
@@ -286,7 +283,7 @@ func (i *installation) deleteCRD(t *testing.T) {
 	}
 	g.Eventually(func() (left []string) {
 		var secrets corev1.SecretList
-		g.Expect(i.admin.List(t.Context(), &secrets, client.InNamespace(cluster.RecordsNamespace))).To(Succeed())
+		g.Expect(i.Admin.List(t.Context(), &secrets, client.InNamespace(cluster.RecordsNamespace))).To(Succeed())
 		for n := range secrets.Items {
 			if secrets.Items[n].Type == record.SecretType {
 				left = append(left, string(secrets.Items[n].Data["record"]))

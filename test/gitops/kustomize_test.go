@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // kustomized is what kustomize makes of a manifest with an overlay.
@@ -59,6 +60,7 @@ func decode(t *testing.T, manifest string) *unstructured.Unstructured {
 
 // Each way of kustomize to rename or move a manifest makes another resource. The operator makes that one a token of its own.
 func TestARenamedManifestIsAnotherToken(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n := newTenant(t, "renamed")
 	f := newFlux(t, n)
@@ -80,6 +82,7 @@ func TestARenamedManifestIsAnotherToken(t *testing.T) {
 
 // A holder's digest is of one resource. Renamed or moved it is refused, with what to do, and nothing is created.
 func TestCase42_KustomizeRenamesOrMovesAHoldersDigest(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	n, other := newTenant(t, "bound"), newTenant(t, "bound-elsewhere")
 	mine, ofHolder := n.holder(t, "mine", time.Hour)

@@ -33,6 +33,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const healthKey = "resource.customizations.health.pat-operator.io_PersonalAccessToken"
@@ -192,6 +194,7 @@ func TestArgoCDHealthOfTheTestdata(t *testing.T) {
 
 // The kustomization puts health.lua into Argo CD's ConfigMap and leaves the rest of that alone.
 func TestArgoCDConfigMapHasTheHealthScript(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	script, err := os.ReadFile(customization("health.lua"))
 	if err != nil {

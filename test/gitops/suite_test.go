@@ -20,14 +20,11 @@ limitations under the License.
 package gitops
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"net/http"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,65 +37,45 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
-	// patience is how long anything that the operator does may take on a busy machine.
-	patience = 60 * time.Second
+	patience = env.Patience
 	poll     = 50 * time.Millisecond
+	// root is the module's folder.
+	root = "../.."
 )
 
 var (
+	product  *env.Product
 	cl       *cluster.Cluster
 	binary   string // the manager
-	root     string // of the module
-	scheme   = runtime.NewScheme()
 	admin    client.Client
 	operator *cluster.Manager
-	verifier http.Client // trusts the verifier's own address
 )
 
-func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 8, run)) }
+func TestMain(m *testing.M) {
+	if flag.Parse(); !long.Form() {
+		os.Exit(m.Run()) // What needs a cluster skips itself.
+	}
+	os.Exit(cluster.RunTests(m, 8, run))
+}
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	if root, err = cluster.ModuleRoot(); err != nil {
-		return err
-	}
-	// Without the race detector: what it is to find in the manager, test/e2e and test/faults look for.
-	if binary, err = cluster.BuildManager(ctx, dir); err != nil {
-		return err
-	}
-	if cl, err = cluster.Start(ctx, cluster.Options{ManagerBinary: binary}); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, cl.Stop()) }()
 	// Last use is not written, so that a revision that has not moved tells that nobody has written.
-	if _, err = cl.StartVerifier(ctx, "--last-used-rate=0"); err != nil {
+	if product, err = env.Start(ctx, dir, env.Options{Verifier: []string{"--last-used-rate=0"}}); err != nil {
 		return err
 	}
-	if operator, err = cl.StartOperator(ctx); err != nil {
-		return err
-	}
-	if admin, err = client.New(cl.Admin(), client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	ca, err := os.ReadFile(cl.AuthnCAFile)
-	if err != nil {
-		return err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	verifier.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
+	defer func() { err = errors.Join(err, product.Stop()) }()
+	cl, binary, operator, admin = product.Cluster, product.Binary, product.Operator, product.Admin
 	tests()
 	return nil
 }
@@ -142,7 +119,7 @@ func (n *tenant) client(t *testing.T, account string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
 	config.Impersonate = rest.ImpersonationConfig{UserName: account}
-	c, err := client.New(config, client.Options{Scheme: scheme})
+	c, err := client.New(config, client.Options{Scheme: env.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,70 +225,29 @@ func (n *tenant) live(t *testing.T, name string) *unstructured.Unstructured {
 // waitFor waits until the controller has said of this generation that a condition is "<status>/<reason>".
 func (n *tenant) waitFor(t *testing.T, name, condition, want string) {
 	t.Helper()
-	NewWithT(t).Eventually(func() string {
-		p := n.get(t, name)
-		for _, c := range p.Status.Conditions {
-			if c.Type == condition && c.ObservedGeneration == p.Generation {
-				return string(c.Status) + "/" + c.Reason
-			}
-		}
-		return ""
-	}, patience, poll).Should(Equal(want), "%s of %s/%s", condition, n.ns, name)
+	if err := product.WaitFor(t.Context(), n.ns, name, condition, want); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // take waits for a token and takes its plaintext from its Secret.
 func (n *tenant) take(t *testing.T, name string) string {
 	t.Helper()
-	n.waitFor(t, name, v1alpha1.ConditionReady, "True/Reconciled")
-	secret := &corev1.Secret{}
-	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: n.ns, Name: n.get(t, name).Status.DeliverySecretName}, secret); err != nil {
-		t.Fatal(err)
-	}
-	return string(secret.Data[v1alpha1.SecretKeyToken])
+	return env.Must[string](t)(product.Take(t.Context(), admin, n.ns, name))
 }
 
 // works expects kube-apiserver to take a token as alice's, soon.
 func works(t *testing.T, plaintext string) {
 	t.Helper()
-	config := cl.Anonymous()
-	config.BearerToken = plaintext
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
+	if user := env.Must[authenticationv1.UserInfo](t)(product.Whoami(t.Context(), plaintext)); user.Username != "alice" {
+		t.Fatalf("the token is %q", user.Username)
 	}
-	NewWithT(t).Eventually(func() (string, error) {
-		review := &authenticationv1.SelfSubjectReview{}
-		err := c.Create(t.Context(), review)
-		return review.Status.UserInfo.Username, err
-	}, patience, poll).Should(Equal("alice"), "kube-apiserver does not take the token")
 }
 
 // over expects the verifier to refuse a token, soon: asked at its own address, past what kube-apiserver remembers.
 func over(t *testing.T, plaintext string) {
 	t.Helper()
-	NewWithT(t).Eventually(func() (bool, error) { return asked(t.Context(), plaintext) }, patience, poll).Should(BeFalse(), "the verifier takes the token")
-}
-
-// asked reports whether the verifier accepts a token.
-func asked(ctx context.Context, plaintext string) (bool, error) {
-	review := &authenticationv1.TokenReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"},
-		Spec:     authenticationv1.TokenReviewSpec{Token: plaintext},
+	if err := product.RefusedByVerifier(t.Context(), plaintext); err != nil {
+		t.Fatal(err)
 	}
-	body, err := json.Marshal(review)
-	if err != nil {
-		return false, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, cl.TokenReviewURL(), bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := verifier.Do(request)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	err = json.NewDecoder(response.Body).Decode(review)
-	return review.Status.Authenticated, err
 }

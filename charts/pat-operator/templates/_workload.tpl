@@ -162,8 +162,7 @@ spec:
 {{- $args := list -}}
 {{- $ports := .Values.verifier.ports -}}
 {{- if ne (int $ports.verifier) 9444 }}{{ $args = append $args (printf "--verifier-bind-address=:%d" (int $ports.verifier)) }}{{ end -}}
-{{- with .Values.verifier.service.clusterIP }}{{ if ne . "None" }}{{ $args = append $args (printf "--serving-host=%s" .) }}{{ end }}{{ end -}}
-{{- with .Values.verifier.endpoint }}{{ $args = append $args (printf "--serving-host=%s" (urlParse .).hostname) }}{{ end }}
+{{- with .Values.verifier.endpoint }}{{ $args = append $args (printf "--verifier-url=%s/authenticate" .) }}{{ end }}
 {{- if .Values.verifier.clientCA.configMap }}{{ $args = append $args "--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt" }}{{ end }}
 {{- with .Values.console }}
 {{- if .enabled }}

@@ -49,10 +49,10 @@ import (
 
 var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-// madeToken is what a session makes whose randomness is all zeros.
+// madeToken is the token of randomness that is all zeros.
 const madeToken = "kubepat_aaaaaaaaaaaaaaaa_0000000000000000000000000000000000000000000"
 
-// trial is a run of the plugin on a cluster of the test's own making.
+// trial is a run of the plugin against a fake cluster.
 type trial struct {
 	Environment
 	client      client.WithWatch
@@ -92,7 +92,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// run expects an exit code; what was printed is in out and errOut.
+// run expects an exit code; out and errOut have the output.
 func (tr *trial) run(ctx context.Context, t *testing.T, code int, args ...string) {
 	t.Helper()
 	tr.out.Reset()
@@ -111,7 +111,7 @@ func (tr *trial) errs(t *testing.T, want string) {
 	}
 }
 
-// operator lets the fake cluster do what the operator does to whatever is created, as soon as somebody watches.
+// operator makes the fake cluster process each new resource like the operator, as soon as a client watches.
 func operator(conditions ...metav1.Condition) interceptor.Funcs {
 	var made *v1alpha1.PersonalAccessToken
 	return interceptor.Funcs{
@@ -152,7 +152,7 @@ func withConditions(generation int64, conditions ...metav1.Condition) *v1alpha1.
 	return pat
 }
 
-// Wrong usage does nothing, is exit code 2, and says in one line what is right.
+// Wrong usage changes nothing, is exit code 2, and says in one line what is right.
 func TestUsage(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
@@ -171,27 +171,27 @@ func TestUsage(t *testing.T) {
 		"user is not for":         {[]string{"create", "x", "--user=alice"}, `unknown flag: --user; see kubectl pat create --help`},
 		"no name":                 {[]string{"create"}, `kubectl pat create takes one NAME, and 0 were given; see kubectl pat create --help`},
 		"two names":               {[]string{"generate", "a", "b"}, `kubectl pat generate takes one NAME, and 2 were given; see kubectl pat generate --help`},
-		"no name for Kubernetes":  {[]string{"create", "My_Token"}, `the name "My_Token" is none for Kubernetes: take at most 63 of a-z, 0-9, '-' and '.', and put what people call the token into --display-name`},
-		"a hostile name":          {[]string{"create", "a\x1b[2Jb"}, `the name "a\x1b[2Jb" is none for Kubernetes: take at most 63 of a-z, 0-9, '-' and '.', and put what people call the token into --display-name`},
-		"too long a name":         {[]string{"create", strings.Repeat("a", 64)}, `the name "` + strings.Repeat("a", 64) + `" is none for Kubernetes: take at most 63 of a-z, 0-9, '-' and '.', and put what people call the token into --display-name`},
-		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is no namespace: take at most 63 of a-z, 0-9 and '-'`},
-		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: take at most 128`},
-		"a group of nobody":       {[]string{"create", "x", "--group=g"}, `--group and --uid say more about the user that --for names: add --for USER`},
+		"no name for Kubernetes":  {[]string{"create", "My_Token"}, `"My_Token" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
+		"a hostile name":          {[]string{"create", "a\x1b[2Jb"}, `"a\x1b[2Jb" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
+		"too long a name":         {[]string{"create", strings.Repeat("a", 64)}, `"` + strings.Repeat("a", 64) + `" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
+		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is not a valid namespace: use at most 63 of a-z, 0-9 and '-'`},
+		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: use at most 128`},
+		"a group without a user":  {[]string{"create", "x", "--group=g"}, `--group and --uid describe the user of --for: add --for USER`},
 		"no period":               {[]string{"create", "x", "--expires-in=90x"}, `invalid argument "90x" for "--expires-in" flag: a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
-		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is none of token, json, yaml and name`},
-		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is none of none, client and server`},
-		"no time":                 {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: name a time to wait, such as 30s`},
-		"nowhere for the token":   {[]string{"create", "x", "-o", "name"}, `-o name prints no token, which could not be had again: add --token-file FILE or --copy`},
-		"two places":              {[]string{"create", "x", "--copy", "--token-file=t"}, `--copy and --token-file are two places for one token: choose one`},
+		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is not one of token, json, yaml, name`},
+		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is not one of none, client, server`},
+		"no time":                 {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: give a time to wait, such as 30s`},
+		"nowhere for the token":   {[]string{"create", "x", "-o", "name"}, `-o name does not print the token, which cannot be shown later: add --token-file FILE or --copy`},
+		"two places":              {[]string{"create", "x", "--copy", "--token-file=t"}, `give either --copy or --token-file, not both`},
 		"both on one stream":      {[]string{"generate", "x"}, `manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)`},
-		"output of generate":      {[]string{"generate", "x", "-o", "name"}, `--output "name" is neither yaml nor json`},
-		"somebody who may not":    {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
+		"output of generate":      {[]string{"generate", "x", "-o", "name"}, `--output "name" is not one of yaml, json`},
+		"a user of Kubernetes":    {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
 		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is not one of wide, json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE`},
 		"a path for list":         {[]string{"list", "-o", "jsonpath={.items"}, "--output: error parsing jsonpath {.items, unclosed action"},
 		"no path for list":        {[]string{"list", "-o", "jsonpath"}, "--output: template format specified but no template given"},
 		"columns of list":         {[]string{"list", "-o", "custom-columns=NAME"}, "--output: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>"},
 		"a selector for list":     {[]string{"list", "-l", "team=mail=web"}, "--selector: found '=', expected: ',' or 'end of string'; write it as team=mail, or 'team in (mail,web)'"},
-		"order of list":           {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is none of name, created, modified, expires and last-used`},
+		"order of list":           {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is not one of name, created, modified, expires, last-used`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{
@@ -211,7 +211,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// commandsOf are all commands below one, but those that cobra makes.
+// commandsOf returns all commands below cmd, except those of cobra.
 func commandsOf(parent *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, cmd := range parent.Commands() {
@@ -249,7 +249,7 @@ func TestHelpOfTheRoot(t *testing.T) {
 	tr.Version = "v1.2.3"
 	tr.run(t.Context(), t, exitOK)
 	help := tr.out.String()
-	for _, want := range []string{"\n  create ", "\nFlags:\n  -h, --help", "--version", `-n NAMESPACE, --context NAME, --kubeconfig FILE and what else "kubectl options" lists`} {
+	for _, want := range []string{"\n  create ", "\nFlags:\n  -h, --help", "--version", `-n NAMESPACE, --context NAME, --kubeconfig FILE and all others of "kubectl options"`} {
 		if !strings.Contains(help, want) {
 			t.Errorf("%q is not in\n%s", want, help)
 		}
@@ -284,7 +284,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-func TestATokenAmongTheArgumentsIsToldFromTheNameOfAFile(t *testing.T) {
+func TestATokenInTheArgumentsIsNotAFileName(t *testing.T) {
 	_, plaintext := tokenOf(t, 7)
 	for args, want := range map[string]bool{
 		"whoami --token-file kubepat_ci.txt":                                false,
@@ -329,17 +329,17 @@ func TestATokenAmongTheArgumentsIsToldFromTheNameOfAFile(t *testing.T) {
 	}
 }
 
-func TestWhereThereIsNoOperatorTheWayOutIsNamed(t *testing.T) {
+func TestErrorsWithoutAnOperator(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 			return apierrors.NewGenericServerResponse(404, "get", v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "", "", 0, true)
 		},
 	})
 	tr.run(t.Context(), t, exitError, "list")
-	tr.errs(t, "error: the server could not find the requested resource (get personalaccesstokens.pat-operator.io); pat-operator is not installed on this cluster: install it, or name another by --context")
+	tr.errs(t, "error: the server could not find the requested resource (get personalaccesstokens.pat-operator.io); pat-operator is not installed on this cluster: install it, or choose another cluster with --context")
 }
 
-func TestWhereThereIsNoClusterThatIsSaid(t *testing.T) {
+func TestErrorsWithoutACluster(t *testing.T) {
 	refused := &url.Error{Op: "Get", URL: "https://10.0.0.1:6443/apis/x?y", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
 	unknown := &url.Error{Op: "Get", URL: "https://api.example.com/apis", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "api.example.com", IsNotFound: true}}}
 	for name, tc := range map[string]struct {
@@ -349,7 +349,7 @@ func TestWhereThereIsNoClusterThatIsSaid(t *testing.T) {
 		"refused":              {refused, "no cluster answers at https://10.0.0.1:6443: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?"},
 		"no such host":         {unknown, "no cluster answers at https://api.example.com: dial tcp: lookup api.example.com: no such host; is this the right cluster (--context, --kubeconfig)?"},
 		"in another":           {fmt.Errorf("ci: %w", refused), "ci: no cluster answers at https://10.0.0.1:6443: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?"},
-		"credentials, or none": {apierrors.NewUnauthorized("Unauthorized"), "Unauthorized; the API server does not accept your credentials: they have ended, or they are a personal access token and no verifier answers; kubectl pat whoami tells more"},
+		"credentials, or none": {apierrors.NewUnauthorized("Unauthorized"), "Unauthorized; the API server does not accept your credentials: they have ended, or they are a personal access token and no verifier answers; for more run kubectl pat whoami"},
 	} {
 		tr := newTrial(t, interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return tc.err }})
 		tr.run(t.Context(), t, exitError, "list")

@@ -30,13 +30,13 @@ import (
 )
 
 const (
-	// completionTimeout is how long somebody waits who has pressed Tab.
+	// completionTimeout bounds the wait after pressing Tab.
 	completionTimeout = 3 * time.Second
-	// maxCompletions is how many names anybody looks at.
+	// maxCompletions is more than users read.
 	maxCompletions = 500
 )
 
-// completeNames offers the names of the PersonalAccessTokens in the namespace, with what people call them.
+// completeNames offers the PersonalAccessTokens of the namespace, with their display names.
 func (s *session) completeNames(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	list := &v1alpha1.PersonalAccessTokenList{}
 	namespace, err := s.namespace()
@@ -56,7 +56,7 @@ func (s *session) completeNames(cmd *cobra.Command, given []string, _ string) ([
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeOneName offers names to commands that take one.
+// completeOneName is completeNames for commands that take one name.
 func (s *session) completeOneName(cmd *cobra.Command, given []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(given) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -89,18 +89,18 @@ func (s *session) completionList(cmd *cobra.Command, list client.ObjectList, opt
 	return c.List(ctx, list, append(opts, client.Limit(maxCompletions))...) == nil
 }
 
-// completeValues offers the values that a flag has.
+// completeValues offers fixed values for a flag.
 func completeValues(cmd *cobra.Command, flag string, values ...cobra.Completion) {
 	register(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func register(cmd *cobra.Command, flag string, complete cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
-		panic(err) // there is no such flag
+		panic(err) // the flag does not exist
 	}
 }
 
-// namesOf are the names that people mean, each once. They may come from -o name of ours or of kubectl's.
+// namesOf returns the names in args, each once. Arguments may have the form of -o name, ours or kubectl's.
 func namesOf(args []string) []string {
 	var names []string
 	given := map[string]bool{}

@@ -48,7 +48,7 @@ func TestCreateSendsNoPlaintextAndPrintsItOnce(t *testing.T) {
 		t.Errorf("standard output: %q", tr.out)
 	}
 	want := `personalaccesstoken.pat-operator.io/ci created in namespace team-a, for alice
-This is the token. It is shown this once: the cluster has a digest of it. It works until 2027-02-22T12:00:00Z.
+This is the token. It is shown only once: the cluster has only a digest of it. It works until 2027-02-22T12:00:00Z.
 `
 	if diff := cmp.Diff(want, tr.errOut.String()); diff != "" {
 		t.Errorf("standard error (-want +got):\n%s", diff)
@@ -90,9 +90,9 @@ func TestCreateRefusedPrintsNothing(t *testing.T) {
 	}
 }
 
-// What may be in force is printed, whatever goes wrong once it is there.
+// A token that may be active is printed, whatever fails after its creation.
 func TestCreateLosesNoToken(t *testing.T) {
-	const see = "; see kubectl describe pat ci -n default, and end it by kubectl delete pat ci -n default"
+	const see = "; see kubectl describe pat ci -n default, and revoke it with kubectl delete pat ci -n default"
 	lost := &url.Error{Op: "Post", URL: "https://host", Err: io.EOF}
 	for name, tc := range map[string]struct {
 		hooks func(cancel func()) interceptor.Funcs
@@ -106,12 +106,12 @@ func TestCreateLosesNoToken(t *testing.T) {
 		"time over": {
 			hooks: func(func()) interceptor.Funcs { return operator(isIssuing) },
 			args:  []string{"--timeout=100ms"},
-			want:  `the token is not active: when the time was over: Wait. (Issuing)` + see,
+			want:  `the token is not active: timed out: Wait. (Issuing)` + see,
 		},
 		"no operator": {
 			hooks: func(func()) interceptor.Funcs { return operator() },
 			args:  []string{"--timeout=100ms"},
-			want:  `the token is not active: when the time was over: the operator has not looked at it; is it running?` + see,
+			want:  `the token is not active: timed out: the operator has not processed it yet; is it running?` + see,
 		},
 		"interrupted": {
 			hooks: func(cancel func()) interceptor.Funcs {
@@ -127,7 +127,7 @@ func TestCreateLosesNoToken(t *testing.T) {
 				}
 				return hooks
 			},
-			want: `the token is not active: when it was interrupted: `,
+			want: `the token is not active: interrupted: `,
 		},
 		"the answer is lost": {
 			hooks: func(func()) interceptor.Funcs {
@@ -149,7 +149,7 @@ func TestCreateLosesNoToken(t *testing.T) {
 				}
 				return hooks
 			},
-			want: `the token is not active: when it was interrupted: `,
+			want: `the token is not active: interrupted: `,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestCreateLosesNoToken(t *testing.T) {
 	}
 }
 
-// What cannot be in force is not printed, and what may be there is said to be.
+// A token that cannot be active is not printed, and the error names a resource that may exist.
 func TestCreateWithoutAnAnswer(t *testing.T) {
 	dial := &url.Error{Op: "Post", URL: "https://host", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
 	lost := &url.Error{Op: "Post", URL: "https://host", Err: io.EOF}
@@ -184,7 +184,7 @@ func TestCreateWithoutAnAnswer(t *testing.T) {
 	}{
 		"not sent":            {dial, nil, `no cluster answers at https://host: dial tcp: connection refused; is this the right cluster (--context, --kubeconfig)?`},
 		"lost on its way":     {lost, apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("x").GroupResource(), "ci"), `Post "https://host": EOF; is this the right cluster (--context, --kubeconfig)?`},
-		"not to be found out": {lost, lost, `Post "https://host": EOF; it is not known whether personalaccesstoken.pat-operator.io/ci was created in namespace default: if it was, nobody has its token: delete it; is this the right cluster (--context, --kubeconfig)?`},
+		"not to be found out": {lost, lost, `Post "https://host": EOF; it is unknown whether personalaccesstoken.pat-operator.io/ci was created in namespace default: if it was, its token is lost: delete it; is this the right cluster (--context, --kubeconfig)?`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{
@@ -203,7 +203,7 @@ func TestCreateWithoutAnAnswer(t *testing.T) {
 }
 
 // The error for a taken name says what to do next. A user who may create and not read is not told to delete the other token.
-func TestCreateWhereTheNameIsTaken(t *testing.T) {
+func TestCreateAnExistingName(t *testing.T) {
 	const exists = `error: personalaccesstokens.pat-operator.io "ci" already exists in namespace team-a`
 	forbidden := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "ci", errors.New("no"))
 	for name, tc := range map[string]struct {
@@ -232,7 +232,7 @@ func TestCreateWhereTheNameIsTaken(t *testing.T) {
 	}
 }
 
-func TestCreateOnATerminalSaysWhatIsNext(t *testing.T) {
+func TestCreateOnATerminalSaysWhatToDoNext(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	const waiting = "Waiting until the token works, for at most 30s…"
 	for name, tc := range map[string]struct {
@@ -251,7 +251,7 @@ func TestCreateOnATerminalSaysWhatIsNext(t *testing.T) {
 		tr.run(t.Context(), t, exitOK, append([]string{"create", "ci", "-n", "team-a"}, tc.args...)...)
 		got := tr.errOut.String()
 		if progress := waiting + "\r" + strings.Repeat(" ", len(waiting)-2) + "\r"; strings.Contains(got, progress) != (name != "a pipe") {
-			t.Errorf("%s: what goes on: %q", name, got)
+			t.Errorf("%s: progress: %q", name, got)
 		}
 		if tc.want == "" {
 			if strings.Contains(got, "Next") {
@@ -271,10 +271,10 @@ func TestCreateOnATerminalSaysWhatIsNext(t *testing.T) {
 	}
 }
 
-func TestCreateAsJSONHasTheTokenBesideTheResource(t *testing.T) {
+func TestCreateAsJSONHasResourceAndToken(t *testing.T) {
 	tr := newTrial(t, operator(isReady, isActive))
 	tr.run(t.Context(), t, exitOK, "create", "ci", "-o", "json")
-	var got Created
+	var got createResult
 	if err := json.Unmarshal(tr.out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestCreateAsJSONHasTheTokenBesideTheResource(t *testing.T) {
 	}
 }
 
-func TestCreateWhereTheClipboardFails(t *testing.T) {
+func TestCreateWithAFailingClipboard(t *testing.T) {
 	tr := newTrial(t, operator(isReady, isActive))
 	var copied string
 	tr.Copy = func(text string) error { copied = text; return nil }
@@ -294,7 +294,7 @@ func TestCreateWhereTheClipboardFails(t *testing.T) {
 	tr = newTrial(t, operator(isReady, isActive))
 	tr.Copy = func(string) error { return errors.New("no display") }
 	tr.run(t.Context(), t, exitError, "create", "ci", "--copy")
-	tr.errs(t, "error: the token could not be put on the clipboard: no display; so it was printed on standard output")
+	tr.errs(t, "error: cannot put the token on the clipboard: no display; so it was printed on standard output")
 	if !strings.HasPrefix(tr.out.String(), madeToken) {
 		t.Errorf("the token is lost: %q", tr.out)
 	}
@@ -310,7 +310,7 @@ func TestCreateForRecipients(t *testing.T) {
 	} {
 		tr := newTrial(t, operator(isReady, isActive))
 		tr.run(t.Context(), t, exitError, "create", "ci", "--recipient", key, "--expires-in", life)
-		tr.errs(t, "error: default/ci: there is no status.encryptedToken")
+		tr.errs(t, "error: default/ci: status.encryptedToken is empty")
 		pat := &v1alpha1.PersonalAccessToken{}
 		if err := tr.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "ci"}, pat); err != nil {
 			t.Fatal(err)

@@ -25,8 +25,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// asBearer is the cluster that kubectl's flags name, logged in to by this token and nothing else: a client certificate of
-// the kubeconfig would win over it.
+// asBearer connects to the cluster of kubectl's flags with only this token: a client certificate of the kubeconfig would take
+// precedence.
 type asBearer struct {
 	*genericclioptions.ConfigFlags
 	token string
@@ -47,15 +47,15 @@ func (b asBearer) ToRESTConfig() (*rest.Config, error) {
 	}
 	bare := rest.AnonymousClientConfig(config)
 	bare.BearerToken = b.token
-	if *b.Impersonate != "" { // --as, as kubectl takes it
+	if *b.Impersonate != "" { // --as
 		bare.Impersonate = config.Impersonate
 	}
 	return bare, nil
 }
 
-var errNoTLS = errors.New("the API server's address is not https, and a token is sent by https only: everybody on the way could read it")
+var errNoTLS = errors.New("the API server's address is not https, and a token must not cross the network in clear text: use an https address")
 
-// serverOf is the address of the API server as a whole URL.
+// serverOf returns the full URL of the API server.
 func serverOf(config *rest.Config) (*url.URL, error) {
 	tls := config.TLSClientConfig
 	secure := tls.Insecure || tls.CAFile != "" || len(tls.CAData) > 0

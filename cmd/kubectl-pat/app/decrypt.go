@@ -23,7 +23,6 @@ import (
 
 	"filippo.io/age/armor"
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
@@ -41,18 +40,18 @@ func newDecryptCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "decrypt (NAME | -f FILE)",
 		SuggestFor: []string{"open"},
-		Short:      "Open a token that was encrypted to your key",
-		Long: `Open a token that the operator has encrypted to your age or SSH key (spec.delivery.recipients), and print it alone on
-standard output. It is read from status.encryptedToken of the PersonalAccessToken, or from a file: then no cluster is asked.
+		Short:      "Decrypt a token that was encrypted to your key",
+		Long: `Decrypt a token that the operator encrypted to your age or SSH key (spec.delivery.recipients), and print it alone on
+standard output. It comes from status.encryptedToken of the PersonalAccessToken, or from a file, which needs no cluster.
 
-Where the private key is protected by a passphrase, that is asked for on the terminal.`,
-		Example: `  # One of this namespace, by the SSH key of yours that is where ssh looks for it
+If the private key has a passphrase, this command asks for it on the terminal.`,
+		Example: `  # A token of this namespace, with your default SSH key
   kubectl pat decrypt polite-mail
 
-  # A file that you were sent, without access to the cluster
+  # A file that you received, without access to the cluster
   kubectl pat decrypt -f polite-mail.age -i ~/.ssh/id_ed25519 --token-file polite-mail.token
 
-  # By an age key, onto the clipboard
+  # With an age key, onto the clipboard
   kubectl pat decrypt polite-mail -i key.txt --copy`,
 		Args:              noTokens(o.oneSource),
 		ValidArgsFunction: s.completeOneName,
@@ -71,7 +70,7 @@ func (o *decryptOptions) oneSource(cmd *cobra.Command, args []string) error {
 	case o.file == "":
 		return oneName(cmd, args)
 	case len(args) > 0:
-		return usagef("a NAME and -f FILE are two places that the token would be in: give one of them")
+		return usagef("give either a NAME or -f FILE, not both")
 	}
 	return nil
 }
@@ -110,10 +109,10 @@ func (o *decryptOptions) run(ctx context.Context, args []string) error {
 	return to.put(plaintext)
 }
 
-// readAgeFile reads the file that -f names. On a terminal it is pasted.
+// readAgeFile reads the file of -f. On a terminal it asks the user to paste it.
 func (o *decryptOptions) readAgeFile(ctx context.Context) ([]byte, error) {
 	if terminal := terminalOf(o.In); o.file == stdin && terminal != nil {
-		return o.askPasted(ctx, terminal, "The age file, as far as "+armor.Footer+" (Ctrl-D ends it as well):\n", armor.Footer, maxAgeFile)
+		return o.askPasted(ctx, terminal, "Paste the age file, up to "+armor.Footer+" (or press Ctrl-D at its end):\n", armor.Footer, maxAgeFile)
 	}
 	return o.readInput(ctx, o.file, "", maxAgeFile)
 }
@@ -125,22 +124,7 @@ func (o *decryptOptions) announce(what string, to *destination) {
 	o.sayf("%s", what)
 }
 
-// get reads one PersonalAccessToken of the namespace.
-func (s *session) get(ctx context.Context, name string) (*v1alpha1.PersonalAccessToken, error) {
-	namespace, err := s.namespace()
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.client()
-	if err != nil {
-		return nil, err
-	}
-	pat := &v1alpha1.PersonalAccessToken{}
-	err = c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pat)
-	return pat, missing(err, namespace)
-}
-
-// openDelivered opens what is in pat's status, or says why there is nothing that could be opened.
+// openDelivered decrypts the token in pat's status.
 func openDelivered(pat *v1alpha1.PersonalAccessToken, keys *keyring) (plaintext, id string, err error) {
 	where := pat.Namespace + "/" + pat.Name
 	if pat.Status.EncryptedToken == "" {
@@ -156,14 +140,14 @@ func openDelivered(pat *v1alpha1.PersonalAccessToken, keys *keyring) (plaintext,
 	return plaintext, id, nil
 }
 
-// whyNotEncrypted says where the token is instead.
+// whyNotEncrypted says why status has no encrypted token, and where the token is.
 func whyNotEncrypted(pat *v1alpha1.PersonalAccessToken) string {
 	delivery := pat.Spec.Delivery
 	switch {
 	case pat.Spec.Token != nil:
-		return "its holder has made it, and nobody else ever had it"
+		return "its holder made it, and nobody else has it"
 	case delivery != nil && len(delivery.Recipients) > 0:
-		why := "the operator has not looked at it; is it running?"
+		why := "the operator has not processed it yet; is it running?"
 		if c := holder.Active(pat); c != nil {
 			why = holder.Says(c).Error()
 		}
@@ -173,17 +157,17 @@ func whyNotEncrypted(pat *v1alpha1.PersonalAccessToken) string {
 	case pat.Status.DeliverySecretName != "":
 		return fmt.Sprintf("it is in a Secret, which status calls %q", pat.Status.DeliverySecretName)
 	}
-	return "it was delivered in a Secret, which is gone; a rotation makes another (kubectl pat rotate)"
+	return "it was delivered in a Secret, which no longer exists; for a new token run kubectl pat rotate"
 }
 
-// tellOpened says whose token was opened and whether it works.
+// tellOpened says which token was decrypted and whether it works.
 func tellOpened(pat *v1alpha1.PersonalAccessToken, id string) string {
 	active := holder.Active(pat)
 	switch {
 	case id == pat.Status.PreviousTokenID:
 		return fmt.Sprintf("Warning: this is token %s, the predecessor of the current one (%s).", id, pat.Status.TokenID)
 	case id != pat.Status.TokenID:
-		return fmt.Sprintf("Warning: this is token %s, and %s/%s has another (%s): somebody has changed its status.", id, pat.Namespace, pat.Name, pat.Status.TokenID)
+		return fmt.Sprintf("Warning: this is token %s, and %s/%s has another (%s): its status was changed.", id, pat.Namespace, pat.Name, pat.Status.TokenID)
 	case active != nil && active.Status != "True":
 		return fmt.Sprintf("Warning: this is token %s, for %s, and it is not active: %s", id, userOf(pat), holder.Says(active))
 	}

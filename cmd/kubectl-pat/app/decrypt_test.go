@@ -52,7 +52,7 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// agePair, rsaPair and so on are private keys as files have them, and their public halves.
+// agePair, rsaPair and so on return a private key in its file format, and its public key.
 func agePair(t *testing.T) (private, public string) {
 	key := must[*age.X25519Identity](t)(age.GenerateX25519Identity())
 	return "# created: today\n# public key: " + key.Recipient().String() + "\n" + key.String() + "\n", key.Recipient().String()
@@ -129,42 +129,42 @@ func readAllOf(r interface{ Read([]byte) (int, error) }) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// What is refused is not quoted.
-func TestWhatIsNoKey(t *testing.T) {
+// Errors do not quote the file.
+func TestUnusableKeys(t *testing.T) {
 	agePrivate, agePublic := agePair(t)
 	ecdsaPrivate, ecdsaPublic := ecdsaPair(t)
 	key, rsaPublic := rsaPair(t)
 	locked := lockedPEM(t, key)
 	for name, tc := range map[string]struct {
-		text, beside string
+		text, public string
 		want         string
 	}{
-		"nothing":                        {want: "this is no private key of age or SSH"},
-		"comments":                       {text: "# public key: " + agePublic, want: "this is no private key of age or SSH"},
-		"words":                          {text: "hunter2", want: "this is no private key of age or SSH"},
-		"a key of age, cut off":          {text: strings.TrimSpace(agePrivate)[:150], want: "this is no private key of age or SSH"},
-		"a public key of age":            {text: agePublic, want: errPublicKey.Error()},
-		"a public key of SSH":            {text: rsaPublic, want: errPublicKey.Error()},
-		"a public ecdsa key":             {text: ecdsaPublic, want: errPublicKey.Error()},
-		"an ecdsa key":                   {text: ecdsaPrivate, want: errUnusableSSH.Error()},
-		"an SSH key, cut off":            {text: pemOf(t, key)[:200], want: errUnusableSSH.Error()},
-		"a certificate":                  {text: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", want: errUnusableSSH.Error()},
-		"a key in an age file":           {text: "-----BEGIN AGE ENCRYPTED FILE-----\n", want: errEncryptedIdentity.Error()},
-		"a key in an age file, bare":     {text: "age-encryption.org/v1\n", want: errEncryptedIdentity.Error()},
-		"a key of a plugin":              {text: "AGE-PLUGIN-YUBIKEY-1QQQ", want: errPluginIdentity.Error()},
-		"an old key, alone":              {text: locked, want: "the key is protected by a passphrase and of an older format, which takes the public key beside it: open KEY.pub: no such file or directory"},
-		"an old key with rubbish beside": {text: locked, beside: "hunter2", want: "the public key beside it, KEY.pub, is none"},
-		"an old key with another's kind": {text: locked, beside: ecdsaPublic, want: errUnusableSSH.Error()},
-		"an old key with its public one": {text: locked, beside: rsaPublic},
-		"too large a file":               {text: strings.Repeat("#\n", maxIdentityFile), want: "KEY is larger than 1024 KiB"},
+		"nothing":                         {want: "this is not an age or SSH private key"},
+		"comments":                        {text: "# public key: " + agePublic, want: "this is not an age or SSH private key"},
+		"words":                           {text: "hunter2", want: "this is not an age or SSH private key"},
+		"a key of age, cut off":           {text: strings.TrimSpace(agePrivate)[:150], want: "this is not an age or SSH private key"},
+		"a public key of age":             {text: agePublic, want: errPublicKey.Error()},
+		"a public key of SSH":             {text: rsaPublic, want: errPublicKey.Error()},
+		"a public ecdsa key":              {text: ecdsaPublic, want: errPublicKey.Error()},
+		"an ecdsa key":                    {text: ecdsaPrivate, want: errUnusableSSH.Error()},
+		"an SSH key, cut off":             {text: pemOf(t, key)[:200], want: errUnusableSSH.Error()},
+		"a certificate":                   {text: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", want: errUnusableSSH.Error()},
+		"a key in an age file":            {text: "-----BEGIN AGE ENCRYPTED FILE-----\n", want: errEncryptedIdentity.Error()},
+		"a key in an age file, bare":      {text: "age-encryption.org/v1\n", want: errEncryptedIdentity.Error()},
+		"a key of a plugin":               {text: "AGE-PLUGIN-YUBIKEY-1QQQ", want: errPluginIdentity.Error()},
+		"an old key, alone":               {text: locked, want: "the key has a passphrase and an old format, which needs the public key in a .pub file: open KEY.pub: no such file or directory"},
+		"an old key with rubbish in .pub": {text: locked, public: "hunter2", want: "KEY.pub does not hold a public key"},
+		"an old key with another's kind":  {text: locked, public: ecdsaPublic, want: errUnusableSSH.Error()},
+		"an old key with its public one":  {text: locked, public: rsaPublic},
+		"too large a file":                {text: strings.Repeat("#\n", maxIdentityFile), want: "KEY is larger than 1024 KiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "key")
 			if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if tc.beside != "" {
-				if err := os.WriteFile(path+".pub", []byte(tc.beside), 0o600); err != nil {
+			if tc.public != "" {
+				if err := os.WriteFile(path+".pub", []byte(tc.public), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -195,14 +195,14 @@ func TestOpenToken(t *testing.T) {
 		"in a mail":                  {"Hello,\r\n\r\n  " + strings.ReplaceAll(good, "\n", " \r\n  ") + "\r\n-- \r\nBob\r\n", ""},
 		"quoted in a mail":           {"Bob wrote:\n> " + strings.ReplaceAll(good, "\n", "\n>> ") + "\n> -- \n> Bob\n", ""},
 		"in UTF-16":                  {utf16Of(t, good, unicode.LittleEndian, unicode.UseBOM), ""},
-		"in a mail, cut off":         {"> " + strings.ReplaceAll(good[:len(good)/2], "\n", "\n> "), "this is no age file, or it is damaged"},
-		"for others":                 {seal(plaintext, otherPublic, rsaPublic), "none of these keys can open it: it is for an age key, an SSH key (ssh-rsa)"},
-		"post-quantum":               {seal(plaintext, hybrid), "none of these keys can open it: it is for a post-quantum age key"},
-		"something else":             {seal("hunter2", agePublic), "it opens, and what is in it is no token of ours, so it is not printed"},
-		"a token and something else": {seal(plaintext+" hunter2", agePublic), "it opens, and what is in it is no token of ours, so it is not printed"},
-		"cut off":                    {good[:len(good)/2], "this is no age file, or it is damaged"},
-		"words":                      {"hunter2", "this is no age file, or it is damaged"},
-		"nothing":                    {"", "this is no age file, or it is damaged"},
+		"in a mail, cut off":         {"> " + strings.ReplaceAll(good[:len(good)/2], "\n", "\n> "), "this is not an age file, or it is damaged"},
+		"for others":                 {seal(plaintext, otherPublic, rsaPublic), "none of these keys can decrypt it: it is encrypted to an age key, an SSH key (ssh-rsa)"},
+		"post-quantum":               {seal(plaintext, hybrid), "none of these keys can decrypt it: it is encrypted to a post-quantum age key"},
+		"something else":             {seal("hunter2", agePublic), "its content is not a personal access token, so it is not printed"},
+		"a token and something else": {seal(plaintext+" hunter2", agePublic), "its content is not a personal access token, so it is not printed"},
+		"cut off":                    {good[:len(good)/2], "this is not an age file, or it is damaged"},
+		"words":                      {"hunter2", "this is not an age file, or it is damaged"},
+		"nothing":                    {"", "this is not an age file, or it is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			identities := must[[]age.Identity](t)(age.ParseIdentities(strings.NewReader(agePrivate)))
@@ -220,7 +220,7 @@ func TestOpenToken(t *testing.T) {
 	}
 }
 
-// A key whose passphrase cannot be asked for, or is wrong, says so, and is not taken for a wrong key.
+// A key without the right passphrase is not reported as a wrong key.
 func TestLockedKey(t *testing.T) {
 	_, plaintext := tokenOf(t, 7)
 	key, public := rsaPair(t)
@@ -229,7 +229,7 @@ func TestLockedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for passphrase, want := range map[string]string{"hunter2": "", "hunter3": "-i key: the key does not open: is the passphrase right?"} {
+	for passphrase, want := range map[string]string{"hunter2": "", "hunter3": "-i key: cannot unlock the key: is the passphrase right?"} {
 		locked := &lockedIdentity{file: "key"}
 		locked.EncryptedSSHIdentity, err = agessh.NewEncryptedSSHIdentity(parsed, []byte(lockedPEM(t, key)), func() ([]byte, error) { return []byte(passphrase), nil })
 		if err != nil {
@@ -245,27 +245,27 @@ func TestLockedKey(t *testing.T) {
 	}
 }
 
-func TestWhyThereIsNothingToDecrypt(t *testing.T) {
+func TestDecryptSaysWhyThereIsNoToken(t *testing.T) {
 	for name, tc := range map[string]struct {
 		modify func(*v1alpha1.PersonalAccessToken)
 		want   string
 	}{
 		"its holder's": {func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Token = &v1alpha1.HolderToken{} },
-			"its holder has made it, and nobody else ever had it"},
+			"its holder made it, and nobody else has it"},
 		"in a Secret": {func(pat *v1alpha1.PersonalAccessToken) { pat.Status.DeliverySecretName = "pat-aaaaaaaaaaaaaaaa" },
 			"it is in a Secret: kubectl get secret pat-aaaaaaaaaaaaaaaa -n team-a -o jsonpath='{.data.token}' | base64 -d"},
-		"in a Secret that somebody has made up": {func(pat *v1alpha1.PersonalAccessToken) { pat.Status.DeliverySecretName = "x; rm -rf ~; echo" },
+		"in a Secret with a forged name": {func(pat *v1alpha1.PersonalAccessToken) { pat.Status.DeliverySecretName = "x; rm -rf ~; echo" },
 			`it is in a Secret, which status calls "x; rm -rf ~; echo"`},
 		"in a Secret that is gone": {func(*v1alpha1.PersonalAccessToken) {},
-			"it was delivered in a Secret, which is gone; a rotation makes another (kubectl pat rotate)"},
+			"it was delivered in a Secret, which no longer exists; for a new token run kubectl pat rotate"},
 		"expired": {func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
 			pat.Status.Conditions[0] = metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonExpired, Message: "Rotate it."}
 		}, "Rotate it. (Expired)"},
-		"nobody has looked at it": {func(pat *v1alpha1.PersonalAccessToken) {
+		"not processed yet": {func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Spec.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
 			pat.Status.Conditions = nil
-		}, "the operator has not looked at it; is it running?"},
+		}, "the operator has not processed it yet; is it running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pat := withConditions(1, isActive)
@@ -277,7 +277,7 @@ func TestWhyThereIsNothingToDecrypt(t *testing.T) {
 	}
 }
 
-// Whoever may write a status may put anything there.
+// A user who may write status can put any text there.
 func TestDecryptWarnsOfAnotherToken(t *testing.T) {
 	private, public := agePair(t)
 	id, plaintext := tokenOf(t, 7)
@@ -288,7 +288,7 @@ func TestDecryptWarnsOfAnotherToken(t *testing.T) {
 	for name, tc := range map[string]struct{ current, previous, want string }{
 		"the current one": {id, "", "This is token " + id + ", for alice. It works until 2026-12-24T12:00:00Z."},
 		"its predecessor": {"bbbbbbbbbbbbbbbb", id, "Warning: this is token " + id + ", the predecessor of the current one (bbbbbbbbbbbbbbbb)."},
-		"another":         {"bbbbbbbbbbbbbbbb", "", "Warning: this is token " + id + ", and team-a/ci has another (bbbbbbbbbbbbbbbb): somebody has changed its status."},
+		"another":         {"bbbbbbbbbbbbbbbb", "", "Warning: this is token " + id + ", and team-a/ci has another (bbbbbbbbbbbbbbbb): its status was changed."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pat, _ := holderMade(t, 7)

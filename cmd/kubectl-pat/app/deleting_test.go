@@ -27,8 +27,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-// held is an active resource with a predecessor that was deleted and that a finalizer holds. The operator has not written
-// this into its status yet.
+// held is an active resource with a predecessor. It was deleted, and a finalizer holds it. The operator has not updated the status
+// yet.
 func held(t *testing.T) (pat *v1alpha1.PersonalAccessToken, plaintext string) {
 	t.Helper()
 	pat, plaintext = holderMade(t, 7)
@@ -60,7 +60,7 @@ func TestCase59_EachCommandSaysDeleting(t *testing.T) {
 		"describe":            {args: []string{"describe", "ci", "-n", "team-a"}, want: []string{"Status: Deleting", "Active False Deleting 24h " + message, "Ready False Deleting 24h " + message}},
 		"find":                {in: plaintext, args: []string{"find"}, want: []string{" Deleting ", "Nothing to end at team-a/ci: the token " + pat.Status.TokenID + " that was found has ended, because its resource was deleted."}},
 		"find, a predecessor": {in: "PAT=" + pat.Status.PreviousTokenID, args: []string{"find"}, want: []string{" Deleting ", "Nothing to end"}},
-		"find, names":         {in: plaintext, args: []string{"find", "-n", "team-a", "-o", "name"}, code: exitError, want: []string{"Left out: personalaccesstoken.pat-operator.io/ci, since the token"}},
+		"find, names":         {in: plaintext, args: []string{"find", "-n", "team-a", "-o", "name"}, code: exitError, want: []string{"Left out: personalaccesstoken.pat-operator.io/ci, because the token"}},
 		"whoami":              {hooks: byPAT(pat.Status.TokenID), args: []string{"whoami"}, want: []string{"Active: False " + message}},
 		"whoami, predecessor": {hooks: byPAT(pat.Status.PreviousTokenID), args: []string{"whoami"}, want: []string{"Active: False " + message}},
 	} {

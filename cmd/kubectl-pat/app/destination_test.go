@@ -29,10 +29,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
-const fullOutput = "nothing was done: standard output takes no token (no space); name a file for it by --token-file FILE"
+const fullOutput = "nothing was changed: cannot write the token to standard output (no space); give a file with --token-file FILE"
 
-// No token is made, and none is replaced, that has nowhere to go.
-func TestCase63_NothingIsDoneWhereTheOutputTakesNothing(t *testing.T) {
+// A command creates or replaces no token that it could not output.
+func TestCase63_NothingIsDoneWithoutAnOutput(t *testing.T) {
 	closed, err := os.Create(filepath.Join(t.TempDir(), "closed"))
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestCase63_NothingIsDoneWhereTheOutputTakesNothing(t *testing.T) {
 				}, pat)
 				tr.Out = out
 				tr.run(t.Context(), t, exitError, args...)
-				if got := tr.errOut.String(); !strings.HasPrefix(got, "error: nothing was done: standard output takes no token (") {
+				if got := tr.errOut.String(); !strings.HasPrefix(got, "error: nothing was changed: cannot write the token to standard output (") {
 					t.Errorf("standard error: %s", got)
 				}
 			})
@@ -72,7 +72,7 @@ func TestCase63_NothingIsDoneWhereTheOutputTakesNothing(t *testing.T) {
 	}
 }
 
-// filling takes nothing more once it was asked whether it does.
+// filling fails after the check whether it accepts output.
 type filling struct{}
 
 func (filling) Write(p []byte) (int, error) {
@@ -82,17 +82,17 @@ func (filling) Write(p []byte) (int, error) {
 	return 0, errors.New("no space")
 }
 
-// Where the token is made and cannot be printed, the way out is said.
-func TestCase63_ALostTokenNamesTheWayOut(t *testing.T) {
+// If a token was created and cannot be printed, the error says what to do.
+func TestCase63_ALostTokenErrorSaysWhatToDo(t *testing.T) {
 	for _, output := range []string{outputToken, outputJSON, outputYAML} {
 		tr := newTrial(t, operator(isReady, isActive))
 		tr.Out = filling{}
 		tr.run(t.Context(), t, exitError, "create", "new", "-o", output)
-		tr.errs(t, "error: no space; the token of personalaccesstoken.pat-operator.io/new was not handed over, so make another: kubectl pat rotate new -n default")
+		tr.errs(t, "error: no space; the token of personalaccesstoken.pat-operator.io/new is lost; for a new one run: kubectl pat rotate new -n default")
 	}
 }
 
-// A file that is there stays what it is, and nothing is made.
+// An existing file does not change, and no token is created.
 func TestCase63_AFileThatExistsIsKept(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
@@ -105,6 +105,6 @@ func TestCase63_AFileThatExistsIsKept(t *testing.T) {
 		},
 	})
 	tr.run(t.Context(), t, exitError, "create", "new", "--token-file", name)
-	tr.errs(t, "error: --token-file: "+name+" is there already and is not overwritten: choose another name, or remove it first")
+	tr.errs(t, "error: --token-file: "+name+" already exists and is not overwritten: choose another name, or remove the file first")
 	wantFile(t, name, 0o600, "mine")
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// maxFindInput is how much text find looks through.
+// maxFindInput is the most text that find searches, in bytes.
 const maxFindInput = 16 << 20
 
 type findOptions struct {
@@ -44,26 +44,26 @@ func newFindCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "find",
 		SuggestFor: []string{"lookup"},
-		Short:      "Tell which resource a token or an ID belongs to",
-		Long: `Tell which PersonalAccessToken a token belongs to that has turned up somewhere, and how to end it. Standard input is searched
-for tokens and IDs: it may be a token, whole or cut off, an ID, the ID of a credential as audit logs have it (PAT=...), or any
-text with such in it, also in base64 (a Secret, a Basic header), in UTF-16 or broken into lines. What cannot be read, such as
-compressed data, is reported. On a terminal it is asked for and not shown. It is never taken from the arguments, which others can
-see, and the secret part of a token is neither sent nor printed.
+		Short:      "Find the resource of a token or an ID",
+		Long: `Find the PersonalAccessToken of a token that has turned up somewhere, and show how to revoke it. This command searches
+standard input for tokens and IDs: a token, complete or cut off, an ID, the credential ID of audit logs (PAT=...), or any text
+with these in it, also in base64 (a Secret, a Basic header), in UTF-16 or broken into lines. It reports what it cannot read, such
+as compressed data. On a terminal it asks for the token without showing it. It takes no token from the arguments, which others
+can see, and it never sends or prints the secret part of a token.
 
-All namespaces are searched; where you may not list them all, the current one, and that is said. What is not found there may be
-in another namespace, and still work.
+It searches all namespaces or, if you may not list them all, the current one, and says so. A token that is not found there may be
+in another namespace and still work.
 
-A digest that is in spec.token is compared with a whole token: "matches" says that it is the token itself, "differs" that it
-only has its ID. The cluster keeps the digests of other tokens to itself. IDs are no secrets: whoever wrote the text may have
-chosen which are in it, so look at what is found before you end it.
+A complete token is compared with the digest in spec.token: "matches" means that it is this token, "differs" that it only has the
+same ID. Other tokens have no digest that you can read. IDs are not secret, and the author of the text may have chosen them: look
+at the result before you revoke anything.
 
--o name takes -n, since names say nothing of their namespace. It is for what ends tokens by their resources, so it leaves out
-what "differs", what has ended already, and what is not the resource's present token, such as a predecessor.`,
-		Example: `  # Asks for the token
+-o name requires -n, because names do not include the namespace. It is input for commands that delete resources, so it leaves out
+tokens that differ, that have ended, or that are not the resource's current token, such as a predecessor.`,
+		Example: `  # A token that you type or paste
   kubectl pat find
 
-  # What is in a log, with what ends each
+  # The tokens in a log, each with the command that revokes it
   kubectl pat find < build.log
 
   # As data, with the resources
@@ -75,41 +75,44 @@ what "differs", what has ended already, and what is not the resource's present t
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces, and in nothing less")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces; fail if you may not list them")
 	flags.StringVarP(&o.output, "output", "o", "", "the `FORMAT`: json, yaml or name (default: a table)")
 	completeValues(cmd, "output", outputJSON, outputYAML, outputName)
 	return cmd
 }
 
-// nothingButInput refuses arguments without an echo: an ID is no secret, but a token may be misspelt.
+// nothingButInput refuses arguments without quoting them: an ID is public, but a token may be misspelled.
 func nothingButInput(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("%s takes no arguments: give it the token, ID or text on standard input (%[1]s < FILE, or without anything: it asks)", cmd.CommandPath())
+		return usagef("%s takes no arguments: pass the token, ID or text on standard input, as in %[1]s < FILE", cmd.CommandPath())
 	}
 	return nil
 }
 
 func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
+	if o.output != "" {
+		if err := oneOf("output", o.output, outputJSON, outputYAML, outputName); err != nil {
+			return err
+		}
+	}
 	switch {
-	case !slices.Contains([]string{"", outputJSON, outputYAML, outputName}, o.output):
-		return usagef("--output %q is none of json, yaml and name", o.output)
 	case o.allNamespaces && namespaceGiven:
-		return usagef("--all-namespaces and --namespace are two places to search: give one of them")
-	case o.output == outputName && !namespaceGiven: // it would be taken for one of the same name in the current namespace
-		return usagef("-o name says nothing of namespaces: name one by -n NAMESPACE, or take -o json, which has them")
+		return usagef("give either --all-namespaces or --namespace, not both")
+	case o.output == outputName && !namespaceGiven: // a reader would look for the name in the current namespace
+		return usagef("-o name prints no namespaces: give one with -n NAMESPACE, or use -o json")
 	}
 	text, err := o.readInput(ctx, stdin, "Token or ID (it is not shown): ", maxFindInput)
 	if err != nil {
 		return err
 	}
-	sightings, unread := scan(string(text))
+	matches, unread := scan(string(text))
 	switch {
-	case len(sightings) == 0 && unread:
+	case len(matches) == 0 && unread:
 		return errUnread
 	case unread:
-		o.sayf("Parts of standard input look compressed, encrypted or binary, and a token in them is not found. Decode them, and give the result to kubectl pat find.")
-	case len(sightings) == 0:
-		return errors.New("there is no token and no ID in standard input; an ID is 16 of a-z and 2-7, and a token begins with kubepat_")
+		o.sayf("Parts of standard input look compressed, encrypted or binary, and a token in them is not found. Decode them, and pass the result to kubectl pat find.")
+	case len(matches) == 0:
+		return errors.New("standard input holds no token and no ID; an ID has 16 characters of a-z and 2-7, and a token begins with kubepat_")
 	}
 	c, err := o.client()
 	if err != nil {
@@ -119,26 +122,26 @@ func (o *findOptions) run(ctx context.Context, namespaceGiven bool) error {
 	if err != nil {
 		return err
 	}
-	findings := match(sightings, pats)
-	o.sayMissing(sightings, findings, only)
+	findings := match(matches, pats)
+	o.sayMissing(matches, findings, only)
 	if len(findings) == 0 {
-		return nowhere(only)
+		return notFound(only)
 	}
 	return o.print(findings)
 }
 
-var errUnread = errors.New("no token and no ID was found, but parts of standard input look compressed, encrypted or binary, and may hold one: decode them, and give the result to kubectl pat find")
+var errUnread = errors.New("found no token and no ID, but parts of standard input look compressed, encrypted or binary and may hold one: decode them, and pass the result to kubectl pat find")
 
-// nowhere says what it means that nothing was found. That a token does not work follows from all namespaces alone.
-func nowhere(only string) error {
+// notFound says what it means that nothing was found. Only after a search of all namespaces has the token ended.
+func notFound(only string) error {
 	if only != "" {
-		return fmt.Errorf("no PersonalAccessToken in namespace %s has it: it may be in another, and still work; somebody who may list all namespaces should run kubectl pat find -A", only)
+		return fmt.Errorf("no PersonalAccessToken in namespace %s has it: it may be in another namespace and still work; ask a user who may list all namespaces to run kubectl pat find -A", only)
 	}
-	return errors.New("no PersonalAccessToken in any namespace has it: it was deleted, which ends its token, or rotated out long ago, or it is of another cluster; one that was made just now may not be in status yet: try again")
+	return errors.New("no PersonalAccessToken in any namespace has it: its resource was deleted, which ended it, or it was rotated out long ago, or it belongs to another cluster; if it is only seconds old, try again")
 }
 
-// search reads the resources of all namespaces, or of one only: of that which was asked for, or where nothing was and not
-// all may be listed, the current one.
+// search reads the resources of all namespaces, or only of one: the given one or, if none is given and the user may not list
+// all, the current one.
 func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGiven bool) (pats []v1alpha1.PersonalAccessToken, only string, err error) {
 	namespace, err := o.namespace()
 	if err != nil {
@@ -149,21 +152,21 @@ func (o *findOptions) search(ctx context.Context, c client.Client, namespaceGive
 		if err == nil || o.allNamespaces || !apierrors.IsForbidden(err) {
 			return pats, "", err
 		}
-		o.sayf("You may not list tokens in all namespaces: only namespace %s is searched. Somebody who may can find it in others.", namespace)
+		o.sayf("You may not list tokens in all namespaces: only namespace %s is searched. The token may be in another one.", namespace)
 	}
 	pats, err = holder.ReadAll(ctx, c, client.InNamespace(namespace))
 	return pats, namespace, err
 }
 
-// sayMissing names the tokens that are nowhere, beside others that are. A word of 16 letters may be no ID.
-func (o *findOptions) sayMissing(sightings []sighting, findings []Finding, only string) {
+// sayMissing names the tokens that were not found, if others were. A word of 16 letters may be something else than an ID.
+func (o *findOptions) sayMissing(matches []tokenMatch, findings []finding, only string) {
 	known := map[string]bool{}
 	for _, f := range findings {
 		known[f.TokenID] = true
 	}
-	for _, s := range sightings {
+	for _, s := range matches {
 		switch {
-		case known[s.id] || !s.certain || len(sightings) == 1:
+		case known[s.id] || !s.certain || len(matches) == 1:
 		case only != "":
 			o.sayf("No PersonalAccessToken in namespace %s has %s; it may be in another.", only, s.id)
 		default:
@@ -172,14 +175,14 @@ func (o *findOptions) sayMissing(sightings []sighting, findings []Finding, only 
 	}
 }
 
-func (o *findOptions) print(findings []Finding) error {
+func (o *findOptions) print(findings []finding) error {
 	switch o.output {
 	case outputJSON, outputYAML:
 		for i := range findings {
 			withKind(findings[i].PersonalAccessToken)
 			findings[i].PersonalAccessToken.ManagedFields = nil
 		}
-		return write(o.Out, o.output, Findings{findings})
+		return write(o.Out, o.output, findResult{findings})
 	case outputName:
 		return o.printNames(findings)
 	}
@@ -190,13 +193,13 @@ func (o *findOptions) print(findings []Finding) error {
 	return nil
 }
 
-// printNames prints what people pipe into what ends tokens: no resource that is not to be deleted for what was found.
-func (o *findOptions) printNames(findings []Finding) error {
+// printNames prints the resources to delete. It leaves out those whose deletion would not end exactly the token that was found.
+func (o *findOptions) printNames(findings []finding) error {
 	printed := map[string]bool{}
 	for _, f := range findings {
 		name := f.PersonalAccessToken.Name
 		if why := f.notThisOne(); why != "" {
-			o.sayf("Left out: %s, since the %s", holder.ResourceName(name), why)
+			o.sayf("Left out: %s, because the %s", holder.ResourceName(name), why)
 			continue
 		}
 		if printed[name] {
@@ -208,17 +211,17 @@ func (o *findOptions) printNames(findings []Finding) error {
 		}
 	}
 	if len(printed) == 0 {
-		return errors.New("nothing is left of what was found; see it without -o name")
+		return errors.New("every match was left out; run this without -o name to see them")
 	}
 	return nil
 }
 
-// sayEnds says how to end what was found.
-func (o *findOptions) sayEnds(findings []Finding) {
+// sayEnds prints how to revoke the tokens that were found.
+func (o *findOptions) sayEnds(findings []finding) {
 	var said []string
 	for _, f := range findings {
-		if f.Digest == digestDiffers { // it is another token, which is not the one that leaked
-			o.sayf("What was found is not the token of %s/%s, but has its ID.", f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name)
+		if f.Digest == digestDiffers { // the resource's token did not leak
+			o.sayf("The token that was found is not that of %s/%s, but has its ID.", f.PersonalAccessToken.Namespace, f.PersonalAccessToken.Name)
 			continue
 		}
 		if why := f.over(); why != "" {

@@ -33,7 +33,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// holderMade is an active resource with a token that its holder has made.
+// holderMade is an active resource with a token that its holder made.
 func holderMade(t *testing.T, b byte) (pat *v1alpha1.PersonalAccessToken, plaintext string) {
 	t.Helper()
 	id, plaintext := tokenOf(t, b)
@@ -44,7 +44,7 @@ func holderMade(t *testing.T, b byte) (pat *v1alpha1.PersonalAccessToken, plaint
 	return pat, plaintext
 }
 
-// putBack has Git put a token into spec that was rotated out, as the operator tells of it.
+// putBack is a resource whose old token Git restored, as the operator reports it.
 func putBack(pat *v1alpha1.PersonalAccessToken, id string) {
 	pat.Spec.Token, pat.Spec.ExpiresAt = &v1alpha1.HolderToken{ID: id}, after(time.Hour)
 	pat.Status.TokenID = "bbbbbbbbbbbbbbbb"
@@ -77,7 +77,7 @@ func TestStateOf(t *testing.T) {
 			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
 			pat.Status.PreviousTokenExpiresAt = after(time.Hour)
 		}), "Predecessor", after(time.Hour)},
-		"a predecessor of whose end nothing is said": {of(func(pat *v1alpha1.PersonalAccessToken) {
+		"a predecessor with an unknown end": {of(func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Status.TokenID, pat.Status.PreviousTokenID = "bbbbbbbbbbbbbbbb", id
 		}), "Predecessor", nil},
 		"asked for, not issued": {of(func(pat *v1alpha1.PersonalAccessToken) {
@@ -108,7 +108,7 @@ func TestStateOf(t *testing.T) {
 	}
 }
 
-func TestFindTellsATokenFromOneWithItsID(t *testing.T) {
+func TestFindComparesTokensWithTheSameID(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	id := pat.Spec.Token.ID
 	moved := pat.DeepCopy()
@@ -117,17 +117,17 @@ func TestFindTellsATokenFromOneWithItsID(t *testing.T) {
 	made.Spec.Token = nil
 	for name, tc := range map[string]struct {
 		pat  *v1alpha1.PersonalAccessToken
-		s    sighting
+		s    tokenMatch
 		want string
 	}{
-		"the token":                        {pat, sighting{id: id, plaintexts: []string{plaintext}}, digestMatches},
-		"another and the token":            {pat, sighting{id: id, plaintexts: []string{"x", plaintext}}, digestMatches},
-		"another":                          {pat, sighting{id: id, plaintexts: []string{"x"}}, digestDiffers},
-		"its ID":                           {pat, sighting{id: id}, ""},
-		"a digest that was for elsewhere":  {moved, sighting{id: id, plaintexts: []string{plaintext}}, digestDiffers},
-		"a token that the operator made":   {made, sighting{id: id, plaintexts: []string{plaintext}}, ""},
-		"a predecessor of the holder's":    {pat, sighting{id: "bbbbbbbbbbbbbbbb", plaintexts: []string{plaintext}}, ""},
-		"a digest that is none, in status": {func() *v1alpha1.PersonalAccessToken { p := pat.DeepCopy(); p.Spec.Token.SHA256 = "x"; return p }(), sighting{id: id, plaintexts: []string{plaintext}}, ""},
+		"the token":                       {pat, tokenMatch{id: id, plaintexts: []string{plaintext}}, digestMatches},
+		"another and the token":           {pat, tokenMatch{id: id, plaintexts: []string{"x", plaintext}}, digestMatches},
+		"another":                         {pat, tokenMatch{id: id, plaintexts: []string{"x"}}, digestDiffers},
+		"its ID":                          {pat, tokenMatch{id: id}, ""},
+		"a digest that was for elsewhere": {moved, tokenMatch{id: id, plaintexts: []string{plaintext}}, digestDiffers},
+		"a token that the operator made":  {made, tokenMatch{id: id, plaintexts: []string{plaintext}}, ""},
+		"a predecessor of the holder's":   {pat, tokenMatch{id: "bbbbbbbbbbbbbbbb", plaintexts: []string{plaintext}}, ""},
+		"an invalid digest, in status":    {func() *v1alpha1.PersonalAccessToken { p := pat.DeepCopy(); p.Spec.Token.SHA256 = "x"; return p }(), tokenMatch{id: id, plaintexts: []string{plaintext}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := compare(tc.pat, tc.s); got != tc.want {
@@ -170,7 +170,7 @@ team-a      ci     alice   Active   in 30d    matches   ` + pat.Status.TokenID +
 	tr.errs(t, "To end it: kubectl pat revoke ci -n team-a")
 }
 
-// mayListOnly lets lists of one namespace through.
+// mayListOnly allows lists of one namespace.
 func mayListOnly(namespace string) interceptor.Funcs {
 	return interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 		var o client.ListOptions
@@ -182,14 +182,14 @@ func mayListOnly(namespace string) interceptor.Funcs {
 	}}
 }
 
-func TestFindFallsBackOnlyWhereNothingElseWasAskedFor(t *testing.T) {
+func TestFindFallsBackOnlyByDefault(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	for args, want := range map[string]struct {
 		code int
 		last string
 	}{
-		"":          {exitError, "error: no PersonalAccessToken in namespace default has it: it may be in another, and still work; somebody who may list all namespaces should run kubectl pat find -A"},
-		"-n team-c": {exitError, "error: no PersonalAccessToken in namespace team-c has it: it may be in another, and still work; somebody who may list all namespaces should run kubectl pat find -A"},
+		"":          {exitError, "error: no PersonalAccessToken in namespace default has it: it may be in another namespace and still work; ask a user who may list all namespaces to run kubectl pat find -A"},
+		"-n team-c": {exitError, "error: no PersonalAccessToken in namespace team-c has it: it may be in another namespace and still work; ask a user who may list all namespaces to run kubectl pat find -A"},
 		"-n team-a": {exitOK, "To end it: kubectl pat revoke ci -n team-a"},
 		"-n team-b": {exitError, `error: personalaccesstokens.pat-operator.io is forbidden: <nil>`},
 		"-A":        {exitError, `error: personalaccesstokens.pat-operator.io is forbidden: <nil>`},
@@ -213,7 +213,7 @@ func TestFindFallsBackOnlyWhereNothingElseWasAskedFor(t *testing.T) {
 	}
 }
 
-// What is piped into a command that ends tokens is not for others to choose.
+// The author of a text must not choose which tokens a piped command revokes.
 func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	forged := forge(t, plaintext)
@@ -228,9 +228,9 @@ func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 	replaced.Spec.Token.SHA256 = pat.Spec.Token.SHA256
 	asked := pat.DeepCopy()
 	asked.Status.TokenID = "bbbbbbbbbbbbbbbb"
-	const name, none = "personalaccesstoken.pat-operator.io/ci\n", "error: nothing is left of what was found; see it without -o name"
+	const name, none = "personalaccesstoken.pat-operator.io/ci\n", "error: every match was left out; run this without -o name to see them"
 	left := func(why string) string {
-		return "Left out: personalaccesstoken.pat-operator.io/ci, since the token " + why + "\n" + none
+		return "Left out: personalaccesstoken.pat-operator.io/ci, because the token " + why + "\n" + none
 	}
 	for title, tc := range map[string]struct {
 		pat       *v1alpha1.PersonalAccessToken
@@ -241,12 +241,12 @@ func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 		"the token":                 {pat, plaintext, exitOK, name, ""},
 		"its ID":                    {pat, pat.Status.TokenID, exitOK, name, ""},
 		"another token with its ID": {pat, forged, exitError, "", left("with the ID " + pat.Status.TokenID + " that was found is not its own")},
-		"a predecessor":             {rotated, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is the predecessor of its present one")},
-		"a predecessor and it":      {rotated, plaintext + " PAT=bbbbbbbbbbbbbbbb", exitOK, name, strings.TrimSuffix(left(pat.Status.TokenID+" that was found is the predecessor of its present one"), "\n"+none)},
+		"a predecessor":             {rotated, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is the predecessor of its current one")},
+		"a predecessor and it":      {rotated, plaintext + " PAT=bbbbbbbbbbbbbbbb", exitOK, name, strings.TrimSuffix(left(pat.Status.TokenID+" that was found is the predecessor of its current one"), "\n"+none)},
 		"a revoked one":             {revoked, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is revoked")},
 		"an expired one":            {expired, plaintext, exitError, "", left(pat.Status.TokenID + " that was found has expired")},
-		"one that Git put back":     {replaced, plaintext, exitError, "", left(pat.Status.TokenID + " that was found was replaced by its present one")},
-		"one that is to replace it": {asked, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is not its present one")},
+		"one that Git put back":     {replaced, plaintext, exitError, "", left(pat.Status.TokenID + " that was found was replaced by its current one")},
+		"one that is to replace it": {asked, plaintext, exitError, "", left(pat.Status.TokenID + " that was found is not its current one")},
 	} {
 		t.Run(title, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{}, tc.pat)
@@ -259,8 +259,8 @@ func TestFindNamesOnlyWhatLeaked(t *testing.T) {
 	}
 }
 
-// A command that is printed ends what was found, and no other; nor does it take away the trace of what has ended.
-func TestFindSaysHowToEndItAlone(t *testing.T) {
+// The printed command revokes exactly the token that was found, and keeps the trace of one that has ended.
+func TestFindPrintsTheCommandThatRevokes(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	id := pat.Status.TokenID
 	for name, tc := range map[string]struct {
@@ -295,7 +295,7 @@ func TestFindSaysHowToEndItAlone(t *testing.T) {
 		"replaced": {
 			modify: func(pat *v1alpha1.PersonalAccessToken) { putBack(pat, id) },
 			in:     id,
-			want:   "Nothing to end at team-a/ci: the token " + id + " that was found was replaced by its present one.\n",
+			want:   "Nothing to end at team-a/ci: the token " + id + " that was found was replaced by its current one.\n",
 		},
 		"revoked": {
 			modify: func(pat *v1alpha1.PersonalAccessToken) {
@@ -309,7 +309,7 @@ func TestFindSaysHowToEndItAlone(t *testing.T) {
 		},
 		"another with its ID": {
 			in:   forge(t, plaintext),
-			want: "What was found is not the token of team-a/ci, but has its ID.\n",
+			want: "The token that was found is not that of team-a/ci, but has its ID.\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

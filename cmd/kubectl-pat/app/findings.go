@@ -29,28 +29,26 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// Findings is what find prints with -o json and -o yaml.
-type Findings struct {
-	Tokens []Finding `json:"tokens"`
+// findResult is the output of find with -o json and -o yaml.
+type findResult struct {
+	Tokens []finding `json:"tokens"`
 }
 
-// Finding is a resource that names a token.
-type Finding struct {
+// finding is a token and a resource that names it.
+type finding struct {
 	TokenID string `json:"tokenID"`
-	// State is what the resource says of this token: Active, or why it is not; Predecessor beside its successor; Revoked;
-	// Deleting where the resource is marked as deleted, which ends each of its tokens.
-	// Where spec alone names it: Replaced, when the operator has refused it as one that was rotated out, else NotIssued.
+	// State is what the resource says about this token: Active, or the reason why it is not; Predecessor if it has a successor;
+	// Revoked; Deleting if the resource is being deleted, which ends all its tokens. If only spec names the token: Replaced if the
+	// operator refused it because it was rotated out, else NotIssued.
 	State string `json:"state"`
-	// Digest tells whether a whole token is the one of the digest in spec.token: matches or differs, "" where that is not
-	// known.
+	// Digest compares a complete token with the digest in spec.token: matches or differs; "" if unknown.
 	Digest string `json:"digest,omitempty"`
-	// ExpiresAt is when this token ends, where that is known.
-	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
-	// PersonalAccessToken is the resource.
+	// ExpiresAt is when this token ends, if known.
+	ExpiresAt           *metav1.Time                  `json:"expiresAt,omitempty"`
 	PersonalAccessToken *v1alpha1.PersonalAccessToken `json:"personalAccessToken"`
 }
 
-// Values of Finding.State that are no reasons of Active, and of Finding.Digest.
+// Values of finding.State that are not reasons of Active, and of finding.Digest.
 const (
 	statePredecessor = "Predecessor"
 	stateReplaced    = "Replaced"
@@ -61,18 +59,18 @@ const (
 	digestDiffers = "differs"
 )
 
-// match returns which of the resources name what was seen, in the order of the sightings.
-func match(sightings []sighting, pats []v1alpha1.PersonalAccessToken) []Finding {
+// match returns the resources that name the tokens, in the order of found.
+func match(matches []tokenMatch, pats []v1alpha1.PersonalAccessToken) []finding {
 	byID := map[string][]*v1alpha1.PersonalAccessToken{}
 	for i := range pats {
 		for _, id := range idsOf(&pats[i]) {
 			byID[id] = append(byID[id], &pats[i])
 		}
 	}
-	var findings []Finding
-	for _, s := range sightings {
+	var findings []finding
+	for _, s := range matches {
 		for _, pat := range byID[s.id] {
-			f := Finding{TokenID: s.id, PersonalAccessToken: pat, Digest: compare(pat, s)}
+			f := finding{TokenID: s.id, PersonalAccessToken: pat, Digest: compare(pat, s)}
 			f.State, f.ExpiresAt = stateOf(pat, s.id)
 			findings = append(findings, f)
 		}
@@ -80,7 +78,7 @@ func match(sightings []sighting, pats []v1alpha1.PersonalAccessToken) []Finding 
 	return findings
 }
 
-// idsOf are all that a resource names, each once.
+// idsOf returns all ids that a resource names, each once.
 func idsOf(pat *v1alpha1.PersonalAccessToken) []string {
 	ids := []string{pat.Status.TokenID, pat.Status.PreviousTokenID}
 	if pat.Spec.Token != nil {
@@ -93,7 +91,7 @@ func idsOf(pat *v1alpha1.PersonalAccessToken) []string {
 	return slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return id == "" })
 }
 
-// stateOf is what a resource says of one of its tokens, and when that ends.
+// stateOf returns the state of one of a resource's tokens, and when it ends.
 func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *metav1.Time) {
 	active := holder.Active(pat)
 	switch {
@@ -108,7 +106,7 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *m
 	case id == pat.Status.PreviousTokenID:
 		return statePredecessor, pat.Status.PreviousTokenExpiresAt
 	}
-	// That status names another is not enough: this one may be about to take its place.
+	// Status names another token, but this one may be about to replace it.
 	stalled := holder.Condition(pat, v1alpha1.ConditionStalled)
 	switch {
 	case !holder.HasStatus(stalled, metav1.ConditionTrue) || stalled.Reason != v1alpha1.ReasonTokenRevoked:
@@ -119,8 +117,8 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, id string) (state string, end *m
 	return stateReplaced, nil
 }
 
-// compare tells whether one of the whole tokens that were seen is the one that its holder has made the digest of.
-func compare(pat *v1alpha1.PersonalAccessToken, s sighting) string {
+// compare compares the complete tokens of a match with the digest in spec.token.
+func compare(pat *v1alpha1.PersonalAccessToken, s tokenMatch) string {
 	if pat.Spec.Token == nil || pat.Spec.Token.ID != s.id || len(s.plaintexts) == 0 {
 		return ""
 	}
@@ -136,9 +134,9 @@ func compare(pat *v1alpha1.PersonalAccessToken, s sighting) string {
 	return digestDiffers
 }
 
-// over tells why there is nothing to end, or "" where there is. To delete the resource would take away the trace of this
-// token, or end another that works.
-func (f *Finding) over() string {
+// over returns why there is nothing to revoke, or "". Deleting the resource would remove the trace of this token, or end another
+// one that works.
+func (f *finding) over() string {
 	switch {
 	case f.Digest == digestDiffers:
 		return fmt.Sprintf("token with the ID %s that was found is not its own", f.TokenID)
@@ -149,39 +147,39 @@ func (f *Finding) over() string {
 	case f.State == v1alpha1.ReasonExpired:
 		return fmt.Sprintf("token %s that was found has expired", f.TokenID)
 	case f.State == stateReplaced:
-		return fmt.Sprintf("token %s that was found was replaced by its present one", f.TokenID)
+		return fmt.Sprintf("token %s that was found was replaced by its current one", f.TokenID)
 	}
 	return ""
 }
 
-// beside tells that the resource has another token than the one that was found.
-func (f *Finding) beside() bool {
+// otherIsCurrent reports whether the resource's current token is another one than the one that was found.
+func (f *finding) otherIsCurrent() bool {
 	present := f.PersonalAccessToken.Status.TokenID
 	return present != "" && present != f.TokenID
 }
 
-// notThisOne tells why the resource is not to be deleted for what was found, or "" where that ends it, and it alone.
-func (f *Finding) notThisOne() string {
+// notThisOne returns why deleting the resource would not end exactly the token that was found, or "".
+func (f *finding) notThisOne() string {
 	why := f.over()
 	switch {
 	case why != "":
 	case f.State == statePredecessor:
-		why = fmt.Sprintf("token %s that was found is the predecessor of its present one", f.TokenID)
-	case f.beside():
-		why = fmt.Sprintf("token %s that was found is not its present one", f.TokenID)
+		why = fmt.Sprintf("token %s that was found is the predecessor of its current one", f.TokenID)
+	case f.otherIsCurrent():
+		why = fmt.Sprintf("token %s that was found is not its current one", f.TokenID)
 	}
 	return why
 }
 
-// end is the command that ends the token, and no other that works.
-func (f *Finding) end() string {
-	if f.beside() {
+// end returns the command that revokes this token and no other that works.
+func (f *finding) end() string {
+	if f.otherIsCurrent() {
 		return revokeOne(f.PersonalAccessToken, f.TokenID)
 	}
 	return fmt.Sprintf("kubectl pat revoke %s -n %s", f.PersonalAccessToken.Name, f.PersonalAccessToken.Namespace)
 }
 
-func (s *session) printFindings(findings []Finding) error {
+func (s *session) printFindings(findings []finding) error {
 	t := s.table(s.Out, "NAMESPACE", "NAME", "USER", "STATE", "EXPIRES", "DIGEST", "TOKEN ID")
 	t.cut = []int{2}
 	rows := make([][]string, 0, len(findings))
@@ -196,38 +194,38 @@ func (s *session) printFindings(findings []Finding) error {
 	return t.print(s.Out, rows)
 }
 
-// sighting is a token or its ID that was found in a text.
-type sighting struct {
+// tokenMatch is a token or an ID in a text.
+type tokenMatch struct {
 	id string
-	// plaintexts are the whole tokens of this ID that were there: one, unless somebody has made others up.
+	// plaintexts are the complete tokens with this ID: one, unless some are forged.
 	plaintexts []string
-	// certain tells that it was written as a token or a credential ID is, so that it is no word of 16 letters.
+	// certain reports that it has the form of a token or credential ID, not only of a word of 16 letters.
 	certain bool
 }
 
 var (
-	// marked is a token, whole or cut off, or the ID of a credential, wherever it is: "%20kubepat_" and "\nkubepat_" too.
+	// marked matches a token, complete or cut off, or a credential ID, in any place: also "%20kubepat_" and "\nkubepat_".
 	marked = regexp.MustCompile(`(?:` + token.Prefix + `|PAT=|PAT%3D)([a-z2-7]{16})(?:_[0-9A-Za-z]{0,49}|\b)`)
-	// bare is what could be an ID.
+	// bare matches a word that could be an ID.
 	bare = regexp.MustCompile(`\b[a-z2-7]{16}\b`)
 )
 
-// hasMark reports whether there may be something marked in a text. It is faster than the expression.
+// hasMark reports whether marked may match. It is faster than the expression.
 func hasMark(text string) bool {
 	return strings.Contains(text, token.Prefix) || strings.Contains(text, "PAT=") || strings.Contains(text, "PAT%3D")
 }
 
-// scan finds all tokens and IDs in a text, also in base64, UTF-16 and across line ends: those that are certain first, each in
-// the order that they are in it. unread reports that parts could not be decoded, in which there may be more.
-func scan(text string) (found []sighting, unread bool) {
-	// Logs are long and full of words of 16 letters: nothing that was found is searched for in a list.
+// scan finds all tokens and IDs in a text, also in base64, UTF-16 and across line ends. The certain ones come first, each group in
+// the order of the text. unread reports that the text has parts that could not be decoded and may hold more.
+func scan(text string) (found []tokenMatch, unread bool) {
+	// Logs are long and full of words of 16 letters, so look matches up in a map.
 	places := map[string]int{}
-	at := func(id string) *sighting {
+	at := func(id string) *tokenMatch {
 		i, known := places[id]
 		if !known {
 			i = len(found)
 			places[id] = i
-			found = append(found, sighting{id: id})
+			found = append(found, tokenMatch{id: id})
 		}
 		return &found[i]
 	}
@@ -239,7 +237,7 @@ func scan(text string) (found []sighting, unread bool) {
 		}
 		for _, match := range marked.FindAllStringSubmatch(r.text, -1) {
 			_, err := token.Parse(match[0])
-			if err != nil && r.joined { // it may have been made up of two words
+			if err != nil && r.joined { // it may be two words
 				continue
 			}
 			s := at(match[1])

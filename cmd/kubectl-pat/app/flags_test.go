@@ -35,14 +35,14 @@ const (
 	hardwareKey  = "sk-ssh-ed25519@openssh.com AAAAGnNr"
 )
 
-// lines are command lines that are right, to which a flag is added.
+// lines are valid command lines, to which the test adds a flag.
 var lines = map[string][]string{
 	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
 	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil, "help": nil,
 }
 
-// tries are, for each flag, or each flag of a command, values that it takes and values that can never work. What else the
-// flag needs is in front of a value.
+// tries has, for each flag or each flag of a command, valid values and values that can never work. Other flags that it needs
+// precede a value.
 var tries = map[string]struct{ good, bad []string }{
 	"all-namespaces":        {[]string{"true", "false"}, []string{"", "maybe"}},
 	"revoke all-namespaces": {[]string{"false"}, []string{"", "true", "maybe"}}, // true goes with --user
@@ -93,8 +93,8 @@ var tries = map[string]struct{ good, bad []string }{
 	"yes":                   {[]string{"true", "false"}, []string{"", "maybe"}},
 }
 
-// Each flag of each command takes the values that its help names, and says of what can never work which flag it is and, but
-// for what is empty or goes with something else, a value that works.
+// Each flag accepts the values in its help. The error for a value that can never work names the flag and, unless it is empty or
+// conflicts with another flag, a value that works.
 func TestCase60_EachFlagOfEachCommand(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("HOME", dir)
@@ -171,7 +171,7 @@ func TestCase60_EachFlagOfEachCommand(t *testing.T) {
 	}
 	for which := range tries {
 		if !used[which] {
-			t.Errorf("%s is tried, and there is no such flag", which)
+			t.Errorf("%s is tried, but does not exist", which)
 		}
 	}
 }

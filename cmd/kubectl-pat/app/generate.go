@@ -17,7 +17,6 @@ limitations under the License.
 package app
 
 import (
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,16 +39,16 @@ func newGenerateCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "generate NAME",
 		SuggestFor: []string{"manifest"},
-		Short:      "Make a token and a manifest for Git that holds its digest",
-		Long: `Make a token on this machine, and a manifest of a PersonalAccessToken that holds its ID and digest, from which nobody gets
-the token back: it may be in a public repository. The token works from when the manifest is applied until its end, which is
-counted from now. No cluster is asked.
+		Short:      "Make a token, and a manifest for Git with its digest",
+		Long: `Make a token on this machine, and the manifest of a PersonalAccessToken with its ID and digest. Nobody can recover the token
+from the manifest, so a public repository may hold it. The token works from when the manifest is applied; its lifetime counts
+from now. This command needs no cluster.
 
-One of the two goes to standard output, and the other into a file: with --token-file (or --copy) the manifest is printed,
-with --manifest the token.
+One of the two goes to standard output and the other into a file: with --token-file (or --copy) this command prints the
+manifest, with --manifest the token.
 
-The digest is bound to the namespace and the name in the manifest. A copy under another name, and a namespace or prefix that
-kustomize puts there, is refused.`,
+The digest is bound to the namespace and the name in the manifest. The cluster refuses a copy under another name, and a
+namespace or name prefix that kustomize adds.`,
 		Example: `  # The manifest into the repository, the token into a file
   kubectl pat generate ci -n team-a --for alice --group developers --token-file ci.token > team-a/ci.yaml
 
@@ -69,13 +68,11 @@ kustomize puts there, is refused.`,
 }
 
 func (o *generateOptions) validate() error {
-	switch {
-	case !slices.Contains([]string{outputYAML, outputJSON}, o.output):
-		return usagef("--output %q is neither yaml nor json", o.output)
-	case o.manifest == "" && !o.to.elsewhere():
+	err := oneOf("output", o.output, outputYAML, outputJSON)
+	if err == nil && o.manifest == "" && !o.to.elsewhere() {
 		return usagef("manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)")
 	}
-	return nil
+	return err
 }
 
 func (o *generateOptions) run(name string) error {
@@ -91,7 +88,7 @@ func (o *generateOptions) run(name string) error {
 		return err
 	}
 	if pat.Spec.User != nil {
-		// Better now than when the commit is applied.
+		// Refuse now what admission would refuse when the commit is applied.
 		if errs := identity.Check(field.NewPath("spec", "user"), pat.Spec.User); len(errs) > 0 {
 			return usageError{errs[0]}
 		}
@@ -124,9 +121,9 @@ func (o *generateOptions) run(name string) error {
 	if to.place != "" {
 		o.sayf("The token is %s, and nowhere else.", to.place)
 	}
-	o.sayf("Next: have the manifest applied. The token works from then on, until %s.", endOf(pat))
+	o.sayf("Next: apply the manifest. The token works from then until %s.", endOf(pat))
 	if pat.Spec.User == nil {
-		o.sayf("It will be of whoever applies the manifest. A GitOps controller is a service account, which must say for whom: add --for USER.")
+		o.sayf("The token will belong to the user who applies the manifest. A GitOps controller has to name another user: add --for USER.")
 	}
 	return keep()
 }

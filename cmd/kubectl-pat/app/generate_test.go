@@ -72,7 +72,7 @@ func TestGenerateWritesTheManifestAndTheTokenApart(t *testing.T) {
 		t.Errorf("standard output: %s", tr.out)
 	}
 	wantFile(t, filepath.Join(dir, "ci.yaml"), 0o644, manifest)
-	tr.errs(t, "Next: have the manifest applied. The token works from then on, until 2026-11-25T00:00:00Z.")
+	tr.errs(t, "Next: apply the manifest. The token works from then until 2026-11-25T00:00:00Z.")
 }
 
 func wantFile(t *testing.T, name string, mode os.FileMode, begins string) {
@@ -90,8 +90,8 @@ func wantFile(t *testing.T, name string, mode os.FileMode, begins string) {
 	}
 }
 
-// A digest without its token, or the other way round, is of no use.
-func TestGenerateLeavesNothingHalfDone(t *testing.T) {
+// A digest without its token is useless, and so is a token without its digest.
+func TestGenerateWritesBothOrNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		flags []string
 		want  string
@@ -116,7 +116,7 @@ func TestGenerateNeverPrintsBoth(t *testing.T) {
 	tr := offline(t)
 	tr.Copy = func(string) error { return errors.New("no display") }
 	tr.run(t.Context(), t, exitError, append(generateArgs, "--copy")...)
-	tr.errs(t, "error: the token could not be put on the clipboard: no display")
+	tr.errs(t, "error: cannot put the token on the clipboard: no display")
 	if strings.Contains(tr.out.String(), "kubepat_") {
 		t.Errorf("standard output: %s", tr.out)
 	}

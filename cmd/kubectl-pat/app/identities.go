@@ -38,39 +38,39 @@ import (
 )
 
 const (
-	// maxIdentityFile is more than any file of private keys is long.
+	// maxIdentityFile is longer than any file of private keys.
 	maxIdentityFile = 1 << 20
-	// maxAgeFile is more than an age file with a token in it and sixteen recipients is long.
+	// maxAgeFile is longer than an age file with a token for sixteen recipients.
 	maxAgeFile = 128 << 10
 )
 
-// defaultIdentities are where keys are looked for when none is named.
+// defaultIdentities are the keys to use if the user gives none.
 var defaultIdentities = []string{"~/.ssh/id_ed25519", "~/.ssh/id_rsa"}
 
-// identityFlags name private keys.
+// identityFlags select private keys.
 type identityFlags struct{ files []string }
 
 func (f *identityFlags) bind(flags *pflag.FlagSet) {
-	flags.StringArrayVarP(&f.files, "identity", "i", nil, "the private key's `FILE`, of age or SSH (ed25519 or rsa); repeat it for more (default: "+strings.Join(defaultIdentities, " and ")+")")
+	flags.StringArrayVarP(&f.files, "identity", "i", nil, "the `FILE` of an age or SSH private key (ed25519 or rsa); repeat it for more (default: "+strings.Join(defaultIdentities, " and ")+")")
 }
 
-// Why a file gives no key, each with the way out. None says what is in the file.
+// Errors for a file without a usable key, each with the next step. None quotes the file.
 var (
-	errPublicKey         = errors.New("this is a public key: name the private one, which with SSH is the file beside it without .pub")
-	errNoIdentity        = errors.New("this is no private key of age or SSH")
-	errEncryptedIdentity = errors.New("this key is itself in an age file: open that first (age --decrypt FILE > KEYFILE), or open the token with age")
-	errPluginIdentity    = errors.New("this key belongs to a plugin of age: open the token with age (age --decrypt -i KEYFILE)")
-	errUnusableSSH       = errors.New("this is no SSH key that can decrypt: ed25519 and rsa keys can, ecdsa keys, hardware keys and damaged ones cannot")
+	errPublicKey         = errors.New("this is a public key: give the private key, which SSH keeps in the file without .pub")
+	errNoIdentity        = errors.New("this is not an age or SSH private key")
+	errEncryptedIdentity = errors.New("this key is itself encrypted with age: decrypt it first (age --decrypt FILE > KEYFILE), or decrypt the token with age")
+	errPluginIdentity    = errors.New("this key needs an age plugin: decrypt the token with age (age --decrypt -i KEYFILE)")
+	errUnusableSSH       = errors.New("this SSH key cannot decrypt: use an ed25519 or rsa key; ecdsa keys, hardware keys and damaged keys cannot decrypt")
 )
 
-// keyring is private keys.
+// keyring holds private keys.
 type keyring struct {
 	identities []age.Identity
-	// skipped is why keys that nobody named are not among them.
+	// skipped are the errors of default keys that cannot be used.
 	skipped []error
 }
 
-// keyring reads the private keys, or those that are where people have them.
+// keyring reads the given private keys, or the default ones.
 func (s *session) keyring(ctx context.Context, files []string) (*keyring, error) {
 	if fips140.Enforced() {
 		return nil, errors.New("age is not available in FIPS-only mode (GODEBUG=fips140=only)")
@@ -90,7 +90,7 @@ func (s *session) keyring(ctx context.Context, files []string) (*keyring, error)
 	return keys, nil
 }
 
-// defaultKeyring skips what is no key to decrypt with: nobody said that it is one, and another may open the file.
+// defaultKeyring skips keys that cannot decrypt: the user did not choose them, and another one may open the file.
 func (s *session) defaultKeyring(ctx context.Context) (*keyring, error) {
 	keys := &keyring{}
 	for _, file := range defaultIdentities {
@@ -109,12 +109,12 @@ func (s *session) defaultKeyring(ctx context.Context) (*keyring, error) {
 		keys.sort()
 		return keys, nil
 	case len(keys.skipped) > 0:
-		return nil, fmt.Errorf("none of the keys that are looked for where nothing is named can be used, so name one by -i FILE: %w", oneLine(keys.skipped))
+		return nil, fmt.Errorf("cannot use any of the default keys, so give one with -i FILE: %w", oneLine(keys.skipped))
 	}
-	return nil, usagef("there is no private key at %s: name one by -i FILE", strings.Join(defaultIdentities, " or "))
+	return nil, usagef("no private key at %s: give one with -i FILE", strings.Join(defaultIdentities, " or "))
 }
 
-// sort puts keys behind the others that a passphrase is asked for: one that cannot be asked for ends the search.
+// sort puts keys with a passphrase last: decryption ends if the passphrase cannot be asked for.
 func (k *keyring) sort() {
 	locked := func(identity age.Identity) int {
 		if _, ok := identity.(*lockedIdentity); ok {
@@ -125,7 +125,7 @@ func (k *keyring) sort() {
 	slices.SortStableFunc(k.identities, func(a, b age.Identity) int { return locked(a) - locked(b) })
 }
 
-// open returns the token in an age file.
+// open decrypts an age file and returns the token.
 func (k *keyring) open(file string) (plaintext, id string, err error) {
 	plaintext, id, err = openToken(file, k.identities)
 	if wrong, ok := errors.AsType[wrongKeyError](err); ok {
@@ -157,10 +157,10 @@ func (s *session) readIdentities(ctx context.Context, file string) ([]age.Identi
 	return identities, nil
 }
 
-// ageHeader begins an age file that is not armored.
+// ageHeader begins a binary age file.
 const ageHeader = "age-encryption.org/"
 
-// firstLine is the first that is neither empty nor a comment.
+// firstLine returns the first line that is neither empty nor a comment.
 func firstLine(text []byte) string {
 	for line := range strings.Lines(string(text)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
@@ -180,13 +180,13 @@ func (s *session) sshIdentity(ctx context.Context, file string, text []byte) (ag
 		return nil, errUnusableSSH
 	}
 	public := missing.PublicKey
-	if public == nil { // the older formats do not have it in clear
+	if public == nil { // the old formats have no readable public key
 		line, err := readFile(file+".pub", maxIdentityFile)
 		if err != nil {
-			return nil, fmt.Errorf("the key is protected by a passphrase and of an older format, which takes the public key beside it: %w", err)
+			return nil, fmt.Errorf("the key has a passphrase and an old format, which needs the public key in a .pub file: %w", err)
 		}
 		if public, _, _, _, err = ssh.ParseAuthorizedKey(line); err != nil {
-			return nil, fmt.Errorf("the public key beside it, %s.pub, is none", file)
+			return nil, fmt.Errorf("%s.pub does not hold a public key", file)
 		}
 	}
 	locked := &lockedIdentity{file: file}
@@ -201,11 +201,11 @@ func (s *session) sshIdentity(ctx context.Context, file string, text []byte) (ag
 	return locked, nil
 }
 
-// lockedIdentity is an SSH key whose passphrase is asked for when it is known to be the one that is needed.
+// lockedIdentity is an SSH key with a passphrase. It asks for the passphrase only if the file is encrypted to this key.
 type lockedIdentity struct {
 	*agessh.EncryptedSSHIdentity
 	file    string
-	unasked error // the passphrase could not be asked for
+	unasked error // why it could not ask for the passphrase
 }
 
 // Unwrap implements age.Identity.
@@ -217,27 +217,27 @@ func (l *lockedIdentity) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	case l.unasked != nil:
 		return nil, keyError{fmt.Errorf("-i %s: %w", l.file, l.unasked)}
 	}
-	return nil, keyError{fmt.Errorf("-i %s: the key does not open: is the passphrase right?", l.file)}
+	return nil, keyError{fmt.Errorf("-i %s: cannot unlock the key: is the passphrase right?", l.file)}
 }
 
-// keyError is what is wrong with a key, and not with the file that it is to open.
+// keyError is an error of a key, not of the age file.
 type keyError struct{ error }
 
-// wrongKeyError is that none of the keys is one that the file is encrypted to. The skipped ones may be.
+// wrongKeyError reports that the file is encrypted to none of the keys. It may be encrypted to a skipped one.
 type wrongKeyError struct {
 	kinds   []string
 	skipped []error
 }
 
 func (e wrongKeyError) Error() string {
-	text := fmt.Sprintf("none of these keys can open it: it is for %s", strings.Join(e.kinds, ", "))
+	text := fmt.Sprintf("none of these keys can decrypt it: it is encrypted to %s", strings.Join(e.kinds, ", "))
 	if len(e.skipped) > 0 {
-		text += fmt.Sprintf("; not tried, since it cannot be used: %v", oneLine(e.skipped))
+		text += fmt.Sprintf("; skipped, because it cannot be used: %v", oneLine(e.skipped))
 	}
 	return text
 }
 
-// openToken returns the token in an age file.
+// openToken decrypts an age file and returns the token and its ID.
 func openToken(file string, identities []age.Identity) (plaintext, id string, err error) {
 	var in io.Reader = strings.NewReader(file)
 	if !strings.HasPrefix(file, ageHeader) {
@@ -251,7 +251,7 @@ func openToken(file string, identities []age.Identity) (plaintext, id string, er
 		return "", "", wrong.error
 	}
 	if err != nil {
-		return "", "", errors.New("this is no age file, or it is damaged")
+		return "", "", errors.New("this is not an age file, or it is damaged")
 	}
 	text, err := io.ReadAll(io.LimitReader(content, maxTokenFile))
 	if err != nil {
@@ -259,13 +259,13 @@ func openToken(file string, identities []age.Identity) (plaintext, id string, er
 	}
 	plaintext = strings.TrimSpace(string(text))
 	if id, err = token.Parse(plaintext); err != nil {
-		return "", "", errors.New("it opens, and what is in it is no token of ours, so it is not printed")
+		return "", "", errors.New("its content is not a personal access token, so it is not printed")
 	}
 	return plaintext, id, nil
 }
 
-// outOfMail returns the armored part of a text, without what a mail puts around it: other text, marks of quotes, spaces, and
-// UTF-16, of which the zeros are left out, since the rest is ASCII.
+// outOfMail returns the armored part of a text, without what mail programs add: other text, quote marks and spaces. It drops the
+// zero bytes of UTF-16, because the rest is ASCII.
 func outOfMail(text string) string {
 	text = strings.ReplaceAll(text, "\x00", "")
 	_, body, _ := strings.Cut(text, armor.Header)
@@ -282,7 +282,7 @@ func outOfMail(text string) string {
 	return strings.Join(append(lines, armor.Footer), "\n") + "\n"
 }
 
-// keysOfKinds says what keys an age file is for, by what its header has of them.
+// keysOfKinds describes the keys that an age file is encrypted to, from the stanzas of its header.
 func keysOfKinds(stanzas []string) []string {
 	names := map[string]string{
 		"ssh-ed25519": "an SSH key (ssh-ed25519)", "ssh-rsa": "an SSH key (ssh-rsa)",
@@ -294,14 +294,14 @@ func keysOfKinds(stanzas []string) []string {
 		switch {
 		case known:
 			kinds = append(kinds, name)
-		case !strings.HasSuffix(stanza, "-grease"): // age puts one there that means nothing
+		case !strings.HasSuffix(stanza, "-grease"): // age adds a meaningless one
 			kinds = append(kinds, fmt.Sprintf("a key of the kind %q", stanza))
 		}
 	}
 	return kinds
 }
 
-// readFile reads a file that is not to be larger than limit.
+// readFile reads a file of at most limit bytes.
 func readFile(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(filepath.Clean(name))
 	if err != nil {

@@ -28,7 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
-// Of keys that nobody has named, those that are of no use do not keep another from opening the file.
+// Unusable default keys do not prevent another one from opening the file.
 func TestDefaultKeys(t *testing.T) {
 	_, plaintext := tokenOf(t, 7)
 	public25519, private25519, err := ed25519.GenerateKey(rand.Reader)
@@ -40,27 +40,27 @@ func TestDefaultKeys(t *testing.T) {
 	good, goodPublic := pemOf(t, private25519), publicOf(t, public25519)
 	ecdsaPrivate, _ := ecdsaPair(t)
 	const (
-		notTried = "; not tried, since it cannot be used: ~/.ssh/id_"
-		none     = "none of the keys that are looked for where nothing is named can be used, so name one by -i FILE: "
+		notTried = "; skipped, because it cannot be used: ~/.ssh/id_"
+		none     = "cannot use any of the default keys, so give one with -i FILE: "
 	)
 	for name, tc := range map[string]struct {
-		id25519, idRSA string // "-" is no file
+		id25519, idRSA string // "-": no such file
 		key            string
 		code           int
 		want           string // the error
 	}{
 		"id_ed25519":                    {good, "-", goodPublic, exitOK, ""},
 		"id_rsa":                        {"-", pemOf(t, rsaKey), rsaPublic, exitOK, ""},
-		"id_rsa beside an id_ed25519":   {good, pemOf(t, rsaKey), rsaPublic, exitOK, ""},
+		"id_rsa as well as id_ed25519":  {good, pemOf(t, rsaKey), rsaPublic, exitOK, ""},
 		"an old id_rsa without .pub":    {good, lockedPEM(t, rsaKey), goodPublic, exitOK, ""},
 		"an empty id_rsa":               {good, "", goodPublic, exitOK, ""},
 		"an empty id_ed25519":           {"", pemOf(t, rsaKey), rsaPublic, exitOK, ""},
 		"an ecdsa key in id_ed25519":    {ecdsaPrivate, pemOf(t, rsaKey), rsaPublic, exitOK, ""},
-		"another's, and an empty one":   {good, "", foreign, exitError, "FILE: none of these keys can open it: it is for an age key" + notTried + "rsa: " + errNoIdentity.Error()},
-		"another's":                     {good, "-", foreign, exitError, "FILE: none of these keys can open it: it is for an age key"},
+		"another's, and an empty one":   {good, "", foreign, exitError, "FILE: none of these keys can decrypt it: it is encrypted to an age key" + notTried + "rsa: " + errNoIdentity.Error()},
+		"another's":                     {good, "-", foreign, exitError, "FILE: none of these keys can decrypt it: it is encrypted to an age key"},
 		"nothing but unusable ones":     {ecdsaPrivate, "", goodPublic, exitError, none + "~/.ssh/id_ed25519: " + errUnusableSSH.Error() + "; ~/.ssh/id_rsa: " + errNoIdentity.Error()},
 		"nothing but one that is empty": {"-", "", goodPublic, exitError, none + "~/.ssh/id_rsa: " + errNoIdentity.Error()},
-		"none":                          {"-", "-", goodPublic, exitUsage, "there is no private key at ~/.ssh/id_ed25519 or ~/.ssh/id_rsa: name one by -i FILE"},
+		"none":                          {"-", "-", goodPublic, exitUsage, "no private key at ~/.ssh/id_ed25519 or ~/.ssh/id_rsa: give one with -i FILE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
@@ -95,7 +95,7 @@ func TestDefaultKeys(t *testing.T) {
 	}
 }
 
-// Nobody is asked for the passphrase of one key where another opens the file.
+// decrypt does not ask for a passphrase if another key opens the file.
 func TestKeysWithAPassphraseComeLast(t *testing.T) {
 	key, public := rsaPair(t)
 	private, _ := agePair(t)

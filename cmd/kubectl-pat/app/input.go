@@ -36,16 +36,16 @@ import (
 )
 
 const (
-	// stdin is what names standard input where a file is asked for.
+	// stdin stands for standard input in the place of a file.
 	stdin = "-"
-	// maxTokenFile is more than any bearer token is long.
+	// maxTokenFile is longer than any bearer token.
 	maxTokenFile = 64 << 10
 )
 
-// errTokenGiven does not say which argument it was: it would be on the screen once more.
-var errTokenGiven = usagef("there is a token among the arguments, where it is in the shell's history by now and every program on this machine may have seen it: revoke it (kubectl pat find, which reads it from standard input, tells which it is), and give tokens in a file or on standard input only")
+// errTokenGiven does not name the argument, which would show it on the screen once more.
+var errTokenGiven = usagef("an argument holds a token, which is now in the shell's history and visible to other programs on this machine: revoke it (kubectl pat find asks for it and shows which one it is), and pass tokens only in a file or on standard input")
 
-// noTokens refuses arguments that hold a token before anything else looks at them.
+// noTokens refuses arguments that hold a token before any other check.
 func noTokens(then cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(strings.ToLower(arg), token.Prefix) }) {
@@ -55,28 +55,39 @@ func noTokens(then cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// oneOrMoreNames takes the names of PersonalAccessTokens.
-func oneOrMoreNames(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return usagef("%s takes one NAME or more, and none was given; see %[1]s --help", cmd.CommandPath())
-	}
-	return nil
-}
-
-// noArguments takes none, and quotes none.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usagef("%s takes no arguments, and %d were given; see %[1]s --help", cmd.CommandPath(), len(args))
-	}
-	return nil
-}
-
-// tokenLike is a token as far as its ID, which is enough to tell that the rest is not to be shown, or what is nearly as long as
-// one and may be misspelt. The name of a file that begins as a token does is neither.
+// tokenLike matches a token up to its ID, because the rest of that must not be shown, and a text about as long as a token, which
+// may be a misspelled one. It does not match a file name that only begins like a token.
 var tokenLike = regexp.MustCompile(token.Prefix + "(?:[a-z2-7]{16}_|[0-9A-Za-z_]{60})")
 
-// readBearer reads one bearer token from a file, "-" being standard input. Where that is a terminal it is asked for, and
-// not shown.
+// tokenAmong reports whether an argument holds a token, such as in the place of a name or in a reason. It would appear in
+// requests, the API server's audit log and on the screen. Only kubectl's --token takes one.
+func tokenAmong(args []string) bool {
+	for i, arg := range args {
+		flag, _, _ := strings.Cut(arg, "=")
+		if !strings.HasPrefix(arg, "-") && i > 0 {
+			flag = args[i-1]
+		}
+		arg = strings.ToLower(arg)
+		switch {
+		case flag == "--token":
+		case slices.Contains(fileFlags, flag):
+			if tokenLike.MatchString(arg) {
+				return true
+			}
+		case strings.Contains(arg, token.Prefix):
+			return true
+		}
+	}
+	return false
+}
+
+// fileFlags take file names, and a file may be called kubepat_ci.txt.
+var fileFlags = []string{
+	"--token-file", "--token-path", "--manifest", "--output", "-o", "--filename", "-f", "--identity", "-i", "--recipient",
+	"--kubeconfig", "--client-certificate", "--client-key", "--certificate-authority",
+}
+
+// readBearer reads one bearer token from a file; "-" is standard input. On a terminal it asks for the token without an echo.
 func (s *session) readBearer(ctx context.Context, file string) (plaintext string, err error) {
 	if tokenLike.MatchString(file) {
 		return "", errTokenGiven
@@ -88,20 +99,20 @@ func (s *session) readBearer(ctx context.Context, file string) (plaintext string
 	plaintext = strings.TrimSpace(string(text))
 	switch {
 	case plaintext == "":
-		return "", fmt.Errorf("%s is empty: it is to hold a token", fileName(file))
+		return "", fmt.Errorf("%s is empty: it must hold a token", fileName(file))
 	case strings.ContainsFunc(plaintext, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", fmt.Errorf("%s holds something else than one token", fileName(file))
+		return "", fmt.Errorf("%s does not hold exactly one token", fileName(file))
 	}
 	return plaintext, nil
 }
 
-// readToken reads one token of ours.
+// readToken reads one personal access token.
 func (s *session) readToken(ctx context.Context, file string) (plaintext, id string, err error) {
 	if plaintext, err = s.readBearer(ctx, file); err != nil {
 		return "", "", err
 	}
 	if id, err = token.Parse(plaintext); err != nil {
-		return "", "", fmt.Errorf("%s holds no token of ours, which has %d characters and begins with %s: was all of it copied?",
+		return "", "", fmt.Errorf("%s does not hold a personal access token, which has %d characters and begins with %s: was all of it copied?",
 			fileName(file), token.Length, token.Prefix)
 	}
 	return plaintext, id, nil
@@ -114,7 +125,7 @@ func fileName(file string) string {
 	return file
 }
 
-// readInput reads all of a file, "-" being standard input. Of a terminal it asks one line, with the echo off.
+// readInput reads a whole file; "-" is standard input. On a terminal it asks for one line without an echo.
 func (s *session) readInput(ctx context.Context, file, prompt string, limit int64) ([]byte, error) {
 	in := s.In
 	if file == stdin {
@@ -136,7 +147,7 @@ func (s *session) readInput(ctx context.Context, file, prompt string, limit int6
 	return text, err
 }
 
-// terminalOf returns the terminal that a reader is, or nil.
+// terminalOf returns in if it is a terminal, else nil.
 func terminalOf(in io.Reader) *os.File {
 	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) { // #nosec G115 -- a file descriptor is small
 		return f
@@ -144,9 +155,9 @@ func terminalOf(in io.Reader) *os.File {
 	return nil
 }
 
-var errNoTerminal = errors.New("there is no terminal to ask for the passphrase on")
+var errNoTerminal = errors.New("cannot ask for the passphrase without a terminal")
 
-// askPassphrase asks the person at the terminal, whatever standard input is.
+// askPassphrase asks on the terminal, even if standard input is a file.
 func (s *session) askPassphrase(ctx context.Context, prompt string) ([]byte, error) {
 	name := "/dev/tty"
 	if runtime.GOOS == "windows" {
@@ -162,13 +173,12 @@ func (s *session) askPassphrase(ctx context.Context, prompt string) ([]byte, err
 	return nil, errNoTerminal
 }
 
-// prompt writes to whoever sits at the terminal that is read: standard error may be a file, and nobody would know what is
-// waited for.
+// prompt writes to the terminal that is read. Standard error may be a file, and the user would not see the question.
 func (s *session) prompt(terminal *os.File, text string) {
 	if _, err := io.WriteString(terminal, text); err == nil {
 		return
 	}
-	// It is open for reading only, as it is with < /dev/tty and, on Windows, always.
+	// The terminal is open for reading only: with < /dev/tty, and always on Windows.
 	name := "/dev/tty"
 	if runtime.GOOS == "windows" {
 		name = "CONOUT$"
@@ -182,16 +192,16 @@ func (s *session) prompt(terminal *os.File, text string) {
 	fmt.Fprint(s.ErrOut, text)
 }
 
-// askPasted asks for a text of several lines, which is no secret, as far as the line that ends it or the end of input: were
-// only its first line read, the others would go to the shell, as commands.
+// askPasted asks for a text of several lines, up to the line end or the end of input. It reads all lines, because the shell would
+// run the rest as commands. The text is not secret.
 func (s *session) askPasted(ctx context.Context, terminal *os.File, prompt, end string, limit int64) ([]byte, error) {
 	s.prompt(terminal, holder.Visible(prompt))
 	text, err := interruptible(ctx, func() ([]byte, error) {
 		var text []byte
-		lines := bufio.NewReader(terminal) // a terminal hands over no more than one line at once
+		lines := bufio.NewReader(terminal) // a terminal returns at most one line per read
 		for int64(len(text)) <= limit {
 			line, err := lines.ReadSlice('\n')
-			if err == nil && strings.TrimSpace(string(line)) == end { // with spaces around it, from a mail for instance
+			if err == nil && strings.TrimSpace(string(line)) == end { // a mail may have put spaces around it
 				return append(text, end+"\n"...), nil
 			}
 			text = append(text, line...)
@@ -205,12 +215,12 @@ func (s *session) askPasted(ctx context.Context, terminal *os.File, prompt, end 
 		return text, nil
 	})
 	if err == nil && int64(len(text)) > limit {
-		return nil, fmt.Errorf("what was typed is larger than %d KiB", limit>>10)
+		return nil, fmt.Errorf("the input is larger than %d KiB", limit>>10)
 	}
 	return text, err
 }
 
-// askHidden asks for one line that is not shown. Interrupted, it leaves the terminal as it was.
+// askHidden asks for one line without an echo. After an interrupt it restores the terminal.
 func (s *session) askHidden(ctx context.Context, terminal *os.File, prompt string) ([]byte, error) {
 	fd := int(terminal.Fd()) // #nosec G115 -- a file descriptor is small
 	before, err := term.GetState(fd)
@@ -226,7 +236,7 @@ func (s *session) askHidden(ctx context.Context, terminal *os.File, prompt strin
 	return line, err
 }
 
-// interruptible returns what read returns, or as soon as ctx is done.
+// interruptible calls read and returns when read returns or ctx is done.
 func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		text []byte
@@ -245,27 +255,26 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	}
 }
 
-var errNotConfirmed = errors.New("nothing was done, since you did not say yes")
+var errNotConfirmed = errors.New("nothing was changed: you did not confirm")
 
-// confirm asks people whether to go on; question is what they are asked, what the deed in the way out where nobody can be
-// asked.
+// confirm asks whether to go on. Without a terminal it fails, and the error says what --yes would do.
 func (s *session) confirm(ctx context.Context, question, what string) error {
 	if terminalOf(s.In) == nil {
-		return fmt.Errorf("nothing was done, since nobody can be asked: standard input is no terminal; add --yes to %s", what)
+		return fmt.Errorf("nothing was changed: cannot ask, because standard input is not a terminal; add --yes to %s", what)
 	}
 	return s.ask(ctx, question)
 }
 
-// ask takes nothing but a yes for one.
+// ask accepts only y and yes.
 func (s *session) ask(ctx context.Context, question string) error {
 	question = holder.Visible(question) + " [y/N] "
 	if terminal := terminalOf(s.In); terminal != nil {
-		s.prompt(terminal, question) // standard error may be a file
+		s.prompt(terminal, question)
 	} else {
 		fmt.Fprint(s.ErrOut, question)
 	}
 	answers := make(chan string, 1)
-	go func() { // a read cannot be interrupted
+	go func() { // because a read cannot be interrupted
 		answer, _ := bufio.NewReader(s.In).ReadString('\n')
 		answers <- answer
 	}()

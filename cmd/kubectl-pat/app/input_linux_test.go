@@ -31,15 +31,17 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/onsi/gomega"
+
 	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
-// openTerminal returns a new terminal, and the person at it.
+// openTerminal returns a new terminal and its other end, the person at it.
 func openTerminal(t *testing.T) (terminal, person *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("no terminals here: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = person.Close() })
 	n, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
@@ -68,14 +70,11 @@ func echoes(t *testing.T, terminal *os.File) bool {
 
 func waitEcho(t *testing.T, terminal *os.File, want bool) {
 	t.Helper()
-	for began := time.Now(); echoes(t, terminal) != want; time.Sleep(time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("the echo is not %v", want)
-		}
-	}
+	gomega.NewWithT(t).Eventually(func() bool { return echoes(t, terminal) }).
+		WithTimeout(10*time.Second).WithPolling(time.Millisecond).Should(gomega.Equal(want), "echo")
 }
 
-func TestWhatIsAskedForIsNotShown(t *testing.T) {
+func TestHiddenInputIsNotShown(t *testing.T) {
 	terminal, person := openTerminal(t)
 	s := &session{Environment: Environment{IOStreams: genericiooptions.IOStreams{In: terminal, ErrOut: io.Discard}}}
 	answer := make(chan string, 1)
@@ -93,7 +92,7 @@ func TestWhatIsAskedForIsNotShown(t *testing.T) {
 	waitEcho(t, terminal, true)
 }
 
-func TestInterruptedTheTerminalIsAsItWas(t *testing.T) {
+func TestAnInterruptRestoresTheTerminal(t *testing.T) {
 	terminal, _ := openTerminal(t)
 	s := &session{Environment: Environment{IOStreams: genericiooptions.IOStreams{In: terminal, ErrOut: io.Discard}}}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -110,7 +109,7 @@ func TestInterruptedTheTerminalIsAsItWas(t *testing.T) {
 	waitEcho(t, terminal, true)
 }
 
-// onScreen reads what the person at the terminal sees, until that holds want.
+// onScreen reads the screen until it holds want.
 func onScreen(t *testing.T, person *os.File, want string) {
 	t.Helper()
 	seen := make(chan string, 1)
@@ -135,8 +134,8 @@ func onScreen(t *testing.T, person *os.File, want string) {
 	}
 }
 
-// With 2>log nobody would know what is waited for.
-func TestPromptsAreOnTheTerminalThatIsRead(t *testing.T) {
+// With 2>log the user would not see a prompt on standard error.
+func TestPromptsAreOnTheTerminal(t *testing.T) {
 	terminal, person := openTerminal(t)
 	var errOut bytes.Buffer
 	s := &session{Environment: Environment{IOStreams: genericiooptions.IOStreams{In: terminal, ErrOut: &errOut}}}
@@ -165,7 +164,7 @@ func TestPromptsAreOnTheTerminalThatIsRead(t *testing.T) {
 	}
 }
 
-// What is behind the age file stays for whoever reads the terminal next, and nothing of the age file does.
+// Input after the age file stays for the next reader of the terminal, and no part of the age file does.
 func TestAnAgeFileIsPasted(t *testing.T) {
 	private, public := agePair(t)
 	_, plaintext := tokenOf(t, 7)
@@ -179,7 +178,7 @@ func TestAnAgeFileIsPasted(t *testing.T) {
 		code  int
 		want  string
 	}{
-		"as it is":               {strings.TrimSpace(file) + "\n", exitOK, plaintext + "\n"},
+		"unchanged":              {strings.TrimSpace(file) + "\n", exitOK, plaintext + "\n"},
 		"with lines before":      {"\n\n" + strings.TrimSpace(file) + " \n", exitOK, plaintext + "\n"},
 		"cut off, ended by hand": {file[:len(file)/2] + "\n\x04", exitError, ""},
 		"too large":              {strings.Repeat(strings.Repeat("a", 1000)+"\n", maxAgeFile/1000+1), exitError, ""},

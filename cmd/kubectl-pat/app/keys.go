@@ -32,9 +32,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/recipients"
 )
 
-// readKeys returns the public keys that the values of --recipient name: a key, or @FILE with a key on each line, where
-// empty lines and those that begin with # are skipped. A key that is named twice is one recipient. What a key looks like is in
-// no error: it may be a private one, taken by mistake.
+// readKeys returns the public keys of --recipient: each value is a key, or @FILE with a key per line; empty lines and comments (#)
+// are skipped. It returns each key once. Errors never quote a key: it may be a private one, given by mistake.
 func readKeys(values []string) ([]string, error) {
 	var keys []string
 	add := func(where, key string) error {
@@ -42,7 +41,7 @@ func readKeys(values []string) ([]string, error) {
 			return nil
 		}
 		if len(keys) == recipients.MaxEntries {
-			return usagef("%s is one key too many: a token is encrypted to %d at most; give fewer", where, recipients.MaxEntries)
+			return usagef("%s is one key too many: a token is encrypted to at most %d; give fewer", where, recipients.MaxEntries)
 		}
 		if errs := recipients.Check(nil, []string{key}); len(errs) > 0 {
 			return usagef("%s %s", where, errs[0].Detail)
@@ -73,7 +72,7 @@ func readKeys(values []string) ([]string, error) {
 			found = true
 		}
 		if !found {
-			return nil, usagef("--recipient %s: there is no key in this file", value)
+			return nil, usagef("--recipient %s: this file holds no key", value)
 		}
 	}
 	if errs := recipients.Check(field.NewPath("--recipient"), keys); len(errs) > 0 {
@@ -82,8 +81,8 @@ func readKeys(values []string) ([]string, error) {
 	return keys, nil
 }
 
-// readLines returns the lines of a text file, trimmed. A file with a byte order mark may be in UTF-16, as Windows PowerShell
-// writes files.
+// readLines returns the trimmed lines of a text file. With a byte order mark the file may be UTF-16, as Windows PowerShell writes
+// it.
 func readLines(path string) ([]string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -100,7 +99,7 @@ func readLines(path string) ([]string, error) {
 	return lines, nil
 }
 
-// expandHome does what a shell leaves undone behind an @.
+// expandHome expands ~/, which a shell does not do after an @.
 func expandHome(path string) string {
 	rest, ok := strings.CutPrefix(path, "~/")
 	home, err := os.UserHomeDir()
@@ -110,7 +109,7 @@ func expandHome(path string) string {
 	return filepath.Join(home, rest)
 }
 
-// nameKeys says what public keys these are, as people tell them apart.
+// nameKeys describes public keys for people.
 func nameKeys(keys []string) []string {
 	names := make([]string, 0, len(keys))
 	for _, key := range keys {
@@ -119,7 +118,7 @@ func nameKeys(keys []string) []string {
 	return names
 }
 
-// maxKey is how much of a key is shown; those of post-quantum age have 1,959 characters.
+// maxKey is how many characters of a key to show; a post-quantum age key has 1,959.
 const maxKey = 64
 
 func nameKey(key string) string {

@@ -60,7 +60,7 @@ func TestCase57_KeysFromArgumentsAndFiles(t *testing.T) {
 		"in two files":       {values: []string{"@~/keys", "@~/twice"}, want: []string{key}},
 		"twice, and another": {values: []string{key, other, key}, want: []string{key, other}},
 		"no such file":       {values: []string{"@/no/such"}, err: "--recipient: open /no/such: no such file or directory"},
-		"no key in a file":   {values: []string{"@~/none"}, err: "--recipient @~/none: there is no key in this file"},
+		"no key in a file":   {values: []string{"@~/none"}, err: "--recipient @~/none: this file holds no key"},
 		"no key":             {values: []string{key, "nonsense"}, err: "--recipient number 2 " + unknown},
 		"no key in a line":   {values: []string{"@~/bad"}, err: "--recipient @~/bad: line 2 " + unknown},
 		"a private key":      {values: []string{"@~/private"}, err: "--recipient @~/private: line 1 is a private key, which belongs on its owner's machine only: regard it as leaked, make another, and give its public key"},
@@ -68,7 +68,7 @@ func TestCase57_KeysFromArgumentsAndFiles(t *testing.T) {
 		"a byte order mark":  {values: []string{"@~/utf8"}, want: []string{key, other}},
 		"UTF-16":             {values: []string{"@~/utf16"}, want: []string{key, other}},
 		"UTF-16, no mark":    {values: []string{"@~/unmarked"}, err: "--recipient @~/unmarked: line 1 is UTF-16 text, as Windows PowerShell writes files; convert the file with: iconv -f UTF-16 -t UTF-8 FILE"},
-		"too many":           {values: []string{"@~/17"}, err: "--recipient @~/17: line 17 is one key too many: a token is encrypted to 16 at most; give fewer"},
+		"too many":           {values: []string{"@~/17"}, err: "--recipient @~/17: line 17 is one key too many: a token is encrypted to at most 16; give fewer"},
 		"options in front":   {values: []string{`from="10.0.0.1" ssh-ed25519 AAAAC3Nz`}, err: "--recipient number 1 has options or a host name in front of the key; give the line from the type of the key on (ssh-ed25519, ssh-rsa)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,10 +83,10 @@ func TestCase57_KeysFromArgumentsAndFiles(t *testing.T) {
 	}
 }
 
-// wide is a text in UTF-16, little-endian.
+// wide encodes a text as UTF-16, little-endian.
 func wide(text string) string { return strings.Join(strings.Split(text, ""), "\x00") + "\x00" }
 
-// seventeen is a file of as many keys.
+// seventeen is a file with that many keys.
 func seventeen(t *testing.T) string {
 	t.Helper()
 	var keys strings.Builder

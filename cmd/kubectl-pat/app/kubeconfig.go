@@ -51,27 +51,27 @@ func newKubeconfigCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubeconfig NAME",
 		Short: "Write a kubeconfig for the holder of a token",
-		Long: `Write a kubeconfig by which the holder of a token works: the cluster of the current context with its CA, the namespace of the
-PersonalAccessToken, and the token. Nothing of your own credentials is in it.
+		Long: `Write a kubeconfig for the holder of a token, with the cluster of the current context and its CA, the namespace of the
+PersonalAccessToken, and the token. It contains none of your own credentials.
 
-The token is read from standard input, where a terminal asks for it, or from --token-file; with --decrypt it is the one that
-was encrypted to your key. It has to be NAME's. With --token-path the kubeconfig holds no token but the path of a file that the
-holder will have, relative to the kubeconfig, and which kubectl reads again each minute: it survives rotations.
+The token comes from standard input (a terminal asks for it) or from --token-file. With --decrypt it is the one that was encrypted
+to your key. It must be the token of NAME. With --token-path the kubeconfig contains, instead of the token, the path of a file that
+the holder will have, relative to the kubeconfig. kubectl reads that file again each minute, so such a kubeconfig survives
+rotations.
 
-A token that the operator has not looked at yet is taken if its digest is NAME's, with a warning.
+A token that the operator has not processed yet is accepted, with a warning, if NAME has its digest.
 
---server is the address that the holder reaches the API server at; what this command itself asks, it asks at the one of the
-current context.`,
-		Example: `  # From the token that create has put into a file
+--server is the address of the API server for the holder. This command itself uses the one of the current context.`,
+		Example: `  # From the token that create wrote into a file
   kubectl pat kubeconfig polite-mail --token-file polite-mail.token -o polite-mail.kubeconfig
 
-  # In one go
+  # In one step
   kubectl pat create polite-mail | kubectl pat kubeconfig polite-mail > polite-mail.kubeconfig
 
-  # By your own key, to which the token was encrypted
+  # With your own key, to which the token was encrypted
   kubectl pat kubeconfig polite-mail --decrypt -i ~/.ssh/id_ed25519 -o ~/.kube/polite-mail
 
-  # Without the token, which is mounted there
+  # Without the token, which will be mounted at this path
   kubectl pat kubeconfig polite-mail --token-path /var/run/secrets/polite-mail/token`,
 		Args:              noTokens(oneName),
 		ValidArgsFunction: s.completeOneName,
@@ -79,12 +79,12 @@ current context.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.tokenFile, "token-file", stdin, "read the token from this `FILE`; - is standard input")
-	flags.StringVar(&o.tokenPath, "token-path", "", "write this `PATH` of a file with the token instead of the token")
-	flags.BoolVar(&o.decrypt, "decrypt", false, "open the token that was encrypted to the key that -i names")
+	flags.StringVar(&o.tokenPath, "token-path", "", "write the `PATH` of a file with the token instead of the token")
+	flags.BoolVar(&o.decrypt, "decrypt", false, "decrypt the token with the key of -i")
 	o.keys.bind(flags)
 	flags.StringVarP(&o.output, "output", "o", stdin, "write the kubeconfig into this `FILE`, a new one that only you can read; - is standard output")
 	flags.StringVar(&o.clusterName, "cluster-name", "", "the `NAME` of the cluster in the kubeconfig (default: that in yours)")
-	flags.StringVar(&o.server, "server", "", "the `URL` that the holder reaches the API server at (default: yours)")
+	flags.StringVar(&o.server, "server", "", "the `URL` of the API server for the holder (default: yours)")
 	return cmd
 }
 
@@ -98,13 +98,13 @@ func (o *kubeconfigOptions) validate(tokenFileGiven bool) error {
 	slices.Sort(sources)
 	switch {
 	case len(sources) > 1:
-		return usagef("%s and %s are two ways to a token: choose one", sources[0], sources[1])
+		return usagef("give either %s or %s, not both", sources[0], sources[1])
 	case !o.decrypt && len(o.keys.files) > 0:
-		return usagef("-i names a key to decrypt with: add --decrypt")
+		return usagef("-i works only with --decrypt: add --decrypt")
 	case o.output == "":
-		return usagef("--output is empty: name a file, as in -o ci.kubeconfig, or leave it out")
+		return usagef("--output is empty: give a file, as in -o ci.kubeconfig, or leave it out")
 	case slices.Contains([]string{outputJSON, outputYAML, outputName}, o.output):
-		return usagef("-o names the file to write here, and a kubeconfig is always YAML; for a file of that name: -o ./%s", o.output)
+		return usagef("-o is the file to write, and a kubeconfig is always YAML; for a file of this name use -o ./%s", o.output)
 	case tokenLike.MatchString(o.tokenPath), tokenLike.MatchString(o.tokenFile):
 		return errTokenGiven
 	}
@@ -123,7 +123,7 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	// The file comes before the token: what writes into the pipe may have it from nowhere else.
+	// Create the file before reading the token: the pipe may be the only place that has it.
 	out := o.Out
 	keep := func() error { return nil }
 	if o.output != stdin {
@@ -134,7 +134,7 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) (err error) {
 		defer file.discard()
 		out, keep = file, file.keep
 	}
-	// What is piped in comes before NAME is looked up, which may be on its way to being created by what writes into the pipe.
+	// Read the pipe before looking NAME up: the command at its other end may be about to create NAME.
 	var plaintext, id string
 	if !o.decrypt && o.tokenPath == "" {
 		if plaintext, id, err = o.readToken(ctx, o.tokenFile); err != nil {
@@ -167,7 +167,7 @@ func (o *kubeconfigOptions) run(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-// tokenGone says with what has gone wrong that nobody may have the token any more that was piped in.
+// tokenGone adds to an error that the token from the pipe may be lost.
 func (o *kubeconfigOptions) tokenGone(err error, name string) error {
 	if err == nil || o.tokenFile != stdin {
 		return err
@@ -176,10 +176,10 @@ func (o *kubeconfigOptions) tokenGone(err error, name string) error {
 	if unknown != nil {
 		return err
 	}
-	return fmt.Errorf("%w. The token was read from standard input and is not repeated here; where nobody has it, kubectl pat rotate %s -n %s makes another", err, name, namespace)
+	return fmt.Errorf("%w. The token from standard input is not printed; if it is lost, run: kubectl pat rotate %s -n %s", err, name, namespace)
 }
 
-// open returns the token that was encrypted to the caller's key.
+// open decrypts the token with the caller's key.
 func (o *kubeconfigOptions) open(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (plaintext, id string, err error) {
 	keys, err := o.keyring(ctx, o.keys.files)
 	if err != nil {
@@ -188,26 +188,26 @@ func (o *kubeconfigOptions) open(ctx context.Context, pat *v1alpha1.PersonalAcce
 	return openDelivered(pat, keys)
 }
 
-// belongs tells why a token is not pat's. One that its holder has made is pat's before the operator says so in status.
+// belongs returns an error if the token is not pat's. A token that its holder made belongs to pat before status names it.
 func belongs(pat *v1alpha1.PersonalAccessToken, plaintext, id string) error {
 	where := pat.Namespace + "/" + pat.Name
-	switch digest := compare(pat, sighting{id: id, plaintexts: []string{plaintext}}); {
+	switch digest := compare(pat, tokenMatch{id: id, plaintexts: []string{plaintext}}); {
 	case digest == digestMatches, digest == "" && (id == pat.Status.TokenID || id == pat.Status.PreviousTokenID):
 		return nil
 	case digest == digestDiffers:
-		return fmt.Errorf("this has the ID of the token of %s, and is another", where)
+		return fmt.Errorf("this token has the ID of the token of %s, but differs from it", where)
 	}
-	return fmt.Errorf("this is token %s, which is not that of %s (%s): kubectl pat find tells whose it is", id, where, orNone(pat.Status.TokenID))
+	return fmt.Errorf("this is token %s, but %s has %s: kubectl pat find shows where it belongs", id, where, orNone(pat.Status.TokenID))
 }
 
 func orNone(id string) string {
 	if id == "" {
-		return "it has none yet"
+		return "no token yet"
 	}
 	return id
 }
 
-// cluster is the one of the current context, as far as others may have it.
+// cluster returns the cluster of the current context, without anything secret.
 func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, error) {
 	if o.server != "" {
 		config = rest.CopyConfig(config)
@@ -221,10 +221,10 @@ func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, 
 		return nil, errNoTLS
 	}
 	if o.server != "" && !host.Valid(strings.ToLower(server.Hostname())) {
-		return nil, usagef("--server %q names no host: give a URL such as --server https://api.example.com:6443", o.server)
+		return nil, usagef("--server %q has no valid host: give a URL such as --server https://api.example.com:6443", o.server)
 	}
 	if server.User != nil {
-		return nil, usagef("the API server's address holds a user's name, which would be in the kubeconfig: give another by --server URL")
+		return nil, usagef("the API server's address contains a user name, which would be in the kubeconfig: give another address with --server URL")
 	}
 	cluster := &clientcmdv1.Cluster{
 		Server:                   server.String(),
@@ -245,8 +245,8 @@ func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, 
 		}
 		switch {
 		case proxy == nil:
-		case proxy.User != nil: // without it, the holder could not connect
-			return nil, usagef("the proxy-url of your kubeconfig holds a user's name or password, which would be in the holder's: name a kubeconfig by --kubeconfig whose proxy-url is the one that the holder goes by, without them")
+		case proxy.User != nil: // the holder could not connect without it
+			return nil, usagef("the proxy-url of your kubeconfig contains a user name or password, which would be in the holder's: give a kubeconfig with --kubeconfig whose proxy-url has neither and works for the holder")
 		default:
 			cluster.ProxyURL = proxy.String()
 		}
@@ -270,7 +270,7 @@ func (o *kubeconfigOptions) document(pat *v1alpha1.PersonalAccessToken, cluster 
 	}
 }
 
-// currentCluster is what the caller's kubeconfig calls the cluster.
+// currentCluster returns the cluster's name in the caller's kubeconfig.
 func (o *kubeconfigOptions) currentCluster() string {
 	const otherwise = "kubernetes"
 	raw, err := o.flags.ToRawKubeConfigLoader().RawConfig()
@@ -290,21 +290,21 @@ func (o *kubeconfigOptions) currentCluster() string {
 	return otherwise
 }
 
-// warn says what will keep the holder from using the kubeconfig, or from using it safely.
+// warn warns of what prevents the holder from using the kubeconfig, or from using it safely.
 func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *clientcmdv1.Cluster, id string) {
 	if server, err := url.Parse(cluster.Server); err == nil && !reachable(server.Hostname()) {
-		o.sayf("Warning: %s is an address of this machine or network, which a holder elsewhere does not reach: give theirs by --server URL", cluster.Server)
+		o.sayf("Warning: %s is an address of this machine or network, which a holder elsewhere cannot reach: give another one with --server URL", cluster.Server)
 	}
 	if proxy, err := url.Parse(cluster.ProxyURL); err == nil && cluster.ProxyURL != "" {
 		if !reachable(proxy.Hostname()) {
-			o.sayf("Warning: the proxy %s is an address of this machine or network, which a holder elsewhere does not reach", proxy.Redacted())
+			o.sayf("Warning: the proxy %s is an address of this machine or network, which a holder elsewhere cannot reach", proxy.Redacted())
 		}
 	}
 	if cluster.InsecureSkipTLSVerify {
-		o.sayf("Warning: insecure-skip-tls-verify is set, as in yours: the holder gives the token to whoever answers at %s", cluster.Server)
+		o.sayf("Warning: insecure-skip-tls-verify is set, as in your kubeconfig: the holder sends the token to any server that answers at %s", cluster.Server)
 	}
 	if len(pat.Spec.Audiences) > 0 {
-		o.sayf("Warning: the token is for %s: the API server takes it only if it is one of these", strings.Join(pat.Spec.Audiences, ", "))
+		o.sayf("Warning: the token is for %s: the API server accepts it only if it is one of these", strings.Join(pat.Spec.Audiences, ", "))
 	}
 	switch active := holder.Active(pat); {
 	case holder.StateOf(pat, o.Clock.Now()) == holder.StateExpired:
@@ -312,11 +312,11 @@ func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *cli
 	case active != nil && active.Status != "True":
 		o.sayf("Warning: the token is not active: %s", holder.Says(active))
 	case id != "" && id != pat.Status.TokenID && id != pat.Status.PreviousTokenID:
-		o.sayf("Warning: the token is not active yet: the operator has not looked at it; is it running?")
+		o.sayf("Warning: the token is not active yet: the operator has not processed it yet; is it running?")
 	}
 }
 
-// reachable tells of hosts that people elsewhere may reach, as far as the name shows it.
+// reachable reports whether people elsewhere may reach a host, as far as its name shows.
 func reachable(host string) bool {
 	if ip := net.ParseIP(host); ip != nil {
 		return ip.IsGlobalUnicast() && !ip.IsPrivate() && !sharedAddresses.Contains(ip)
@@ -333,5 +333,5 @@ func reachable(host string) bool {
 	return true
 }
 
-// sharedAddresses are those between a provider and its customers (RFC 6598).
+// sharedAddresses are those of RFC 6598, between a provider and its customers.
 var sharedAddresses = &net.IPNet{IP: net.IPv4(100, 64, 0, 0).To4(), Mask: net.CIDRMask(10, 32)}

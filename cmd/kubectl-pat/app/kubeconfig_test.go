@@ -29,9 +29,9 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-func TestKubeconfigTakesTheClusterAndNoCredential(t *testing.T) {
+func TestKubeconfigHasTheClusterAndNoCredential(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
-	const warning = "Warning: %s is an address of this machine or network, which a holder elsewhere does not reach: give theirs by --server URL"
+	const warning = "Warning: %s is an address of this machine or network, which a holder elsewhere cannot reach: give another one with --server URL"
 	for name, tc := range map[string]struct {
 		cluster string
 		args    []string
@@ -46,14 +46,14 @@ func TestKubeconfigTakesTheClusterAndNoCredential(t *testing.T) {
 		"without a CA": {cluster: "server: https://api.example.com", want: "server: https://api.example.com"},
 		"not verified": {cluster: "server: https://api.example.com\ninsecure-skip-tls-verify: true",
 			want:  "insecure-skip-tls-verify: true\nserver: https://api.example.com",
-			warns: []string{"Warning: insecure-skip-tls-verify is set, as in yours: the holder gives the token to whoever answers at https://api.example.com"}},
+			warns: []string{"Warning: insecure-skip-tls-verify is set, as in your kubeconfig: the holder sends the token to any server that answers at https://api.example.com"}},
 		"for another address": {cluster: "server: https://127.0.0.1:6443", args: []string{"--server", "https://api.example.com", "--cluster-name", "theirs"},
 			want: "server: https://api.example.com", name: "theirs"},
 		"of this machine": {cluster: "server: https://127.0.0.1:6443", want: "server: https://127.0.0.1:6443",
 			warns: []string{strings.Replace(warning, "%s", "https://127.0.0.1:6443", 1)}},
 		"by a proxy of this network": {cluster: "server: https://api.example.com\nproxy-url: http://10.0.0.1:3128",
 			want:  "proxy-url: http://10.0.0.1:3128\nserver: https://api.example.com",
-			warns: []string{"Warning: the proxy http://10.0.0.1:3128 is an address of this machine or network, which a holder elsewhere does not reach"}},
+			warns: []string{"Warning: the proxy http://10.0.0.1:3128 is an address of this machine or network, which a holder elsewhere cannot reach"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{}, pat)
@@ -101,8 +101,8 @@ func TestKubeconfigRefuses(t *testing.T) {
 	_, foreign := tokenOf(t, 8)
 	const (
 		cluster = "server: https://api.example.com"
-		gone    = ". The token was read from standard input and is not repeated here; where nobody has it, kubectl pat rotate ci -n team-a makes another"
-		byProxy = "the proxy-url of your kubeconfig holds a user's name or password, which would be in the holder's: name a kubeconfig by --kubeconfig whose proxy-url is the one that the holder goes by, without them"
+		gone    = ". The token from standard input is not printed; if it is lost, run: kubectl pat rotate ci -n team-a"
+		byProxy = "the proxy-url of your kubeconfig contains a user name or password, which would be in the holder's: give a kubeconfig with --kubeconfig whose proxy-url has neither and works for the holder"
 	)
 	for name, tc := range map[string]struct {
 		cluster, in string
@@ -110,20 +110,20 @@ func TestKubeconfigRefuses(t *testing.T) {
 		code        int
 		want        string
 	}{
-		"another's token":     {in: foreign, code: exitError, want: "this is token baeaqcaibaeaqcai, which is not that of team-a/ci (a4dqobyha4dqobyh): kubectl pat find tells whose it is" + gone},
-		"another with its ID": {in: forge(t, plaintext), code: exitError, want: "this has the ID of the token of team-a/ci, and is another" + gone},
+		"another's token":     {in: foreign, code: exitError, want: "this is token baeaqcaibaeaqcai, but team-a/ci has a4dqobyha4dqobyh: kubectl pat find shows where it belongs" + gone},
+		"another with its ID": {in: forge(t, plaintext), code: exitError, want: "this token has the ID of the token of team-a/ci, but differs from it" + gone},
 		"a proxy's password":  {cluster: cluster + "\nproxy-url: http://me:hunter2@proxy.example.com:3128", in: plaintext, code: exitUsage, want: byProxy},
 		"a proxy's user":      {cluster: cluster + "\nproxy-url: socks5://me@proxy.example.com:3128", in: plaintext, code: exitUsage, want: byProxy},
-		"no token":            {in: "hunter2", code: exitError, want: "standard input holds no token of ours, which has 74 characters and begins with kubepat_: was all of it copied?"},
-		"a token cut off":     {in: plaintext[:73], code: exitError, want: "standard input holds no token of ours, which has 74 characters and begins with kubepat_: was all of it copied?"},
+		"no token":            {in: "hunter2", code: exitError, want: "standard input does not hold a personal access token, which has 74 characters and begins with kubepat_: was all of it copied?"},
+		"a token cut off":     {in: plaintext[:73], code: exitError, want: "standard input does not hold a personal access token, which has 74 characters and begins with kubepat_: was all of it copied?"},
 		"no TLS":              {cluster: "server: http://api.example.com", in: plaintext, code: exitError, want: errNoTLS.Error()},
 		"no TLS for them":     {in: plaintext, args: []string{"--server", "http://api.example.com"}, code: exitError, want: errNoTLS.Error()},
 		"a name in the address": {in: plaintext, args: []string{"--server", "https://me:hunter2@api.example.com"}, code: exitUsage,
-			want: "the API server's address holds a user's name, which would be in the kubeconfig: give another by --server URL"},
+			want: "the API server's address contains a user name, which would be in the kubeconfig: give another address with --server URL"},
 		"a token as a path": {args: []string{"--token-path", plaintext}, code: exitUsage, want: errTokenGiven.Error()},
 		"a token as a file": {args: []string{"--token-file", plaintext}, code: exitUsage, want: errTokenGiven.Error()},
-		"two sources":       {args: []string{"--token-path", "a", "--decrypt"}, code: exitUsage, want: "--decrypt and --token-path are two ways to a token: choose one"},
-		"three sources":     {args: []string{"--token-path", "a", "--decrypt", "--token-file", "b"}, code: exitUsage, want: "--decrypt and --token-file are two ways to a token: choose one"},
+		"two sources":       {args: []string{"--token-path", "a", "--decrypt"}, code: exitUsage, want: "give either --decrypt or --token-path, not both"},
+		"three sources":     {args: []string{"--token-path", "a", "--decrypt", "--token-file", "b"}, code: exitUsage, want: "give either --decrypt or --token-file, not both"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{}, pat)
@@ -145,7 +145,7 @@ func TestKubeconfigRefuses(t *testing.T) {
 	}
 }
 
-// The operator may be slower than a pipe, and what is piped in is to be had from nowhere else.
+// The operator may be slower than the pipe, which may be the only place that has the token.
 func TestKubeconfigOfATokenThatIsNotIssuedYet(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	pat.Status = v1alpha1.PersonalAccessTokenStatus{}
@@ -154,7 +154,7 @@ func TestKubeconfigOfATokenThatIsNotIssuedYet(t *testing.T) {
 		tr.In = strings.NewReader(plaintext)
 		t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
 		tr.run(t.Context(), t, exitOK, "kubeconfig", "pat/ci")
-		tr.errs(t, "Warning: the token is not active yet: the operator has not looked at it; is it running?")
+		tr.errs(t, "Warning: the token is not active yet: the operator has not processed it yet; is it running?")
 		if !strings.Contains(tr.out.String(), "token: "+plaintext) {
 			t.Errorf("standard output: %s", tr.out)
 		}
@@ -164,13 +164,13 @@ func TestKubeconfigOfATokenThatIsNotIssuedYet(t *testing.T) {
 		tr.In = strings.NewReader(forge(t, plaintext))
 		t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
 		tr.run(t.Context(), t, exitError, "kubeconfig", "ci")
-		if !strings.HasPrefix(tr.errOut.String(), "error: this has the ID of the token of team-a/ci, and is another. The token was read from ") {
+		if !strings.HasPrefix(tr.errOut.String(), "error: this token has the ID of the token of team-a/ci, but differs from it. The token from standard input ") {
 			t.Errorf("standard error: %s", tr.errOut)
 		}
 	})
 }
 
-func TestKubeconfigReadsNoTokenThatHasNowhereToGo(t *testing.T) {
+func TestKubeconfigOpensTheOutputFirst(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	tr := newTrial(t, interceptor.Funcs{}, pat)
 	in := strings.NewReader(plaintext)
@@ -181,7 +181,7 @@ func TestKubeconfigReadsNoTokenThatHasNowhereToGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.run(t.Context(), t, exitError, "kubeconfig", "ci", "-o", file)
-	tr.errs(t, "error: --output: "+file+" is there already and is not overwritten: choose another name, or remove it first")
+	tr.errs(t, "error: --output: "+file+" already exists and is not overwritten: choose another name, or remove the file first")
 	if in.Len() != len(plaintext) {
 		t.Error("standard input was read")
 	}
@@ -204,8 +204,8 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-// Wrong usage does nothing, is exit code 2, and shows no token.
-func TestUsageOfWhatTellsOfTokens(t *testing.T) {
+// Wrong usage changes nothing, is exit code 2, and shows no token.
+func TestUsageOfReadingCommands(t *testing.T) {
 	_, plaintext := tokenOf(t, 7)
 	for args, want := range map[string]string{
 		"describe":                         "kubectl pat describe takes one NAME or more, and none was given; see kubectl pat describe --help",
@@ -214,23 +214,23 @@ func TestUsageOfWhatTellsOfTokens(t *testing.T) {
 		"describe KUBEPAT_x":               errTokenGiven.Error(),
 		"decrypt":                          "kubectl pat decrypt takes one NAME, and 0 were given; see kubectl pat decrypt --help",
 		"decrypt a b":                      "kubectl pat decrypt takes one NAME, and 2 were given; see kubectl pat decrypt --help",
-		"decrypt a -f b":                   "a NAME and -f FILE are two places that the token would be in: give one of them",
+		"decrypt a -f b":                   "give either a NAME or -f FILE, not both",
 		"decrypt a -i b --copy=1 --x":      "unknown flag: --x; see kubectl pat decrypt --help",
 		"decrypt " + plaintext:             errTokenGiven.Error(),
 		"whoami a":                         "kubectl pat whoami takes no arguments, and 1 were given; see kubectl pat whoami --help",
-		"whoami -o wide":                   `--output "wide" is neither json nor yaml`,
+		"whoami -o wide":                   `--output "wide" is not one of json, yaml`,
 		"whoami " + plaintext:              errTokenGiven.Error(),
 		"whoami --token-file " + plaintext: errTokenGiven.Error(),
-		"whoami --token a --token-file b":  "--token and --token-file are two tokens: give one of them",
-		"find aaaaaaaaaaaaaaaa":            "kubectl pat find takes no arguments: give it the token, ID or text on standard input (kubectl pat find < FILE, or without anything: it asks)",
+		"whoami --token a --token-file b":  "give either --token or --token-file, not both",
+		"find aaaaaaaaaaaaaaaa":            "kubectl pat find takes no arguments: pass the token, ID or text on standard input, as in kubectl pat find < FILE",
 		"find " + plaintext:                errTokenGiven.Error(),
-		"find -A -n a":                     "--all-namespaces and --namespace are two places to search: give one of them",
-		"find -o name":                     "-o name says nothing of namespaces: name one by -n NAMESPACE, or take -o json, which has them",
-		"find -A -o name":                  "-o name says nothing of namespaces: name one by -n NAMESPACE, or take -o json, which has them",
-		"find -o wide":                     `--output "wide" is none of json, yaml and name`,
+		"find -A -n a":                     "give either --all-namespaces or --namespace, not both",
+		"find -o name":                     "-o name prints no namespaces: give one with -n NAMESPACE, or use -o json",
+		"find -A -o name":                  "-o name prints no namespaces: give one with -n NAMESPACE, or use -o json",
+		"find -o wide":                     `--output "wide" is not one of json, yaml, name`,
 		"kubeconfig":                       "kubectl pat kubeconfig takes one NAME, and 0 were given; see kubectl pat kubeconfig --help",
-		"kubeconfig a -i b":                "-i names a key to decrypt with: add --decrypt",
-		"kubeconfig a -o json":             "-o names the file to write here, and a kubeconfig is always YAML; for a file of that name: -o ./json",
+		"kubeconfig a -i b":                "-i works only with --decrypt: add --decrypt",
+		"kubeconfig a -o json":             "-o is the file to write, and a kubeconfig is always YAML; for a file of this name use -o ./json",
 		"kubeconfig " + plaintext:          errTokenGiven.Error(),
 	} {
 		t.Run(strings.ReplaceAll(args, plaintext, "TOKEN"), func(t *testing.T) {

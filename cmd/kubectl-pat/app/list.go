@@ -52,21 +52,21 @@ func newListCommand(s *session) *cobra.Command {
 		Aliases:    []string{"ls"},
 		SuggestFor: []string{"get", "show", "search"},
 		Short:      "List and search tokens",
-		Long: `List PersonalAccessTokens. Each WORD must be part of a token's name, display name, user, ID or audiences; upper and lower case
-are the same. A token's ID is the part between "kubepat_" and the next "_".`,
-		Example: `  # All of this namespace
+		Long: `List PersonalAccessTokens. Each WORD must occur in the token's name, display name, user, ID or audiences, in any case. A
+token's ID is the part between "kubepat_" and the next "_".`,
+		Example: `  # All tokens of this namespace
   kubectl pat list
 
-  # Whatever has to do with mail, in all namespaces
+  # Tokens that match mail, in all namespaces
   kubectl pat list -A mail
 
-  # Which end within a week, the first to end on top
+  # Tokens that expire within a week, the next to expire first
   kubectl pat list -A --expiring-within 7d --sort-by expires
 
-  # What alice has and does not use
+  # Tokens of alice that she does not use
   kubectl pat list -A --user alice --unused-for 30d
 
-  # Those with a label, and what becomes of them until you press Ctrl-C
+  # Tokens with a label, and their changes until you press Ctrl-C
   kubectl pat list -l team=mail --watch
 
   # For a script
@@ -76,23 +76,22 @@ are the same. A token's ID is the part between "kubepat_" and the next "_".`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.user, "user", "", "only tokens of this `USER`")
-	flags.Var(&o.expiringWithin, "expiring-within", "only tokens that end within this time: 7d, 12h")
-	flags.Var(&o.unusedFor, "unused-for", "only tokens that were not used for this long, and made before that: 30d")
+	flags.Var(&o.expiringWithin, "expiring-within", "only tokens that expire within this time: 7d, 12h")
+	flags.Var(&o.unusedFor, "unused-for", "only tokens that were issued and last used longer ago than this: 30d")
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces")
 	flags.StringVarP(&o.selector, "selector", "l", "", "only tokens whose labels match this `SELECTOR`: team=mail, team!=mail, 'team in (mail,web)'")
-	flags.BoolVarP(&o.watch, "watch", "w", false, "go on, and show each token that changes")
-	flags.BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "say nothing where there are none")
-	flags.StringVar(&o.sortBy, "sort-by", sortByName, "the `ORDER`: name, expires (the first to end on top), created, modified or last-used (the latest on top)")
-	flags.BoolVar(&o.noHeaders, "no-headers", false, "leave the headers of the table out")
+	flags.BoolVarP(&o.watch, "watch", "w", false, "keep running, and print each token that changes")
+	flags.BoolVar(&o.ignoreNotFound, "ignore-not-found", false, "print nothing if there are none")
+	flags.StringVar(&o.sortBy, "sort-by", sortByName, "the `ORDER`: name, expires (the next to expire first), created, modified or last-used (the latest first)")
+	flags.BoolVar(&o.noHeaders, "no-headers", false, "omit the table's headers")
 	o.output.bind(cmd, "a table", outputWide, outputJSON, outputYAML, outputName)
 	completeValues(cmd, "sort-by", sortByName, sortByCreated, sortByModified, sortByExpires, sortByLastUsed)
 	return cmd
 }
 
 func (o *listOptions) run(ctx context.Context, words []string) error {
-	order, known := orders[o.sortBy]
-	if !known {
-		return usagef("--sort-by %q is none of name, created, modified, expires and last-used", o.sortBy)
+	if err := oneOf("sort-by", o.sortBy, sortByName, sortByCreated, sortByModified, sortByExpires, sortByLastUsed); err != nil {
+		return err
 	}
 	if err := o.output.validate(o.noHeaders); err != nil {
 		return err
@@ -114,7 +113,7 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	}
 	selected := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: labeled}}
 	if o.user != "" {
-		selected = append(selected, client.MatchingFields{"spec.user.username": o.user})
+		selected = append(selected, holder.OfUser(o.user))
 	}
 	pats, revision, err := o.readAll(ctx, c, selected)
 	if err != nil {
@@ -123,7 +122,7 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	now := o.Clock.Now()
 	pats = slices.DeleteFunc(pats, func(pat v1alpha1.PersonalAccessToken) bool { return !o.wants(&pat, words, now) })
 	slices.SortStableFunc(pats, func(a, b v1alpha1.PersonalAccessToken) int {
-		return cmp.Or(order(&a, &b), holder.ByName(&a, &b))
+		return cmp.Or(orders[o.sortBy](&a, &b), holder.ByName(&a, &b))
 	})
 	if o.watch {
 		return o.follow(ctx, c, selected, revision, pats, words)
@@ -131,7 +130,7 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	return o.print(pats, now)
 }
 
-// readAll reads in pages, or, where the revision matters that changes are followed from, all at once.
+// readAll reads in pages. To watch it reads all at once, because it needs the list's revision.
 func (o *listOptions) readAll(ctx context.Context, c client.Client, selected []client.ListOption) (pats []v1alpha1.PersonalAccessToken, revision string, err error) {
 	if !o.watch {
 		pats, err = holder.ReadAll(ctx, c, selected...)
@@ -180,7 +179,7 @@ func (o *listOptions) print(pats []v1alpha1.PersonalAccessToken, now time.Time) 
 		return err
 	}
 	if expired && o.Width(o.Out) > 0 {
-		o.sayf("For a new token in place of one that has expired run: kubectl pat rotate NAME")
+		o.sayf("To replace an expired token run: kubectl pat rotate NAME")
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -34,7 +35,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// after is a moment so far from when the trials run.
+// after returns the time of the trials plus d.
 func after(d time.Duration) *metav1.Time { return &metav1.Time{Time: start.Add(d)} }
 
 func samples() []*v1alpha1.PersonalAccessToken {
@@ -159,7 +160,7 @@ func TestListByTemplate(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotFoundIsIgnoredOnDemand(t *testing.T) {
+func TestIgnoreNotFound(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{}, samples()...)
 	for _, args := range [][]string{{"list", "-n", "team-b"}, {"list", "-n", "team-b", "-o", "wide"}, {"describe", "-n", "team-a", "nothing"}} {
 		tr.run(t.Context(), t, exitOK, append(args, "--ignore-not-found")...)
@@ -177,7 +178,7 @@ func TestWhatIsNotFoundIsIgnoredOnDemand(t *testing.T) {
 	uninstalled.run(t.Context(), t, exitError, "describe", "x", "--ignore-not-found")
 }
 
-// watched is a buffer that is written and read at the same time.
+// watched is a buffer for concurrent writes and reads.
 type watched struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -195,7 +196,7 @@ func (w *watched) String() string {
 	return w.text.String()
 }
 
-// The fake cluster gives lists no revision.
+// The fake cluster sets no revision on lists.
 func withRevision() interceptor.Funcs {
 	return interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 		err := c.List(ctx, list, opts...)
@@ -231,36 +232,28 @@ func TestListWatches(t *testing.T) {
 			}
 			code := make(chan int, 1)
 			go func() { code <- Run(ctx, tr.Environment, args) }()
-			until := func(want string) {
+			soon := func(read func() (string, error), want string) {
 				t.Helper()
-				for began := time.Now(); !strings.Contains(out.String(), want); time.Sleep(time.Millisecond) {
-					if time.Since(began) > 10*time.Second {
-						t.Fatalf("%q is not in\n%s\n%s", want, out, tr.errOut)
-					}
-				}
+				gomega.NewWithT(t).Eventually(read).WithTimeout(10 * time.Second).WithPolling(time.Millisecond).Should(gomega.ContainSubstring(want))
 			}
-			until(want[0])
+			printed := func() (string, error) { return out.String(), nil }
+			soon(printed, want[0])
 			pat := &v1alpha1.PersonalAccessToken{}
 			key := client.ObjectKey{Namespace: "team-a", Name: "backup"}
-			// The watch begins some time after the list.
-			for began := time.Now(); !strings.Contains(out.String(), want[1]); time.Sleep(10 * time.Millisecond) {
+			soon(func() (string, error) { // the watch begins some time after the list, so keep changing the token
+				if strings.Contains(out.String(), want[1]) {
+					return out.String(), nil
+				}
 				if err := tr.client.Get(ctx, key, pat); err != nil {
-					t.Fatal(err)
+					return "", err
 				}
-				if pat.Spec.Suspend = true; strings.Contains(out.String(), want[1]) {
-					break
-				}
-				if err := tr.client.Update(ctx, pat); err != nil {
-					t.Fatal(err)
-				}
-				if time.Since(began) > 10*time.Second {
-					t.Fatalf("%q is not in\n%s\n%s", want[1], out, tr.errOut)
-				}
-			}
+				pat.Spec.Suspend = true
+				return out.String(), tr.client.Update(ctx, pat)
+			}, want[1])
 			if err := tr.client.Delete(ctx, pat); err != nil {
 				t.Fatal(err)
 			}
-			until(want[2])
+			soon(printed, want[2])
 			cancel()
 			if got := <-code; got != exitOK {
 				t.Errorf("exit code %d\n%s", got, tr.errOut)
@@ -272,7 +265,7 @@ func TestListWatches(t *testing.T) {
 	}
 }
 
-func TestListSaysWhyItNoLongerWatches(t *testing.T) {
+func TestListSaysWhyTheWatchEnded(t *testing.T) {
 	hooks := withRevision()
 	forbidden := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource(), "", errors.New("no\nway"))
 	hooks.Watch = func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
@@ -280,7 +273,7 @@ func TestListSaysWhyItNoLongerWatches(t *testing.T) {
 	}
 	tr := newTrial(t, hooks, samples()...)
 	tr.run(t.Context(), t, exitError, "list", "-n", "team-a", "--watch")
-	tr.errs(t, `error: personalaccesstokens.pat-operator.io is forbidden: no\nway; to go on watching run it again`)
+	tr.errs(t, `error: personalaccesstokens.pat-operator.io is forbidden: no\nway; to keep watching, run it again`)
 	if got := tr.errOut.String(); strings.Count(got, "\n") != 1 {
 		t.Errorf("standard error: %s", got)
 	}

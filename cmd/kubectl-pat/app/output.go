@@ -50,16 +50,16 @@ const (
 	outputWide  = "wide"
 )
 
-// outputFlags are -o of list and describe: the formats of ours that a command has, and kubectl's templates.
+// outputFlags is -o of list and describe: the command's own formats and kubectl's templates.
 type outputFlags struct {
 	format string
 	ours   []string
-	// printer prints by a template; nil where format is one of ours.
+	// printer prints by a template; nil for our own formats.
 	printer printers.ResourcePrinter
 	columns bool // custom columns, not a template
 }
 
-// bind adds -o, whose default is a text for people.
+// bind adds -o; text names its default.
 func (f *outputFlags) bind(cmd *cobra.Command, text string, ours ...string) {
 	f.ours = ours
 	cmd.Flags().StringVarP(&f.format, "output", "o", "", fmt.Sprintf("the `FORMAT`: %s (default: %s)", f.formats(), text))
@@ -90,7 +90,7 @@ func (f *outputFlags) validate(noHeaders bool) (err error) {
 	return nil
 }
 
-// print prints a resource, or a list of these, by any format but for those that are texts for people.
+// print prints a resource or a list of resources in any format that is data.
 func (f *outputFlags) print(w io.Writer, object runtime.Object) error {
 	if f.printer == nil {
 		return write(w, f.format, object)
@@ -100,7 +100,7 @@ func (f *outputFlags) print(w io.Writer, object runtime.Object) error {
 		return err
 	}
 	if f.columns {
-		visibleStrings(content) // tabs and line ends would make columns and rows
+		visibleStrings(content) // a tab or line end would make a column or row
 	}
 	var data runtime.Object = &unstructured.Unstructured{Object: content}
 	if meta.IsListType(object) {
@@ -116,7 +116,7 @@ func (f *outputFlags) print(w io.Writer, object runtime.Object) error {
 	return err
 }
 
-// visibleStrings makes the strings in v visible, where they are.
+// visibleStrings applies holder.Visible to all strings in v.
 func visibleStrings(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -133,7 +133,7 @@ func visibleStrings(v any) any {
 	return v
 }
 
-// visibleText is holder.Visible for a text that has lines and tabs.
+// visibleText is holder.Visible for a text with lines and tabs.
 func visibleText(text string) string {
 	var out strings.Builder
 	for part := range strings.SplitAfterSeq(text, "\n") {
@@ -151,7 +151,7 @@ func visibleText(text string) string {
 	return out.String()
 }
 
-// listOf is a list of resources as the API server answers it, without managed fields.
+// listOf returns a list as the API server does, without managed fields.
 func listOf(pats []v1alpha1.PersonalAccessToken) *v1alpha1.PersonalAccessTokenList {
 	list := &v1alpha1.PersonalAccessTokenList{Items: pats}
 	if pats == nil {
@@ -165,8 +165,8 @@ func listOf(pats []v1alpha1.PersonalAccessToken) *v1alpha1.PersonalAccessTokenLi
 	return list
 }
 
-// write encodes v as JSON or YAML. Both are data, so no value is changed; but what may not go to a terminal is written as
-// the escape that these languages have for it.
+// write encodes v as JSON or YAML. It keeps all values, and writes characters that a terminal must not get as escapes of the
+// format.
 func write(w io.Writer, format string, v any) error {
 	var out []byte
 	var err error
@@ -193,14 +193,14 @@ func encodeJSON(v any) ([]byte, error) {
 	if err := encoder.Encode(v); err != nil {
 		return nil, err
 	}
-	// The encoder escapes ESC and the like, but no bidirectional overrides and no C1 controls. All that is hostile and left
-	// is inside a string: outside are ASCII and line feeds.
+	// The encoder escapes ESC and the like, but not bidirectional overrides and C1 controls. These occur only inside strings:
+	// outside there are only ASCII and line feeds.
 	return escapeQuoted(buffer.Bytes(), escapeJSON), nil
 }
 
-// encodeYAML writes YAML as kubectl does and reads it: what YAML 1.1 takes for a boolean, such as NO, is quoted.
+// encodeYAML writes YAML for kubectl's parser: it quotes strings that YAML 1.1 reads as booleans, such as NO.
 func encodeYAML(v any) ([]byte, error) {
-	data, err := json.Marshal(v) // as Kubernetes' types want it
+	data, err := json.Marshal(v) // Kubernetes types have only JSON tags
 	if err != nil {
 		return nil, err
 	}
@@ -218,17 +218,17 @@ func encodeYAML(v any) ([]byte, error) {
 	return hostile.replace(out)
 }
 
-// placeholders stand for the strings that need escapes, since the writer has no way to ask for these. They hold a character
-// that needs one, so no other string in the output looks like them.
+// placeholders stand for the strings that need escapes, because the YAML writer cannot be asked for these. A placeholder contains a
+// character that needs an escape, so no other string in the output looks like one.
 type placeholders []string
 
 var placeholder = regexp.MustCompile("\u200b([0-9]+)\u200b")
 
-// insert returns a value, as encoding/json decodes it, with placeholders for its strings and keys that need escapes.
+// insert returns a decoded JSON value with placeholders for strings and keys that need escapes.
 func (p *placeholders) insert(v any) any {
 	switch v := v.(type) {
 	case string:
-		if strings.ContainsFunc(v, escaped) || v == "<<" { // the writer leaves a merge key without quotes
+		if strings.ContainsFunc(v, escaped) || v == "<<" { // the writer does not quote a merge key
 			*p = append(*p, v)
 			return fmt.Sprintf("\u200b%d\u200b", len(*p)-1)
 		}
@@ -246,7 +246,7 @@ func (p *placeholders) insert(v any) any {
 	return v
 }
 
-// replace writes the strings again, each in double quotes with escapes.
+// replace replaces the placeholders by their strings in double quotes, with escapes.
 func (p *placeholders) replace(out []byte) ([]byte, error) {
 	var wrong error
 	out = placeholder.ReplaceAllFunc(out, func(found []byte) []byte {
@@ -256,7 +256,7 @@ func (p *placeholders) replace(out []byte) ([]byte, error) {
 			return nil
 		}
 		var quoted bytes.Buffer
-		encoder := json.NewEncoder(&quoted) // a string in JSON is one in YAML, but for escapes of two units
+		encoder := json.NewEncoder(&quoted) // a JSON string is a YAML string, except for escapes of two units
 		encoder.SetEscapeHTML(false)
 		wrong = errors.Join(wrong, encoder.Encode((*p)[i]))
 		return escapeQuoted(bytes.TrimSuffix(quoted.Bytes(), []byte("\n")), escapeYAML)
@@ -264,7 +264,7 @@ func (p *placeholders) replace(out []byte) ([]byte, error) {
 	return out, wrong
 }
 
-// escaped tells of what is in no output as it is. A line feed is what lines end with.
+// escaped reports whether data needs an escape for r. Line feeds end lines.
 func escaped(r rune) bool { return r != '\n' && holder.Hostile(r) }
 
 func escapeQuoted(text []byte, escape func(*bytes.Buffer, rune)) []byte {

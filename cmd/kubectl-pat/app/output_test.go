@@ -33,7 +33,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// JSON and YAML say what the value is, and no part of it that a terminal would obey.
+// JSON and YAML keep the value, without characters that control a terminal.
 func TestCase39_DataKeepsItsValueAndIsHarmless(t *testing.T) {
 	var all strings.Builder
 	for r := range rune(0xf0000) {
@@ -69,7 +69,7 @@ func TestCase39_DataKeepsItsValueAndIsHarmless(t *testing.T) {
 	}
 }
 
-// notStrings are what YAML 1.1, 1.2 or a reader of theirs takes for something else than a string where it is not quoted.
+// notStrings are not strings for YAML 1.1, 1.2 or one of their parsers, unless quoted.
 var notStrings = []string{
 	"y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF", "true", "True", "TRUE", "false", "False", "FALSE",
 	"", "~", "null", "Null", "NULL", "0", "-0", "1", "+1", "007", "08", "0o17", "0x1F", "0b101", "1_000", "12:30:45", "190:20:30", "1.5", ".5", "5.", "1e3", "1E+3", "685.230_15e+03",
@@ -79,7 +79,7 @@ var notStrings = []string{
 	strings.Repeat("a b ", 60),
 }
 
-// What we write is what kubectl reads, wherever a string may be.
+// kubectl reads each string that we write unchanged, wherever it is.
 func TestCase56_KubectlReadsWhatWeWrite(t *testing.T) {
 	for _, text := range notStrings {
 		pat := &v1alpha1.PersonalAccessToken{
@@ -133,7 +133,7 @@ func FuzzCase56_YAML(f *testing.F) {
 			t.Fatal(err)
 		}
 		if strings.ContainsFunc(out.String(), escaped) {
-			t.Errorf("%q holds what a terminal would obey", &out)
+			t.Errorf("%q holds characters that control a terminal", &out)
 		}
 		var got map[string]any
 		if err := yaml.UnmarshalStrict(out.Bytes(), &got); err != nil {

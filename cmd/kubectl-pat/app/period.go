@@ -28,8 +28,8 @@ import (
 
 const day = 24 * time.Hour
 
-// period is a flag's value: days (90 or 90d), weeks (3w), years of 365 days (1y), a duration as Go writes it (12h, 1h30m), or
-// these in a row, the longest unit first (1d12h). It is at least a second, since the API counts in seconds.
+// period is a flag's value: days (90 or 90d), weeks (3w), years of 365 days (1y), a Go duration (12h, 1h30m), or a sequence of these
+// from the longest unit to the shortest (1d12h). It is at least a second, the unit of the API.
 type period time.Duration
 
 // Set implements pflag.Value.

@@ -28,38 +28,38 @@ import (
 )
 
 const (
-	// maxLayers is how often a text is decoded: the base64 of a .dockerconfigjson holds the base64 of a password.
+	// maxLayers bounds nested base64: a .dockerconfigjson in a Secret contains the base64 of a password.
 	maxLayers = 4
-	// maxDecoded is how much of all layers is looked through.
+	// maxDecoded bounds the decoded text of all layers, in bytes.
 	maxDecoded = 8 * maxFindInput
 	// minBase64 is the length of an ID in base64.
 	minBase64 = 22
-	// minUnread is less than any token takes in base64, however it is compressed or encrypted.
+	// minUnread is shorter than the base64 of any token, compressed or encrypted.
 	minUnread = 64
 )
 
-// reading is a way to read a text.
+// reading is one decoding of a text.
 type reading struct {
 	text string
-	// joined tells that line ends were left out, so that words stand together that do not belong together.
+	// joined reports that line ends were removed, so that two words may have become one.
 	joined bool
 }
 
 var (
-	// wrap is what breaks a long word: a line end, with the mark of a quote or comment behind it; one that is escaped; and the
-	// soft one of mails.
+	// wrap matches what breaks a long word: a line end, with the quote or comment mark of the next line; an escaped line end; and
+	// the soft line end of mails.
 	wrap  = regexp.MustCompile(`(?:=?[ \t]*\r?\n[ \t>|#]*|\\r|\\n)+`)
 	toStd = strings.NewReplacer("-", "+", "_", "/")
 )
 
-// read returns all readings of a text, and whether parts of it could not be decoded.
+// read returns all readings of a text, and whether it has parts that could not be decoded.
 func read(text string) (readings []reading, unread bool) {
 	unread = !legible(text)
 	layer, size := []string{text}, 0
 	for range maxLayers {
 		var next []string
 		for _, text := range layer {
-			text = strings.ReplaceAll(text, "\x00", "") // what is left of UTF-16 are the characters of a token
+			text = strings.ReplaceAll(text, "\x00", "") // UTF-16 without zeros: tokens are ASCII
 			joined := wrap.ReplaceAllString(text, "")
 			readings = append(readings, reading{text: text}, reading{joined, true})
 			for run := range strings.FieldsFuncSeq(joined, notBase64) {
@@ -87,8 +87,7 @@ func notBase64(r rune) bool {
 	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("+/-_", r)
 }
 
-// decode returns the texts that a run of characters may be the base64 of. Where it begins is not known, since what is before it
-// may be part of the run.
+// decode returns the texts whose base64 the run may be. It tries four starts, because the run may begin with other text.
 func decode(run string) (texts []string) {
 	run = toStd.Replace(run)
 	for begin := range 4 {
@@ -108,13 +107,13 @@ func decode(run string) (texts []string) {
 	return texts
 }
 
-// opaque reports whether a run that is the base64 of no text may be that of something else: it is long, mixed, and no token.
+// opaque reports whether a run that does not decode to text may be base64 of something else: long, mixed and not a token.
 func opaque(run string) bool {
 	return len(run) >= minUnread && !strings.Contains(run, token.Prefix) &&
 		strings.ContainsFunc(run, unicode.IsUpper) && strings.ContainsFunc(run, unicode.IsLower) && strings.ContainsFunc(run, unicode.IsDigit)
 }
 
-// legible reports whether no part of a text is binary.
+// legible reports whether all parts of a text are readable, not binary.
 func legible(text string) bool {
 	const part = 256
 	text = strings.ReplaceAll(text, "\x00", "")

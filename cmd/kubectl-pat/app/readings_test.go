@@ -33,7 +33,7 @@ import (
 
 func b64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
-// wrapped breaks a text into lines of a number of characters.
+// wrapped breaks a text into lines of n characters.
 func wrapped(text string, columns int, end string) string {
 	var b strings.Builder
 	for i, r := range text {
@@ -54,7 +54,7 @@ func utf16Of(t *testing.T, text string, order unicode.Endianness, mark unicode.B
 	return encoded
 }
 
-// A token is found as people leak it, and nothing is said to be unreadable.
+// find finds a token in the forms in which people leak it, and reports nothing as unreadable.
 func TestCase61_ATokenIsFoundInEachForm(t *testing.T) {
 	id, plaintext := tokenOf(t, 7)
 	kubeconfig := "apiVersion: v1\nkind: Config\nusers:\n- name: ci\n  user:\n    token: " + plaintext + "\n"
@@ -110,7 +110,7 @@ func TestCase61_AnIDIsFoundInBase64(t *testing.T) {
 	}
 }
 
-// Words that a line end parts are no token.
+// Words on two lines are not a token.
 func TestCase61_LinesThatAreJoinedMakeNoID(t *testing.T) {
 	if got := found(t, "kubepat_abcdefgh\nijklmnop and more\n"); len(got) > 0 {
 		t.Errorf("found %v", got)
@@ -130,7 +130,7 @@ func gzipped(t *testing.T, text string) string {
 	return b.String()
 }
 
-// What could not be decoded is never passed over in silence.
+// find always reports what it could not decode.
 func TestCase61_WhatCannotBeReadIsReported(t *testing.T) {
 	pat, plaintext := holderMade(t, 7)
 	noise := make([]byte, 300)
@@ -157,14 +157,14 @@ func TestCase61_WhatCannotBeReadIsReported(t *testing.T) {
 
 			tr.In = strings.NewReader(plaintext + "\n" + text)
 			tr.run(t.Context(), t, exitOK, "find")
-			if want := "Parts of standard input look compressed, encrypted or binary, and a token in them is not found. Decode them, and give the result to kubectl pat find.\n"; !strings.HasPrefix(tr.errOut.String(), want) {
+			if want := "Parts of standard input look compressed, encrypted or binary, and a token in them is not found. Decode them, and pass the result to kubectl pat find.\n"; !strings.HasPrefix(tr.errOut.String(), want) {
 				t.Errorf("standard error: %s", tr.errOut)
 			}
 		})
 	}
 }
 
-// Text and source code have nothing that could not be read.
+// Text and source code are readable.
 func TestCase61_TextIsRead(t *testing.T) {
 	for _, file := range []string{"find.go", "../../../README.md", "../../../docs/security.md", "../../../docs/operations.md"} {
 		text, err := os.ReadFile(file)

@@ -17,6 +17,7 @@ limitations under the License.
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,37 +57,37 @@ func newRevokeCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "revoke NAME... | --user USER",
 		SuggestFor: []string{"delete", "remove", "rm", "end"},
-		Short:      "End tokens for good",
-		Long: `End tokens for good. Verifiers refuse them at once, kube-apiserver within 10 seconds. What is left of a token that was
-made on its holder's machine is remembered, so that no manifest revives it.
+		Short:      "Revoke tokens permanently",
+		Long: `Revoke tokens permanently. Verifiers refuse them at once, kube-apiserver within 10 seconds. The cluster remembers a token
+that its holder made, so that no manifest revives it.
 
-Their resources are deleted, or stay as a trace with --keep, which also holds where Git would bring them back. A current
-token takes its predecessor with it.
+This command deletes the resources. With --keep they stay as a trace, which also helps where Git would recreate them. A current
+token ends together with its predecessor.
 
-What would be ended is listed, and you are asked, where it is more than one, or chosen by --user. Where one fails the others
-are ended all the same; the exit code is 1 then.`,
-		Example: `  # This one has leaked; it is kept, for those who look into it
+If there are several tokens, or with --user, this command lists them and asks first. If one fails, the others are still revoked,
+and the exit code is 1.`,
+		Example: `  # A leaked token; its resource stays for the investigation
   kubectl pat revoke ci --keep --reason "in a log of build 4711"
 
-  # Only its predecessor, which works beside it for a while
+  # Only a predecessor that still works
   kubectl pat revoke ci --keep --token-id k3xq5v7c2mzr4nbd
 
-  # Alice has left
+  # All tokens of alice, who has left
   kubectl pat revoke --user alice -A`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: s.completeNames,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), namesOf(args)) },
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&o.keep, "keep", false, "end the token and keep its resource, as a trace")
-	flags.StringVar(&o.reason, "reason", "", "why, for the trace that --keep leaves: a `TEXT`")
-	flags.StringVar(&o.tokenID, "token-id", "", "with --keep, the `ID` of the token to end, the current one or its predecessor (default: both)")
-	flags.StringVar(&o.user, "user", "", "all tokens of this `USER`, in place of names")
+	flags.BoolVar(&o.keep, "keep", false, "revoke the token and keep its resource as a trace")
+	flags.StringVar(&o.reason, "reason", "", "with --keep, a `TEXT` that says why")
+	flags.StringVar(&o.tokenID, "token-id", "", "with --keep, the `ID` of the token to revoke, the current one or its predecessor (default: both)")
+	flags.StringVar(&o.user, "user", "", "all tokens of this `USER` instead of names")
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "with --user, in all namespaces")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVar(&o.wait, "wait", true, "with --keep, wait until the operator has taken note")
-	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the operator has taken note")
-	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not done)")
+	flags.BoolVar(&o.wait, "wait", true, "with --keep, wait until the operator has processed it")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the operator has processed it")
+	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "the `MODE`: none or server (validate, and change nothing)")
 	flags.BoolVar(&o.ignoreMissing, "ignore-not-found", false, "skip names that do not exist")
 	completeValues(cmd, "dry-run", dryRunNone, dryRunServer)
 	return cmd
@@ -97,27 +98,23 @@ func (o *revokeOptions) validate(names []string) error {
 	case len(names) == 0 && o.user == "":
 		return usagef("kubectl pat revoke takes one NAME or more, or --user USER; see kubectl pat revoke --help")
 	case len(names) > 0 && o.user != "":
-		return usagef("names and --user are two ways to choose tokens: take one")
+		return usagef("give either names or --user, not both")
 	case o.allNamespaces && o.user == "":
-		return usagef("--all-namespaces goes with --user: a name is of one namespace")
+		return usagef("--all-namespaces works only with --user: give names of one namespace, or --user USER")
 	case o.allNamespaces && *o.flags.Namespace != "":
-		return usagef("--namespace and --all-namespaces are two ways to say where: take one")
+		return usagef("give either --namespace or --all-namespaces, not both")
 	case o.reason != "" && !o.keep:
-		return usagef("--reason is part of the trace that --keep leaves, and without --keep none is left: add --keep, or leave --reason out")
+		return usagef("--reason is recorded only with --keep: add --keep, or leave --reason out")
 	case utf8.RuneCountInString(o.reason) > maxReason:
-		return usagef("--reason has %d characters: take at most %d", utf8.RuneCountInString(o.reason), maxReason)
+		return usagef("--reason has %d characters: use at most %d", utf8.RuneCountInString(o.reason), maxReason)
 	case o.tokenID != "" && !o.keep:
-		return usagef("--token-id chooses among a resource's tokens, and without --keep all of them end: add --keep")
+		return usagef("--token-id works only with --keep, because otherwise all tokens of the resource end: add --keep")
 	case o.tokenID != "" && len(names) != 1:
-		return usagef("--token-id goes with one NAME")
+		return usagef("--token-id works only with one NAME")
 	case o.tokenID != "" && !token.ValidID(o.tokenID):
-		return usagef("--token-id: that is no token's ID, which is the part between \"kubepat_\" and the next \"_\"")
-	case !slices.Contains([]string{dryRunNone, dryRunServer}, o.dryRun):
-		return usagef("--dry-run %q is neither none nor server", o.dryRun)
-	case o.timeout <= 0:
-		return usagef("--timeout %v is not positive: name a time to wait, such as 30s", o.timeout)
+		return usagef("--token-id is not a token's ID: give the part between \"kubepat_\" and the next \"_\"")
 	}
-	return nil
+	return cmp.Or(oneOf("dry-run", o.dryRun, dryRunNone, dryRunServer), positive(o.timeout))
 }
 
 func (o *revokeOptions) run(ctx context.Context, names []string) error {
@@ -128,7 +125,7 @@ func (o *revokeOptions) run(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	all := &tally{session: o.session, of: len(names)}
+	all := &batchResult{session: o.session, of: len(names)}
 	var pats []v1alpha1.PersonalAccessToken
 	if o.user == "" {
 		pats = o.named(ctx, c, names, all)
@@ -154,8 +151,8 @@ func (o *revokeOptions) run(ctx context.Context, names []string) error {
 	return all.err("revoked")
 }
 
-// named reads what has these names. Where somebody may delete and not read, the name has to do.
-func (o *revokeOptions) named(ctx context.Context, c client.Client, names []string, all *tally) []v1alpha1.PersonalAccessToken {
+// named reads the resources with these names. If the user may delete but not read them, it returns only their names.
+func (o *revokeOptions) named(ctx context.Context, c client.Client, names []string, all *batchResult) []v1alpha1.PersonalAccessToken {
 	var pats []v1alpha1.PersonalAccessToken
 	for _, name := range names {
 		pat, err := o.read(ctx, c, name)
@@ -183,7 +180,7 @@ func (o *revokeOptions) ofUser(ctx context.Context, c client.Client) ([]v1alpha1
 	if o.allNamespaces {
 		namespace, where = "", "any namespace"
 	}
-	pats, err := holder.ReadAll(ctx, c, client.InNamespace(namespace), client.MatchingFields{"spec.user.username": o.user})
+	pats, err := holder.ReadAll(ctx, c, client.InNamespace(namespace), holder.OfUser(o.user))
 	if err == nil && len(pats) == 0 {
 		o.sayf("%s has no tokens in %s.", o.user, where)
 	}
@@ -191,7 +188,7 @@ func (o *revokeOptions) ofUser(ctx context.Context, c client.Client) ([]v1alpha1
 	return pats, err
 }
 
-// consent lists what is going to end, and asks.
+// consent lists the tokens and asks whether to revoke them.
 func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAccessToken) error {
 	if o.yes {
 		return nil
@@ -210,15 +207,15 @@ func (o *revokeOptions) consent(ctx context.Context, pats []v1alpha1.PersonalAcc
 	if len(pats) == 1 {
 		those = "this token"
 	}
-	return o.confirm(ctx, fmt.Sprintf("End %s for good?", those), "end "+those)
+	return o.confirm(ctx, fmt.Sprintf("Revoke %s permanently?", those), "revoke "+those)
 }
 
-// revokeOne is the command that ends one token of a resource, and leaves the others.
+// revokeOne returns the command that revokes only this token of a resource.
 func revokeOne(pat *v1alpha1.PersonalAccessToken, id string) string {
 	return fmt.Sprintf("kubectl pat revoke %s -n %s --keep --token-id %s", pat.Name, pat.Namespace, id)
 }
 
-// label is what a resource is called where others are beside it.
+// label names a resource among others.
 func (o *revokeOptions) label(pat *v1alpha1.PersonalAccessToken) string {
 	if o.allNamespaces {
 		return pat.Namespace + "/" + pat.Name
@@ -226,7 +223,7 @@ func (o *revokeOptions) label(pat *v1alpha1.PersonalAccessToken) string {
 	return pat.Name
 }
 
-// done prints a result. revoked is what has become of the token.
+// done prints a result, such as "revoked".
 func (o *revokeOptions) done(pat *v1alpha1.PersonalAccessToken, revoked string) error {
 	where, how := "", ""
 	if o.allNamespaces {
@@ -241,7 +238,7 @@ func (o *revokeOptions) done(pat *v1alpha1.PersonalAccessToken, revoked string) 
 }
 
 // deleteAll deletes the resources, which ends their tokens.
-func (o *revokeOptions) deleteAll(ctx context.Context, c client.Client, pats []v1alpha1.PersonalAccessToken, all *tally) {
+func (o *revokeOptions) deleteAll(ctx context.Context, c client.Client, pats []v1alpha1.PersonalAccessToken, all *batchResult) {
 	for i := range pats {
 		err := errInterrupted
 		if ctx.Err() == nil {
@@ -257,7 +254,7 @@ func (o *revokeOptions) deleteAll(ctx context.Context, c client.Client, pats []v
 
 func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alpha1.PersonalAccessToken) error {
 	var opts []client.DeleteOption
-	if pat.UID != "" { // not one that has taken its name meanwhile
+	if pat.UID != "" { // keep a new resource of the same name
 		opts = append(opts, client.Preconditions{UID: &pat.UID})
 	}
 	if o.dryRun != dryRunNone {
@@ -274,30 +271,30 @@ func (o *revokeOptions) delete(ctx context.Context, c client.Client, pat *v1alph
 		return err
 	}
 	if tool := holder.GitOps(pat); tool != "" {
-		then := "a new token will be issued then"
+		then := "a new token will be issued"
 		if pat.Spec.Token != nil {
-			then = "its token stays revoked then"
+			then = "its token stays revoked"
 		}
-		o.sayf("Note: %s will bring %s back, since it is in Git: %s. Take it out of Git, or use --keep.", tool, pat.Name, then)
+		o.sayf("Note: %s will recreate %s, because it is in Git: %s. Remove it from Git, or use --keep.", tool, pat.Name, then)
 	}
 	return nil
 }
 
-var errNothingToRevoke = errors.New("no token has been issued yet, so there is none to revoke and keep a trace of; without --keep its resource is deleted")
+var errNothingToRevoke = errors.New("no token has been issued yet, so --keep has nothing to record; without --keep the resource is deleted")
 
 const (
 	maxRevoked = 8   // entries of status.revoked
 	maxBy      = 512 // characters
 )
 
-// kept is a resource one of whose tokens was revoked.
+// kept is a resource with revoked tokens.
 type kept struct {
 	pat *v1alpha1.PersonalAccessToken
 	ids []string
 }
 
-// keepAll ends tokens by status.revoked: all of them first, then it waits for the operator.
-func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []v1alpha1.PersonalAccessToken, all *tally) {
+// keepAll adds all tokens to status.revoked, and then waits for the operator.
+func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []v1alpha1.PersonalAccessToken, all *batchResult) {
 	entry := v1alpha1.RevokedToken{
 		At: &metav1.Time{Time: o.Clock.Now().UTC().Truncate(time.Second)}, By: o.whoami(ctx, c), Reason: o.reason,
 	}
@@ -318,18 +315,18 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 	if o.dryRun != dryRunNone || len(revoked) == 0 {
 		return
 	}
-	o.sayf("Verifiers refuse what is revoked at once, kube-apiserver within 10 seconds.")
+	o.sayf("Verifiers refuse revoked tokens at once, kube-apiserver within 10 seconds.")
 	if !o.wait {
 		return
 	}
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	for i, one := range revoked {
-		o.progress("Waiting until the operator has taken note: %d of %d…", i+1, len(revoked))
+		o.progress("Waiting for the operator: %d of %d…", i+1, len(revoked))
 		switch err := o.waitNoted(waiting, c, one, entry); {
 		case err == nil:
 		case waiting.Err() != nil:
-			all.fail(o.label(one.pat), errors.New("it is revoked, and verifiers refuse its token, which they do without the operator; that has not taken note of it: is it running?"))
+			all.fail(o.label(one.pat), errors.New("it is revoked, and verifiers refuse its token; the operator has not processed this yet: is it running?"))
 		default:
 			all.fail(o.label(one.pat), fmt.Errorf("it is revoked, but %w", err))
 		}
@@ -337,23 +334,23 @@ func (o *revokeOptions) keepAll(ctx context.Context, c client.WithWatch, pats []
 	o.clear()
 }
 
-// waitNoted waits until the operator has taken note. A rotation may have been on its way: what it has made is another token of
-// the resource, and ends, too, where nobody has said which is to.
+// waitNoted waits until the operator has processed the revocation. If a rotation was in progress, its new token is revoked too,
+// unless --token-id chose one.
 func (o *revokeOptions) waitNoted(ctx context.Context, c client.WithWatch, one kept, entry v1alpha1.RevokedToken) error {
 	for {
 		pat, err := holder.WaitFor(ctx, c, one.pat, one.noted)
 		if err != nil || o.tokenID != "" || pat.DeletionTimestamp != nil || pat.Status.TokenID == "" || slices.Contains(one.ids, pat.Status.TokenID) {
 			return err
 		}
-		o.sayf("%s was rotated meanwhile: its new token, %s, ends as well.", o.label(pat), pat.Status.TokenID)
+		o.sayf("%s was rotated in the meantime: its new token %s is revoked too.", o.label(pat), pat.Status.TokenID)
 		if one, err = o.revokeAndKeep(ctx, c, pat, entry); err != nil {
 			return err
 		}
 	}
 }
 
-// whoami is who the API server takes us for; "" where it does not say or the field cannot hold it, since to revoke is more
-// than to say who did.
+// whoami returns the name of the caller. It is "" if the API server does not tell or the name is too long for status: revoking
+// matters more than the name.
 func (o *revokeOptions) whoami(ctx context.Context, c client.Client) string {
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := c.Create(ctx, review); err != nil {
@@ -366,8 +363,7 @@ func (o *revokeOptions) whoami(ctx context.Context, c client.Client) string {
 	return name
 }
 
-// revokeAndKeep names the tokens to end in status.revoked. What the list has already is part of the write: an apply of one
-// entry would take it for all there is.
+// revokeAndKeep adds the tokens to status.revoked. It writes the whole list, because a merge patch replaces it.
 func (o *revokeOptions) revokeAndKeep(ctx context.Context, c client.WithWatch, pat *v1alpha1.PersonalAccessToken, entry v1alpha1.RevokedToken) (kept, error) {
 	ids, err := o.toRevoke(pat)
 	if err != nil {
@@ -392,8 +388,8 @@ func (o *revokeOptions) revokeAndKeep(ctx context.Context, c client.WithWatch, p
 	return kept{pat, ids}, o.done(pat, "revoked")
 }
 
-// toRevoke are the ids of the tokens to end. Without --token-id these are the current one, with which its predecessor ends,
-// and one that spec names and the operator has not taken yet.
+// toRevoke returns the ids of the tokens to revoke: that of --token-id, or else the current one, whose predecessor ends with it,
+// and one that spec names and the operator has not issued yet.
 func (o *revokeOptions) toRevoke(pat *v1alpha1.PersonalAccessToken) ([]string, error) {
 	var ids []string
 	if id := pat.Status.TokenID; id != "" {
@@ -406,26 +402,26 @@ func (o *revokeOptions) toRevoke(pat *v1alpha1.PersonalAccessToken) ([]string, e
 	case id != "" && (slices.Contains(ids, id) || id == pat.Status.PreviousTokenID):
 		return []string{id}, nil
 	case id != "" && pat.Status.PreviousTokenID != "":
-		return nil, fmt.Errorf("token %s is neither the current one of %s, %s, nor its predecessor, %s", id, pat.Name, pat.Status.TokenID, pat.Status.PreviousTokenID)
+		return nil, fmt.Errorf("%s does not have token %s: its token is %s, and its predecessor is %s", pat.Name, id, pat.Status.TokenID, pat.Status.PreviousTokenID)
 	case id != "" && len(ids) > 0:
-		return nil, fmt.Errorf("token %s is not that of %s, which has %s, and no predecessor that works beside it", id, pat.Name, ids[0])
+		return nil, fmt.Errorf("%s does not have token %s: its token is %s, and it has no predecessor that still works", pat.Name, id, ids[0])
 	case len(ids) == 0:
 		return nil, errNothingToRevoke
 	}
 	return ids, nil
 }
 
-// unnamed are those of ids that status.revoked does not name.
+// unnamed returns the ids that status.revoked does not have.
 func unnamed(pat *v1alpha1.PersonalAccessToken, ids []string) []string {
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
 		return slices.ContainsFunc(pat.Status.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == id })
 	})
 }
 
-// name adds an entry for each of ids to status.revoked.
+// name adds an entry for each id to status.revoked.
 func name(pat *v1alpha1.PersonalAccessToken, ids []string, entry v1alpha1.RevokedToken) error {
 	if len(pat.Status.Revoked)+len(ids) > maxRevoked {
-		return fmt.Errorf("status.revoked has %d entries, and %d is the most there may be: the operator takes out those that it has taken note of, so look whether it runs; or revoke without --keep, which deletes the resource",
+		return fmt.Errorf("status.revoked has %d entries, and the limit is %d: the operator removes entries that it has processed, so check that it runs; or revoke without --keep, which deletes the resource",
 			len(pat.Status.Revoked), maxRevoked)
 	}
 	for _, id := range ids {
@@ -435,14 +431,14 @@ func name(pat *v1alpha1.PersonalAccessToken, ids []string, entry v1alpha1.Revoke
 	return nil
 }
 
-// noted judges whether the operator has taken note: the token that status names is not honoured, or is another, and no
-// predecessor is any of those that were revoked.
+// noted is a holder.Judge: done when the operator has processed the revocation. Status then names another token or says that the
+// token does not work, and names none of the revoked tokens as predecessor.
 func (k *kept) noted(pat *v1alpha1.PersonalAccessToken) (done bool, err error) {
 	active := holder.Condition(pat, v1alpha1.ConditionActive)
 	ended := holder.HasStatus(active, metav1.ConditionFalse) && active.Reason != v1alpha1.ReasonSuspended && active.Reason != v1alpha1.ReasonIssuing
 	switch status := &pat.Status; {
 	case pat.DeletionTimestamp != nil:
-		return true, nil // it ends by that, too
+		return true, nil // which ends the token, too
 	case slices.Contains(k.ids, status.PreviousTokenID):
 		return false, nil
 	case !slices.Contains(k.ids, status.TokenID):

@@ -38,7 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// isAlice lets the fake cluster say who asks.
+// isAlice makes the fake cluster report alice as the caller.
 func isAlice(hooks interceptor.Funcs) interceptor.Funcs {
 	hooks.Create = func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
 		o.(*authenticationv1.SelfSubjectReview).Status.UserInfo.Username = "alice"
@@ -51,7 +51,7 @@ func named(id string) v1alpha1.RevokedToken {
 	return v1alpha1.RevokedToken{TokenID: id, At: after(-time.Hour), By: "bob", Reason: "before"}
 }
 
-// What is in the list stays, also what somebody else has put there at the same time.
+// All entries of the list stay, also one that another user adds at the same time.
 func TestRevokeAndKeepSendsTheWholeList(t *testing.T) {
 	pat := withConditions(1, isReady, isActive)
 	pat.Status.TokenID, pat.Status.Revoked = "aaaaaaaaaaaaaaaa", []v1alpha1.RevokedToken{named("bbbbbbbbbbbbbbbb")}
@@ -92,7 +92,7 @@ func TestRevokeAndKeepSendsTheWholeList(t *testing.T) {
 	}
 }
 
-func TestRevokeAndKeepWhereTheListIsFull(t *testing.T) {
+func TestRevokeAndKeepWithAFullList(t *testing.T) {
 	pat := withConditions(1, isReady, isActive)
 	pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
 	for i := range maxRevoked {
@@ -100,7 +100,7 @@ func TestRevokeAndKeepWhereTheListIsFull(t *testing.T) {
 	}
 	tr := newTrial(t, isAlice(interceptor.Funcs{}), pat)
 	tr.run(t.Context(), t, exitError, "revoke", "ci", "-n", "team-a", "--keep")
-	tr.errs(t, "error: status.revoked has 8 entries, and 8 is the most there may be: the operator takes out those that it has taken note of, so look whether it runs; or revoke without --keep, which deletes the resource")
+	tr.errs(t, "error: status.revoked has 8 entries, and the limit is 8: the operator removes entries that it has processed, so check that it runs; or revoke without --keep, which deletes the resource")
 	if tr.out.Len() > 0 {
 		t.Errorf("standard output: %s", tr.out)
 	}
@@ -111,13 +111,13 @@ func TestRevokeAndKeepWithoutTheOperator(t *testing.T) {
 	pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
 	tr := newTrial(t, isAlice(interceptor.Funcs{}), pat)
 	tr.run(t.Context(), t, exitError, "revoke", "ci", "-n", "team-a", "--keep", "--timeout=100ms")
-	tr.errs(t, "error: it is revoked, and verifiers refuse its token, which they do without the operator; that has not taken note of it: is it running?")
+	tr.errs(t, "error: it is revoked, and verifiers refuse its token; the operator has not processed this yet: is it running?")
 	if got, want := tr.out.String(), "personalaccesstoken.pat-operator.io/ci revoked\n"; got != want {
 		t.Errorf("standard output: %q", got)
 	}
 }
 
-// A rotation was on its way when the token was revoked: what it makes is the resource's token as well.
+// A rotation was in progress when the token was revoked: its new token is revoked too.
 func TestRevokeAndKeepAgainstARotation(t *testing.T) {
 	pat := withConditions(1, isReady, isActive)
 	pat.Status.TokenID = "aaaaaaaaaaaaaaaa"
@@ -142,7 +142,7 @@ func TestRevokeAndKeepAgainstARotation(t *testing.T) {
 		},
 	}), pat)
 	tr.run(t.Context(), t, exitOK, "revoke", "ci", "-n", "team-a", "--keep")
-	tr.errs(t, "ci was rotated meanwhile: its new token, bbbbbbbbbbbbbbbb, ends as well.")
+	tr.errs(t, "ci was rotated in the meantime: its new token bbbbbbbbbbbbbbbb is revoked too.")
 	if err := tr.client.Get(t.Context(), client.ObjectKeyFromObject(pat), pat); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestRevokeAndKeepAgainstARotation(t *testing.T) {
 	}
 }
 
-func TestWhichTokensAreRevoked(t *testing.T) {
+func TestToRevoke(t *testing.T) {
 	const current, previous, next = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
 	for name, tc := range map[string]struct {
 		current, previous, spec, asked string
@@ -166,8 +166,8 @@ func TestWhichTokensAreRevoked(t *testing.T) {
 		"the current one by its ID":  {current: current, previous: previous, asked: current, want: []string{current}},
 		"none":                       {err: errNothingToRevoke.Error()},
 		"none by its ID":             {asked: current, err: errNothingToRevoke.Error()},
-		"another":                    {current: current, asked: next, err: "token " + next + " is not that of ci, which has " + current + ", and no predecessor that works beside it"},
-		"another of two":             {current: current, previous: previous, asked: next, err: "token " + next + " is neither the current one of ci, " + current + ", nor its predecessor, " + previous},
+		"another":                    {current: current, asked: next, err: "ci does not have token " + next + ": its token is " + current + ", and it has no predecessor that still works"},
+		"another of two":             {current: current, previous: previous, asked: next, err: "ci does not have token " + next + ": its token is " + current + ", and its predecessor is " + previous},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pat := withConditions(1)
@@ -183,7 +183,7 @@ func TestWhichTokensAreRevoked(t *testing.T) {
 	}
 }
 
-func TestTheOperatorHasTakenNote(t *testing.T) {
+func TestNoted(t *testing.T) {
 	const current, previous = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"
 	inactive := func(reason string) metav1.Condition {
 		return metav1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: reason}
@@ -194,16 +194,16 @@ func TestTheOperatorHasTakenNote(t *testing.T) {
 		revoked           string
 		want              bool
 	}{
-		"not yet":                       {isActive, current, "", current, false},
-		"revoked":                       {inactive(v1alpha1.ReasonRevoked), current, "", current, true},
-		"it had expired":                {inactive(v1alpha1.ReasonExpired), current, "", current, true},
-		"it was suspended":              {inactive(v1alpha1.ReasonSuspended), current, "", current, false},
-		"another has taken its place":   {isActive, "cccccccccccccccc", "", current, true},
-		"it was never taken":            {inactive(v1alpha1.ReasonTokenRevoked), "", "", current, true},
-		"whether it is taken is open":   {isIssuing, "", "", current, false},
-		"the predecessor is there":      {isActive, current, previous, previous, false},
-		"the predecessor is over":       {isActive, current, "", previous, true},
-		"it went on as the predecessor": {isActive, "cccccccccccccccc", current, current, false},
+		"not yet":                            {isActive, current, "", current, false},
+		"revoked":                            {inactive(v1alpha1.ReasonRevoked), current, "", current, true},
+		"it had expired":                     {inactive(v1alpha1.ReasonExpired), current, "", current, true},
+		"it was suspended":                   {inactive(v1alpha1.ReasonSuspended), current, "", current, false},
+		"another has taken its place":        {isActive, "cccccccccccccccc", "", current, true},
+		"it was never taken":                 {inactive(v1alpha1.ReasonTokenRevoked), "", "", current, true},
+		"whether it is taken is open":        {isIssuing, "", "", current, false},
+		"the predecessor is still in status": {isActive, current, previous, previous, false},
+		"the predecessor is over":            {isActive, current, "", previous, true},
+		"it went on as the predecessor":      {isActive, "cccccccccccccccc", current, current, false},
 	} {
 		pat := withConditions(1, tc.active)
 		pat.Status.TokenID, pat.Status.PreviousTokenID = tc.current, tc.previous
@@ -213,8 +213,8 @@ func TestTheOperatorHasTakenNote(t *testing.T) {
 	}
 }
 
-// What fails is said, and what does not is done.
-func TestRevokeGoesOn(t *testing.T) {
+// A failure is reported and does not stop the others.
+func TestRevokeContinuesAfterAFailure(t *testing.T) {
 	var pats []*v1alpha1.PersonalAccessToken
 	for i := range 3 {
 		pat := withConditions(1, isReady, isActive)
@@ -231,14 +231,14 @@ func TestRevokeGoesOn(t *testing.T) {
 		},
 	}, pats...)
 	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A")
-	tr.errs(t, "error: nothing was done, since nobody can be asked: standard input is no terminal; add --yes to end these 3 tokens")
+	tr.errs(t, "error: nothing was changed: cannot ask, because standard input is not a terminal; add --yes to revoke these 3 tokens")
 	want := `NAMESPACE   NAME   DISPLAY NAME   USER    EXPIRES
 team-a      t0     \x1b[2J        alice   unknown
 team-a      t2                    alice   unknown
 team-b      t1                    alice   unknown
 `
 	if table, _, _ := strings.Cut(tr.errOut.String(), "error"); table != want {
-		t.Errorf("what would be ended:\n%s", table)
+		t.Errorf("the list of tokens:\n%s", table)
 	}
 	tr.run(t.Context(), t, exitError, "revoke", "--user", "alice", "-A", "--yes")
 	want = "personalaccesstoken.pat-operator.io/t2 revoked in namespace team-a\npersonalaccesstoken.pat-operator.io/t1 revoked in namespace team-b\n"
@@ -254,7 +254,7 @@ team-b      t1                    alice   unknown
 	tr.errs(t, "error: 2 of 2 tokens were not suspended")
 }
 
-func TestOnlyAYesIsTakenForOne(t *testing.T) {
+func TestOnlyYesConfirms(t *testing.T) {
 	for answer, want := range map[string]error{"y\n": nil, " YES \r\n": nil, "yes": nil, "": errNotConfirmed, "\n": errNotConfirmed, "yep\n": errNotConfirmed, "no\ny\n": errNotConfirmed} {
 		tr := newTrial(t, interceptor.Funcs{})
 		tr.In = strings.NewReader(answer)
@@ -274,22 +274,22 @@ func TestOnlyAYesIsTakenForOne(t *testing.T) {
 	}
 }
 
-// blocked is a terminal that nobody sits at.
+// blocked is a reader that never returns.
 type blocked struct{ bytes.Buffer }
 
 func (blocked) Read([]byte) (int, error) { select {} }
 
-// Wrong usage is found before anything is asked for.
+// Errors about usage come before any request.
 func TestRevokeUsage(t *testing.T) {
 	for want, args := range map[string][]string{
-		"--token-id chooses among a resource's tokens, and without --keep all of them end: add --keep": {"ci", "--token-id", "aaaaaaaaaaaaaaaa"},
-		"--token-id goes with one NAME": {"a", "b", "--keep", "--token-id", "aaaaaaaaaaaaaaaa"},
-		`--token-id: that is no token's ID, which is the part between "kubepat_" and the next "_"`: {"ci", "--keep", "--token-id", "kube-pat"},
-		"--reason has 257 characters: take at most 256":                                            {"ci", "--keep", "--reason", strings.Repeat("ä", 257)},
-		`--dry-run "client" is neither none nor server`:                                            {"ci", "--dry-run=client"},
-		"--timeout 0s is not positive: name a time to wait, such as 30s":                           {"ci", "--keep", "--timeout=0s"},
-		"names and --user are two ways to choose tokens: take one":                                 {"ci", "--user=alice"},
-		"--all-namespaces goes with --user: a name is of one namespace":                            {"ci", "-A"},
+		"--token-id works only with --keep, because otherwise all tokens of the resource end: add --keep": {"ci", "--token-id", "aaaaaaaaaaaaaaaa"},
+		"--token-id works only with one NAME":                                                  {"a", "b", "--keep", "--token-id", "aaaaaaaaaaaaaaaa"},
+		`--token-id is not a token's ID: give the part between "kubepat_" and the next "_"`:    {"ci", "--keep", "--token-id", "kube-pat"},
+		"--reason has 257 characters: use at most 256":                                         {"ci", "--keep", "--reason", strings.Repeat("ä", 257)},
+		`--dry-run "client" is not one of none, server`:                                        {"ci", "--dry-run=client"},
+		"--timeout 0s is not positive: give a time to wait, such as 30s":                       {"ci", "--keep", "--timeout=0s"},
+		"give either names or --user, not both":                                                {"ci", "--user=alice"},
+		"--all-namespaces works only with --user: give names of one namespace, or --user USER": {"ci", "-A"},
 	} {
 		tr := newTrial(t, interceptor.Funcs{})
 		tr.Connect = func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) {
@@ -308,7 +308,7 @@ func TestNamesOf(t *testing.T) {
 	}
 }
 
-func TestRevokeManyShowsHowFarItIs(t *testing.T) {
+func TestRevokeShowsProgress(t *testing.T) {
 	all := samples()
 	tr := newTrial(t, isAlice(interceptor.Funcs{}), all...)
 	tr.Width = func(io.Writer) int { return 80 }
@@ -322,7 +322,7 @@ func TestRevokeManyShowsHowFarItIs(t *testing.T) {
 	}
 }
 
-func TestRevokeWhatIsNotThere(t *testing.T) {
+func TestRevokeAMissingResource(t *testing.T) {
 	tr := newTrial(t, isAlice(interceptor.Funcs{}), samples()...)
 	tr.run(t.Context(), t, exitOK, "revoke", "-n", "team-a", "nothing", "--ignore-not-found")
 	if tr.out.Len()+tr.errOut.Len() > 0 {

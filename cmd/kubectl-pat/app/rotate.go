@@ -17,10 +17,10 @@ limitations under the License.
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,27 +43,27 @@ func newRotateCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "rotate NAME",
 		SuggestFor: []string{"renew", "replace", "regenerate", "extend"},
-		Short:      "Replace a token by a new one, and print it once",
-		Long: `Replace a token by a new one, wait until that works, and print it: once, alone on standard output.
+		Short:      "Replace a token with a new one, and print it once",
+		Long: `Replace a token with a new one, wait until the new one works, and print it: once, alone on standard output.
 
-The new token is made where the present one was. One that was made on its holder's machine is made on this one, and lives
-as long as the present one had; else the operator makes it, for as long as spec says. To recipients an age file is printed.
-A token that is delivered in a Secret is taken from there, and the Secret deleted; with -o name it is left there for
-whoever reads it. A token that has expired or was revoked may be rotated, too.
+If a holder's machine made the current token, this machine makes the new one, with the same lifetime. Otherwise the operator
+makes it, with the lifetime in spec. For recipients this command prints an age file. It reads a token that is delivered in a
+Secret from there and deletes the Secret; with -o name the token stays in the Secret. You can also rotate a token that has
+expired or was revoked.
 
-The present token ends at once, or after --overlap, or in that time as soon as the new one is first used. An overlap stays in
-spec, and later rotations have it too: for a token that has leaked give --overlap 0, and --retire-on-first-use=false if spec
-has that, which ends it at once and takes both out of spec.
+The current token ends at once, or after --overlap, or within that time when the new one is first used. An overlap stays in spec
+and applies to later rotations. For a leaked token give --overlap 0, and --retire-on-first-use=false if spec has that: this ends
+the token at once and removes both from spec.
 
-With -o json and -o yaml an object is printed as create prints it. If the new token does not work within --timeout it is
-printed all the same, since it could not be had again; the exit code is 1 then, and standard error says why.`,
-		Example: `  # A new token; the old one ends at once, or after the overlap that spec has
+With -o json and -o yaml the output is an object as of create. If the new token does not work within --timeout, it is printed
+anyway, because it cannot be shown later. The exit code is then 1, and standard error says why.`,
+		Example: `  # A new token; the old one ends at once, or after the overlap in spec
   kubectl pat rotate my-script
 
-  # It has leaked: the old one ends at once
+  # After a leak: the old token ends at once
   kubectl pat rotate my-script --overlap 0
 
-  # Time to put the new one everywhere: the old one works for a day, at most until the new one is used
+  # With time to install the new one: the old one works for a day, or until the new one is first used
   kubectl pat rotate ci --overlap 24h --retire-on-first-use --token-file ci.token
 
   # For the vendor, who opens it with: age -d -i ~/.ssh/id_ed25519 polite-mail.age
@@ -76,24 +76,16 @@ printed all the same, since it could not be had again; the exit code is 1 then, 
 	o.bind(flags)
 	o.to.bind(flags)
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait until the new token works")
-	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "`WHERE` to stop: none or server (it is judged, and not kept)")
+	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "the `MODE`: none or server (validate, and save nothing)")
 	flags.StringVarP(&o.output, "output", "o", outputToken, "the `FORMAT`: token, json, yaml or name")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask where the resource is kept as Git has it")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask when the resource is managed from Git")
 	completeValues(cmd, "dry-run", dryRunNone, dryRunServer)
 	completeValues(cmd, "output", outputToken, outputJSON, outputYAML, outputName)
 	return cmd
 }
 
 func (o *rotateOptions) validate() error {
-	switch {
-	case !slices.Contains([]string{outputToken, outputJSON, outputYAML, outputName}, o.output):
-		return usagef("--output %q is none of token, json, yaml and name", o.output)
-	case !slices.Contains([]string{dryRunNone, dryRunServer}, o.dryRun):
-		return usagef("--dry-run %q is neither none nor server", o.dryRun)
-	case o.timeout <= 0:
-		return usagef("--timeout %v is not positive: name a time to wait, such as 30s", o.timeout)
-	}
-	return nil
+	return cmp.Or(o.checkOutput(), oneOf("dry-run", o.dryRun, dryRunNone, dryRunServer), positive(o.timeout))
 }
 
 func (o *rotateOptions) run(ctx context.Context, name string) error {
@@ -109,17 +101,17 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	r := &holder.Rotation{RotateOptions: o.options(), Clock: o.Clock, Random: o.Random, Was: was}
-	if err := r.Edit(was.DeepCopy()); err != nil { // what is refused here, nobody is asked about
+	if err := r.Edit(was.DeepCopy()); err != nil { // fail before asking anything
 		return o.inFlags(err)
 	}
 	if o.dryRun != dryRunNone {
-		return o.dry(ctx, c, r)
+		return o.printDry(ctx, c, r)
 	}
 	if was.Spec.Token != nil && o.output == outputName && !o.to.elsewhere() {
 		return errNowhere
 	}
 	if o.takes(was) && !holder.MayReadSecrets(ctx, c, was.Namespace) {
-		return fmt.Errorf("nothing was done: the new token would be delivered in a Secret, and you may not read those of namespace %s; add -o name to rotate it all the same, and leave the token there for somebody who may", was.Namespace)
+		return fmt.Errorf("nothing was changed: the new token would be delivered in a Secret, and you may not read Secrets in namespace %s; add -o name to rotate it anyway and leave the token in the Secret", was.Namespace)
 	}
 	if err := o.consent(ctx, r); err != nil {
 		return err
@@ -133,7 +125,7 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return o.inFlags(err)
 	}
-	// From here on a token that was made here is handed over, whatever happens.
+	// A token that was made here may work from here on, so hand it over whatever happens.
 	o.sayf("%s rotated in namespace %s, for %s", holder.ResourceName(name), pat.Namespace, userOf(pat))
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -142,8 +134,8 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	o.clear()
 	if inactive == nil && was.Status.TokenID != "" {
 		o.sayf("%s", r.Predecessor(pat))
-		if former := was.Status.TokenID; r.Overlap == nil && former == pat.Status.PreviousTokenID { // nobody has asked for it now
-			o.sayf("That overlap was in spec. To end the former token now: %s", revokeOne(pat, former))
+		if former := was.Status.TokenID; r.Overlap == nil && former == pat.Status.PreviousTokenID { // not requested now
+			o.sayf("This overlap comes from spec.rotation. To end the old token now: %s", revokeOne(pat, former))
 		}
 	}
 	if inactive != nil {
@@ -158,21 +150,19 @@ func (o *rotateOptions) run(ctx context.Context, name string) error {
 	return errors.Join(err, inactive)
 }
 
-var errNowhere = usagef("-o name prints no token, which could not be had again: add --token-file FILE or --copy")
-
-// takes tells whether the new token is taken from a Secret.
+// takes reports whether the command reads the new token from a Secret.
 func (o *rotateOptions) takes(pat *v1alpha1.PersonalAccessToken) bool {
 	return pat.Spec.Token == nil && !holder.Sealed(pat) && (o.output != outputName || o.to.elsewhere())
 }
 
-// hand hands the new token over, from where it is.
+// hand gets the new token and hands it over.
 func (o *rotateOptions) hand(ctx context.Context, c client.Client, r *holder.Rotation, pat *v1alpha1.PersonalAccessToken, to *destination, active bool) error {
 	plaintext, taken := r.Plaintext(), (*holder.Delivery)(nil)
 	var err error
 	switch {
 	case plaintext != "":
 	case !r.Issued(pat):
-		return nil // said already
+		return nil // the caller reports why
 	case holder.Sealed(pat):
 		plaintext, err = holder.Encrypted(pat)
 	case o.takes(pat):
@@ -193,13 +183,13 @@ func (o *rotateOptions) hand(ctx context.Context, c client.Client, r *holder.Rot
 		return err
 	}
 	if err := taken.Remove(ctx, c); err != nil {
-		o.sayf("Warning: the Secret %s, which the token was taken from, could not be deleted: %v; it stays until %s.",
+		o.sayf("Warning: cannot delete Secret %s, which the token was taken from: %v; it stays until %s.",
 			taken.Secret.Name, err, holder.DeliveryEnd(pat))
 	}
 	return nil
 }
 
-// consent warns of a rotation that Git would undo, and asks.
+// consent warns of a rotation that Git would undo, and asks whether to go on.
 func (o *rotateOptions) consent(ctx context.Context, r *holder.Rotation) error {
 	tool := holder.GitOps(r.Was)
 	if tool == "" {
@@ -207,23 +197,23 @@ func (o *rotateOptions) consent(ctx context.Context, r *holder.Rotation) error {
 	}
 	switch name, namespace := r.Was.Name, r.Was.Namespace; {
 	case r.Was.Spec.Token != nil:
-		o.sayf("Warning: %s keeps %s as Git has it, and would put the old spec back: the token that it names stays ended then. Better make another by kubectl pat generate %[2]s -n %[3]s, and commit its manifest.",
+		o.sayf("Warning: %s manages %s from Git and would restore the old spec, whose token has then ended. Instead, run kubectl pat generate %[2]s -n %[3]s and commit its manifest.",
 			tool, name, namespace)
 	case r.Undone():
-		o.sayf("Warning: %s keeps %s as Git has it, and would put the old spec back, which may end the new token early, or ask for yet another. Better set a new spec.rotation.trigger in Git.",
+		o.sayf("Warning: %s manages %s from Git and would restore the old spec, which may end the new token early or request yet another. Instead, set a new spec.rotation.trigger in Git.",
 			tool, name)
 	default:
-		o.sayf("Note: %s keeps %s as Git has it, but Git says nothing of what is changed here.", tool, name)
+		o.sayf("Note: %s manages %s from Git, but Git does not set the fields that change here.", tool, name)
 		return nil
 	}
 	if o.yes {
 		return nil
 	}
-	return o.confirm(ctx, "Rotate it here?", "rotate it all the same")
+	return o.confirm(ctx, "Rotate it here?", "rotate it anyway")
 }
 
-// dry shows what would be asked for. Its token is nobody's.
-func (o *rotateOptions) dry(ctx context.Context, c client.WithWatch, r *holder.Rotation) error {
+// printDry prints what would be requested. It discards the token.
+func (o *rotateOptions) printDry(ctx context.Context, c client.WithWatch, r *holder.Rotation) error {
 	pat, err := holder.Change{Client: c, FieldOwner: fieldOwner, DryRun: true, Edit: r.Edit, Made: r.Made}.To(ctx, r.Was)
 	if err != nil {
 		return o.inFlags(err)
@@ -235,7 +225,7 @@ func (o *rotateOptions) dry(ctx context.Context, c client.WithWatch, r *holder.R
 	return o.print(pat, "", nil)
 }
 
-// rotateCommand is the command that makes another token.
+// rotateCommand returns the command that replaces the token.
 func rotateCommand(pat *v1alpha1.PersonalAccessToken) string {
 	return fmt.Sprintf("kubectl pat rotate %s -n %s", pat.Name, pat.Namespace)
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// rotationFlags are what a rotation is to be.
+// rotationFlags are the flags for a rotation's options.
 type rotationFlags struct {
 	overlap   overlap
 	retire    bool
@@ -36,16 +36,13 @@ type rotationFlags struct {
 
 func (f *rotationFlags) bind(flags *pflag.FlagSet) {
 	f.given = flags
-	flags.Var(&f.overlap, "overlap", "how long the present token works beside the new one, at most until its own end: 24h, 7d, 0 (default: what spec says, else 0)")
-	flags.BoolVar(&f.retire, "retire-on-first-use", false, "end the present token as soon as the new one is first used; takes an overlap (default: what spec says)")
-	flags.Var(&f.expiresIn, "expires-in", "how long the new token lives: 90d, 3w, 1y, 12h (default: as long as the present one had, or what spec says)")
+	flags.Var(&f.overlap, "overlap", "how long the current token keeps working, at most until its own end: 24h, 7d, 0 (default: what spec says, else 0)")
+	flags.BoolVar(&f.retire, "retire-on-first-use", false, "end the current token when the new one is first used; needs an overlap (default: what spec says)")
+	flags.Var(&f.expiresIn, "expires-in", "the lifetime of the new token: 90d, 3w, 1y, 12h (default: that of the current token, or what spec says)")
 }
 
-// overlap is a period that may be none, in seconds.
+// overlap is a period in seconds, or 0.
 type overlap int32
-
-// maxOverlap is the longest that the API knows.
-const maxOverlap = 366 * day
 
 // Set implements pflag.Value.
 func (o *overlap) Set(s string) error {
@@ -53,17 +50,17 @@ func (o *overlap) Set(s string) error {
 		*o = 0
 		return nil
 	}
-	if onlyDays.MatchString(s) { // days, as of a period, or hours: nobody knows
-		return errors.New("an overlap has a unit, as in 24h or 7d")
+	if onlyDays.MatchString(s) { // it could mean days or hours
+		return errors.New("an overlap needs a unit, such as 24h or 7d")
 	}
 	d, err := parsePeriod(s)
 	switch {
 	case err != nil:
 		return err
-	case d > maxOverlap:
-		return fmt.Errorf("an overlap is at most %dd", maxOverlap/day)
+	case d > holder.MaxOverlap:
+		return fmt.Errorf("an overlap is at most %dd", holder.MaxOverlap/day)
 	}
-	*o = overlap(d / time.Second) // #nosec G115 -- at most maxOverlap
+	*o = overlap(d / time.Second) // #nosec G115 -- at most holder.MaxOverlap
 	return nil
 }
 
@@ -76,7 +73,7 @@ func (o *overlap) String() string {
 // Type implements pflag.Value.
 func (*overlap) Type() string { return "PERIOD" }
 
-// options are what was given; what was not is left to spec.
+// options returns the options of the flags that were given. Spec has the others.
 func (f *rotationFlags) options() holder.RotateOptions {
 	options := holder.RotateOptions{ExpiresIn: time.Duration(f.expiresIn)}
 	if f.given.Changed("overlap") {
@@ -88,18 +85,18 @@ func (f *rotationFlags) options() holder.RotateOptions {
 	return options
 }
 
-// inFlags says in flags what helps where a rotation is refused.
+// inFlags adds the flag that helps to the error of a refused rotation.
 func (f *rotationFlags) inFlags(err error) error {
 	if _, ends := errors.AsType[*holder.EndError](err); ends {
-		return fmt.Errorf("%w by --expires-in 90d", err)
+		return fmt.Errorf("%w with --expires-in 90d", err)
 	}
 	switch {
 	case errors.Is(err, holder.ErrRotated):
 		return fmt.Errorf("%w, then run this again", err)
 	case errors.Is(err, holder.ErrNoOverlap) && f.given.Changed("overlap"):
-		return usagef("without an overlap the present token ends at once, used or not, and spec.rotation.retireOnFirstUse has nothing to do: add --retire-on-first-use=false, or a longer --overlap")
+		return usagef("without an overlap the old token ends at once, so spec.rotation.retireOnFirstUse has no effect: add --retire-on-first-use=false, or a longer --overlap")
 	case errors.Is(err, holder.ErrNoOverlap):
-		return usagef("--retire-on-first-use takes an overlap, in which both tokens work: add --overlap 24h")
+		return usagef("--retire-on-first-use needs an overlap, in which both tokens work: add --overlap 24h")
 	}
 	return err
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// rotationGiven are these flags of rotate.
+// rotationGiven returns rotationFlags from these flags.
 func rotationGiven(t *testing.T, args ...string) *rotationFlags {
 	t.Helper()
 	flags := &rotationFlags{}
@@ -39,7 +39,7 @@ func rotationGiven(t *testing.T, args ...string) *rotationFlags {
 	return flags
 }
 
-func TestWhatNoFlagSaysIsLeftToSpec(t *testing.T) {
+func TestRotationFlagsThatAreAbsentComeFromSpec(t *testing.T) {
 	seconds := func(n int32) *int32 { return &n }
 	retire := func(is bool) *bool { return &is }
 	for name, tc := range map[string]struct {
@@ -56,17 +56,17 @@ func TestWhatNoFlagSaysIsLeftToSpec(t *testing.T) {
 	}
 }
 
-func TestWhatHelpsARotationIsSaidInFlags(t *testing.T) {
+func TestRotationErrorsNameTheFlag(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		err  error
 		want string
 	}{
-		"first use without an overlap": {[]string{"--retire-on-first-use"}, holder.ErrNoOverlap, "--retire-on-first-use takes an overlap, in which both tokens work: add --overlap 24h"},
-		"no overlap, but first use":    {[]string{"--overlap=0s"}, holder.ErrNoOverlap, "without an overlap the present token ends at once, used or not, and spec.rotation.retireOnFirstUse has nothing to do: add --retire-on-first-use=false, or a longer --overlap"},
-		"an end that is near":          {nil, &holder.EndError{ExpiresAt: *after(2 * day)}, "the new token would end soon, at 2026-11-26T12:00:00Z, which spec.expiresAt names: say how long it lives by --expires-in 90d"},
-		"an end that has passed":       {nil, &holder.EndError{ExpiresAt: metav1.NewTime(start), Passed: true}, "spec.expiresAt, 2026-11-24T12:00:00Z, has passed, so no token would be made: say how long the new one lives by --expires-in 90d"},
-		"rotated by another":           {nil, holder.ErrRotated, "nothing was done: somebody else has rotated it meanwhile, or has changed how its token is made; look at it, then run this again"},
+		"first use without an overlap": {[]string{"--retire-on-first-use"}, holder.ErrNoOverlap, "--retire-on-first-use needs an overlap, in which both tokens work: add --overlap 24h"},
+		"no overlap, but first use":    {[]string{"--overlap=0s"}, holder.ErrNoOverlap, "without an overlap the old token ends at once, so spec.rotation.retireOnFirstUse has no effect: add --retire-on-first-use=false, or a longer --overlap"},
+		"an end that is near":          {nil, &holder.EndError{ExpiresAt: *after(2 * day)}, "the new token would expire soon, at 2026-11-26T12:00:00Z (spec.expiresAt): set its lifetime with --expires-in 90d"},
+		"an end that has passed":       {nil, &holder.EndError{ExpiresAt: metav1.NewTime(start), Passed: true}, "spec.expiresAt (2026-11-24T12:00:00Z) has passed, so no token would be issued: set the lifetime of the new token with --expires-in 90d"},
+		"rotated by another":           {nil, holder.ErrRotated, "nothing was changed: the token was rotated, or its delivery was changed, in the meantime; look at it, then run this again"},
 		"anything else":                {nil, errNotConfirmed, errNotConfirmed.Error()},
 	} {
 		if got := rotationGiven(t, tc.args...).inFlags(tc.err); got.Error() != tc.want {

@@ -34,35 +34,46 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// session is one run of the plugin: what it has of its process, and kubectl's flags, which say which cluster and namespace.
+// session is one run of the plugin: its environment, and kubectl's flags, which select the cluster and namespace.
 type session struct {
 	Environment
 	flags *genericclioptions.ConfigFlags
-	// progressing is how many columns of the terminal show what is going on.
+	// progressing is the width of the progress line on the terminal, 0 without one.
 	progressing int
 }
 
-// fieldOwner is whose changes ours are; see holder.Change.
+// fieldOwner owns our changes; see holder.Change.
 const fieldOwner = client.FieldOwner("pat-cli")
 
-// kubectlFlags are those that every command of kubectl takes, but for --user, by which people mean whose token it is.
+// kubectlFlags are the global flags of kubectl, except --user, which here is the user of a token, and --cache-dir.
 func kubectlFlags() *genericclioptions.ConfigFlags {
 	flags := genericclioptions.NewConfigFlags(false)
 	flags.AuthInfoName = nil
-	flags.CacheDir = nil // we discover nothing
+	flags.CacheDir = nil // nothing needs discovery
 	return flags
 }
 
 // client connects to the cluster.
 func (s *session) client() (client.WithWatch, error) { return s.Connect(s.flags, s.ErrOut) }
 
-// namespace is that of -n or of the kubeconfig's context, else "default". It asks no cluster.
+// namespace returns that of -n or of the kubeconfig's context, else "default", without a request.
 func (s *session) namespace() (string, error) {
 	namespace, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
 	return namespace, err
 }
 
-// read reads the resource with this name in the namespace of the session.
+// get reads a resource in the session's namespace, with a client of its own, and names the namespace if it does not exist.
+func (s *session) get(ctx context.Context, name string) (*v1alpha1.PersonalAccessToken, error) {
+	c, err := s.client()
+	if err != nil {
+		return nil, err
+	}
+	pat, err := s.read(ctx, c, name)
+	namespace, _ := s.namespace() // if this fails, read has failed too
+	return pat, missing(err, namespace)
+}
+
+// read reads the resource with this name in the session's namespace.
 func (s *session) read(ctx context.Context, c client.Client, name string) (*v1alpha1.PersonalAccessToken, error) {
 	namespace, err := s.namespace()
 	if err != nil {
@@ -72,7 +83,7 @@ func (s *session) read(ctx context.Context, c client.Client, name string) (*v1al
 	return pat, c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pat)
 }
 
-// sayf tells people something, on standard error. Each argument is made safe for a terminal.
+// sayf prints a line for people to standard error. It makes each argument safe for a terminal.
 func (s *session) sayf(format string, args ...any) {
 	for i, arg := range args {
 		args[i] = holder.Visible(fmt.Sprint(arg))
@@ -81,19 +92,19 @@ func (s *session) sayf(format string, args ...any) {
 	fmt.Fprintf(s.ErrOut, format+"\n", args...)
 }
 
-// progress shows on a terminal what is going on, in one line that clear takes away.
+// progress shows on a terminal what is going on, in one line that clear removes.
 func (s *session) progress(format string, args ...any) {
 	columns := s.Width(s.ErrOut)
 	if columns == 0 {
 		return
 	}
 	s.clear()
-	text := shorten(holder.Visible(fmt.Sprintf(format, args...)), columns-1) // the last column would begin another line
+	text := shorten(holder.Visible(fmt.Sprintf(format, args...)), columns-1) // the last column would wrap
 	s.progressing = widthOf(text)
 	fmt.Fprint(s.ErrOut, text)
 }
 
-// clear takes away what progress shows. It comes before anything else is written.
+// clear removes the progress line. Call it before any other output.
 func (s *session) clear() {
 	if s.progressing > 0 {
 		fmt.Fprint(s.ErrOut, "\r"+strings.Repeat(" ", s.progressing)+"\r")
@@ -103,21 +114,21 @@ func (s *session) clear() {
 
 // Connect returns a client of the cluster that flags name. The API server's warnings go to warnings.
 func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error) {
-	log.SetLogger(logr.Discard()) // else controller-runtime complains, on standard error, that nobody has
+	log.SetLogger(logr.Discard()) // without a logger controller-runtime complains on standard error
 	config, err := restConfig(flags)
 	if err != nil {
 		return nil, err
 	}
-	config.UserAgent = string(fieldOwner) // what is created is under the manager that this names
+	config.UserAgent = string(fieldOwner) // the API server derives the field manager from it
 	config.QPS = -1                       // API Priority and Fairness throttles, not the client
 	config.WarningHandler = warningPrinter{warnings}
 	return client.NewWithWatch(config, client.Options{Scheme: holder.Scheme, Mapper: holder.Mapper})
 }
 
-// errNoCluster is that nothing names a cluster. client-go would try http://localhost:8080 then.
-var errNoCluster = errors.New("no cluster is configured: name a kubeconfig by --kubeconfig FILE or KUBECONFIG=FILE, or put it into ~/.kube/config")
+// errNoCluster reports that no cluster is configured; client-go would try http://localhost:8080.
+var errNoCluster = errors.New("no cluster is configured: give a kubeconfig with --kubeconfig FILE or KUBECONFIG=FILE, or put it into ~/.kube/config")
 
-// restConfig is the cluster that flags name.
+// restConfig returns the configuration of the cluster that flags select.
 func restConfig(flags genericclioptions.RESTClientGetter) (*rest.Config, error) {
 	config, err := flags.ToRESTConfig()
 	if err != nil {
@@ -129,10 +140,10 @@ func restConfig(flags genericclioptions.RESTClientGetter) (*rest.Config, error) 
 	return config, nil
 }
 
-// warningPrinter prints the warnings that the API server and admission webhooks answer with.
+// warningPrinter prints the warnings of the API server and its admission webhooks.
 type warningPrinter struct{ out io.Writer }
 
-// HandleWarningHeader implements rest.WarningHandler; 299 is the one code that the API server warns with.
+// HandleWarningHeader implements rest.WarningHandler; the API server uses only code 299.
 func (p warningPrinter) HandleWarningHeader(code int, _ string, text string) {
 	if code == 299 && text != "" {
 		fmt.Fprintf(p.out, "Warning: %s\n", holder.Visible(text))

@@ -29,7 +29,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
-// specFlags are what a new token is to be, as create and generate take it.
+// specFlags are the flags of create and generate that describe the new token.
 type specFlags struct {
 	displayName string
 	expiresIn   period
@@ -40,28 +40,28 @@ type specFlags struct {
 
 func (f *specFlags) bind(flags *pflag.FlagSet) {
 	f.expiresIn = period(v1alpha1.DefaultExpiresInDays * day)
-	flags.StringVar(&f.displayName, "display-name", "", "what people call the token, in at most 128 characters: a `TEXT`")
-	flags.Var(&f.expiresIn, "expires-in", "how long the token lives: 90d (or 90), 3w, 1y, 12h, 1d12h")
-	flags.StringArrayVar(&f.audiences, "audience", nil, "an `AUDIENCE` that the token is valid for; repeat it for more (default: the API server)")
-	flags.StringVar(&f.user, "for", "", "the `USER` whose token it is (default: you); for another it takes the right to impersonate them")
-	flags.StringArrayVar(&f.groups, "group", nil, "a `GROUP` of the user that --for names; repeat it for more")
-	flags.StringVar(&f.uid, "uid", "", "the `UID` of the user that --for names")
+	flags.StringVar(&f.displayName, "display-name", "", "the name for people: a `TEXT` of at most 128 characters")
+	flags.Var(&f.expiresIn, "expires-in", "the lifetime of the token: 90d (or 90), 3w, 1y, 12h, 1d12h")
+	flags.StringArrayVar(&f.audiences, "audience", nil, "an `AUDIENCE` of the token; repeat it for more (default: the API server)")
+	flags.StringVar(&f.user, "for", "", "the `USER` whose token it is (default: you); another user requires permission to impersonate them")
+	flags.StringArrayVar(&f.groups, "group", nil, "a `GROUP` of the user of --for; repeat it for more")
+	flags.StringVar(&f.uid, "uid", "", "the `UID` of the user of --for")
 }
 
-// object is the resource as far as the flags say it. What makes a digest useless is checked here; the rest is the
-// cluster's to judge.
+// object returns the resource that the flags describe. It checks only what would make a digest useless; the cluster checks the
+// rest.
 func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToken, error) {
 	switch {
 	case f.user == "" && (len(f.groups) > 0 || f.uid != ""):
-		return nil, usagef("--group and --uid say more about the user that --for names: add --for USER")
+		return nil, usagef("--group and --uid describe the user of --for: add --for USER")
 	case len(name) > holder.MaxName || len(validation.IsDNS1123Subdomain(name)) > 0:
-		return nil, usagef("the name %q is none for Kubernetes: take at most %d of a-z, 0-9, '-' and '.', and put what people call the token into --display-name", name, holder.MaxName)
+		return nil, usagef("%q is not a valid resource name: use at most %d of a-z, 0-9, '-' and '.', and put the name for people into --display-name", name, holder.MaxName)
 	case len(validation.IsDNS1123Label(namespace)) > 0:
-		return nil, usagef("%q is no namespace: take at most 63 of a-z, 0-9 and '-'", namespace)
+		return nil, usagef("%q is not a valid namespace: use at most 63 of a-z, 0-9 and '-'", namespace)
 	case utf8.RuneCountInString(f.displayName) > holder.MaxDisplayName:
-		return nil, usagef("--display-name has %d characters: take at most %d", utf8.RuneCountInString(f.displayName), holder.MaxDisplayName)
+		return nil, usagef("--display-name has %d characters: use at most %d", utf8.RuneCountInString(f.displayName), holder.MaxDisplayName)
 	case strings.ContainsFunc(f.displayName, identity.ForgesRows):
-		return nil, usagef("--display-name has a control character, such as a tab, or a mark that changes the direction of text: leave it out, as in --display-name 'Build agent'")
+		return nil, usagef("--display-name has a control character, such as a tab, or a mark that changes the direction of text: remove it, as in --display-name 'Build agent'")
 	}
 	pat := &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -74,7 +74,7 @@ func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToke
 	return pat, nil
 }
 
-// withKind names the kind, which typed clients leave out, so that the resource can be printed.
+// withKind sets the kind, which typed clients leave out, for printing.
 func withKind(pat *v1alpha1.PersonalAccessToken) {
 	pat.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PersonalAccessToken"))
 }

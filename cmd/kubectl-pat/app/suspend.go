@@ -28,11 +28,11 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// suspendOptions are of suspend and of resume.
+// suspendOptions are the options of suspend and resume.
 type suspendOptions struct {
 	*session
 	suspend bool
-	done    string // the participle
+	done    string // a participle
 	timeout time.Duration
 }
 
@@ -40,15 +40,15 @@ func newSuspendCommand(s *session) *cobra.Command {
 	return (&suspendOptions{session: s, suspend: true, done: "suspended"}).command(&cobra.Command{
 		Use:        "suspend NAME...",
 		SuggestFor: []string{"disable", "pause"},
-		Short:      "Stop tokens for a while",
-		Long: `Stop tokens until they are resumed. A token that is suspended is refused at once by verifiers, and within 10 seconds by
-kube-apiserver. It ends when it would have ended anyway: its time goes on.
+		Short:      "Suspend tokens until you resume them",
+		Long: `Suspend tokens until you resume them. Verifiers refuse a suspended token at once, kube-apiserver within 10 seconds. Its
+expiration date does not change.
 
-What is suspended already is left as it is.`,
-		Example: `  # Nobody knows who uses these
+Tokens that are already suspended do not change.`,
+		Example: `  # Suspend tokens whose users are unknown
   kubectl pat suspend ci old-backup
 
-  # Nobody is surprised
+  # Resume one of them
   kubectl pat resume ci`,
 	})
 }
@@ -58,10 +58,9 @@ func newResumeCommand(s *session) *cobra.Command {
 		Use:        "resume NAME...",
 		SuggestFor: []string{"enable", "activate", "unsuspend"},
 		Short:      "Let suspended tokens work again",
-		Long: `Let suspended tokens work again, and wait until they do. It takes the right to have such a token: you are its user, or may
-impersonate them.
+		Long: `Let suspended tokens work again, and wait until they do. You must be the token's user, or be allowed to impersonate them.
 
-If a token does not work then, because it has expired for instance, the exit code is 1, and standard error says why.`,
+If a token still does not work, for example because it has expired, the exit code is 1, and standard error says why.`,
 		Example: `  kubectl pat resume ci`,
 	})
 }
@@ -70,19 +69,19 @@ func (o *suspendOptions) command(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = oneOrMoreNames
 	cmd.ValidArgsFunction = o.completeNames
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), namesOf(args)) }
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 15*time.Second, "how long to wait for each until the operator says so")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 15*time.Second, "how long to wait for the operator, for each token")
 	return cmd
 }
 
 func (o *suspendOptions) run(ctx context.Context, names []string) error {
-	if o.timeout <= 0 {
-		return usagef("--timeout %v is not positive: name a time to wait, such as 15s", o.timeout)
+	if err := positive(o.timeout); err != nil {
+		return err
 	}
 	c, err := o.client()
 	if err != nil {
 		return err
 	}
-	all := tally{session: o.session, of: len(names)}
+	all := batchResult{session: o.session, of: len(names)}
 	for _, name := range names {
 		err := errInterrupted
 		if ctx.Err() == nil {
@@ -121,7 +120,7 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 		return err
 	}
 	if tool != "" {
-		o.sayf("Note: %s keeps %s as Git has it: put spec.suspend there as well, lest it is put back.", tool, name)
+		o.sayf("Note: %s manages %s from Git: set spec.suspend there too, or this change is undone.", tool, name)
 	}
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -137,7 +136,7 @@ func (o *suspendOptions) one(ctx context.Context, c client.WithWatch, name strin
 	case !o.suspend:
 		return fmt.Errorf("it is resumed, but its token does not work: %w; see kubectl describe pat %s -n %s", err, pat.Name, pat.Namespace)
 	case waiting.Err() != nil:
-		return fmt.Errorf("it is suspended, and verifiers refuse its token, which they do without the operator; that has not said so %w", err)
+		return fmt.Errorf("it is suspended, and verifiers refuse its token; the operator has not confirmed this yet: %w", err)
 	}
 	return fmt.Errorf("it was suspended, but %w", err)
 }

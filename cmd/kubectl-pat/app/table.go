@@ -26,14 +26,13 @@ import (
 	"github.com/fatih/color"
 	"golang.org/x/term"
 	"golang.org/x/text/width"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// TerminalWidth returns the columns of the terminal that w writes to, 0 if it writes elsewhere.
+// TerminalWidth returns the width of the terminal that w writes to, or 0 if w is not a terminal.
 func TerminalWidth(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -46,16 +45,16 @@ func TerminalWidth(w io.Writer) int {
 	return columns
 }
 
-// table is text in columns, as kubectl prints it. On a terminal it fits into a line, and the column status is colored.
+// table is a text in columns, as kubectl prints it. On a terminal it fits the width, and the status column is colored.
 type table struct {
 	header []string
-	// cut are the columns that are cut first where a line is too long, status the one that is colored; -1: none.
+	// cut are the columns to shorten first, status the one to color; -1: none.
 	cut       []int
 	status    int
 	noHeaders bool
-	columns   int // of the terminal; 0: no terminal
+	columns   int // of the terminal, 0 without one
 	color     bool
-	widths    []int // of what was printed so far: what follows is below it
+	widths    []int // of the rows printed so far, which further rows align with
 }
 
 // table returns an empty table for standard output or standard error.
@@ -67,7 +66,7 @@ func (s *session) table(w io.Writer, header ...string) *table {
 
 const gap = 3 // between columns
 
-// print writes rows, the first time below the header. What cells hold is made safe.
+// print writes rows, the first time below the header. It makes cells safe for a terminal.
 func (t *table) print(w io.Writer, rows [][]string) error {
 	lines := make([][]string, 0, 1+len(rows))
 	if !t.noHeaders {
@@ -108,8 +107,7 @@ func (t *table) print(w io.Writer, rows [][]string) error {
 	return err
 }
 
-// fit makes columns narrower until a line fits into the terminal: first the widest of those that may be cut, down to their
-// headers, then from the right.
+// fit narrows columns until a line fits the terminal: first the widest of cut, down to their headers, then columns from the right.
 func (t *table) fit() {
 	excess := -t.columns - gap
 	for _, width := range t.widths {
@@ -144,7 +142,7 @@ func (t *table) fit() {
 	}
 }
 
-// widthOf is how many columns of a terminal a text takes.
+// widthOf returns the width of a text on a terminal.
 func widthOf(text string) (columns int) {
 	for _, r := range text {
 		columns += widthOfRune(r)
@@ -162,7 +160,7 @@ func widthOfRune(r rune) int {
 	return 1
 }
 
-// shorten cuts a text that takes more columns.
+// shorten cuts a text to a width.
 func shorten(text string, columns int) string {
 	if widthOf(text) <= columns {
 		return text
@@ -182,7 +180,7 @@ var colors = map[holder.State]color.Attribute{
 	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed, stateGone: color.FgRed,
 }
 
-// paint colors the name of a state, and nothing else.
+// paint colors the name of a state, and no other text.
 func paint(text string) string {
 	attribute, known := colors[holder.State(text)]
 	if !known {
@@ -193,7 +191,7 @@ func paint(text string) string {
 	return c.Sprint(text)
 }
 
-// tokenTable is the table of list.
+// tokenTable returns the table of list.
 func (s *session) tokenTable(wide, namespaces bool) *table {
 	header := []string{"NAME", "DISPLAY NAME", "USER", "STATUS", "EXPIRES", "LAST USED", "AGE"}
 	cut, status := []int{1, 2}, 3
@@ -209,7 +207,7 @@ func (s *session) tokenTable(wide, namespaces bool) *table {
 	return t
 }
 
-// tokenRow is a row of it, whose columns are as many as the table has.
+// tokenRow returns a row for tokenTable.
 func tokenRow(pat *v1alpha1.PersonalAccessToken, state holder.State, now time.Time, wide, namespaces bool) []string {
 	row := []string{
 		pat.Name, pat.Spec.DisplayName, holder.Username(pat), string(state), untilOrAgo(pat.Status.ExpiresAt, now),
@@ -226,37 +224,4 @@ func tokenRow(pat *v1alpha1.PersonalAccessToken, state holder.State, now time.Ti
 		row = append([]string{pat.Namespace}, row...)
 	}
 	return row
-}
-
-// untilOrAgo is how far off a moment is: in 30d, 2d ago.
-func untilOrAgo(t *metav1.Time, now time.Time) string {
-	switch {
-	case t == nil:
-		return "unknown"
-	case t.After(now):
-		return "in " + duration.HumanDuration(rounded(t.Sub(now)))
-	}
-	return duration.HumanDuration(now.Sub(t.Time)) + " ago"
-}
-
-// rounded is d to the nearest of the units that HumanDuration shows of it: 30 days, less the seconds that it took to ask, are
-// 30 days.
-func rounded(d time.Duration) time.Duration {
-	unit := time.Second
-	switch {
-	case d >= 8*day:
-		unit = day
-	case d >= 8*time.Hour:
-		unit = time.Hour
-	case d >= 10*time.Minute:
-		unit = time.Minute
-	}
-	return d.Round(unit)
-}
-
-func agoOrNever(t *metav1.Time, now time.Time) string {
-	if t == nil {
-		return "never"
-	}
-	return duration.HumanDuration(max(0, now.Sub(t.Time))) + " ago"
 }

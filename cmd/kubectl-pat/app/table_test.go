@@ -28,7 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// onTerminal is a trial whose output is a terminal of this width.
+// onTerminal is a trial with a terminal of this width.
 func onTerminal(t *testing.T, columns int, pats ...*v1alpha1.PersonalAccessToken) *trial {
 	t.Helper()
 	t.Setenv("NO_COLOR", "1")
@@ -71,7 +71,7 @@ old                     ali…
 				t.Errorf("%d columns are %d: %s", columns, got, line)
 			}
 		}
-		if want := "For a new token in place of one that has expired run: kubectl pat rotate NAME\n"; tr.errOut.String() != want {
+		if want := "To replace an expired token run: kubectl pat rotate NAME\n"; tr.errOut.String() != want {
 			t.Errorf("standard error: %q; want %q", tr.errOut, want)
 		}
 	}

@@ -34,10 +34,10 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// stateGone is what list --watch says of a resource that was deleted, or that --selector no longer selects.
+// stateGone is the state in list --watch of a resource that was deleted or that --selector no longer selects.
 const stateGone holder.State = "Gone"
 
-// follow prints tokens, and each again that changes, until it is interrupted.
+// follow prints tokens, and each changed token again, until ctx is done.
 func (o *listOptions) follow(ctx context.Context, c client.WithWatch, selected []client.ListOption, revision string, pats []v1alpha1.PersonalAccessToken, words []string) error {
 	show := o.shower()
 	if len(pats) == 0 && (o.output.format == "" || o.output.format == outputWide) {
@@ -48,7 +48,7 @@ func (o *listOptions) follow(ctx context.Context, c client.WithWatch, selected [
 	if err := show(false, pats...); err != nil {
 		return err
 	}
-	quiet := klog.NewContext(ctx, logr.Discard()) // what goes wrong for good is in an event
+	quiet := klog.NewContext(ctx, logr.Discard()) // the watcher reports permanent errors in an event
 	changes, err := watchtools.NewRetryWatcherWithContext(quiet, revision, watcher{c, selected})
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (o *listOptions) follow(ctx context.Context, c client.WithWatch, selected [
 	defer changes.Stop()
 	for event := range changes.ResultChan() {
 		if event.Type == watch.Error {
-			return fmt.Errorf("%w; to go on watching run it again", apierrors.FromObject(event.Object))
+			return fmt.Errorf("%w; to keep watching, run it again", apierrors.FromObject(event.Object))
 		}
 		pat, ok := event.Object.(*v1alpha1.PersonalAccessToken)
 		if !ok || !o.wants(pat, words, o.Clock.Now()) {
@@ -67,12 +67,12 @@ func (o *listOptions) follow(ctx context.Context, c client.WithWatch, selected [
 		}
 	}
 	if ctx.Err() == nil {
-		return errors.New("the API server has ended the watch; to go on run it again")
+		return errors.New("the API server ended the watch; to keep watching, run it again")
 	}
 	return nil // Ctrl-C
 }
 
-// shower returns what prints resources below those that it has printed.
+// shower returns a function that prints resources, each time below the ones before.
 func (o *listOptions) shower() func(deleted bool, pats ...v1alpha1.PersonalAccessToken) error {
 	t, printed := o.table(), false
 	return func(deleted bool, pats ...v1alpha1.PersonalAccessToken) error {
@@ -89,7 +89,7 @@ func (o *listOptions) shower() func(deleted bool, pats ...v1alpha1.PersonalAcces
 				}
 				rows = append(rows, o.row(&pats[i], state, now))
 			}
-			if len(rows) == 0 { // the header waits for the first
+			if len(rows) == 0 { // no header without a row
 				return nil
 			}
 			return t.print(o.Out, rows)
@@ -109,7 +109,7 @@ func (o *listOptions) shower() func(deleted bool, pats ...v1alpha1.PersonalAcces
 	}
 }
 
-// watcher watches what was selected; the API server selects, as it did for the list.
+// watcher watches the resources that the list selected.
 type watcher struct {
 	client   client.WithWatch
 	selected []client.ListOption

@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -36,7 +35,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// extraName is the extra key by which the verifier names the resource of a token, as <namespace>/<name>.
+// extraName is the extra key in which the verifier names the token's resource, as <namespace>/<name>.
 const extraName = "pat-operator.io/name"
 
 type whoamiOptions struct {
@@ -45,26 +44,26 @@ type whoamiOptions struct {
 	output    string
 }
 
-// Identity is what whoami prints with -o json and -o yaml.
-type Identity struct {
-	// User is who the API server takes the credential's holder for.
+// whoamiResult is the output of whoami with -o json and -o yaml.
+type whoamiResult struct {
+	// User is the user of the credential, as the API server says.
 	User authenticationv1.UserInfo `json:"user"`
-	// PersonalAccessToken is absent where the credential is something else.
-	PersonalAccessToken *IdentifiedToken `json:"personalAccessToken,omitempty"`
+	// PersonalAccessToken is absent for another kind of credential.
+	PersonalAccessToken *whoamiToken `json:"personalAccessToken,omitempty"`
 }
 
-// IdentifiedToken is the token that somebody is logged in by.
-type IdentifiedToken struct {
+// whoamiToken is the token of the caller.
+type whoamiToken struct {
 	ID        string `json:"id"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name,omitempty"`
-	// Active is what the condition of that name says; "" where the token may not read its resource.
+	// Active is the status of the condition Active; "" if the token may not read its resource.
 	Active metav1.ConditionStatus `json:"active,omitempty"`
-	// Message says more about that.
+	// Message is the condition's message.
 	Message string `json:"message,omitempty"`
-	// Replaced tells that the token has a successor, and is still honoured beside it.
+	// Replaced reports that the token has a successor and still works.
 	Replaced bool `json:"replaced,omitempty"`
-	// ExpiresAt is when the token ends, where that is known.
+	// ExpiresAt is when the token ends, if known.
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 }
 
@@ -73,15 +72,16 @@ func newWhoamiCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "whoami",
 		SuggestFor: []string{"verify", "check"},
-		Short:      "Tell who a token makes you, as the API server says",
-		Long: `Ask the API server whom it takes you for, by the credential of the kubeconfig or by a token: that in --token-file, or
-that of kubectl's --token, which others on this machine can see. A token that is given is the only credential that is sent;
-where the API server refuses it, the credential of the kubeconfig is used to look up why. Of a personal access token it is told which one it is and, if it may read its own resource, until when it works.`,
+		Short:      "Show which user a token belongs to",
+		Long: `Ask the API server which user you are, with the credential of the kubeconfig or with a token: that in --token-file, or
+that of kubectl's --token, which others on this machine can see. A given token is the only credential that is sent. If the API
+server refuses it, the credential of the kubeconfig is used to look up why. For a personal access token, the output includes its
+ID and, if the token may read its own resource, when it expires.`,
 		Example: `  # A token in a file; - is standard input, and on a terminal you are asked
   kubectl pat whoami --token-file ci.token
   kubectl pat whoami --token-file -
 
-  # What the kubeconfig logs in with
+  # The credential of the kubeconfig
   kubectl pat whoami`,
 		Args:              noTokens(noArguments),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -95,11 +95,13 @@ where the API server refuses it, the credential of the kubeconfig is used to loo
 }
 
 func (o *whoamiOptions) run(ctx context.Context) error {
-	switch {
-	case !slices.Contains([]string{"", outputJSON, outputYAML}, o.output):
-		return usagef("--output %q is neither json nor yaml", o.output)
-	case o.tokenFile != "" && *o.flags.BearerToken != "":
-		return usagef("--token and --token-file are two tokens: give one of them")
+	if o.output != "" {
+		if err := oneOf("output", o.output, outputJSON, outputYAML); err != nil {
+			return err
+		}
+	}
+	if o.tokenFile != "" && *o.flags.BearerToken != "" {
+		return usagef("give either --token or --token-file, not both")
 	}
 	c, given, err := o.connect(ctx)
 	if err != nil {
@@ -109,16 +111,16 @@ func (o *whoamiOptions) run(ctx context.Context) error {
 	if err := c.Create(ctx, review); err != nil {
 		return o.rejected(ctx, err, given)
 	}
-	identity := &Identity{User: review.Status.UserInfo}
-	unread := identify(ctx, c, identity)
+	result := &whoamiResult{User: review.Status.UserInfo}
+	unread := identify(ctx, c, result)
 	if o.output != "" {
-		return write(o.Out, o.output, identity)
+		return write(o.Out, o.output, result)
 	}
-	_, err = fmt.Fprint(o.Out, identity.text(o.session, unread))
+	_, err = fmt.Fprint(o.Out, result.text(o.session, unread))
 	return err
 }
 
-// connect returns a client that logs in by the token that was given, if one was, and its ID, if it is one of ours.
+// connect returns a client with the given token, if any, and its ID, if it is a personal access token.
 func (o *whoamiOptions) connect(ctx context.Context) (c client.Client, id string, err error) {
 	plaintext := *o.flags.BearerToken
 	if o.tokenFile != "" {
@@ -132,23 +134,23 @@ func (o *whoamiOptions) connect(ctx context.Context) (c client.Client, id string
 	}
 	id, err = token.Parse(plaintext)
 	if errors.Is(err, token.ErrMalformed) {
-		return nil, "", fmt.Errorf("this begins like a personal access token and is none, which has %d characters: was all of it copied?", token.Length)
+		return nil, "", fmt.Errorf("this begins like a personal access token, but does not have %d characters: was all of it copied?", token.Length)
 	}
 	c, err = o.Connect(asBearer{o.flags, plaintext}, o.ErrOut)
 	return c, id, err
 }
 
-// rejected says more where the API server does not take a token.
+// rejected adds the likely cause to an error of the API server for a token.
 func (o *whoamiOptions) rejected(ctx context.Context, err error, id string) error {
 	switch {
 	case !apierrors.IsUnauthorized(err):
 		return err
 	case id == "":
-		return fmt.Errorf("the API server does not take this credential: it has ended, or is of another cluster (%v)", err) //nolint:errorlint // all is said
+		return fmt.Errorf("the API server does not accept this credential: it has ended, or belongs to another cluster (%v)", err) //nolint:errorlint // all is said
 	}
 	pat := o.lookUp(ctx, id)
 	if pat == nil {
-		return fmt.Errorf("the API server does not take token %s: it has ended, is suspended, is for other audiences, or is of another cluster, or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (%v)", id, err) //nolint:errorlint // all is said
+		return fmt.Errorf("the API server does not accept token %s: it has ended, is suspended, is for other audiences, or belongs to another cluster, or no verifier answers the API server; a user who may list tokens can run kubectl pat find to see which (%v)", id, err) //nolint:errorlint // all is said
 	}
 	which := fmt.Sprintf("token %s of %s in namespace %s", id, holder.ResourceName(pat.Name), pat.Namespace)
 	switch state := holder.StateOf(pat, o.Clock.Now()); {
@@ -159,10 +161,10 @@ func (o *whoamiOptions) rejected(ctx context.Context, err error, id string) erro
 	case len(pat.Spec.Audiences) > 0:
 		return fmt.Errorf("%s is for %s, and not for the API server", which, strings.Join(pat.Spec.Audiences, ", "))
 	}
-	return fmt.Errorf("%s works, but the API server does not take it: no verifier answers it, or it does not ask one; an administrator looks whether the verifier runs, and at --authentication-token-webhook-config-file of kube-apiserver", which)
+	return fmt.Errorf("%s works, but the API server does not accept it: no verifier answers, or none is configured; ask an administrator to check the verifier and kube-apiserver's --authentication-token-webhook-config-file", which)
 }
 
-// lookUp finds the resource of a token in the namespace, by the credential of the kubeconfig; nil where it is not found.
+// lookUp finds the token's resource in the namespace, with the kubeconfig's credential; nil if not found.
 func (o *whoamiOptions) lookUp(ctx context.Context, id string) *v1alpha1.PersonalAccessToken {
 	namespace, err := o.namespace()
 	if err != nil || *o.flags.BearerToken != "" { // that is the token itself
@@ -180,10 +182,10 @@ func (o *whoamiOptions) lookUp(ctx context.Context, id string) *v1alpha1.Persona
 	return &pats[i]
 }
 
-// identify tells which personal access token the user is logged in by. unread is why it could not be looked up.
-func identify(ctx context.Context, c client.Client, identity *Identity) (unread error) {
-	var found IdentifiedToken
-	for _, credential := range identity.User.Extra[user.CredentialIDKey] {
+// identify fills in the personal access token of the caller. unread is why its resource could not be read.
+func identify(ctx context.Context, c client.Client, result *whoamiResult) (unread error) {
+	var found whoamiToken
+	for _, credential := range result.User.Extra[user.CredentialIDKey] {
 		if id, ok := strings.CutPrefix(credential, token.CredentialPrefix); ok && token.ValidID(id) {
 			found.ID = id
 		}
@@ -191,8 +193,8 @@ func identify(ctx context.Context, c client.Client, identity *Identity) (unread 
 	if found.ID == "" {
 		return nil
 	}
-	identity.PersonalAccessToken = &found
-	names := identity.User.Extra[extraName]
+	result.PersonalAccessToken = &found
+	names := result.User.Extra[extraName]
 	if len(names) != 1 {
 		return errors.New("the API server does not say which resource it belongs to")
 	}
@@ -202,7 +204,7 @@ func identify(ctx context.Context, c client.Client, identity *Identity) (unread 
 		return err
 	}
 	switch active := holder.Active(pat); {
-	case holder.Deleting(pat): // kube-apiserver honors what it has remembered for 10 seconds more
+	case holder.Deleting(pat): // kube-apiserver caches a token for 10 seconds
 		found.Active, found.Message = active.Status, active.Message
 	case found.ID == pat.Status.TokenID:
 		found.ExpiresAt = pat.Status.ExpiresAt
@@ -211,47 +213,43 @@ func identify(ctx context.Context, c client.Client, identity *Identity) (unread 
 		}
 	case found.ID == pat.Status.PreviousTokenID:
 		found.Active, found.Replaced, found.ExpiresAt = metav1.ConditionTrue, true, pat.Status.PreviousTokenExpiresAt
-		found.Message = fmt.Sprintf("Token %s has taken its place; it is honoured beside it for a while.", pat.Status.TokenID)
+		found.Message = fmt.Sprintf("Token %s has replaced it; both work for a while.", pat.Status.TokenID)
 	default:
-		return errors.New("the resource does not name it: the operator has not got round to it, or the token has just ended")
+		return errors.New("the resource does not name it: the operator has not processed it yet, or the token has just ended")
 	}
 	return nil
 }
 
-func (i *Identity) text(s *session, unread error) string {
-	sheet := newSheet()
-	sheet.say("Username", i.User.Username)
-	sheet.sayIf("UID", i.User.UID)
+func (i *whoamiResult) text(s *session, unread error) string {
+	w := newDescribeWriter()
+	w.say("Username", i.User.Username)
+	w.sayIf("UID", i.User.UID)
 	if len(i.User.Groups) > 0 {
-		sheet.say("Groups", i.User.Groups...)
+		w.say("Groups", i.User.Groups...)
 	}
 	if len(i.User.Extra) > 0 {
-		var lines []string
-		for _, key := range slices.Sorted(maps.Keys(i.User.Extra)) {
-			lines = append(lines, key+"="+strings.Join(i.User.Extra[key], ","))
-		}
-		sheet.say("Extra", lines...)
+		w.say("Extra", extraLines(i.User.Extra)...)
 	}
 	pat := i.PersonalAccessToken
 	if pat == nil {
-		sheet.say("Personal Access Token", "no, this is another kind of credential")
-		return sheet.String()
+		w.say("Personal Access Token", "no, this is another kind of credential")
+		return w.String()
 	}
-	sheet.say("Personal Access Token", pat.ID)
+	w.say("Personal Access Token", pat.ID)
 	if pat.Name != "" {
-		sheet.say("  Resource", fmt.Sprintf("%s in namespace %s", holder.ResourceName(pat.Name), pat.Namespace))
+		w.say("  Resource", fmt.Sprintf("%s in namespace %s", holder.ResourceName(pat.Name), pat.Namespace))
 	}
 	if unread != nil {
 		why := unread.Error()
 		if apierrors.IsForbidden(unread) {
 			why = "it may not read its own resource"
 		}
-		sheet.say("  State", "it works; more is not known: "+why)
-		return sheet.String()
+		w.say("  State", "it works; no details: "+why)
+		return w.String()
 	}
 	if pat.Active != "" {
-		sheet.say("  Active", string(pat.Active), pat.Message)
+		w.say("  Active", string(pat.Active), pat.Message)
 	}
-	sheet.say("  Expires", when(pat.ExpiresAt, s.Clock.Now(), "unknown"))
-	return sheet.String()
+	w.say("  Expires", when(pat.ExpiresAt, s.Clock.Now(), "unknown"))
+	return w.String()
 }

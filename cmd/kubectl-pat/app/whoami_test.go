@@ -36,7 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// taken is an API server that takes the caller for this user.
+// taken is an API server that reports this user as the caller.
 func taken(user authenticationv1.UserInfo, get error) interceptor.Funcs {
 	return interceptor.Funcs{
 		Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
@@ -67,7 +67,7 @@ func TestWhoami(t *testing.T) {
 		get      error
 		want     string
 	}{
-		"somebody with another credential": {user: authenticationv1.UserInfo{Username: "\x1b[2Jbob", UID: "1", Groups: []string{"g", "\x07"}}, want: `
+		"a user with another credential": {user: authenticationv1.UserInfo{Username: "\x1b[2Jbob", UID: "1", Groups: []string{"g", "\x07"}}, want: `
 Username:               \x1b[2Jbob
 UID:                    1
 Groups:                 g
@@ -91,7 +91,7 @@ Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaa
 Personal Access Token:  aaaaaaaaaaaaaaaa
   Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
   Active:               True
-                        Token bbbbbbbbbbbbbbbb has taken its place; it is honoured beside it for a while.
+                        Token bbbbbbbbbbbbbbbb has replaced it; both work for a while.
   Expires:              unknown
 `},
 		"one that may not read its resource": {user: byPAT(id), current: id, get: forbidden, want: `
@@ -100,7 +100,7 @@ Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaa
                         pat-operator.io/name=team-a/ci
 Personal Access Token:  aaaaaaaaaaaaaaaa
   Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
-  State:                it works; more is not known: it may not read its own resource
+  State:                it works; no details: it may not read its own resource
 `},
 		"one that has just ended": {user: byPAT(id), current: "bbbbbbbbbbbbbbbb", want: `
 Username:               alice\u202e
@@ -108,9 +108,9 @@ Extra:                  authentication.kubernetes.io/credential-id=PAT=aaaaaaaaa
                         pat-operator.io/name=team-a/ci
 Personal Access Token:  aaaaaaaaaaaaaaaa
   Resource:             personalaccesstoken.pat-operator.io/ci in namespace team-a
-  State:                it works; more is not known: the resource does not name it: the operator has not got round to it, or the token has just ended
+  State:                it works; no details: the resource does not name it: the operator has not processed it yet, or the token has just ended
 `},
-		"an ID that is none": {user: byPAT("../../x"), current: id, want: `
+		"an invalid ID": {user: byPAT("../../x"), current: id, want: `
 Username:               alice\u202e
 Extra:                  authentication.kubernetes.io/credential-id=PAT=../../x
                         pat-operator.io/name=team-a/ci
@@ -136,7 +136,7 @@ Personal Access Token:  no, this is another kind of credential
 	}
 }
 
-// kubeconfigWith writes a kubeconfig whose user has all kinds of credentials, and whose cluster is described by these lines.
+// kubeconfigWith writes a kubeconfig with these lines about the cluster, and a user with all kinds of credentials.
 func kubeconfigWith(t *testing.T, cluster string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -153,7 +153,7 @@ users:
     client-certificate-data: Y2VydA==
     client-key-data: a2V5
     token: the-admins-own
-    as: somebody
+    as: another
 contexts:
 - name: admin@prod
   context: {cluster: prod, user: admin, namespace: team-a}
@@ -167,7 +167,7 @@ current-context: admin@prod
 	return file
 }
 
-// A client certificate, or whatever the kubeconfig has, is not sent beside a token that was given.
+// A given token is sent without the kubeconfig's client certificate or other credentials.
 func TestWhoamiSendsNothingButTheToken(t *testing.T) {
 	_, plaintext := tokenOf(t, 7)
 	file := filepath.Join(t.TempDir(), "token")
@@ -201,13 +201,13 @@ func TestWhoamiSendsNothingButTheToken(t *testing.T) {
 	}
 }
 
-func TestWhoamiSaysWhyATokenIsNotTaken(t *testing.T) {
+func TestWhoamiSaysWhyATokenIsRefused(t *testing.T) {
 	id, plaintext := tokenOf(t, 7)
 	for given, want := range map[string]string{
-		"":               "the API server does not take this credential: it has ended, or is of another cluster (Unauthorized)",
-		"some-other-jwt": "the API server does not take this credential: it has ended, or is of another cluster (Unauthorized)",
-		plaintext:        "the API server does not take token " + id + ": it has ended, is suspended, is for other audiences, or is of another cluster, or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (Unauthorized)",
-		plaintext[:70]:   "this begins like a personal access token and is none, which has 74 characters: was all of it copied?",
+		"":               "the API server does not accept this credential: it has ended, or belongs to another cluster (Unauthorized)",
+		"some-other-jwt": "the API server does not accept this credential: it has ended, or belongs to another cluster (Unauthorized)",
+		plaintext:        "the API server does not accept token " + id + ": it has ended, is suspended, is for other audiences, or belongs to another cluster, or no verifier answers the API server; a user who may list tokens can run kubectl pat find to see which (Unauthorized)",
+		plaintext[:70]:   "this begins like a personal access token, but does not have 74 characters: was all of it copied?",
 	} {
 		tr := newTrial(t, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
 			return apierrors.NewUnauthorized("Unauthorized")
@@ -222,19 +222,19 @@ func TestWhoamiSaysWhyATokenIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestWhoamiNamesTheVerifierWhereTheResourceSaysThatTheTokenWorks(t *testing.T) {
+func TestWhoamiNamesTheVerifierForAWorkingToken(t *testing.T) {
 	const which = " of personalaccesstoken.pat-operator.io/ci in namespace team-a "
 	for name, tc := range map[string]struct {
 		change func(*v1alpha1.PersonalAccessToken)
 		list   error
 		want   string
 	}{
-		"no verifier":     {nil, nil, which + "works, but the API server does not take it: no verifier answers it, or it does not ask one; an administrator looks whether the verifier runs, and at --authentication-token-webhook-config-file of kube-apiserver"},
+		"no verifier":     {nil, nil, which + "works, but the API server does not accept it: no verifier answers, or none is configured; ask an administrator to check the verifier and kube-apiserver's --authentication-token-webhook-config-file"},
 		"expired":         {func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = after(-time.Hour) }, nil, which + "has expired; for a new one run: kubectl pat rotate ci -n team-a"},
 		"suspended":       {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }, nil, which + "does not work (Suspended); see kubectl pat describe ci -n team-a"},
 		"other audiences": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Audiences = []string{"vault"} }, nil, which + "is for vault, and not for the API server"},
-		"another token":   {func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "bbbbbbbbbbbbbbbb" }, nil, "or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (Unauthorized)"},
-		"not to be read":  {nil, errors.New("forbidden"), "or no verifier answers the API server; kubectl pat find, by a user who may list tokens, tells which (Unauthorized)"},
+		"another token":   {func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "bbbbbbbbbbbbbbbb" }, nil, "or no verifier answers the API server; a user who may list tokens can run kubectl pat find to see which (Unauthorized)"},
+		"not to be read":  {nil, errors.New("forbidden"), "or no verifier answers the API server; a user who may list tokens can run kubectl pat find to see which (Unauthorized)"},
 	} {
 		pat, plaintext := holderMade(t, 7)
 		if tc.change != nil {
@@ -265,13 +265,13 @@ func TestReadBearer(t *testing.T) {
 		plaintext:                             "",
 		" " + plaintext + "\r\n":              "",
 		"eyJhbGciOi.J9.x-_":                   "",
-		"":                                    "standard input is empty: it is to hold a token",
-		" \n":                                 "standard input is empty: it is to hold a token",
-		"hunter2 hunter3":                     "standard input holds something else than one token",
-		"hunter2\nhunter3":                    "standard input holds something else than one token",
-		"hunter\u202e":                        "standard input holds something else than one token",
+		"":                                    "standard input is empty: it must hold a token",
+		" \n":                                 "standard input is empty: it must hold a token",
+		"hunter2 hunter3":                     "standard input does not hold exactly one token",
+		"hunter2\nhunter3":                    "standard input does not hold exactly one token",
+		"hunter\u202e":                        "standard input does not hold exactly one token",
 		strings.Repeat("h", maxTokenFile+1):   "--token-file: standard input is larger than 64 KiB",
-		"\x00" + strings.Repeat("hunter", 10): "standard input holds something else than one token",
+		"\x00" + strings.Repeat("hunter", 10): "standard input does not hold exactly one token",
 	} {
 		s := &session{Environment: Environment{}}
 		s.In = strings.NewReader(text)
@@ -285,7 +285,7 @@ func TestReadBearer(t *testing.T) {
 	}
 }
 
-// A reader that gives nothing does not keep anybody who has pressed Ctrl-C.
+// Ctrl-C interrupts a read that does not return.
 func TestReadingIsInterruptible(t *testing.T) {
 	silent, writer := io.Pipe()
 	defer writer.Close()

@@ -22,6 +22,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
 // Effect is what an update does to the authority that a token carries.
@@ -45,7 +47,7 @@ type Update struct {
 	Want     Effect
 }
 
-const day = 24 * time.Hour
+const day = v1alpha1.Day
 
 // Updates are those of a resource that was created at a time. The specs satisfy the schema.
 func Updates(created time.Time) []Update {

@@ -33,7 +33,7 @@ const assetsPrefix = "/assets/"
 //go:embed assets
 var assetFiles embed.FS
 
-// contentTypes do not depend on what the machine has in its mime.types.
+// contentTypes replace the machine's mime.types, which may differ.
 var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
@@ -45,7 +45,7 @@ type asset struct {
 	plain, packed []byte
 }
 
-// assetURLs are by the file's name, and assets by the URL.
+// assetURLs are by file name, assets by URL.
 var assetURLs, assets = loadAssets()
 
 func loadAssets() (map[string]string, map[string]asset) {
@@ -83,8 +83,8 @@ func pack(plain []byte) []byte {
 	return out.Bytes()
 }
 
-// AssetURL is where an embedded file is served. Its name holds a digest of its content, so that it can be kept for ever.
-func AssetURL(name string) string { return assetURLs[name] }
+// assetURL returns the URL of an embedded file. It contains a digest of the content, so browsers may cache it forever.
+func assetURL(name string) string { return assetURLs[name] }
 
 // Assets serves the embedded files below /assets/.
 func Assets() http.Handler {

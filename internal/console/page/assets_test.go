@@ -54,7 +54,7 @@ func TestEverythingIsUnderSixtyKilobytes(t *testing.T) {
 
 func TestAssetsAreServedForEver(t *testing.T) {
 	for _, name := range []string{"console.css", "console.js", "icon.svg", "icons.svg"} {
-		plain, packed := getAsset(t, AssetURL(name), ""), getAsset(t, AssetURL(name), "br, gzip")
+		plain, packed := getAsset(t, assetURL(name), ""), getAsset(t, assetURL(name), "br, gzip")
 		if plain.Code != http.StatusOK || !strings.HasSuffix(plain.Header().Get("Cache-Control"), "immutable") {
 			t.Errorf("%s: %d, %v", name, plain.Code, plain.Header())
 		}
@@ -67,7 +67,7 @@ func TestAssetsAreServedForEver(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(unpacked, plain.Body.Bytes()) {
-			t.Errorf("%s packed is not what it is plain", name)
+			t.Errorf("%s differs after unpacking", name)
 		}
 	}
 	for _, path := range []string{"/assets/", "/assets/console.css", "/assets/../page.go"} {
@@ -115,7 +115,7 @@ func TestSearchTakesEveryWord(t *testing.T) {
 	}
 }
 
-func TestTimeLeftIsRough(t *testing.T) {
+func TestTimeLeftIsApproximate(t *testing.T) {
 	for left, want := range map[time.Duration]string{
 		-time.Hour: "", time.Second: "in less than a minute", time.Minute: "in a minute", 59 * time.Minute: "in 59 minutes",
 		90 * time.Minute: "in 90 minutes", 47 * time.Hour: "in 47 hours",
@@ -127,17 +127,17 @@ func TestTimeLeftIsRough(t *testing.T) {
 	}
 }
 
-func TestSignedInLeadsOn(t *testing.T) {
+func TestSignedInRedirects(t *testing.T) {
 	var out bytes.Buffer
 	if err := SignedIn(&out, "/?q=a+b&all=1"); err != nil {
 		t.Fatal(err)
 	}
 	if want := `content="0;url=/?q=a+b&amp;all=1"`; !strings.Contains(html.UnescapeString(out.String()), html.UnescapeString(want)) {
-		t.Errorf("there is no %s", want)
+		t.Errorf("%s is missing", want)
 	}
 }
 
-func TestOnlyWhatThereIsIsAskedFor(t *testing.T) {
+func TestOnlyKnownActionsAreConfirmed(t *testing.T) {
 	for _, kind := range []string{"", "delete", "../revoke"} {
 		if err := AskConfirm(io.Discard, nil, Confirm{Kind: kind}); err == nil {
 			t.Errorf("%q is asked for", kind)
@@ -145,7 +145,7 @@ func TestOnlyWhatThereIsIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestMoreOptionsOpenWhereTheyMatter(t *testing.T) {
+func TestMoreOptionsOpenWhenNeeded(t *testing.T) {
 	tests := map[string]struct {
 		form Form
 		want bool

@@ -18,42 +18,43 @@ package page
 
 import "time"
 
-// Details is everything that is known of a token.
+// Details is everything known about a token.
 type Details struct {
 	Row
-	// User is whose authority the token carries.
+	// User is the token's user.
 	User string
-	// TokenID and PreviousTokenID are the public ids of the token, and of a predecessor that still works.
+	// TokenID and PreviousTokenID are the ids of the token and of a predecessor that still works.
 	TokenID, PreviousTokenID string
 	// ResourceName is the name of the PersonalAccessToken.
 	ResourceName string
-	// DeliverySecret is the Secret that the token lies in until it is taken; "": none.
+	// DeliverySecret is the Secret that holds the token until it is read; "": none.
 	DeliverySecret string
-	// Audiences, none: the API server's own. Scopes, none: the user's full authority. Recipients, none: not encrypted.
+	// Without Audiences the token is for the API server; without Scopes it has all permissions of the user; without Recipients it
+	// is not encrypted.
 	Audiences, Scopes, Groups, Recipients []string
-	// EncryptedToken is the armored age file that the recipients open; "": not made, or not for any.
+	// EncryptedToken is the armored age file for the recipients; "": not there yet, or not encrypted.
 	EncryptedToken string
-	// FirstUsed and Issued are zero where they are not known, or never were.
+	// FirstUsed and Issued are zero if unknown or if that never happened.
 	FirstUsed, Issued time.Time
 	Conditions        []Condition
-	// MayRotate, MaySuspend, MayResume and MayRevoke offer it. Row.MayRevoke is not read.
+	// MayRotate, MaySuspend, MayResume and MayRevoke offer these actions. Row.MayRevoke is not used.
 	MayRotate, MaySuspend, MayResume, MayRevoke bool
-	// ReadOnly says why the rest is not offered; "": nothing is kept back.
+	// ReadOnly says why the visitor may only look and revoke; "": more is allowed.
 	ReadOnly string
-	// Fixed is true where the end is fixed, so that a rotation would make no token, or one that ends soon.
+	// Fixed reports that the end is fixed, so that a new token would have expired or would expire soon.
 	Fixed bool
-	// MayRename offers to rename it: DisplayName, or NewName as typed, of which NameError says what is wrong and NameCause why.
+	// MayRename offers to rename the token. The form has DisplayName, or NewName as typed with NameError and NameCause.
 	MayRename                                  bool
 	DisplayName, NewName, NameError, NameCause string
 	// UID is that of the resource as it was seen.
 	UID string
-	// Changed is true after a change that the table does not show yet.
+	// Changed reports a change that the table does not show yet.
 	Changed bool
-	// Works is true while the resource has a token that is honored, whatever State says of the next one.
+	// Works reports that the resource has a working token, whatever State says about the next one.
 	Works bool
-	// GitOps is the tool that keeps the resource as Git has it; "": none.
+	// GitOps is the tool that manages the resource from Git; "": none.
 	GitOps string
-	// Revoked are tokens of this resource that were revoked while it was kept.
+	// Revoked are earlier tokens of this resource that were revoked.
 	Revoked []RevokedEntry
 }
 
@@ -63,19 +64,19 @@ type Condition struct {
 	Since                         time.Time
 }
 
-// RevokedEntry is a token that was revoked while its resource was kept.
+// RevokedEntry is a revoked token whose resource still exists.
 type RevokedEntry struct {
 	TokenID, By, Reason string
 	At                  time.Time
 }
 
-// Trouble says whether the conditions are what the visitor has come for.
+// Trouble reports whether to show the conditions at once.
 func (d Details) Trouble() bool { return d.State == StateFailed || d.State == StateIssuing }
 
-// Overlap is how long the old token can be kept working beside the new one.
+// Overlap is how long the old token can be kept working.
 type Overlap struct {
 	Seconds string
-	// Word is the length, for people; Ends is when the old token then ends.
+	// Word is the length for people; Ends is when the old token would end.
 	Word string
 	Ends time.Time
 }
@@ -83,21 +84,21 @@ type Overlap struct {
 // Now reports whether the old token ends at once.
 func (o Overlap) Now() bool { return o.Seconds == "0" }
 
-// Confirm is the question before something is done to a token. Its POST holds uid, and overlap of a rotation.
+// Confirm is the question before an action on a token. Its POST has uid and, for a rotation, overlap.
 type Confirm struct {
 	// Kind is one of revoke, rotate, suspend and resume.
 	Kind string
 	Row
-	// Warning is what the visitor should know before, such as that Git brings the resource back.
+	// Warning is what the visitor should know first, such as that Git recreates the resource.
 	Warning string
-	// Overlaps are how long the old token can be kept working, and Overlap is the chosen one's Seconds. None: it has ended.
+	// Overlaps are the choices, and Overlap is the chosen one's Seconds. None: the old token has ended.
 	Overlaps []Overlap
 	Overlap  string
-	// FirstUse ends the old token at the new one's first use, if that comes sooner.
+	// FirstUse ends the old token at the first use of the new one, if that comes sooner.
 	FirstUse bool
 	// NewEnd is when the new token expires.
 	NewEnd time.Time
-	// Errors are by the field's name; "" is the whole form. Cause is the API server's own words, which are folded away.
+	// Errors are by field name; "" is the whole form. Cause is the API server's message, which the page folds away.
 	Errors map[string]string
 	Cause  string
 	// UID is that of the resource as it was seen.

@@ -26,7 +26,7 @@ import (
 	"golang.org/x/net/html"
 )
 
-// has says whether there is an element with an attribute of a value.
+// has reports whether there is an element with this attribute and value.
 func has(nodes []*html.Node, element, key, value string) bool {
 	for _, n := range nodes {
 		if got, ok := attr(n, key); ok && n.Data == element && got == value {
@@ -36,11 +36,11 @@ func has(nodes []*html.Node, element, key, value string) bool {
 	return false
 }
 
-func TestEncryptedTokenThatIsNotThereIsNotShown(t *testing.T) {
+func TestAMissingEncryptedTokenIsNotShown(t *testing.T) {
 	for name, path := range map[string]string{"with details": "/tokens/team-a/x", "without": ""} {
 		nodes := parsed(t, func(w io.Writer) error { return ShowToken(w, nil, Token{Title: "t", Encrypted: true, Path: path}) })
 		text := textOf(nodes)
-		if !strings.Contains(text, "The encrypted token is not there yet. Its details show it once it is made.") || strings.Contains(text, "Send this text") {
+		if !strings.Contains(text, "The encrypted token is not ready yet. Its details show it once it is ready.") || strings.Contains(text, "Send this text") {
 			t.Errorf("%s: it says %q", name, text)
 		}
 		if has(nodes, "pre", "id", "token") || has(nodes, "button", "data-copy", "") || has(nodes, "div", "data-single", "") {
@@ -83,7 +83,7 @@ func TestEncryptedTokenIsInItsDetails(t *testing.T) {
 func TestNamespaceIsChosenOrTyped(t *testing.T) {
 	tests := map[string]struct {
 		form Form
-		// element and its attribute are how the namespace is sent.
+		// element and attribute send the namespace.
 		element, key, value string
 	}{
 		"a sole one":          {Form{Namespaces: []string{"a"}}, "input", "type", "hidden"},
@@ -114,8 +114,8 @@ func TestNamespaceIsChosenOrTyped(t *testing.T) {
 	}
 }
 
-func TestRotationSaysWhatBecomesOfBothTokens(t *testing.T) {
-	const atOnce = "The old token stops working at once. Whatever uses it is refused until it has the new one."
+func TestRotationSaysWhenBothTokensEnd(t *testing.T) {
+	const atOnce = "The old token stops working at once. Anything that uses it is refused until it has the new one."
 	offered := []Overlap{{Seconds: "0", Word: "None", Ends: noon}, {Seconds: "3600", Word: "1 hour", Ends: noon.Add(time.Hour)}}
 	const ends = "It expires on 2027-02-22."
 	for name, tt := range map[string]struct {
@@ -148,7 +148,7 @@ func TestRotationSaysWhatBecomesOfBothTokens(t *testing.T) {
 	}
 }
 
-func TestWhatHasEndedIsDeleted(t *testing.T) {
+func TestEndedTokensAreDeleted(t *testing.T) {
 	for state, want := range map[State]string{
 		StateActive: "Revoke", StateSuspended: "Revoke", StateExpired: "Delete", StateRevoked: "Delete",
 	} {
@@ -182,7 +182,6 @@ func TestEveryFragmentHasATitle(t *testing.T) {
 	}
 }
 
-// The script asks before the page is left while one of these is under way.
 func TestCommandsAreShownWithATokenAlone(t *testing.T) {
 	use := &Use{Curl: "curl it", Kubectl: "kubectl it", Kubeconfig: "kubeconfig it", CA: "/ca.crt", Download: "/tokens/a/b/kubeconfig", File: "b.kubeconfig"}
 	for name, tt := range map[string]struct {
@@ -207,6 +206,7 @@ func TestCommandsAreShownWithATokenAlone(t *testing.T) {
 	}
 }
 
+// The script asks before the visitor leaves the page during one of these requests.
 func TestFormsThatMakeATokenSaySo(t *testing.T) {
 	for kind, want := range map[string]bool{"revoke": false, "rotate": true, "suspend": false, "resume": false} {
 		nodes := parsed(t, func(w io.Writer) error { return AskConfirm(w, nil, Confirm{Kind: kind}) })
@@ -219,7 +219,7 @@ func TestFormsThatMakeATokenSaySo(t *testing.T) {
 	}
 }
 
-// What to do about a token is said without a field's name; the condition's own words are for administrators.
+// The details say what to do without naming fields. The condition's message is for administrators.
 func TestDetailsSayWhatToDo(t *testing.T) {
 	tests := map[string]struct {
 		details Details
@@ -231,9 +231,9 @@ func TestDetailsSayWhatToDo(t *testing.T) {
 		"suspended":                      {Details{Row: Row{State: StateSuspended}, MayResume: true}, "Suspended. Choose Resume to let it work again."},
 		"suspended, by a token":          {Details{Row: Row{State: StateSuspended}}, "Suspended."},
 		"revoked":                        {Details{Row: Row{State: StateRevoked}, MayRotate: true}, "Revoked. It never works again. Rotate it to get a new token."},
-		"issuing":                        {Details{Row: Row{State: StateIssuing}}, "It is being made, which takes some seconds. If it stays like this, show the cause below to an administrator."},
-		"failed":                         {Details{Row: Row{State: StateFailed}}, "The token does not work: what it asks for cannot be done. Create another one. Show the cause below to an administrator."},
-		"failed, and working":            {Details{Row: Row{State: StateFailed}, Works: true}, "The token works, but what was changed last could not be done. Show the cause below to an administrator."},
+		"issuing":                        {Details{Row: Row{State: StateIssuing}}, "The token is being created, which takes a few seconds. If it stays like this, show the cause below to an administrator."},
+		"failed":                         {Details{Row: Row{State: StateFailed}}, "The token does not work: its request cannot be fulfilled. Create another one. Show the cause below to an administrator."},
+		"failed, and working":            {Details{Row: Row{State: StateFailed}, Works: true}, "The token works, but the last change to it failed. Show the cause below to an administrator."},
 	}
 	for name, tt := range tests {
 		tt.details.Conditions = []Condition{{Type: "Active", Status: "False", Message: "set spec.suspend to false"}}
@@ -252,7 +252,7 @@ func TestDetailsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// folded reports whether people see a node only after they open what it is in.
+// folded reports whether a node is visible only after opening its parent.
 func folded(n *html.Node) bool {
 	for up := range n.Ancestors() {
 		if up.Data == "details" {

@@ -16,9 +16,9 @@ limitations under the License.
 
 // Package page renders the console: the table of personal access tokens, its dialogs, and the pages around them.
 //
-// It takes view models and writes HTML; it knows neither Kubernetes nor sessions. Texts come in with their control
-// characters made visible, and html/template escapes them. Every page works without the script, which only turns
-// links and forms marked data-dialog into dialogs, filters and sorts in place, and keeps the table up to date.
+// It takes view models and writes HTML; it knows neither Kubernetes nor sessions. Callers make control characters in texts
+// visible, and html/template escapes texts. Every page works without the script, which only turns links and forms marked
+// data-dialog into dialogs, filters and sorts in place, and keeps the table up to date.
 package page
 
 import (
@@ -27,15 +27,15 @@ import (
 	"slices"
 )
 
-// Shell is what every page has around its content.
+// Shell is the part of a page around its content.
 type Shell struct {
-	// Title names the page in the window's title.
+	// Title is part of the window's title.
 	Title string
-	// User is who is signed in; "": nobody.
+	// User is the signed-in user; "": nobody.
 	User string
 	// SignOut offers to sign out.
 	SignOut bool
-	// Notice is said in the status line, such as "Revoked."
+	// Notice is shown in the status line, such as "Revoked."
 	Notice string
 	// Problem is shown above the content.
 	Problem *Problem
@@ -43,21 +43,21 @@ type Shell struct {
 
 // Problem is an error or a refusal, for people.
 type Problem struct {
-	// Title says what happened; Detail says more. Cause is the API server's own words, which are folded away.
+	// Title says what happened; Detail says more. Cause is the API server's message, which the page folds away.
 	Title, Detail, Cause string
 	// Next says what to do next.
 	Next string
-	// Link leads to where it is done, on this origin, and LinkText says so. Optional.
+	// Link leads to the page of this origin where to do it; LinkText is its text. Optional.
 	Link, LinkText string
-	// NewTab opens Link beside this page.
+	// NewTab opens Link in a new tab.
 	NewTab bool
 }
 
-// SignIn is the ways to sign in that are offered.
+// SignIn is the page to sign in.
 type SignIn struct {
-	// OIDC, Token and Proxy are the ways: at an issuer, by pasting a bearer token, by a proxy in front of the console.
+	// OIDC, Token and Proxy are the ways to sign in: at an issuer, by pasting a bearer token, by a proxy in front of the console.
 	OIDC, Token, Proxy bool
-	// Issuer is what people call the OIDC issuer, such as its host.
+	// Issuer is the issuer's name for people, such as its host.
 	Issuer string
 	// Error says why the last attempt failed.
 	Error string
@@ -67,12 +67,12 @@ type SignIn struct {
 	Return string
 }
 
-// view is what the templates see.
+// view is the data of a template.
 type view struct {
 	// Shell is nil in a fragment, which a dialog holds.
 	Shell *Shell
 	Data  any
-	// Home is true on the page of the table, where the heading leads nowhere.
+	// Home reports the page of the table, whose heading is not a link.
 	Home bool
 }
 
@@ -81,18 +81,18 @@ func Tokens(w io.Writer, s Shell, t Table) error {
 	return render(w, "tokens", "shell", view{Shell: &s, Data: t, Home: true})
 }
 
-// TableOnly writes what stands in the table's place, for its live update.
+// TableOnly writes only the table, for its live update.
 func TableOnly(w io.Writer, t Table) error {
 	return render(w, "tokens", "table", t)
 }
 
-// Create writes the form that makes a token. Without s, here and below, it writes just the content of a dialog.
+// Create writes the form for a new token. Without s, this and the functions below write only the content of a dialog.
 func Create(w io.Writer, s *Shell, f Form) error { return content(w, "create", s, f) }
 
 // ShowToken writes the page that shows a token, once.
 func ShowToken(w io.Writer, s *Shell, t Token) error { return content(w, "token", s, t) }
 
-// ShowDetails writes everything that is known of a token.
+// ShowDetails writes the details of a token.
 func ShowDetails(w io.Writer, s *Shell, d Details) error { return content(w, "details", s, d) }
 
 // AskConfirm writes the question before a token is revoked, rotated, suspended or resumed.
@@ -109,9 +109,8 @@ func ShowSignIn(w io.Writer, s Shell, v SignIn) error { return content(w, "signi
 // ShowProblem writes a page for what went wrong.
 func ShowProblem(w io.Writer, s *Shell, p Problem) error { return content(w, "problem", s, p) }
 
-// SignedIn writes the page that leads to next after the issuer sent the visitor back: Strict cookies do not go along
-// on a redirect that began at another site, so a page of our own has to ask. The caller has checked that next is a
-// path of this origin.
+// SignedIn writes the page that leads to next after the issuer sent the visitor back. Browsers do not send Strict cookies with a
+// redirect that began at another site, so a page of our own must load next. The caller checks that next is a path of this origin.
 func SignedIn(w io.Writer, next string) error {
 	return render(w, "signedin", "signedin", next)
 }

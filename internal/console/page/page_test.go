@@ -34,7 +34,7 @@ const (
 	rtl    = "\u202eevil\u202c"
 )
 
-// hostile is what somebody else may have put into a resource.
+// hostile is a text that another user may have put into a resource.
 var hostile = script + breaks + rtl + strings.Repeat("W", 128)
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -85,7 +85,7 @@ func hostileDetails() Details {
 	}
 }
 
-// renderings are every function, as a page and as a fragment, with hostile input.
+// renderings returns the output of every function, as a page and as a fragment, with hostile input.
 func renderings() map[string]func(io.Writer) error {
 	all := map[string]func(io.Writer) error{
 		"tokens": func(w io.Writer) error { return Tokens(w, *hostileShell(), hostileTable()) },
@@ -180,7 +180,7 @@ func TestHostileTextsStayTexts(t *testing.T) {
 					t.Errorf("there is a <%s>", n.Data)
 				}
 				if src, _ := attr(n, "src"); n.Data == "script" && (n.FirstChild != nil || !strings.HasPrefix(src, assetsPrefix)) {
-					t.Error("there is a script that is no asset")
+					t.Error("a script is not an asset")
 				}
 				for _, a := range n.Attr {
 					if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
@@ -215,7 +215,7 @@ func TestFieldsHaveLabelsAndIDsAreUnique(t *testing.T) {
 			}
 			for id, n := range ids {
 				if n > 1 {
-					t.Errorf("the id %q is there %d times", id, n)
+					t.Errorf("the id %q occurs %d times", id, n)
 				}
 			}
 			for _, n := range nodes {
@@ -255,7 +255,7 @@ func TestFormsThatChangePost(t *testing.T) {
 	}
 }
 
-func TestTheTitleIsThereOnce(t *testing.T) {
+func TestTheTitleAppearsOnce(t *testing.T) {
 	for title, want := range map[string]string{"": "Personal Access Tokens", "Sign in": "Sign in · Personal Access Tokens"} {
 		for _, n := range parsed(t, func(w io.Writer) error { return Tokens(w, Shell{Title: title}, Table{}) }) {
 			if n.Data == "title" && n.FirstChild.Data != want {
@@ -265,7 +265,7 @@ func TestTheTitleIsThereOnce(t *testing.T) {
 	}
 }
 
-func TestNamesKeepWhatTheyAre(t *testing.T) {
+func TestNamesAreNotChanged(t *testing.T) {
 	var titles []string
 	for _, n := range parsed(t, func(w io.Writer) error { return TableOnly(w, hostileTable()) }) {
 		if class, _ := attr(n, "class"); n.Data == "bdi" && class == "title" {
@@ -277,12 +277,12 @@ func TestNamesKeepWhatTheyAre(t *testing.T) {
 	}
 }
 
-func TestTheTokenIsInItsPlaceOnly(t *testing.T) {
+func TestTheTokenAppearsOnce(t *testing.T) {
 	var out bytes.Buffer
 	if err := ShowToken(&out, hostileShell(), Token{Title: "t", Plaintext: "kubepat_x", Active: true, Use: hostileUse}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(out.String(), "kubepat_x"); got != 1 {
-		t.Errorf("the token is there %d times", got)
+		t.Errorf("the token occurs %d times", got)
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// State is what the Active column says of a token.
+// State is the state of a token in the Active column.
 type State string
 
 // States of a token.
@@ -49,7 +49,7 @@ var stateWords = map[State]string{
 	StateFailed:       "Failed",
 }
 
-// Word is the state as people read it.
+// Word returns the state for people.
 func (s State) Word() string {
 	if w, ok := stateWords[s]; ok {
 		return w
@@ -60,27 +60,27 @@ func (s State) Word() string {
 // Row is a token in the table.
 type Row struct {
 	Namespace, Name string
-	// Title is what people call the token.
+	// Title is the token's display name, or else its name.
 	Title string
-	// Created, Modified, LastUsed and Expires are zero where they are not known, or never were.
+	// Created, Modified, LastUsed and Expires are zero if unknown or if that never happened.
 	Created, Modified, LastUsed, Expires time.Time
 	State                                State
-	// ShowUser names User in the row, where everybody's tokens are shown.
+	// ShowUser shows User in the row, in a table of all users' tokens.
 	ShowUser bool
-	// User is whose authority the token carries.
+	// User is the token's user.
 	User string
-	// Keywords are found by a search, and not shown.
+	// Keywords are searched, but not shown.
 	Keywords []string
-	// Path is the token's own, "/tokens/<namespace>/<name>".
+	// Path is that of the token's page, "/tokens/<namespace>/<name>".
 	Path string
 	// MayRevoke offers Revoke.
 	MayRevoke bool
 }
 
-// Ended reports whether the token has ended for good, so that revoking it only deletes it.
+// Ended reports whether the token has ended permanently, so that revoking it only deletes its resource.
 func (r Row) Ended() bool { return r.State == StateExpired || r.State == StateRevoked }
 
-// Soon says how long it is until the token ends, where that is soon; "": it is not.
+// Soon formats the time until the token ends, if it ends soon, else "".
 func (r Row) Soon(now time.Time) string {
 	if r.State != StateExpiringSoon && (noLonger(r.State) || r.Expires.Sub(now) >= 24*time.Hour) {
 		return ""
@@ -91,15 +91,15 @@ func (r Row) Soon(now time.Time) string {
 // noLonger reports whether a token in this state has ended.
 func noLonger(s State) bool { return s == StateExpired || s == StateRevoked || s == StateDeleting }
 
-// States are what the table can be narrowed to, in their order; "" is every state.
+// States are the filters of the table, in their order; "" is every state.
 var States = []State{"", StateActive, StateExpiringSoon, StateSuspended, StateExpired, StateRevoked}
 
-// In reports whether the row is shown where the table is narrowed to a state, as the script does too. What expires soon is active.
+// In reports whether a filter shows the row, as the script does too. A token that expires soon is active.
 func (r Row) In(s State) bool {
 	return s == "" || r.State == s || s == StateActive && r.State == StateExpiringSoon
 }
 
-// Words are what a search looks through, as the script does too.
+// Words returns the text that a search looks through, as the script does too.
 func (r Row) Words() string {
 	words := append([]string{r.Title, r.Name, r.Namespace, r.State.Word()}, r.Keywords...)
 	if r.ShowUser {
@@ -108,7 +108,7 @@ func (r Row) Words() string {
 	return strings.ToLower(strings.Join(words, " "))
 }
 
-// Matches says whether each word of query occurs in the row, in any case. The empty query matches.
+// Matches reports whether each word of query occurs in the row, in any case. The empty query matches.
 func (r Row) Matches(query string) bool {
 	words := r.Words()
 	for _, q := range strings.Fields(strings.ToLower(query)) {
@@ -119,41 +119,41 @@ func (r Row) Matches(query string) bool {
 	return true
 }
 
-// Table is the page's table and what is around it.
+// Table is the table and the controls around it.
 type Table struct {
 	Rows []Row
 	// Total is how many tokens there are before the search.
 	Total int
-	// Query is what is searched for, and State what the table is narrowed to: one of States.
+	// Query is the search, and State the filter, one of States.
 	Query string
 	State State
 	// Sort is the column, one of name, created, modified, used, expires and active, after a "-" where it is descending.
 	Sort string
-	// All is true where everybody's tokens are shown; MayShowAll offers to choose.
+	// All shows the tokens of all users; MayShowAll offers the choice.
 	All, MayShowAll bool
-	// ShowNamespace names the namespace in each row; a sole one goes without saying.
+	// ShowNamespace shows the namespace in each row, if there are several.
 	ShowNamespace bool
-	// Namespaces are those that the rows are from; none: all that there are.
+	// Namespaces are those of the rows; none: all.
 	Namespaces []string
-	// Refused are chosen namespaces that the visitor may not list. Only the live update repeats them, so that it says so too.
+	// Refused are chosen namespaces that the visitor may not list. Only the live update repeats them, to show the notice again.
 	Refused []string
-	// Fallback is true where Namespaces are the console's own, and not chosen: no link and no form repeats them.
+	// Fallback reports that Namespaces are the console's configured ones, not chosen: links and forms do not repeat them.
 	Fallback bool
-	// ChooseNamespaces offers a form of namespaces, since the visitor may not list everywhere.
+	// ChooseNamespaces offers a form for namespaces, because the visitor may not list all.
 	ChooseNamespaces bool
-	// ReadOnly says why no token can be made; "": it can.
+	// ReadOnly says why the visitor cannot create tokens; "": they can.
 	ReadOnly string
-	// Truncated is true where there are more tokens than were read.
+	// Truncated reports that there are more tokens than were read.
 	Truncated bool
 	// Notice is shown above the rows.
 	Notice string
-	// Problem stands in the place of the rows.
+	// Problem is shown instead of the rows.
 	Problem *Problem
-	// Now is the time that "in 5 days" counts from.
+	// Now is the base of "in 5 days".
 	Now time.Time
 }
 
-// Chosen are the namespaces that the visitor chose.
+// Chosen returns the namespaces that the visitor chose.
 func (t Table) Chosen() []string {
 	if t.Fallback {
 		return nil
@@ -164,13 +164,13 @@ func (t Table) Chosen() []string {
 // Column is a column that the table can be sorted by.
 type Column struct {
 	Key, Word string
-	// Aria is the value of aria-sort; "" where the table is sorted by another column.
+	// Aria is the value of aria-sort; "" if the table is sorted by another column.
 	Aria string
-	// Href sorts by the column, or the other way round.
+	// Href sorts by the column, or reverses its order.
 	Href string
 }
 
-// Columns are the table's columns in their order.
+// Columns returns the table's columns in their order.
 func (t Table) Columns() []Column {
 	columns := []Column{
 		{Key: "name", Word: "Name"}, {Key: "created", Word: "Created"}, {Key: "modified", Word: "Modified"},
@@ -193,7 +193,7 @@ func (t Table) Columns() []Column {
 // Sorting is an order that the table can have.
 type Sorting struct{ Key, Word string }
 
-// Sorts are the orders of all columns, both ways, for where there is no room for headings.
+// Sorts returns both orders of all columns, for screens without room for headings.
 func (t Table) Sorts() []Sorting {
 	return []Sorting{
 		{"-created", "Newest first"}, {"created", "Oldest first"}, {"name", "Name, A to Z"}, {"-name", "Name, Z to A"},
@@ -202,21 +202,21 @@ func (t Table) Sorts() []Sorting {
 	}
 }
 
-// HrefMine and HrefAll show the visitor's tokens, and everybody's.
+// HrefMine shows the visitor's tokens.
 func (t Table) HrefMine() string { return t.href("/", func(v url.Values) { v.Del("all") }) }
 
-// HrefAll shows everybody's tokens.
+// HrefAll shows the tokens of all users.
 func (t Table) HrefAll() string { return t.href("/", func(v url.Values) { v.Set("all", "1") }) }
 
-// HrefClear ends the search, and shows every state.
+// HrefClear clears the search and the filter by state.
 func (t Table) HrefClear() string {
 	return t.href("/", func(v url.Values) { v.Del("q"); v.Del("state") })
 }
 
-// States are those to choose from.
+// States returns the filters.
 func (t Table) States() []State { return States }
 
-// HrefTable is the fragment's address. It has no search and no state: the script filters the rows that it has.
+// HrefTable returns the address of the fragment, without search and filter: the script filters the rows.
 func (t Table) HrefTable() string {
 	return t.href("/table", func(v url.Values) {
 		v.Del("q")
@@ -227,12 +227,12 @@ func (t Table) HrefTable() string {
 	})
 }
 
-// MustChoose opens the filter: there is nothing to see until other namespaces are named.
+// MustChoose reports whether to open the filter, because the table has no rows until the visitor names other namespaces.
 func (t Table) MustChoose() bool {
 	return t.ChooseNamespaces && len(t.Namespaces) == 0 || t.Problem != nil
 }
 
-// HrefNew is the form of a new token, which offers the chosen namespaces.
+// HrefNew leads to the form for a new token, which offers the chosen namespaces.
 func (t Table) HrefNew() string {
 	if chosen := t.Chosen(); len(chosen) > 0 {
 		return "/new?" + url.Values{"ns": chosen}.Encode()
@@ -264,7 +264,7 @@ func (t Table) href(path string, change func(url.Values)) string {
 	return path + "?" + v.Encode()
 }
 
-// Count says how many tokens are shown, as the script does while one types.
+// Count says how many tokens are shown, as the script does during typing.
 func (t Table) Count() string {
 	shown, all := strconv.Itoa(len(t.Rows)), tokens(t.Total)
 	switch {

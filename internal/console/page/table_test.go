@@ -28,7 +28,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestCountSaysWhatIsShown(t *testing.T) {
+func TestCount(t *testing.T) {
 	two := []Row{{Title: "a"}, {Title: "b"}}
 	for want, table := range map[string]Table{
 		"":                        {},
@@ -44,7 +44,7 @@ func TestCountSaysWhatIsShown(t *testing.T) {
 	}
 }
 
-func TestTableSaysWhatEndsSoon(t *testing.T) {
+func TestTableSaysWhenTokensEndSoon(t *testing.T) {
 	for name, tt := range map[string]struct {
 		state State
 		left  time.Duration
@@ -69,7 +69,7 @@ func TestTableSaysWhatEndsSoon(t *testing.T) {
 	}
 }
 
-func TestTableIsNarrowedToAState(t *testing.T) {
+func TestTableIsFilteredByState(t *testing.T) {
 	all := []State{StateActive, StateExpiringSoon, StateSuspended, StateExpired, StateRevoked, StateIssuing, StateFailed, StateDeleting}
 	for chosen, want := range map[State][]State{
 		"": all, StateActive: {StateActive, StateExpiringSoon}, StateExpiringSoon: {StateExpiringSoon}, StateSuspended: {StateSuspended},
@@ -151,7 +151,7 @@ func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
 				}
 			}
 		}
-		// In the forms of the search and the order, and in those that leave a namespace out and add one.
+		// In the forms for searching and sorting, and in those for removing and adding a namespace.
 		want := []string{"alpha", "beta", "alpha", "beta", "alpha", "beta", "alpha", "beta"}
 		if fallback { // in the form that adds one to them
 			want = []string{"alpha", "beta"}
@@ -168,7 +168,7 @@ func TestOnlyChosenNamespacesAreRepeated(t *testing.T) {
 	}
 }
 
-// What is remembered is sent by POST, which no link is. Enter in the field adds a namespace, and leaves none out.
+// The choice that is remembered is sent by POST, which a link cannot do. Enter in the field adds a namespace and removes none.
 func TestChoosingNamespacesIsAPost(t *testing.T) {
 	nodes := parsed(t, func(w io.Writer) error {
 		return Tokens(w, Shell{}, Table{ChooseNamespaces: true, Namespaces: []string{"a", "b"}})
@@ -195,7 +195,7 @@ func TestChoosingNamespacesIsAPost(t *testing.T) {
 	}
 }
 
-func TestNoticeAndTruncationStandBesideRows(t *testing.T) {
+func TestNoticeAndTruncationAppearWithRows(t *testing.T) {
 	table := Table{Rows: []Row{{Title: "a row"}}, Total: 1, Truncated: true, Notice: "Not in team-b."}
 	nodes := parsed(t, func(w io.Writer) error { return TableOnly(w, table) })
 	text := textOf(nodes)
@@ -210,7 +210,7 @@ func TestNoticeAndTruncationStandBesideRows(t *testing.T) {
 	}
 }
 
-// textOf is all text of a document, in order.
+// textOf returns all text of a document, in order.
 func textOf(nodes []*html.Node) string {
 	texts := slices.DeleteFunc(slices.Clone(nodes), func(n *html.Node) bool { return n.Type != html.TextNode })
 	var all strings.Builder

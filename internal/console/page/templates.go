@@ -31,10 +31,10 @@ var templateFiles embed.FS
 
 var pages = parse("tokens", "create", "token", "details", "confirm", "signin", "problem", "signedin")
 
-// parse makes a set for each page: each defines "content", which the shell has around it.
+// parse makes a set of templates for each page. Each page defines "content", which goes into the shell.
 func parse(names ...string) map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(template.FuncMap{
-		"asset":    AssetURL,
+		"asset":    assetURL,
 		"day":      func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 		"minute":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 		"second":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -49,17 +49,17 @@ func parse(names ...string) map[string]*template.Template {
 	return sets
 }
 
-// render writes all or, on an error, nothing.
+// render writes the whole page or, on an error, nothing.
 func render(w io.Writer, page, name string, data any) error {
 	var out bytes.Buffer
 	if err := pages[page].ExecuteTemplate(&out, name, data); err != nil {
-		return fmt.Errorf("rendering %s: %w", page, err)
+		return fmt.Errorf("cannot render %s: %w", page, err)
 	}
 	_, err := out.WriteTo(w)
 	return err
 }
 
-// in says how long it is until t, roughly.
+// in formats the rough time until t.
 func in(now, t time.Time) string {
 	switch left := t.Sub(now); {
 	case left <= 0:

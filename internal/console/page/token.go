@@ -18,45 +18,45 @@ package page
 
 import "time"
 
-// Form is the dialog "Create Personal Access Token". The names of its fields in the POST are resource, name, days,
-// date, namespace, audiences and recipients; audiences and recipients are one a line. The script adds dayEnds, and sole
-// is sent where there is but one namespace.
+// Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, namespace, audiences
+// and recipients; audiences and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
+// also sends sole.
 type Form struct {
-	// ResourceName is fixed when the form is rendered, so that a repeated POST makes no second token.
+	// ResourceName is fixed when the form is rendered, so that a repeated POST creates no second token.
 	ResourceName string
 	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
 	Name, Days, Date, Namespace, Audiences, Recipients string
-	// Lives are the lives to choose from, the longest last; days is "date" where Date is chosen instead.
+	// Lives are the lifetimes to choose from, the longest last; Days is "date" if Date is chosen instead.
 	Lives []Life
-	// MaxDays is the longest life.
+	// MaxDays is the longest lifetime.
 	MaxDays int
-	// DayEnds is when Date ends where the visitor is, in RFC 3339; "": without the script, which knows, it ends in UTC.
+	// DayEnds is when Date ends in the visitor's time zone, in RFC 3339. Only the script knows it; "": it ends in UTC.
 	DayEnds string
-	// Namespaces are those to choose from. One: nothing to choose; none known: a text field.
+	// Namespaces are those to choose from. With one there is nothing to choose; with none the form has a text field.
 	Namespaces []string
-	// MoreNamespaces says that there may be others than Namespaces: they are offered, and another can be typed.
+	// MoreNamespaces reports that there may be more than Namespaces, so the visitor can also type one.
 	MoreNamespaces bool
-	// Errors are by the field's name in the POST; "" is the whole form.
+	// Errors are by field name; "" is the whole form.
 	Errors map[string]string
-	// Cause is the API server's own words about an error, which are folded away.
+	// Cause is the API server's message, which the page folds away.
 	Cause string
 	// MoreOpen opens More options.
 	MoreOpen bool
 }
 
-// Life is a life that can be chosen.
+// Life is a lifetime to choose.
 type Life struct {
 	Days int
 	Ends time.Time
 }
 
-// OnDate reports whether the token is to end on Date.
+// OnDate reports whether the token ends on Date.
 func (f Form) OnDate() bool { return f.Days == "date" || f.Days == "" && f.Date != "" }
 
-// Sole says whether there is but one namespace, which goes without saying.
+// Sole reports whether there is only one namespace, which the form need not show.
 func (f Form) Sole() bool { return len(f.Namespaces) == 1 && !f.MoreNamespaces }
 
-// Open says whether More options is open: asked for, or it holds an error or a field that has to be filled in.
+// Open reports whether More options is open: on request, or because it has an error or a required field.
 func (f Form) Open() bool {
 	for _, field := range []string{"namespace", "audiences", "recipients"} {
 		if f.Errors[field] != "" {
@@ -66,52 +66,51 @@ func (f Form) Open() bool {
 	return f.MoreOpen || len(f.Namespaces) == 0 && f.Namespace == ""
 }
 
-// Token is a token to be shown, once.
+// Token is a token to show, once.
 type Token struct {
-	// Title is what people call the token.
+	// Title is the token's display name, or else its name.
 	Title string
-	// Plaintext is the token itself, or an age file where Encrypted.
+	// Plaintext is the token, or an age file if Encrypted.
 	Plaintext string
-	// Encrypted is true where Plaintext is an armored age file, of many lines, for its recipients.
+	// Encrypted reports that Plaintext is an armored age file for the recipients.
 	Encrypted bool
 	Expires   time.Time
-	// Namespace is where it is; "": that goes without saying.
+	// Namespace is shown; "": the visitor has only one.
 	Namespace string
-	// Active is false where the token does not work yet. Why says why that is, or what else went wrong; it is folded away.
+	// Active reports that the token works. Why says why not, or what else went wrong; the page folds it away.
 	Active bool
 	Why    string
-	// User is whose authority the token carries.
+	// User is the token's user.
 	User string
-	// Old is what becomes of the old token, in a rotation; nil: nothing is known of it, or there is none.
+	// Old is the old token of a rotation; nil: unknown or none.
 	Old *Old
-	// Secret stands in the place of Plaintext and says where the token lies. Where both are empty, the token is encrypted
-	// and not there yet.
+	// Secret replaces Plaintext and says where the token is. If both are empty, the token is encrypted and not ready yet.
 	Secret string
-	// Use is how to use the token; nil: that is not known.
+	// Use is how to use the token; nil: unknown.
 	Use *Use
-	// Path is the token's own, where its details are; "": there is nothing to lead to.
+	// Path is that of the token's details; "": none.
 	Path string
 	// Back is where Done leads.
 	Back string
 }
 
-// Use is how to use a token that is in $TOKEN.
+// Use has commands for a token in $TOKEN.
 type Use struct {
 	// Curl, Kubectl and Kubeconfig are commands for a shell.
 	Curl, Kubectl, Kubeconfig string
-	// CA leads to the ca.crt that the first two name; "": they name none. Download leads to File, which Kubeconfig names.
+	// CA is the path of the ca.crt in the first two, "" without one. Download is the path of File, which Kubeconfig names.
 	CA, Download, File string
 }
 
-// Old is what becomes of a token that was rotated.
+// Old is the old token of a rotation.
 type Old struct {
-	// Ends is until when it works; zero: it has ended. FirstUse ends it at the new one's first use, if that comes sooner.
+	// Ends is when it ends; zero: it has ended. FirstUse ends it at the first use of the new one, if that comes sooner.
 	Ends     time.Time
 	FirstUse bool
 }
 
-// Waiting says whether there is nothing to show yet.
+// Waiting reports whether there is nothing to show yet.
 func (t Token) Waiting() bool { return t.Plaintext == "" && t.Secret == "" }
 
-// Once says whether this is the only time that the token can be seen.
+// Once reports whether the token can be seen only on this page.
 func (t Token) Once() bool { return t.Plaintext != "" && !t.Encrypted }

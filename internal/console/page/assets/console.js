@@ -1,5 +1,5 @@
 "use strict";
-// What the console does beyond plain pages: dialogs, search and sorting in place, live update, Copy, local dates.
+// Adds to the plain pages: dialogs, search and sorting in place, live update, Copy, local dates.
 (() => {
   const byId = (id) => document.getElementById(id);
   const dialog = byId("dialog"), region = byId("table"), query = byId("q"), state = byId("state");
@@ -17,18 +17,18 @@
 
   const noteFor = 10000;
   let noteEnds = 0;
-  /** note says what was done, for a while. */
+  /** note shows a message for a while. */
   const note = (text) => {
     say("status", text);
     clearTimeout(noteEnds);
     noteEnds = setTimeout(() => say("status", ""), noteFor);
   };
 
-  // --- dates, in the visitor's words
+  // --- dates, in the visitor's language
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
   const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
-  const localise = (root) => {
+  const localize = (root) => {
     for (const t of root.querySelectorAll("time[datetime]")) {
       const at = new Date(t.dateTime);
       if (isNaN(at)) continue;
@@ -36,16 +36,16 @@
       t.title = exact.format(at);
     }
   };
-  // A date that is chosen is a day of the visitor's; the server, which knows no other, would take UTC's.
+  // A chosen date ends in the visitor's time zone. The server alone would take UTC.
   document.addEventListener("formdata", (e) => {
     const ends = new Date(e.formData.get("date") + "T23:59:59");
     if (!isNaN(ends)) e.formData.set("dayEnds", ends.toISOString());
   });
 
-  // --- the token: in the DOM until it is closed or the page is left, and nowhere else
+  // --- the token: only in the DOM, until the visitor closes it or leaves the page
   const wipe = () => document.querySelectorAll("[data-token]").forEach((e) => e.remove());
   const uncopied = () => document.querySelector("[data-single]:not([data-copied]) [data-token]");
-  /** copied says that the token was, after which Done is what to do next. */
+  /** copied marks the token as copied and makes Done the primary button. */
   const copied = (shown) => {
     shown.dataset.copied = "";
     const warning = byId("uncopied"), done = shown.querySelector("[data-close]"), button = shown.querySelector("[data-copy]");
@@ -73,7 +73,7 @@
     const token = uncopied();
     if (token && getSelection().toString().trim() === token.textContent.trim()) copied(token.closest(".shown"));
   });
-  /** mayClose says whether the token may go, and warns the first time that it was not copied. */
+  /** mayClose returns whether the token may be closed. The first time it warns if the token was not copied. */
   const mayClose = (root) => {
     const warning = root.querySelector("#uncopied"), done = root.querySelector("[data-confirm]");
     if (!uncopied() || !warning || !warning.hidden) return true;
@@ -83,10 +83,10 @@
     root.querySelector("[data-copy]").focus();
     return false;
   };
-  // The form that was sent, and has no answer yet. Its answer may be a token, which no other answer has.
+  // The form that is waiting for its response, which may be the only one with a token.
   let sent = null, sentNow = false;
   addEventListener("beforeunload", (e) => {
-    const byForm = sentNow; // a form that is no dialog's leaves the page itself
+    const byForm = sentNow; // a form outside the dialog leaves the page
     sentNow = false;
     if (!leaving && !byForm && (uncopied() || sent && "makes" in sent.dataset)) e.preventDefault();
   });
@@ -96,11 +96,11 @@
   // --- dialogs
   let opener = null, changed = false, asking = null;
   const prepare = (root) => {
-    localise(root);
+    localize(root);
     root.querySelectorAll("[data-utc]").forEach((e) => e.remove());
     root.querySelectorAll("[data-copy], [data-copies]").forEach((b) => { b.hidden = false; });
   };
-  /** show puts a fragment into the dialog; hostile text is the server's to escape, and it does. */
+  /** show puts a fragment into the dialog. The server has escaped all texts in it. */
   const show = (html) => {
     wipe();
     dialog.innerHTML = html;
@@ -112,14 +112,14 @@
     const wrong = dialog.querySelector("[aria-invalid]");
     (wrong || dialog.querySelector("[autofocus], [data-changed] [data-copy]") || byId("dialog-title"))?.focus();
   };
-  /** distinct warns of a name that another token in the table has. */
+  /** distinct warns if another token in the table has the same name. */
   const distinct = (field) => {
     const name = field.value.trim().toLowerCase();
     byId("same-name").hidden = !name || ![...region?.querySelectorAll("tbody .name a") ?? []].some((a) =>
       a.textContent.trim().toLowerCase() === name && !field.form.action.startsWith(a.href + "/"));
   };
   document.addEventListener("input", (e) => { if ("distinct" in e.target.dataset) distinct(e.target); });
-  /** tell says something inside the dialog, where one is open. */
+  /** tell shows a message in the open dialog, or else on the page. */
   const tell = (text, kind) => {
     if (!dialog.open) return say("trouble", text);
     let e = dialog.querySelector(".told");
@@ -131,7 +131,7 @@
     e.className = "told " + kind;
     e.textContent = text;
   };
-  // What was typed stays in the form while its visitor signs in.
+  // The form keeps its input while the visitor signs in.
   const signInBeside = () => {
     tell("Your session is over, and nothing was done. What you typed is still here. Sign in in a new tab, then press the button again: ", "err");
     const link = document.createElement("a");
@@ -142,14 +142,14 @@
     if (sent) tell("Wait a moment: the answer is on its way.", "hint");
     else if (mayClose(dialog)) {
       dialog.close();
-      closed(); // its event comes later, and by then there may be another dialog
+      closed(); // the close event comes later, when another dialog may be open
     }
   };
   const closed = () => {
     if (dialog.open || !dialog.firstChild) return;
-    // A browser may close a dialog without asking, as for a second Back gesture.
+    // Browsers may close a dialog without a cancel event, for example on a second Back gesture.
     if (!mayClose(dialog)) return dialog.showModal();
-    // A click may be quicker than this event: what it asks, with no dialog open, goes on.
+    // Keep a request that a click started after the dialog closed and before this event.
     if (!sent && asking?.within) { asking.abort(); asking = null; }
     wipe();
     dialog.replaceChildren();
@@ -158,14 +158,14 @@
     focusAgain(opener);
     if (!asking) opener = null;
   };
-  /** hold keeps the dialog open until a form that was sent has its answer; null ends it. */
+  /** hold keeps the dialog open while a sent form waits for its response; null releases it. */
   const hold = (form) => {
     sent = form;
     dialog.querySelector("[data-close]")?.setAttribute("aria-disabled", String(form !== null));
   };
   /**
-   * ask fetches a fragment for the dialog, by sending a form or else by a link, and shows what came back. A newer
-   * question ends an older one, except that a form is waited for. Nothing takes the place of a token that was not copied.
+   * ask fetches a fragment for the dialog, with a form or a link, and shows it. A new request aborts an earlier one, but never
+   * that of a form. Nothing replaces a token that was not copied.
    */
   const ask = async (url, form, control) => {
     if (sent || uncopied()) return;
@@ -176,23 +176,23 @@
     if (form) hold(form);
     control?.setAttribute("aria-busy", "true");
     say("trouble", "");
-    say("status", ""); // so that the same can be said again
+    say("status", ""); // so that the same text is announced again
     try {
       const r = await fetch(url, { ...how, headers: fragment, redirect: "manual", cache: "no-store", signal: mine.signal });
       if (r.status === 401 || r.type === "opaqueredirect") return form ? signInBeside() : toSignIn();
-      if (form && r.status === 413) return tell("This is too long to be sent, and nothing was done. Take fewer or shorter recipients, then press the button again.", "err");
+      if (form && r.status === 413) return tell("This is too long to send, and nothing was done. Enter fewer or shorter recipients, then press the button again.", "err");
       if (r.status === 204) {
         did = decodeURIComponent(r.headers.get("X-Pat-Did") || "Done.");
       } else {
         const html = await r.text();
         mine.signal.throwIfAborted();
-        // Every fragment of ours has one; an error of a gateway's would be a dialog without Close.
+        // Every fragment has a title. The error page of a gateway would be a dialog without Close.
         if (!html.includes('id="dialog-title"')) throw new Error(String(r.status));
         show(html);
       }
     } catch {
       if (mine === asking) tell("The console does not answer. " + (form && "makes" in form.dataset
-        ? "It may have made a token all the same: look at the table before you try again." : form ? "Try again in a moment." : "Nothing was changed. Try again in a moment."), "err");
+        ? "It may have created a token anyway: look at the table before you try again." : form ? "Try again in a moment." : "Nothing was changed. Try again in a moment."), "err");
     } finally {
       clearTimeout(late);
       if (mine === asking) asking = null;
@@ -207,7 +207,7 @@
 
   // --- the table
   const keyOf = (e) => e && (e.dataset.sort || e.getAttribute("href"));
-  /** focusAgain finds a control that may have been replaced meanwhile by the one that took its place. */
+  /** focusAgain focuses a control, or the one that replaced it. */
   const focusAgain = (e) => {
     if (!e) return;
     const key = keyOf(e);
@@ -232,7 +232,7 @@
     const all = rows.length + (rows.length === 1 ? " token" : " tokens"), first = "truncated" in table.dataset;
     say("count", shown < rows.length ? shown + (first ? " of the first " : " of ") + all : (first ? "The first " : "") + all);
   };
-  /** remember puts the search, the state and the sort order into the address, without a new entry in the history. */
+  /** remember writes search and filter into the address and the links, without a new history entry. */
   const remember = () => {
     const kept = { q: query.value.trim(), state: state.value };
     const withSearch = (url) => {
@@ -255,12 +255,12 @@
       const headers = etag ? { ...fragment, "If-None-Match": etag } : fragment;
       const r = await fetch(region.dataset.src, { headers, redirect: "manual", cache: "no-store" });
       if (mine !== asked) return;
-      // While a dialog is open it may hold a token; its end is soon enough.
+      // An open dialog may hold a token, so wait until it is closed.
       if (r.status === 401 || r.type === "opaqueredirect") return dialog.open ? undefined : toSignIn();
       if (r.status !== 304) {
         if (!r.ok) throw new Error(String(r.status));
         const html = await r.text();
-        // What is just being pressed stays, so that its click finds it.
+        // Keep a control that is being pressed, so that its click finds it.
         if (mine !== asked || region.matches(":active")) return;
         const focused = region.contains(document.activeElement) ? document.activeElement : null;
         region.innerHTML = html;
@@ -296,7 +296,7 @@
     refresh();
   };
 
-  // --- what the visitor does
+  // --- events
   document.addEventListener("click", (e) => {
     const a = e.target.closest("a, button");
     if (!a || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
@@ -336,7 +336,7 @@
     ask(form.action, form, button);
   });
   dialog.addEventListener("cancel", (e) => { e.preventDefault(); close(); });
-  // A second Escape in a row would close the dialog without asking.
+  // Browsers close the dialog without a cancel event on a second Escape.
   dialog.addEventListener("keydown", (e) => { if (e.key === "Escape") { e.preventDefault(); close(); } });
   dialog.addEventListener("close", closed);
 
@@ -352,7 +352,7 @@
   byId("sort").addEventListener("change", (e) => sortBy(e.target.value));
   state.addEventListener("change", () => { filter(); remember(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !dialog.open) refresh(); });
-  // The server has left out what does not match; the rest is needed for the next search.
+  // The server sent only the rows that match. The next search needs all rows.
   if ("searched" in region.dataset) refresh();
   setTimeout(poll, pollEvery);
 })();

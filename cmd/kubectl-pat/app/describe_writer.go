@@ -23,20 +23,20 @@ import (
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-// sheet is text in two columns, labels and what they say, as kubectl describe lays it out. What it is given is made safe.
-type sheet struct {
+// describeWriter lays out labels and values as kubectl describe does. It makes all texts safe for a terminal.
+type describeWriter struct {
 	text strings.Builder
 	tabs *tabwriter.Writer
 }
 
-func newSheet() *sheet {
-	s := &sheet{}
+func newDescribeWriter() *describeWriter {
+	s := &describeWriter{}
 	s.tabs = tabwriter.NewWriter(&s.text, 0, 8, 2, ' ', 0)
 	return s
 }
 
-// say writes a label and its values, one on each line. A label that begins with spaces belongs to the one above.
-func (s *sheet) say(label string, values ...string) {
+// say writes a label and its values, one per line. A label that begins with spaces belongs to the one above.
+func (s *describeWriter) say(label string, values ...string) {
 	if len(values) == 0 {
 		values = []string{"<none>"}
 	}
@@ -47,15 +47,15 @@ func (s *sheet) say(label string, values ...string) {
 	}
 }
 
-// sayIf is say where there is something to say.
-func (s *sheet) sayIf(label, value string) {
+// sayIf writes a label and value, unless the value is empty.
+func (s *describeWriter) sayIf(label, value string) {
 	if value != "" {
 		s.say(label, value)
 	}
 }
 
-// row writes one line of columns. Nothing is behind the last of them.
-func (s *sheet) row(cells ...string) {
+// row writes one line of columns, without a tab after the last one.
+func (s *describeWriter) row(cells ...string) {
 	for i, cell := range cells {
 		if i > 0 {
 			_, _ = s.tabs.Write([]byte("\t"))
@@ -65,8 +65,8 @@ func (s *sheet) row(cells ...string) {
 	_, _ = s.tabs.Write([]byte("\n"))
 }
 
-// table writes a title and a table under it, whose columns are its own.
-func (s *sheet) table(title string, header []string, rows [][]string) {
+// table writes a title and below it a table with columns of its own.
+func (s *describeWriter) table(title string, header []string, rows [][]string) {
 	if len(rows) == 0 {
 		s.say(title)
 		return
@@ -84,7 +84,7 @@ func (s *sheet) table(title string, header []string, rows [][]string) {
 	_ = s.tabs.Flush()
 }
 
-func (s *sheet) String() string {
+func (s *describeWriter) String() string {
 	_ = s.tabs.Flush()
 	lines := strings.Split(s.text.String(), "\n")
 	for i, line := range lines {

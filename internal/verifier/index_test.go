@@ -48,18 +48,18 @@ func TestRevokedInStatusIsOverAtOnce(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	predecessor, itsBearer := rotated(t, p)
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
-	want(t, x, itsBearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+	want(t, x, itsBearer, start, Authenticated, reasonValid)
 
 	p.revokes(predecessor)
 	x.SetResource(p.resource.DeepCopy())
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
-	want(t, x, itsBearer, start, Refused, ReasonEnded)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+	want(t, x, itsBearer, start, Refused, reasonEnded)
 
 	p.revokes(p.id())
 	x.SetResource(p.resource.DeepCopy())
-	want(t, x, p.bearer, start, Refused, ReasonEnded)
-	want(t, x, itsBearer, start, Refused, ReasonEnded)
+	want(t, x, p.bearer, start, Refused, reasonEnded)
+	want(t, x, itsBearer, start, Refused, reasonEnded)
 }
 
 func TestTheCurrentTokenTakesItsPredecessorWithIt(t *testing.T) {
@@ -67,8 +67,8 @@ func TestTheCurrentTokenTakesItsPredecessorWithIt(t *testing.T) {
 	_, itsBearer := rotated(t, p)
 	p.revokes(p.id())
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Refused, ReasonEnded)
-	want(t, x, itsBearer, start, Refused, ReasonEnded)
+	want(t, x, p.bearer, start, Refused, reasonEnded)
+	want(t, x, itsBearer, start, Refused, reasonEnded)
 }
 
 func TestARevocationIsNeverForgotten(t *testing.T) {
@@ -85,18 +85,18 @@ func TestARevocationIsNeverForgotten(t *testing.T) {
 	}
 	p.revokes()
 	p.set(t, x)
-	want(t, x, p.bearer, start, Refused, ReasonEnded)
+	want(t, x, p.bearer, start, Refused, reasonEnded)
 
 	other := newPAT(t, "team-a", "other", "uid-2")
 	for i := range 2 * maxRevoked {
 		other.revokes(fmt.Sprintf("c%015d", i))
 		other.set(t, x)
 	}
-	want(t, x, other.bearer, start, Authenticated, ReasonValid)
+	want(t, x, other.bearer, start, Authenticated, reasonValid)
 	for _, ids := range [][]string{{other.id()}, nil, {"cccccccccccccccc"}} {
 		other.revokes(ids...)
 		other.set(t, x)
-		want(t, x, other.bearer, start, Refused, ReasonEnded)
+		want(t, x, other.bearer, start, Refused, reasonEnded)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestRevokingInOneResourceLeavesOthersAlone(t *testing.T) {
 	p, other := newPAT(t, "team-a", "ci", "uid-1"), newPAT(t, "team-a", "other", "uid-2")
 	other.revokes(p.id())
 	x := newIndex(t, p, other)
-	want(t, x, p.bearer, start, Authenticated, ReasonValid)
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 }
 
 func TestUseIsWhatStatusSaysOfARecordsToken(t *testing.T) {

@@ -14,13 +14,14 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package verifier
+package cache
 
 import (
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 
@@ -28,13 +29,14 @@ import (
 )
 
 func TestStripKeepsWhatVerificationNeeds(t *testing.T) {
+	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	meta := metav1.ObjectMeta{Namespace: "team-a", Name: "ci", UID: "uid-1", ResourceVersion: "7", Generation: 2,
 		CreationTimestamp: metav1.Time{Time: start}, DeletionTimestamp: &metav1.Time{Time: start}}
 	full := *meta.DeepCopy()
 	full.Labels, full.Annotations, full.Finalizers = map[string]string{"a": "b"}, map[string]string{"a": "b"}, []string{"a"}
 	full.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
 	full.OwnerReferences = []metav1.OwnerReference{{Name: "a"}}
-	spec := newPAT(t, "team-a", "ci", "uid-1").resource.Spec
+	spec := v1alpha1.PersonalAccessTokenSpec{User: &v1alpha1.UserInfo{Username: "alice", Groups: []string{"devs"}}, Suspend: true}
 
 	first, last := metav1.NewTime(start), metav1.NewTime(start.Add(time.Hour))
 	got, err := StripResource(&v1alpha1.PersonalAccessToken{ObjectMeta: *full.DeepCopy(), Spec: spec,
@@ -59,17 +61,20 @@ func TestStripKeepsWhatVerificationNeeds(t *testing.T) {
 	if diff := cmp.Diff(stripped, got); diff != "" {
 		t.Errorf("StripServiceAccount (-want +got):\n%s", diff)
 	}
-	p := newPAT(t, "team-a", "ci", "uid-1")
-	secret := p.secret(t)
+	want := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "pat-operator-records", Name: "pat-a", ResourceVersion: "7", Labels: map[string]string{"a": "b"}},
+		Type:       "pat-operator.io/record", Data: map[string][]byte{"record": []byte("{}")},
+	}
+	secret := want.DeepCopy()
 	secret.ManagedFields, secret.Annotations = full.ManagedFields, full.Annotations
-	if got, err = stripSecret(secret); err != nil {
+	if got, err = StripSecret(secret); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(p.secret(t), got); diff != "" {
-		t.Errorf("stripSecret (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("StripSecret (-want +got):\n%s", diff)
 	}
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "a/b"}
-	for _, strip := range []toolscache.TransformFunc{StripResource, StripServiceAccount, stripSecret} {
+	for _, strip := range []toolscache.TransformFunc{StripResource, StripServiceAccount, StripSecret} {
 		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("a tombstone became %v, %v", got, err)
 		}

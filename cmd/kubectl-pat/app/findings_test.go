@@ -26,7 +26,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
-// tokenOf makes a token whose randomness is this byte over and over.
+// tokenOf makes a token from a repeated byte.
 func tokenOf(t *testing.T, b byte) (id, plaintext string) {
 	t.Helper()
 	id, plaintext, err := token.New(bytes.NewReader(bytes.Repeat([]byte{b}, 64)))
@@ -36,56 +36,56 @@ func tokenOf(t *testing.T, b byte) (id, plaintext string) {
 	return id, plaintext
 }
 
-// found is what scan finds in a text that it can read.
-func found(t *testing.T, text string) []sighting {
+// found returns what scan finds in a readable text.
+func found(t *testing.T, text string) []tokenMatch {
 	t.Helper()
-	sightings, unread := scan(text)
+	matches, unread := scan(text)
 	if unread {
 		t.Error("parts could not be read")
 	}
-	return sightings
+	return matches
 }
 
 func TestScan(t *testing.T) {
 	id, plaintext := tokenOf(t, 7)
 	other, otherPlaintext := tokenOf(t, 8)
 	const word = "internationalize"
-	whole := sighting{id: id, plaintexts: []string{plaintext}, certain: true}
-	cut := sighting{id: id, certain: true}
+	whole := tokenMatch{id: id, plaintexts: []string{plaintext}, certain: true}
+	cut := tokenMatch{id: id, certain: true}
 	for name, tc := range map[string]struct {
 		text string
-		want []sighting
+		want []tokenMatch
 	}{
 		"nothing":                       {"", nil},
 		"no IDs":                        {"a line, ABCDEFGHIJKLMNOP, 0123456789012345 and abcdefghijklmno", nil},
-		"a token":                       {plaintext + "\n", []sighting{whole}},
-		"an ID":                         {id + "\n", []sighting{{id: id}}},
-		"the ID of a credential":        {"PAT=" + id, []sighting{cut}},
-		"in an audit event":             {`"authentication.kubernetes.io/credential-id":["PAT=` + id + `"]`, []sighting{cut}},
-		"in a URL":                      {"?a=PAT%3D" + id + "&token=%20" + otherPlaintext + "&b", []sighting{cut, {other, []string{otherPlaintext}, true}}},
-		"behind an escape":              {`"Bearer\n` + plaintext + `\n"`, []sighting{whole}},
-		"glued to what is before it":    {"TOKEN" + plaintext, []sighting{whole}},
-		"glued to what is behind it":    {plaintext + "and", []sighting{whole}},
-		"cut off in the secret":         {plaintext[:40], []sighting{cut}},
-		"cut off behind the ID":         {plaintext[:24], []sighting{cut}},
+		"a token":                       {plaintext + "\n", []tokenMatch{whole}},
+		"an ID":                         {id + "\n", []tokenMatch{{id: id}}},
+		"the ID of a credential":        {"PAT=" + id, []tokenMatch{cut}},
+		"in an audit event":             {`"authentication.kubernetes.io/credential-id":["PAT=` + id + `"]`, []tokenMatch{cut}},
+		"in a URL":                      {"?a=PAT%3D" + id + "&token=%20" + otherPlaintext + "&b", []tokenMatch{cut, {other, []string{otherPlaintext}, true}}},
+		"behind an escape":              {`"Bearer\n` + plaintext + `\n"`, []tokenMatch{whole}},
+		"glued to the text before it":   {"TOKEN" + plaintext, []tokenMatch{whole}},
+		"glued to the text after it":    {plaintext + "and", []tokenMatch{whole}},
+		"cut off in the secret":         {plaintext[:40], []tokenMatch{cut}},
+		"cut off behind the ID":         {plaintext[:24], []tokenMatch{cut}},
 		"cut off before":                {plaintext[:23], nil},
-		"damaged":                       {plaintext[:len(plaintext)-1] + "!", []sighting{cut}},
-		"twice":                         {plaintext + " " + plaintext + " " + id, []sighting{whole}},
-		"cut off and whole":             {plaintext[:30] + "\n" + plaintext, []sighting{whole}},
+		"damaged":                       {plaintext[:len(plaintext)-1] + "!", []tokenMatch{cut}},
+		"twice":                         {plaintext + " " + plaintext + " " + id, []tokenMatch{whole}},
+		"cut off and whole":             {plaintext[:30] + "\n" + plaintext, []tokenMatch{whole}},
 		"too long to be an ID":          {"PAT=" + id + "a " + id + "a", nil},
-		"the name of a delivery Secret": {"pat-" + id, []sighting{{id: id}}},
-		"certain ones first":            {word + "\n" + plaintext, []sighting{whole, {id: word}}},
-		"bytes that are no text":        {"\xff\x00" + plaintext + "\xff", []sighting{whole}},
+		"the name of a delivery Secret": {"pat-" + id, []tokenMatch{{id: id}}},
+		"certain ones first":            {word + "\n" + plaintext, []tokenMatch{whole, {id: word}}},
+		"bytes that are no text":        {"\xff\x00" + plaintext + "\xff", []tokenMatch{whole}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, found(t, tc.text), cmp.AllowUnexported(sighting{})); diff != "" {
+			if diff := cmp.Diff(tc.want, found(t, tc.text), cmp.AllowUnexported(tokenMatch{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// A build log has many words of 16 letters, and whoever writes it may write many more: each is found once, in its order.
+// A build log has many words of 16 letters, and an attacker may add more: scan finds each once, in order.
 func TestScanOfManyWords(t *testing.T) {
 	const words = 100_000
 	var b, in strings.Builder
@@ -106,8 +106,8 @@ func FuzzScan(f *testing.F) {
 	f.Add("kubepat_aaaaaaaaaaaaaaaa_0 PAT=bbbbbbbbbbbbbbbb cccccccccccccccc")
 	f.Fuzz(func(t *testing.T, text string) {
 		seen := map[string]bool{}
-		sightings, _ := scan(text)
-		for _, s := range sightings {
+		matches, _ := scan(text)
+		for _, s := range matches {
 			if !token.ValidID(s.id) || seen[s.id] {
 				t.Errorf("%q, from %q", s.id, text)
 			}

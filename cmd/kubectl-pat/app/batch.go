@@ -21,16 +21,16 @@ import (
 	"fmt"
 )
 
-// tally is of a command that does the same to several tokens, and goes on where one fails.
-type tally struct {
+// batchResult collects the failures of a command that handles several tokens and continues after a failure.
+type batchResult struct {
 	*session
-	of     int // how many there are
+	of     int // the number of tokens
 	failed int
 	last   error
 }
 
-// fail counts a failure. Of several, each is said at once; the error of a single one is left to err.
-func (t *tally) fail(what string, err error) {
+// fail counts a failure. It prints the error at once, unless there is only one token: then err returns it.
+func (t *batchResult) fail(what string, err error) {
 	t.failed++
 	t.last = err
 	if t.of > 1 {
@@ -38,8 +38,8 @@ func (t *tally) fail(what string, err error) {
 	}
 }
 
-// err is what the command ends with; done is the participle of what it was to do.
-func (t *tally) err(done string) error {
+// err returns the error of the command, if any; done is a participle such as revoked.
+func (t *batchResult) err(done string) error {
 	switch {
 	case t.failed == 0:
 		return nil
@@ -49,4 +49,4 @@ func (t *tally) err(done string) error {
 	return fmt.Errorf("%d of %d tokens were not %s", t.failed, t.of, done)
 }
 
-var errInterrupted = errors.New("it was interrupted before its turn came")
+var errInterrupted = errors.New("interrupted before it was processed")

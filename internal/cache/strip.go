@@ -14,7 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package verifier
+// Package cache says what the operator and the verifier hold of objects in memory: as little as their decisions need, for
+// each of 100,000 tokens.
+package cache
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -31,14 +33,15 @@ func ServiceAccounts() *metav1.PartialObjectMetadata {
 	return accounts
 }
 
-func newServiceAccountList() client.ObjectList {
+// ServiceAccountList is the list of them.
+func ServiceAccountList() client.ObjectList {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccountList"))
 	return list
 }
 
-// stripSecret keeps of a record's Secret what reading it takes.
-func stripSecret(obj any) (any, error) {
+// StripSecret is the Transform for the Secrets of records. It keeps what reading a record takes.
+func StripSecret(obj any) (any, error) {
 	if secret, ok := obj.(*corev1.Secret); ok {
 		secret.ManagedFields, secret.Annotations = nil, nil
 	}
