@@ -22,6 +22,8 @@ SOAKRUN ?= Case01|Case09|Case43|Case44|Case51|TestHundreds
 ABUSETIME ?= 3m
 # Where install-plugin installs; without it a folder that is in PATH: GOBIN, one of your own, or /usr/local/bin.
 BINDIR ?=
+# Flags of chart-render: --release NAME, --namespace NAME, --values FILE (with its whole path), --notes.
+RENDERFLAGS ?=
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
 IMG ?= pat-operator:dev
 # What `manager version` and `kubectl pat --version` say.
@@ -34,7 +36,8 @@ tool = $$(hack/tools/bin.sh $(1))
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=2m
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
-generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
+	charts/pat-operator/files
 
 ##@ General
 
@@ -109,10 +112,19 @@ screenshots: ## Make the pictures of the console in docs/images, in Chromium aga
 	@mkdir -p docs/images; $(assets); $(browser); PAT_REQUIRE_BROWSER=1 \
 		go test ./test/browser -count=1 -v -run '^TestScreenshots$$' -screenshots='$(CURDIR)/docs/images'
 
+.PHONY: chart
+chart: ## Test the Helm chart by Helm's engine and, by dry runs, on a real API server; part of `make test`.
+	@$(assets); go -C test/chart test -count=1 $(TESTFLAGS) ./...
+
+.PHONY: chart-test
+chart-test: ## Install, upgrade, roll back, uninstall and install again with the helm program, on a real control plane.
+	@$(assets); PAT_HELM=$(call tool,helm) go -C test/chart test -count=1 -v -run '^TestLifeCycle$$' $(TESTFLAGS) .
+
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too. Look for words that our texts do not use.
 	hack/tools/words.sh .
 	go vet ./...
+	go -C test/chart vet ./...
 	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
 
 .PHONY: fmt
@@ -143,12 +155,16 @@ docker-build: ## Build the image IMG; BASE_IMAGE and BUILDER_IMAGE replace the i
 render: ## Print the manifests of config/default with the image IMG.
 	@"$(call tool,kustomize)" build config/default | sed 's|image: pat-operator:dev$$|image: $(IMG)|'
 
+.PHONY: chart-render
+chart-render: ## Print what the Helm chart renders, without helm: make chart-render RENDERFLAGS='--namespace a --values FILE'
+	@go -C test/chart run ./render --chart '$(CURDIR)/charts/pat-operator' $(RENDERFLAGS)
+
 .PHONY: kustomize
 kustomize: ## Build kustomize; print its path.
 	@hack/tools/bin.sh kustomize
 
 .PHONY: generate
-generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api.md and parts of other pages from the code.
+generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api.md and parts of other pages from the code, and the chart's copies.
 	go tool controller-gen \
 		object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt \
@@ -156,6 +172,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api
 	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/...;./internal/guards/..." \
 		output:rbac:dir=config/rbac/operator
 	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/console/..." output:rbac:dir=config/rbac/verifier
+	hack/chart/files.sh
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
 		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates

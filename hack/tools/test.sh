@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Runs go test with the race detector over every package: without the tests that call long.Only; with LONG=1 these alone;
 # with RUN set only the tests that match it, long ones too, and fails where none does. Arguments are further flags for go test.
+# The chart's tests are a module of their own, since Helm is large; what it shares with this one is compiled once. They are not
+# concurrent and run without the detector, and `make lint` vets them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 flags=(-race -timeout 20m "$@")
+chart=(-C test/chart test -vet=off -timeout 20m "$@")
 if ! command -v "$(go env CC)" >/dev/null; then
   echo "test: no C compiler here, which the race detector needs: running without it" >&2
   flags=("${flags[@]:1}")
@@ -27,7 +30,10 @@ elif [ -n "${LONG:-}" ]; then
   flags+=(-timeout 40m)
 else
   # Those that take longest come first, so that none of them is left alone at the end.
-  exec go test -short "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./...
+  status=0
+  go test -short "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./... || status=$?
+  go "${chart[@]}" ./... || status=$?
+  exit $status
 fi
 
 nothing() { echo "test: no test matches RUN=$run" >&2; exit 1; }
@@ -35,6 +41,9 @@ nothing() { echo "test: no test matches RUN=$run" >&2; exit 1; }
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 status=0
-go test "${flags[@]}" -run "$run" "${packages[@]}" | tee "$out" || status=$?
+mapfile -t charts < <(printf '%s\n' "${packages[@]}" | grep '^\./test/chart' || true)
+mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -v '^\./test/chart' || true)
+if [ ${#packages[@]} -gt 0 ]; then go test "${flags[@]}" -run "$run" "${packages[@]}" | tee "$out" || status=$?; fi
+if [ ${#charts[@]} -gt 0 ]; then go "${chart[@]}" -count=1 -v -run "$run" ./... | tee -a "$out" || status=$?; fi
 if [ -n "${RUN:-}" ] && [ $status -eq 0 ] && ! grep -q '^=== RUN' "$out"; then nothing; fi
 exit $status

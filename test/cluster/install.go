@@ -23,16 +23,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// install applies the kustomization as an administrator would, but for what cannot run here: workloads, and kinds
-// of operators that are not installed.
+// charts are the kustomizations that the chart equals (test/chart), each with the name of its values.
+var charts = map[string]string{
+	filepath.Join("config", "default"): "minimal",
+	filepath.Join("config", "single"):  "single",
+}
+
+// install applies the chart, or the kustomization, as an administrator would, but for what cannot run here: workloads, and
+// kinds of operators that are not installed.
 func (c *Cluster) install(ctx context.Context) error {
-	rendered, _, err := c.Kubectl(ctx, "", "", "kustomize", c.opts.ConfigDir)
+	rendered, err := c.render(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,6 +71,41 @@ func (c *Cluster) install(ctx context.Context) error {
 	_, _, err = c.Kubectl(ctx, c.AdminKubeconfig, "",
 		"wait", "--for=condition=Established", "--timeout=60s", "customresourcedefinitions", "--all")
 	return err
+}
+
+// render returns the manifests of the kustomization: those of the chart, where it has the same.
+func (c *Cluster) render(ctx context.Context) (string, error) {
+	root, name := c.chart()
+	if name == "" {
+		manifests, _, err := c.Kubectl(ctx, "", "", "kustomize", c.opts.ConfigDir)
+		return manifests, err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "hack", "chart", "render.sh"), name)
+	var failure strings.Builder
+	cmd.Stderr = &failure
+	file, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("render the chart: %w\n%s", err, failure.String())
+	}
+	manifests, err := os.ReadFile(strings.TrimSpace(string(file)))
+	return string(manifests), err
+}
+
+// chart returns the folder of the module, and the name of the chart's values that stand for the kustomization.
+func (c *Cluster) chart() (root, name string) {
+	root, err := ModuleRoot()
+	if err != nil {
+		return "", ""
+	}
+	dir, err := filepath.Abs(c.opts.ConfigDir)
+	if err != nil {
+		return "", ""
+	}
+	config, err := filepath.Rel(root, dir)
+	if err != nil {
+		return "", ""
+	}
+	return root, charts[config]
 }
 
 func decodeManifests(manifests string) ([]*unstructured.Unstructured, error) {

@@ -65,7 +65,7 @@ func TestCommandsThatAreNotRun(t *testing.T) {
 					t.Errorf("%s:%d names %s, which does not exist", page, b.Line, name)
 				}
 			}
-			if stage, _, ok := strings.Cut(b.NotRun, ", a stage of .ci/run"); ok && !strings.Contains(read(t, ".ci/run"), "\nstage "+stage) {
+			if stage, _, ok := strings.Cut(b.NotRun, ", a stage of .ci/run"); ok && !regexp.MustCompile(`(?m)^ *stage `+stage).MatchString(read(t, ".ci/run")) {
 				t.Errorf("%s:%d: .ci/run has no stage %s", page, b.Line, stage)
 			}
 		}

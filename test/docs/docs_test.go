@@ -262,7 +262,7 @@ func pages(t *testing.T) []string {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "charts/pat-operator/README.md"}
 	for _, file := range files {
 		out = append(out, "docs/"+filepath.Base(file))
 	}

@@ -1,0 +1,780 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package chart
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/chart/v2/util"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	root = "../.."
+	dir  = root + "/charts/pat-operator"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// valuesFiles are those of the folder ci.
+func valuesFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/ci/*-values.yaml")
+	if err != nil || len(files) < 6 {
+		t.Fatalf("values files: %v, %v; want at least six", files, err)
+	}
+	return files
+}
+
+func render(t *testing.T, release Release) *Rendering {
+	t.Helper()
+	r, err := Render(dir, release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func values(t *testing.T, text string) map[string]any {
+	t.Helper()
+	v := map[string]any{}
+	if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func file(t *testing.T, name string) map[string]any {
+	t.Helper()
+	v, err := ReadValues(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func text(t *testing.T, r *Rendering) string {
+	t.Helper()
+	var b strings.Builder
+	for _, o := range r.Objects {
+		data, err := yaml.Marshal(o.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "---\n%s", data)
+	}
+	return b.String()
+}
+
+func key(o *unstructured.Unstructured) string {
+	return strings.Trim(fmt.Sprintf("%s %s/%s", o.GetKind(), o.GetNamespace(), o.GetName()), "/")
+}
+
+func find(t *testing.T, r *Rendering, want string) *unstructured.Unstructured {
+	t.Helper()
+	for _, o := range r.Objects {
+		if key(o) == want {
+			return o
+		}
+	}
+	t.Fatalf("the rendering has no %s", want)
+	return nil
+}
+
+func TestEveryValuesFileRendersTheSameTwice(t *testing.T) {
+	for _, name := range valuesFiles(t) {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			release := Release{Values: []map[string]any{file(t, name)}}
+			r := render(t, release)
+			if diff := cmp.Diff(text(t, r), text(t, render(t, release))); diff != "" {
+				t.Errorf("rendered twice (-first +second):\n%s", diff)
+			}
+			seen := map[string]bool{}
+			for _, o := range r.Objects {
+				if o.GetAPIVersion() == "" || o.GetKind() == "" || o.GetName() == "" {
+					t.Errorf("%v has no apiVersion, kind or name", o.Object)
+				}
+				if seen[key(o)] {
+					t.Errorf("%s is rendered twice", key(o))
+				}
+				seen[key(o)] = true
+			}
+			if !strings.Contains(r.Notes, "kubectl label namespace pat-operator-system pat-operator.io/own=true") {
+				t.Errorf("the notes do not say how to label the namespace:\n%s", r.Notes)
+			}
+		})
+	}
+}
+
+// The test of everything-values.yaml: it has each name that values.yaml has, so a value that cannot be rendered is found.
+func TestEverythingSetsEveryValue(t *testing.T) {
+	all := file(t, dir+"/ci/everything-values.yaml")
+	var missing []string
+	var walk func(path string, defaults, set map[string]any)
+	walk = func(path string, defaults, set map[string]any) {
+		for name, value := range defaults {
+			if _, ok := set[name]; !ok {
+				missing = append(missing, path+name)
+				continue
+			}
+			if inner, ok := value.(map[string]any); ok {
+				if set, ok := set[name].(map[string]any); ok {
+					walk(path+name+".", inner, set)
+				}
+			}
+		}
+	}
+	walk("", file(t, dir+"/values.yaml"), all)
+	slices.Sort(missing)
+	want := []string{
+		"console.proxyAuthorization", // excludes oidc
+		"console.service.clusterIP", "console.service.ipFamilyPolicy",
+		"crds.enabled", "image.digest", "image.registry", "mode", "rbac.secretDelivery", "recordsNamespace.create", "verifier.topologySpreadConstraints",
+		"operator.podSecurityContext.runAsNonRoot", "operator.podSecurityContext.seccompProfile",
+		"operator.securityContext.allowPrivilegeEscalation", "operator.securityContext.capabilities", "operator.securityContext.readOnlyRootFilesystem",
+		"verifier.pdb.maxUnavailable",
+		"verifier.podSecurityContext.runAsNonRoot", "verifier.podSecurityContext.seccompProfile",
+		"verifier.securityContext.allowPrivilegeEscalation", "verifier.securityContext.capabilities", "verifier.securityContext.readOnlyRootFilesystem",
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, missing); diff != "" {
+		t.Errorf("values that ci/everything-values.yaml does not set (-want +got):\n%s", diff)
+	}
+}
+
+// kustomize builds a kustomization of the repository.
+func kustomize(t *testing.T, folder string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	tool, err := exec.CommandContext(t.Context(), root+"/hack/tools/bin.sh", "kustomize").Output()
+	if err != nil {
+		t.Fatalf("cannot build kustomize: %v", err)
+	}
+	out, err := exec.CommandContext(t.Context(), strings.TrimSpace(string(tool)), "build", filepath.Join(root, folder)).Output() //nolint:gosec // our own tool
+	if err != nil {
+		t.Fatalf("kustomize build %s: %v", folder, err)
+	}
+	objects, err := decode(string(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return byKey(objects)
+}
+
+func byKey(objects []*unstructured.Unstructured) map[string]*unstructured.Unstructured {
+	m := map[string]*unstructured.Unstructured{}
+	for _, o := range objects {
+		m[key(o)] = o
+	}
+	return m
+}
+
+// plain takes out what differs on purpose between the chart and config.
+func plain(t *testing.T, o *unstructured.Unstructured) map[string]any {
+	t.Helper()
+	// Through JSON, so that numbers are of one type. Kustomize writes an empty line into folded text; guards and CEL do not mind.
+	data, err := json.Marshal(o.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = regexp.MustCompile(`(\\n)+`).ReplaceAll(data, []byte(`\n`))
+	o = &unstructured.Unstructured{}
+	if err := json.Unmarshal(data, &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	labels := o.GetLabels()
+	for _, name := range []string{"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"} {
+		delete(labels, name)
+	}
+	if o.GetName() == "pat-operator-console" {
+		// Kustomize adds the labels of config/default before the component.
+		labels = nil
+	}
+	o.SetLabels(labels)
+	annotations := o.GetAnnotations()
+	delete(annotations, "helm.sh/resource-policy")
+	o.SetAnnotations(annotations)
+	if len(annotations) == 0 {
+		o.SetAnnotations(nil)
+	}
+	switch o.GetKind() {
+	case "PodDisruptionBudget":
+		// Of two replicas, one may be away: either way.
+		spec := o.Object["spec"].(map[string]any)
+		delete(spec, "minAvailable")
+		delete(spec, "maxUnavailable")
+	case "Deployment":
+		// The image names its user; OpenShift gives each namespace another.
+		unstructured.RemoveNestedField(o.Object, "spec", "template", "spec", "securityContext", "runAsUser")
+		unstructured.RemoveNestedField(o.Object, "spec", "template", "spec", "securityContext", "runAsGroup")
+		containers := o.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)
+		container := containers[0].(map[string]any)
+		for _, list := range []string{"args", "ports"} {
+			slices.SortFunc(container[list].([]any), func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		}
+	}
+	return o.Object
+}
+
+func TestChartIsConfig(t *testing.T) {
+	for _, tc := range []struct{ config, values string }{
+		{"config/default", "{}"},
+		{"config/single", "{mode: single, operator: {replicas: 1}}"}, // as ci/single-values.yaml
+		{"config/samples/console", `console:
+  enabled: true
+  url: https://tokens.example.com
+  oidc: {issuerURL: https://login.example.com, clientID: pat-console}
+  namespaces: [people]
+`},
+	} {
+		t.Run(tc.config, func(t *testing.T) {
+			want, got := kustomize(t, tc.config), byKey(render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Objects)
+			// Helm's --create-namespace makes it, and the notes say how to label it.
+			delete(want, "Namespace /pat-operator-system")
+			for name, o := range want {
+				if got[name] == nil {
+					t.Errorf("the chart has no %s", name)
+					continue
+				}
+				if diff := cmp.Diff(plain(t, o), plain(t, got[name])); diff != "" {
+					t.Errorf("%s (-%s +chart):\n%s", name, tc.config, diff)
+				}
+			}
+			for name := range got {
+				if want[name] == nil {
+					t.Errorf("%s has no %s", tc.config, name)
+				}
+			}
+		})
+	}
+}
+
+func TestPodsKeepToTheRestrictedLevel(t *testing.T) {
+	r := render(t, Release{})
+	for _, name := range []string{"Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier"} {
+		spec, _, _ := unstructured.NestedMap(find(t, r, name).Object, "spec", "template", "spec")
+		want := map[string]any{"runAsNonRoot": true, "seccompProfile": map[string]any{"type": "RuntimeDefault"}}
+		if diff := cmp.Diff(want, spec["securityContext"]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		want = map[string]any{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": map[string]any{"drop": []any{"ALL"}}}
+		if diff := cmp.Diff(want, spec["containers"].([]any)[0].(map[string]any)["securityContext"]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestValuesThatCannotBeAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name, values string
+		namespace    string
+		want         []string
+	}{
+		{name: "typo at the top", values: "verifer: {}", want: []string{"verifer"}},
+		{name: "typo in a workload", values: "operator: {replcas: 3}", want: []string{"/operator", "replcas"}},
+		{name: "typo in a service", values: "verifier: {service: {clusterIp: 10.0.0.1}}", want: []string{"/verifier/service", "clusterIp"}},
+		{name: "typo in the console", values: "console: {oidc: {issuerUrl: https://a}}", want: []string{"/console/oidc", "issuerUrl"}},
+		{name: "text for a number", values: "operator: {replicas: three}", want: []string{"/operator/replicas"}},
+		{name: "no port", values: "operator: {ports: {admission: 70000}}", want: []string{"/operator/ports/admission"}},
+		{name: "no kind", values: "verifier: {kind: StatefulSet}", want: []string{"/verifier/kind"}},
+		{name: "no mode", values: "mode: both", want: []string{"/mode"}},
+		{name: "no digest", values: "image: {digest: abc}", want: []string{"/image/digest"}},
+		{name: "no role", values: "rbac: {aggregateToDefaultRoles: [cluster-admin]}", want: []string{"/rbac/aggregateToDefaultRoles/0"}},
+		{name: "no namespace", values: "recordsNamespace: {name: Records}", want: []string{"/recordsNamespace/name"}},
+		{name: "a failure policy", values: "webhooks: {failurePolicy: Ignore}", want: []string{"webhooks"}},
+		{name: "one namespace for both", values: "recordsNamespace: {name: pats}", namespace: "pats",
+			want: []string{`recordsNamespace.name and the release namespace are both "pats"`, "Set recordsNamespace.name to another namespace"}},
+		{name: "one namespace for both, created by hand", values: "recordsNamespace: {create: false, name: pats}", namespace: "pats",
+			want: []string{`recordsNamespace.name and the release namespace are both "pats"`}},
+		{name: "a DaemonSet that would not exist", values: "{mode: single, verifier: {kind: DaemonSet}}", want: []string{"leave verifier.kind at Deployment"}},
+		{name: "a console without its address", values: "console: {enabled: true}", want: []string{"console.url is empty"}},
+		{name: "an issuer without a client", values: "console: {enabled: true, url: https://a, oidc: {issuerURL: https://b}}", want: []string{"console.oidc.clientID is empty"}},
+		{name: "an endpoint with a path", values: "verifier: {endpoint: https://a/authenticate}", want: []string{"/verifier/endpoint"}},
+		{name: "an endpoint without TLS", values: "verifier: {endpoint: http://a}", want: []string{"/verifier/endpoint"}},
+		{name: "an API server's address for a shell", values: "console: {apiServer: {url: https://a;b}}", want: []string{"/console/apiServer/url"}},
+		{name: "a CA of no API server", values: "console: {apiServer: {ca: {configMap: a}}}", want: []string{"console.apiServer.url, which is empty"}},
+		{name: "a lifetime in days", values: "maxLifetime: 30d", want: []string{"/maxLifetime"}},
+		{name: "an Ingress to nothing", values: "console: {ingress: {enabled: true}}", want: []string{"console.ingress.enabled is true and console.enabled is false"}},
+		{name: "a route to nothing", values: "console: {httpRoute: {enabled: true}}", want: []string{"console.httpRoute.enabled is true and console.enabled is false"}},
+		{name: "a route from nothing", values: "console: {enabled: true, url: https://a, httpRoute: {enabled: true}}", want: []string{"console.httpRoute.parentRefs is empty"}},
+		{name: "two ways to sign in", values: "console: {proxyAuthorization: true, oidc: {issuerURL: https://b}}", want: []string{"console.proxyAuthorization and console.oidc.issuerURL"}},
+		{name: "one port twice", values: "operator: {ports: {admission: 8081}}", want: []string{"operator.ports names one port twice"}},
+		{name: "one port of the verifier twice", values: "verifier: {ports: {verifier: 8081}}", want: []string{"verifier.ports names one port twice"}},
+		{name: "one port of one process twice", values: "{mode: single, verifier: {ports: {verifier: 9443}}}", want: []string{"in mode single one process has them all"}},
+		{name: "one port of one node twice", values: "{operator: {hostNetwork: true}, verifier: {hostNetwork: true}}", want: []string{"a node cannot run both"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Render(dir, Release{Namespace: tc.namespace, Values: []map[string]any{values(t, tc.values)}})
+			if err == nil {
+				t.Fatal("rendered; want an error")
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// Hooks, lookup and generated certificates fail with GitOps; a rendered caBundle would undo the operator's own; clusters such
+// as GKE Autopilot let nobody write to kube-system; and no pod touches files of its node.
+func TestWhatIsNeverRendered(t *testing.T) {
+	for _, name := range valuesFiles(t) {
+		out := text(t, render(t, Release{Values: []map[string]any{file(t, name)}}))
+		for _, never := range []string{"helm.sh/hook", "caBundle", "kube-system", "kind: Job", "kind: CronJob", "hostPath", "finalizers:"} {
+			// The CRD and the comments of policies may speak of finalizers.
+			if never == "finalizers:" {
+				never = "\n  finalizers:"
+			}
+			if strings.Contains(out, never) {
+				t.Errorf("%s renders %q", filepath.Base(name), never)
+			}
+		}
+		if strings.Contains(out, "kind: Namespace\nmetadata:\n  name: pat-operator-system") {
+			t.Errorf("%s renders the release namespace", filepath.Base(name))
+		}
+	}
+	functions := regexp.MustCompile(`\{\{[^}]*\b(lookup|gen[A-Z]\w*|rand[A-Z]\w*|uuidv4|now|htpasswd|derivePassword|Capabilities)\b`)
+	templates, err := filepath.Glob(dir + "/templates/*")
+	if err != nil || len(templates) == 0 {
+		t.Fatal(templates, err)
+	}
+	for _, name := range templates {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := functions.FindString(string(data)); m != "" {
+			t.Errorf("%s uses %q: two renderings could differ", name, m)
+		}
+	}
+}
+
+// A Deployment's selector cannot change, nor can names that guards, RBAC and kubeconfigs rely on.
+func TestNamesAndSelectorsAreFrozen(t *testing.T) {
+	var b strings.Builder
+	for _, name := range valuesFiles(t) {
+		fmt.Fprintf(&b, "# %s\n", filepath.Base(name))
+		for _, o := range render(t, Release{Values: []map[string]any{file(t, name)}}).Objects {
+			b.WriteString(key(o))
+			for _, path := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "selector"}, {"spec", "podSelector", "matchLabels"}} {
+				if labels, found, err := unstructured.NestedStringMap(o.Object, path...); found && err == nil {
+					data, err := json.Marshal(labels)
+					if err != nil {
+						t.Fatal(err)
+					}
+					fmt.Fprintf(&b, " %s", data)
+					break
+				}
+			}
+			b.WriteString("\n")
+		}
+	}
+	const golden = "testdata/names.txt"
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("names and selectors (-%s +rendered); `go test -run Frozen -update` where the change is meant:\n%s", golden, diff)
+	}
+}
+
+// The namespaces have names that are contained in others of ours, or that YAML would take for a number or a truth value.
+func TestBothNamespacesCanBeChosen(t *testing.T) {
+	for _, tc := range []struct{ operator, records string }{{"a", "b"}, {"123", "true"}, {"1e3", "null"}, {"pat-operator", "operator"}} {
+		for _, name := range valuesFiles(t) {
+			t.Run(tc.operator+"/"+filepath.Base(name), func(t *testing.T) {
+				v := file(t, name)
+				v["recordsNamespace"] = map[string]any{"name": tc.records}
+				r := render(t, Release{Namespace: tc.operator, Values: []map[string]any{v}})
+				out := text(t, r)
+				if strings.Contains(out+r.Notes, "pat-operator-system") || strings.Contains(out, "${") {
+					t.Errorf("the rendering names pat-operator-system or a placeholder:\n%s", grep(out+r.Notes, "pat-operator-system", "${"))
+				}
+				policy := regexp.MustCompile(`(?m)^ +((name|policyName): |- )pat-operator-records$`)
+				if rest := policy.ReplaceAllString(out, "") + r.Notes; strings.Contains(rest, "pat-operator-records") {
+					t.Errorf("the rendering names pat-operator-records as a namespace:\n%s", grep(rest, "pat-operator-records"))
+				}
+				for _, o := range r.Objects {
+					if ns := o.GetNamespace(); ns != "" && ns != tc.operator && ns != tc.records {
+						t.Errorf("%s is in neither namespace", key(o))
+					}
+				}
+				find(t, r, "Namespace /"+tc.records)
+				find(t, r, "ValidatingAdmissionPolicy /pat-operator-records")
+				for _, role := range []string{tc.operator, tc.records} {
+					find(t, r, "Role "+role+"/pat-operator")
+				}
+				selector, _, err := unstructured.NestedStringMap(find(t, r, "ValidatingAdmissionPolicy /pat-operator-records").Object,
+					"spec", "matchConstraints", "namespaceSelector", "matchLabels")
+				if diff := cmp.Diff(map[string]string{"kubernetes.io/metadata.name": tc.records}, selector); diff != "" || err != nil {
+					t.Errorf("the policy of the records (-want +got): %v\n%s", err, diff)
+				}
+			})
+		}
+	}
+}
+
+func grep(text string, of ...string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if slices.ContainsFunc(of, func(s string) bool { return strings.Contains(line, s) }) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func TestWhatUninstallingKeeps(t *testing.T) {
+	const crd, namespace = "CustomResourceDefinition /personalaccesstokens.pat-operator.io", "Namespace /pat-operator-records"
+	for _, tc := range []struct {
+		values    string
+		crd, kept bool
+		notes     string
+	}{
+		{"{}", true, true, "keeps the CRD, the PersonalAccessTokens and the records"},
+		{"crds: {keep: false}", true, false, "deletes every PersonalAccessToken and every record"},
+		{"crds: {enabled: false}", false, true, "keeps the CRD"},
+		{"crds: {enabled: false, keep: false}", false, true, "keeps the CRD"},
+	} {
+		t.Run(tc.values, func(t *testing.T) {
+			r := render(t, Release{Values: []map[string]any{values(t, tc.values)}})
+			objects := byKey(r.Objects)
+			if (objects[crd] != nil) != tc.crd {
+				t.Errorf("the CRD is rendered: %t, want %t", !tc.crd, tc.crd)
+			}
+			for _, name := range []string{crd, namespace} {
+				if o := objects[name]; o != nil && (o.GetAnnotations()["helm.sh/resource-policy"] == "keep") != tc.kept {
+					t.Errorf("%s is kept: %t, want %t", name, !tc.kept, tc.kept)
+				}
+			}
+			if !strings.Contains(r.Notes, tc.notes) {
+				t.Errorf("the notes do not say %q:\n%s", tc.notes, r.Notes)
+			}
+		})
+	}
+}
+
+// What a few values change, each by the place where it must be.
+func TestValuesReachTheirFields(t *testing.T) {
+	const operator, verifier = "Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier"
+	const pdb = "PodDisruptionBudget pat-operator-system/pat-operator"
+	pod := []string{"spec", "template", "spec"}
+	container := func(field string) []string { return append(slices.Clone(pod), "containers", "0", field) }
+	console := func(more string) string {
+		return "console: {enabled: true, url: 'https://tokens.example.com:8443', " + more + "}"
+	}
+	for _, tc := range []struct {
+		name, values, object string
+		path                 []string
+		want                 any // nil: the field is absent
+	}{
+		{"no replicas", "operator: {replicas: null}", operator, []string{"spec", "replicas"}, nil},
+		{"a budget without replicas", "operator: {replicas: null}", pdb, []string{"spec", "maxUnavailable"}, int64(1)},
+		{"tag", "image: {tag: v1}", operator, container("image"), "pat-operator:v1"},
+		{"digest", "image: {tag: v1, digest: sha256:" + strings.Repeat("0", 64) + "}", verifier, container("image"), "pat-operator@sha256:" + strings.Repeat("0", 64)},
+		{"registry", "image: {registry: a.example}", operator, container("image"), "a.example/pat-operator:dev"},
+		{"global registry", "{global: {imageRegistry: b.example/}, image: {registry: a.example}}", operator, container("image"), "b.example/pat-operator:dev"},
+		{"pull secrets", "global: {imagePullSecrets: [a, {name: b}]}", operator, append(slices.Clone(pod), "imagePullSecrets"),
+			[]any{map[string]any{"name": "a"}, map[string]any{"name": "b"}}},
+		{"the host's network has its DNS policy", "verifier: {hostNetwork: true}", verifier, append(slices.Clone(pod), "dnsPolicy"), "ClusterFirstWithHostNet"},
+		{"the host's network has no room for a surge", "verifier: {hostNetwork: true}", verifier, []string{"spec", "strategy", "rollingUpdate"},
+			map[string]any{"maxSurge": int64(0), "maxUnavailable": int64(1)}},
+		{"a fixed address", "verifier: {service: {clusterIP: 10.96.0.20}}", "Service pat-operator-system/pat-operator-verifier", []string{"spec", "clusterIP"}, "10.96.0.20"},
+		{"an endpoint is published", "verifier: {endpoint: 'https://[fd00::20]:30444'}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--verifier-url=https://[fd00::20]:30444/authenticate"}},
+		{"client certificates", "verifier: {clientCA: {configMap: clients, key: pem}}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
+				"--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt"}},
+		{"client certificates are mounted", "verifier: {clientCA: {configMap: clients, key: pem}}", verifier, append(slices.Clone(pod), "volumes"),
+			[]any{map[string]any{"name": "pat-operator", "projected": map[string]any{"sources": []any{map[string]any{"configMap": map[string]any{
+				"name": "clients", "items": []any{map[string]any{"key": "pem", "path": "verifier/client-ca.crt"}},
+			}}}}}}},
+		{"client certificates in mode single", "{mode: single, verifier: {clientCA: {configMap: clients}}}", operator, container("volumeMounts"),
+			[]any{map[string]any{"name": "pat-operator", "mountPath": "/etc/pat-operator", "readOnly": true}}},
+		{"a lifetime for the operator", "maxLifetime: 720h", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--max-lifetime=720h"}},
+		{"the same for the console", "maxLifetime: 720h", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--max-lifetime=720h"}},
+		{"ports that a firewall lets through", "operator: {ports: {admission: 10250, health: 10251}}", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
+				"--health-probe-bind-address=:10251", "--admission-bind-address=:10250"}},
+		{"the container has them", "operator: {ports: {admission: 10250, health: 10251}}", operator, container("ports"),
+			[]any{map[string]any{"name": "admission", "containerPort": int64(10250)}, map[string]any{"name": "health", "containerPort": int64(10251)}}},
+		{"the Service leads to them by name", "operator: {ports: {admission: 10250}}", "Service pat-operator-system/pat-operator-admission", []string{"spec", "ports"},
+			[]any{map[string]any{"name": "https", "port": int64(443), "targetPort": "admission"}}},
+		{"both families", "verifier: {service: {ipFamilyPolicy: PreferDualStack}}", "Service pat-operator-system/pat-operator-verifier",
+			[]string{"spec", "ipFamilyPolicy"}, "PreferDualStack"},
+		{"the Ingress has the console's host", console("ingress: {enabled: true, tlsSecret: tls}"), "Ingress pat-operator-system/pat-operator-console",
+			[]string{"spec", "tls"}, []any{map[string]any{"hosts": []any{"tokens.example.com"}, "secretName": "tls"}}},
+		{"the Ingress leads to the console", console("ingress: {enabled: true}"), "Ingress pat-operator-system/pat-operator-console",
+			[]string{"spec", "rules"}, []any{map[string]any{"host": "tokens.example.com", "http": map[string]any{"paths": []any{map[string]any{
+				"path": "/", "pathType": "Prefix",
+				"backend": map[string]any{"service": map[string]any{"name": "pat-operator-console", "port": map[string]any{"name": "https"}}},
+			}}}}}},
+		{"the route", console("httpRoute: {enabled: true, parentRefs: [{name: web}]}"), "HTTPRoute pat-operator-system/pat-operator-console", []string{"spec"},
+			map[string]any{
+				"parentRefs": []any{map[string]any{"name": "web"}}, "hostnames": []any{"tokens.example.com"},
+				"rules": []any{map[string]any{"backendRefs": []any{map[string]any{"name": "pat-operator-console", "port": int64(443)}}}},
+			}},
+		{"the Gateway verifies the console", console("httpRoute: {enabled: true, parentRefs: [{name: web}], caConfigMap: ca}"),
+			"BackendTLSPolicy pat-operator-system/pat-operator-console", []string{"spec", "validation", "hostname"}, "pat-operator-console.pat-operator-system.svc"},
+		{"selectors cannot be changed", "operator: {podLabels: {app.kubernetes.io/name: other, a: b}}", operator, []string{"spec", "template", "metadata", "labels"},
+			map[string]any{"app.kubernetes.io/name": "pat-operator", "app.kubernetes.io/component": "operator", "a": "b"}},
+		{"common labels are in no selector", "commonLabels: {a: b}", operator, []string{"spec", "selector", "matchLabels"},
+			map[string]any{"app.kubernetes.io/name": "pat-operator", "app.kubernetes.io/component": "operator"}},
+		{"edit is not extended", "rbac: {aggregateToDefaultRoles: [view]}", "ClusterRole /pat-operator-personalaccesstoken-edit", []string{"metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-edit"}, nil},
+		{"view is", "rbac: {aggregateToDefaultRoles: [view]}", "ClusterRole /pat-operator-personalaccesstoken-view", []string{"metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-view"}, "true"},
+		{"delivery off", "rbac: {secretDelivery: false}", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--secret-delivery=false"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got any = find(t, render(t, Release{Values: []map[string]any{values(t, tc.values)}}), tc.object).Object
+			for _, step := range tc.path {
+				switch at := got.(type) {
+				case map[string]any:
+					got = at[step]
+				case []any:
+					got = at[0]
+				default:
+					got = nil
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s of %s (-want +got):\n%s", strings.Join(tc.path, "."), tc.object, diff)
+			}
+		})
+	}
+	without := map[string]string{
+		"operator: {replicas: 1}":                               pdb,
+		"operator: {replicas: 0}":                               pdb,
+		"operator: {pdb: {enabled: false}}":                     pdb,
+		"verifier: {kind: DaemonSet}":                           pdb + "-verifier",
+		"rbac: {secretDelivery: false}":                         "ClusterRoleBinding /pat-operator-secret-delivery",
+		"recordsNamespace: {create: false}":                     "Namespace /pat-operator-records",
+		"{mode: single, verifier: {service: {type: NodePort}}}": verifier,
+		"{mode: single, metrics: {enabled: true}}":              "Service pat-operator-system/pat-operator-verifier-metrics",
+		console("httpRoute: {enabled: true, parentRefs: [{}]}"): "BackendTLSPolicy pat-operator-system/pat-operator-console",
+		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":       "NetworkPolicy pat-operator-system/pat-operator",
+	}
+	for v, object := range without {
+		if byKey(render(t, Release{Values: []map[string]any{values(t, v)}}).Objects)[object] != nil {
+			t.Errorf("with %q there is a %s", v, object)
+		}
+	}
+}
+
+// Admission fails closed, and asks for our own kinds alone: no value changes either, so no other request of a cluster depends
+// on these pods.
+func TestWebhooksAreForOurGroupAlone(t *testing.T) {
+	for _, name := range valuesFiles(t) {
+		webhooks := 0
+		for _, o := range render(t, Release{Values: []map[string]any{file(t, name)}}).Objects {
+			list, _, err := unstructured.NestedSlice(o.Object, "webhooks")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range list {
+				w := w.(map[string]any)
+				webhooks++
+				if w["failurePolicy"] != "Fail" || w["namespaceSelector"] != nil || w["objectSelector"] != nil {
+					t.Errorf("%s: %s does not fail closed everywhere: %v", filepath.Base(name), w["name"], w)
+				}
+				for _, rule := range w["rules"].([]any) {
+					if diff := cmp.Diff([]any{"pat-operator.io"}, rule.(map[string]any)["apiGroups"]); diff != "" {
+						t.Errorf("%s: %s (-want +got):\n%s", filepath.Base(name), w["name"], diff)
+					}
+				}
+			}
+		}
+		if webhooks == 0 {
+			t.Errorf("%s has no webhooks", filepath.Base(name))
+		}
+	}
+}
+
+// Each default is one that some cluster refuses otherwise: OpenShift a user, GKE a priority class outside kube-system, and a
+// node the kubelet's port.
+func TestDefaultsFitEveryCluster(t *testing.T) {
+	out := text(t, render(t, Release{}))
+	for _, never := range []string{"runAsUser", "runAsGroup", "priorityClassName", "10250", "hostNetwork", "NetworkPolicy", "ServiceMonitor", "Ingress", "HTTPRoute"} {
+		if strings.Contains(out, never) {
+			t.Errorf("the defaults render %s:\n%s", never, grep(out, never))
+		}
+	}
+	dockerfile, err := os.ReadFile(root + "/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// By number: kubelet cannot tell of a name that it is not root.
+	if !regexp.MustCompile(`(?m)^USER [1-9]\d*:[1-9]\d*$`).Match(dockerfile) {
+		t.Error("the Dockerfile names no user by number")
+	}
+}
+
+// Providers add a suffix to the version, which a plain >=1.33 does not take.
+func TestKubernetesVersions(t *testing.T) {
+	c, err := loader.LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[string]bool{
+		"v1.33.0": true, "v1.33.0-eks-1234567": true, "v1.37.2+k3s1": true, "v1.34.1-gke.1000": true, "v1.32.9": false, "v1.32.9-eks-1": false,
+	} {
+		if got := util.IsCompatibleRange(c.Metadata.KubeVersion, version); got != want {
+			t.Errorf("%s is taken: %t, want %t", version, got, want)
+		}
+	}
+}
+
+// The notes lead to the two files that API servers read, wherever the release is.
+func TestNotesNameTheFilesOfAPIServers(t *testing.T) {
+	notes := render(t, Release{Namespace: "tokens"}).Notes
+	for _, want := range []string{
+		`kubectl -n tokens get configmap pat-operator-authn -o jsonpath='{.data.ca\.crt}' > pat-operator-ca.crt`,
+		"kubectl -n tokens get configmap pat-operator-authn -o jsonpath='{.data.kubeconfig}' > pat-operator-authn.kubeconfig",
+		"--authentication-token-webhook-config-file=/etc/kubernetes/pat-operator/pat-operator-authn.kubeconfig",
+	} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("the notes do not say %q:\n%s", want, notes)
+		}
+	}
+}
+
+// The page's values fit the chart.
+func TestValuesOfThePage(t *testing.T) {
+	page, err := os.ReadFile(root + "/docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "/values.yaml <<'EOF'\n")
+	shown, _, found := strings.Cut(after, "EOF\n")
+	if !found {
+		t.Fatal("docs/install.md shows no values.yaml")
+	}
+	out := text(t, render(t, Release{Values: []map[string]any{values(t, shown)}}))
+	for _, want := range []string{"image: registry.example.com/pat-operator:v0.1.0"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the values of docs/install.md render no %q", want)
+		}
+	}
+}
+
+// What this module shares with the root module is compiled once, so that `make test` and `make dev` wait for Helm's engine
+// alone.
+func TestModulesAreThoseOfTheRoot(t *testing.T) {
+	versions := func(folder string) map[string]string {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Path}} {{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}", "all")
+		cmd.Dir = folder
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for line := range strings.Lines(string(out)) {
+			path, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+			m[path] = version
+		}
+		return m
+	}
+	theirs, ours := versions(root), versions(".")
+	compiled, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{.Path}}{{end}}", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(compiled)) {
+		if want := theirs[path]; want != "" && want != ours[path] && path != "github.com/pat-operator/pat-operator/test/chart" {
+			theirs[path] = "" // once
+			t.Errorf("test/chart has %s %s, the root module %s; in test/chart, go get %[1]s@%[3]s, or replace it where Helm asks for more", path, ours[path], want)
+		}
+	}
+}
+
+// In Helm, null takes a default away.
+func TestNullIsTheEmptyValue(t *testing.T) {
+	workload := `{extraArgs: null, env: null, volumes: null, volumeMounts: null, resources: null, nodeSelector: null, tolerations: null,
+  affinity: null, topologySpreadConstraints: null, podSecurityContext: null, securityContext: null, replicas: null,
+  labels: null, annotations: null, podLabels: null, podAnnotations: null}`
+	r := render(t, Release{Values: []map[string]any{values(t, `
+global: null
+commonLabels: null
+extraObjects: null
+rbac: {aggregateToDefaultRoles: null}
+operator: `+workload+`
+verifier: `+workload)}})
+	if got, want := len(r.Objects), len(render(t, Release{}).Objects); got != want {
+		t.Errorf("%d objects, want %d", got, want)
+	}
+}
+
+// The schema is strict everywhere but where Kubernetes or the user names the fields.
+func TestSchemaIsStrict(t *testing.T) {
+	data, err := os.ReadFile(dir + "/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := map[string]any{}
+	if err := json.Unmarshal(data, &schema); err != nil {
+		t.Fatal(err)
+	}
+	definitions := schema["$defs"].(map[string]any)
+	var walk func(path string, properties, defaults map[string]any)
+	walk = func(path string, properties, defaults map[string]any) {
+		for name, value := range defaults {
+			if properties[name] == nil {
+				t.Errorf("the schema does not know %s%s of values.yaml", path, name)
+				continue
+			}
+			inner, _ := value.(map[string]any)
+			property, _ := properties[name].(map[string]any)
+			if ref, ok := property["$ref"].(string); ok {
+				property, _ = definitions[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)
+			}
+			if len(inner) == 0 || property["properties"] == nil {
+				continue
+			}
+			if property["additionalProperties"] != false && path+name != "global" {
+				t.Errorf("the schema lets any name into %s%s", path, name)
+			}
+			walk(path+name+".", property["properties"].(map[string]any), inner)
+		}
+		for name := range properties {
+			if _, ok := defaults[name]; !ok {
+				t.Errorf("values.yaml does not have %s%s of the schema", path, name)
+			}
+		}
+	}
+	walk("", schema["properties"].(map[string]any), file(t, dir+"/values.yaml"))
+}
