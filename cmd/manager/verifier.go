@@ -26,6 +26,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -158,6 +160,15 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 		}
 		used = tracker.Used
 	}
+	published := &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.operatorNamespace, Name: certs.AuthnConfigMapName},
+	}
+	recorder := p.GetEventRecorder("pat-operator-verifier")
+	p.authority.OnRenewal(func(deadline time.Time) {
+		recorder.Eventf(published, nil, corev1.EventTypeWarning, "CARenewalDue", "Renew",
+			"A new CA signs the verifier's certificate from %s; copy ca.crt of this ConfigMap to every kube-apiserver before", deadline.UTC().Format(time.RFC3339))
+	})
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
 	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{

@@ -48,6 +48,9 @@ type Authority struct {
 	options Options
 	patched func(ctx context.Context, before, after client.Object) error
 	woken   chan struct{}
+	remind  func(deadline time.Time)
+	// reminded is when remind was last called.
+	reminded time.Time
 
 	mu        sync.RWMutex
 	leaf      *tls.Certificate
@@ -200,6 +203,7 @@ func (a *Authority) sync(ctx context.Context) error {
 		if err != nil {
 			return a.note(err)
 		}
+		a.renewal(held)
 		// The leaf comes first: it must not wait for the rest, and a round that changes the signer
 		// is followed by another.
 		leafErr := a.note(a.renewLeaf(held.signer))

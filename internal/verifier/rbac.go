@@ -27,6 +27,9 @@ package verifier
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=services,resourceNames=pat-operator-verifier,verbs=get
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=configmaps,resourceNames=pat-operator-authn,verbs=get;patch
 
+// Reminders to renew kube-apiserver's copy of the CA.
+// +kubebuilder:rbac:groups=events.k8s.io,namespace=pat-operator-system,resources=events,verbs=create;patch
+
 // The CA of its certificates.
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=secrets,resourceNames=pat-operator-verifier-ca,verbs=get;update
