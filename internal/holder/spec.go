@@ -33,11 +33,11 @@ const (
 	// MaxDisplayName is in characters of any language.
 	MaxDisplayName = 128
 	// MaxLife is the longest lifetime of a token.
-	MaxLife = 3660 * day
+	MaxLife = v1alpha1.MaxExpiresInDays * v1alpha1.Day
 	// MaxOverlap is the longest overlap of a rotation.
 	MaxOverlap = 366 * day
 
-	day = 24 * time.Hour
+	day = v1alpha1.Day
 )
 
 // MakeToken makes a token that ends at expiresAt and writes its id, digest and end into pat, whose namespace and name must be

@@ -23,10 +23,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
-const day = 24 * time.Hour
+const day = v1alpha1.Day
 
 // period is a flag's value: days (90 or 90d), weeks (3w), years of 365 days (1y), a Go duration (12h, 1h30m), or a sequence of these
 // from the longest unit to the shortest (1d12h). It is at least a second, the unit of the API.
