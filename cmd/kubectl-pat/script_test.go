@@ -163,6 +163,7 @@ func (s *suite) setup(script *testscript.Env) error {
 	script.Setenv("KUBECONFIG", script.Getenv("ALICE"))
 	script.Setenv("HOME", script.WorkDir)
 	script.Setenv("HOSTILE", "\x1b[31m\u202e")
+	script.Setenv("GORACE", os.Getenv("GORACE")) // as hack/tools/test.sh sets it
 	// The plugin's own folder is in PATH already.
 	script.Setenv("PATH", strings.Join([]string{script.Getenv("PATH"), s.Assets, s.age, shim}, string(os.PathListSeparator)))
 	return nil
