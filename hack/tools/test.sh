@@ -14,6 +14,9 @@ if ! command -v "$(go env CC)" >/dev/null; then
   flags=("${flags[@]:1}")
 fi
 
+# What takes longest comes first, so that none of it is left alone at the end.
+longest=(./test/e2e ./controllers ./cmd/kubectl-pat ./test/faults ./test/browser)
+
 # Lines of "folder function" of all tests, and those of them that call long.Only.
 tests() {
   find . -name '*_test.go' -not -path '*/.*/*' -not -path './hack/tools/*' -not -path './hack/controlplane/*' -exec awk -v "only=${1:-}" '
@@ -28,12 +31,11 @@ if [ -n "${RUN:-}" ]; then
   flags+=(-count=1 -v)
 elif [ -n "${LONG:-}" ]; then
   run="^($(tests long | cut -d ' ' -f 2 | sort -u | paste -sd '|'))$"
-  mapfile -t packages < <(tests long | cut -d ' ' -f 1 | sort -u)
+  mapfile -t packages < <({ printf '%s\n' "${longest[@]}"; tests long | cut -d ' ' -f 1 | sort -u; } | awk '!seen[$0]++')
   flags+=(-timeout 40m)
 else
-  # Those that take longest come first, so that none of them is left alone at the end.
   status=0
-  go test -short "${flags[@]}" ./test/e2e ./test/faults ./controllers ./cmd/kubectl-pat ./test/browser ./... || status=$?
+  go test -short "${flags[@]}" "${longest[@]}" ./... || status=$?
   go "${chart[@]}" ./... || status=$?
   exit $status
 fi
