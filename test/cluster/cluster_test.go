@@ -54,6 +54,17 @@ apiVersion: v1
 kind: ServiceAccount
 metadata: {name: pat-operator-verifier, namespace: pat-operator-system}
 ---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: publish, namespace: pat-operator-system}
+rules: [{apiGroups: [""], resources: [configmaps], verbs: [create]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: publish, namespace: pat-operator-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: publish}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:serviceaccounts:pat-operator-system"}]
+---
 apiVersion: v1
 kind: Service
 metadata: {name: pat-operator-admission, namespace: pat-operator-system}

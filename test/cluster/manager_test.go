@@ -36,7 +36,10 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
@@ -47,7 +50,7 @@ const (
 
 // TestMain lets the test binary be the manager that StartManager runs.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"operator", "verifier", "run", "authn-kubeconfig"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"operator", "verifier", "run"}, os.Args[1]) {
 		if err := standInManager(os.Args[1], os.Args[2:]); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -71,15 +74,14 @@ func TestStopTellsOfADataRaceInAManager(t *testing.T) {
 
 // standInManager serves a TokenReview that knows goodToken, an admission that refuses all, and a readiness probe.
 func standInManager(command string, args []string) error {
-	var kubeconfig, admission, verifier, health, server, out string
+	var kubeconfig, admission, verifier, health, server string
 	var broken bool
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "")
 	flags.StringVar(&verifier, "verifier-bind-address", "", "")
 	flags.StringVar(&admission, "admission-bind-address", "", "")
 	flags.StringVar(&health, "health-probe-bind-address", "", "")
-	flags.StringVar(&server, "server", "", "")
-	flags.StringVar(&out, "out", "", "")
+	flags.StringVar(&server, "verifier-url", "", "")
 	flags.BoolVar(&broken, "broken", false, "")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -88,10 +90,6 @@ func standInManager(command string, args []string) error {
 		return errors.New("broken as asked")
 	}
 	ca := filepath.Join(filepath.Dir(kubeconfig), standInCA)
-	if command == "authn-kubeconfig" {
-		return writeAuthn(server, ca, out)
-	}
-
 	pair, err := standInPair(ca)
 	if err != nil {
 		return err
@@ -109,6 +107,11 @@ func standInManager(command string, args []string) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 		go func() { _ = server.Serve(listener) }()
 	}
+	if server != "" {
+		if err := publish(kubeconfig, server, ca); err != nil {
+			return err
+		}
+	}
 	probe := &http.Server{Addr: health, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
 		ReadHeaderTimeout: time.Minute}
 	go func() { _ = probe.ListenAndServe() }()
@@ -120,23 +123,36 @@ func standInManager(command string, args []string) error {
 	return nil
 }
 
-func writeAuthn(server, ca, out string) error {
-	if err := os.MkdirAll(out, 0o700); err != nil {
-		return err
-	}
+// publish creates what the verifier publishes for kube-apiserver, as the first of the stand-ins that verify.
+func publish(kubeconfig, server, ca string) error {
 	crt, err := os.ReadFile(ca)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "pat-operator-ca.crt"), crt, 0o600); err != nil {
-		return err
-	}
-	path, err := (&Cluster{Dir: out}).writeKubeconfig("kube-apiserver",
+	path, err := (&Cluster{Dir: filepath.Dir(kubeconfig)}).writeKubeconfig("stand-in",
 		&rest.Config{Host: server, TLSClientConfig: rest.TLSClientConfig{CAData: crt}})
 	if err != nil {
 		return err
 	}
-	return os.Rename(path, filepath.Join(out, "pat-operator-authn.kubeconfig"))
+	webhook, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	config, err := loadKubeconfig(kubeconfig)
+	if err != nil {
+		return err
+	}
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	_, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Create(context.Background(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: authnConfigMap}, Data: map[string]string{"ca.crt": string(crt), "kubeconfig": string(webhook)},
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // standInPair makes a certificate for the operator's faces, in its CA's folder, once for a cluster.
