@@ -47,7 +47,7 @@ const (
 )
 
 // nextCA is the CA that takes over in TestCase35_TheCARotatesUnderLoad. It is in the bundle from the beginning, so that
-// kube-apiserver has it, as it has in a rotation that takes its 30 days.
+// kube-apiserver has it, as it has in a rotation that takes its 300 days.
 var nextCA struct{ crt, key []byte }
 
 // prepareCA makes the Secret of the verifiers' CA before the first of them would.
@@ -58,7 +58,7 @@ func prepareCA(ctx context.Context) error {
 		return err
 	}
 	// As old as a successor has to be that is to sign.
-	if nextCA.crt, nextCA.key, err = newCA("signs-later", now.Add(-31*24*time.Hour)); err != nil {
+	if nextCA.crt, nextCA.key, err = newCA("signs-later", now.AddDate(0, 0, -301)); err != nil {
 		return err
 	}
 	return admin.Create(ctx, &corev1.Secret{
