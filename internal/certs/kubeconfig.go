@@ -40,15 +40,15 @@ import (
 const (
 	// kubeconfigFile is what kube-apiserver's --authentication-token-webhook-config-file names.
 	kubeconfigFile = "pat-operator-authn.kubeconfig"
-	// CAFile holds the bundle, as a file of its own because kube-apiserver rereads only that.
-	CAFile = "pat-operator-ca.crt"
+	// caFile holds the bundle, as a file of its own because kube-apiserver rereads only that.
+	caFile = "pat-operator-ca.crt"
 )
 
 // ClientCertificate names the files of a client certificate and its key, which kube-apiserver reads
 // and presents to a verifier that asks for one; both or neither.
 type ClientCertificate struct{ CertFile, KeyFile string }
 
-// WriteAuthnKubeconfig writes kubeconfigFile and CAFile into dir, which it makes if needed, and returns the absolute path of the
+// WriteAuthnKubeconfig writes kubeconfigFile and caFile into dir, which it makes if needed, and returns the absolute path of the
 // former. server is the URL at which kube-apiserver reaches the verifier, serverName the DNS name in the verifier's certificate,
 // bundle the CAs to trust, as PEM. The kubeconfig names the CA file without a folder, so both can be copied anywhere together.
 // They hold no secret and are readable by all, since kube-apiserver may run as another user. An existing file is replaced as a
@@ -75,20 +75,20 @@ func WriteAuthnKubeconfig(dir, server, serverName string, bundle []byte, present
 	if err != nil {
 		return "", err
 	}
-	if err := replaceFile(filepath.Join(dir, CAFile), encodeCertificates(certs...), 0o644); err != nil {
+	if err := replaceFile(filepath.Join(dir, caFile), encodeCertificates(certs...), 0o644); err != nil {
 		return "", err
 	}
 	kubeconfigPath = filepath.Join(dir, kubeconfigFile)
 	return kubeconfigPath, replaceFile(kubeconfigPath, kubeconfig, 0o644)
 }
 
-// authnKubeconfig returns a kubeconfig with the CAs of bundle embedded, or without a bundle one that names CAFile in its folder.
+// authnKubeconfig returns a kubeconfig with the CAs of bundle embedded, or without a bundle one that names caFile in its folder.
 func authnKubeconfig(server, serverName string, bundle []byte, present ClientCertificate) ([]byte, error) {
 	const cluster, user = "pat-operator", "kube-apiserver"
 	config := clientcmdapi.NewConfig()
 	config.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, TLSServerName: serverName, CertificateAuthorityData: bundle}
 	if len(bundle) == 0 {
-		config.Clusters[cluster].CertificateAuthority = CAFile
+		config.Clusters[cluster].CertificateAuthority = caFile
 	}
 	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificate: present.CertFile, ClientKey: present.KeyFile}
 	config.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}

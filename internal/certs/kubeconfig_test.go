@@ -52,7 +52,7 @@ func TestAuthnKubeconfig(t *testing.T) {
 		if !filepath.IsAbs(path) || filepath.Base(path) != kubeconfigFile {
 			t.Errorf("path = %s", path)
 		}
-		caPath := filepath.Join(filepath.Dir(path), CAFile)
+		caPath := filepath.Join(filepath.Dir(path), caFile)
 		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 			&clientcmd.ClientConfigLoadingRules{ExplicitPath: path}, &clientcmd.ConfigOverrides{}).ClientConfig()
 		if err != nil {
@@ -61,17 +61,17 @@ func TestAuthnKubeconfig(t *testing.T) {
 		if config.Host != server || config.ServerName != serverName || config.CAFile != caPath || len(config.CAData) > 0 {
 			t.Errorf("host %s, server name %s, CA file %s, %d bytes of CA data", config.Host, config.ServerName, config.CAFile, len(config.CAData))
 		}
-		if named := must[*clientcmdapi.Config](t)(clientcmd.LoadFromFile(path)).Clusters["pat-operator"].CertificateAuthority; named != CAFile {
-			t.Errorf("the kubeconfig names the CA file %s; want %s, which leaves the folder open", named, CAFile)
+		if named := must[*clientcmdapi.Config](t)(clientcmd.LoadFromFile(path)).Clusters["pat-operator"].CertificateAuthority; named != caFile {
+			t.Errorf("the kubeconfig names the CA file %s; want %s, which leaves the folder open", named, caFile)
 		}
 		if got := must[[]byte](t)(os.ReadFile(caPath)); !bytes.Equal(got, bundle) {
-			t.Errorf("%s holds\n%s", CAFile, got)
+			t.Errorf("%s holds\n%s", caFile, got)
 		}
 		modes := map[string]os.FileMode{}
 		for _, entry := range must[[]os.DirEntry](t)(os.ReadDir(filepath.Dir(path))) {
 			modes[entry.Name()] = must[os.FileInfo](t)(entry.Info()).Mode()
 		}
-		if diff := cmp.Diff(map[string]os.FileMode{kubeconfigFile: 0o644, CAFile: 0o644}, modes); diff != "" {
+		if diff := cmp.Diff(map[string]os.FileMode{kubeconfigFile: 0o644, caFile: 0o644}, modes); diff != "" {
 			t.Errorf("files (-want +got):\n%s", diff)
 		}
 	}

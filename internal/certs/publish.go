@@ -19,8 +19,6 @@ package certs
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,12 +31,12 @@ const (
 	// AuthnConfigMapName names the ConfigMap, in the operator's namespace, from which administrators take the files that
 	// kube-apiserver reads. The installation creates it; everyone who is authenticated may read it, since it holds no secret.
 	AuthnConfigMapName = "pat-operator-authn"
-	// AuthnKeyCA is its key for the CAs of the verifier, as PEM.
-	AuthnKeyCA = "ca.crt"
-	// AuthnKeyKubeconfig is its key for a kubeconfig that names CAFile in the same folder, which kube-apiserver rereads.
-	AuthnKeyKubeconfig = "kubeconfig"
-	// AuthnKeyEmbedded is its key for a kubeconfig that holds the CAs itself.
-	AuthnKeyEmbedded = "kubeconfig-embedded"
+	// authnKeyCA is its key for the CAs of the verifier, as PEM.
+	authnKeyCA = "ca.crt"
+	// authnKeyKubeconfig is its key for a kubeconfig that names caFile in the same folder, which kube-apiserver rereads.
+	authnKeyKubeconfig = "kubeconfig"
+	// authnKeyEmbedded is its key for a kubeconfig that holds the CAs itself.
+	authnKeyEmbedded = "kubeconfig-embedded"
 
 	authnFieldOwner = client.FieldOwner("pat-operator-verifier")
 )
@@ -71,7 +69,7 @@ func (m AuthnConfigMap) Publish(ctx context.Context, c client.Client, bundle []b
 	if err != nil {
 		return err
 	}
-	want := map[string]string{AuthnKeyCA: string(bundle), AuthnKeyKubeconfig: string(kubeconfig), AuthnKeyEmbedded: string(embedded)}
+	want := map[string]string{authnKeyCA: string(bundle), authnKeyKubeconfig: string(kubeconfig), authnKeyEmbedded: string(embedded)}
 
 	key := client.ObjectKey{Namespace: m.Namespace, Name: AuthnConfigMapName}
 	is := &corev1.ConfigMap{}
@@ -81,9 +79,12 @@ func (m AuthnConfigMap) Publish(ctx context.Context, c client.Client, bundle []b
 	} else if err != nil {
 		return fmt.Errorf("read ConfigMap %s: %w", key, err)
 	}
-	stale := slices.ContainsFunc(slices.Collect(maps.Keys(want)), func(key string) bool { return is.Data[key] != want[key] })
+	stale := false // Keys of others do not count, and stay.
+	for key, text := range want {
+		stale = stale || is.Data[key] != text
+	}
 	if !stale {
-		return nil // Keys of others stay.
+		return nil
 	}
 	apply := corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want)
 	if err := c.Apply(ctx, apply, authnFieldOwner, client.ForceOwnership); err != nil {

@@ -59,12 +59,12 @@ func TestWhatKubeAPIServerNeedsIsPublished(t *testing.T) {
 		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(configMap), configMap); err != nil {
 			t.Fatal(err)
 		}
-		if configMap.Data[AuthnKeyCA] != string(bundle) {
-			t.Errorf("%s holds %s", AuthnKeyCA, configMap.Data[AuthnKeyCA])
+		if configMap.Data[authnKeyCA] != string(bundle) {
+			t.Errorf("%s holds %s", authnKeyCA, configMap.Data[authnKeyCA])
 		}
 		for key, want := range map[string]clientcmdapi.Cluster{
-			AuthnKeyKubeconfig: {Server: url, TLSServerName: m.ServerName, CertificateAuthority: CAFile},
-			AuthnKeyEmbedded:   {Server: url, TLSServerName: m.ServerName, CertificateAuthorityData: bundle},
+			authnKeyKubeconfig: {Server: url, TLSServerName: m.ServerName, CertificateAuthority: caFile},
+			authnKeyEmbedded:   {Server: url, TLSServerName: m.ServerName, CertificateAuthorityData: bundle},
 		} {
 			config := must[*clientcmdapi.Config](t)(clientcmd.Load([]byte(configMap.Data[key])))
 			got := *config.Clusters[config.Contexts[config.CurrentContext].Cluster]
@@ -80,7 +80,7 @@ func TestWhatKubeAPIServerNeedsIsPublished(t *testing.T) {
 	if publish(bundle); configMap.ResourceVersion != before {
 		t.Error("what had not changed was written again")
 	}
-	configMap.Data[AuthnKeyCA], configMap.Data["more"] = "forged", "of another owner"
+	configMap.Data[authnKeyCA], configMap.Data["more"] = "forged", "of another owner"
 	if err := admin(t).Update(t.Context(), configMap); err != nil {
 		t.Fatal(err)
 	}

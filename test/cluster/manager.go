@@ -106,8 +106,8 @@ func (c *Cluster) StartVerifier(ctx context.Context, args ...string) (*Manager, 
 }
 
 // StartManager runs Options.ManagerBinary as the service account of its Deployment, at ports of its own, and waits until
-// it is ready; the first one that admits, until it issues. The first one that verifies also publishes
-// what kube-apiserver needs, which is restarted with it. Start it before an operator, which on a busy machine loses its lease meanwhile.
+// it is ready; the first one that admits, until it issues. kube-apiserver is restarted with what the first one that verifies
+// publishes. Start that one before an operator, which on a busy machine loses its lease meanwhile.
 func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 	if c.opts.ManagerBinary == "" {
 		return nil, errors.New("Options.ManagerBinary is not set")

@@ -197,7 +197,7 @@ func (p *Product) WaitFor(ctx context.Context, namespace, name, condition, want 
 
 // Take waits for a token and reads its plaintext from the delivery Secret, by a client that may.
 func (p *Product) Take(ctx context.Context, by client.Client, namespace, name string) (plaintext string, err error) {
-	return plaintext, Poll(ctx, Patience, func() error {
+	err = Poll(ctx, Patience, func() error {
 		pat, err := p.expect(ctx, namespace, name, v1alpha1.ConditionReady, "True/"+v1alpha1.ReasonReconciled)
 		if err != nil {
 			return err
@@ -207,6 +207,7 @@ func (p *Product) Take(ctx context.Context, by client.Client, namespace, name st
 		plaintext = string(secret.Data[v1alpha1.SecretKeyToken])
 		return err
 	})
+	return plaintext, err
 }
 
 // Bearer returns a client that has nothing but a token.
