@@ -219,9 +219,7 @@ func visible(selector string) string {
 func (b *tab) until(what, condition string) {
 	b.Helper()
 	eventually(b.T, what, func() bool {
-		ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
-		defer cancel()
-		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](condition, chromedp.EvalAwaitPromise))
+		ok, err := tryEval[bool](b, 5*time.Second, condition)
 		return err == nil && ok
 	})
 }
@@ -286,13 +284,18 @@ func (b *tab) screenshot(name string) {
 // eval evaluates JavaScript, outside the page's Content-Security-Policy.
 func eval[T any](b *tab, expression string) T {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	value, err := tryEval[T](b, patience, expression)
 	if err != nil {
 		b.Fatal(err)
 	}
 	return value
+}
+
+// tryEval is for what is asked again: while a page loads, the error is that something is not there yet.
+func tryEval[T any](b *tab, within time.Duration, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, within)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
 func quote(text string) string {

@@ -53,11 +53,13 @@ func hers(t *testing.T, namespace, displayName string, with ...func(*v1alpha1.Pe
 func suspend(s *v1alpha1.PersonalAccessTokenSpec)    { s.Suspend = true }
 func nearlyOver(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[int32](2) }
 
-// rows are the names in the table, as they are seen, from the top.
+// visibleRows are the names in the table, as they are seen, from the top.
+const visibleRows = `[...document.querySelectorAll("#table tbody tr")]
+	.filter((r) => r.checkVisibility()).map((r) => r.querySelector(".title").innerText)`
+
 func (b *tab) rows() []string {
 	b.Helper()
-	return eval[[]string](b, `[...document.querySelectorAll("#table tbody tr")]
-		.filter((r) => r.checkVisibility()).map((r) => r.querySelector(".title").innerText)`)
+	return eval[[]string](b, visibleRows)
 }
 
 // rowsAre waits until the table shows these.
@@ -70,8 +72,9 @@ func (b *tab) rowsAre(want ...string) {
 		}
 	}()
 	eventually(b.T, "the table shows what it should", func() bool {
-		got = b.rows()
-		return cmp.Equal(want, got)
+		rows, err := tryEval[[]string](b, patience, visibleRows)
+		got = rows
+		return err == nil && cmp.Equal(want, got)
 	})
 }
 
