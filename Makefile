@@ -36,8 +36,10 @@ tool = $$(hack/tools/bin.sh $(1))
 assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_ASSETS KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=2m
 # What the console is tested with; empty where it cannot be had, which the scripts say.
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
+# What tests the alerts; empty where it cannot be had.
+promtool = PAT_PROMTOOL=$$(hack/tools/promtool.sh); export PAT_PROMTOOL
 generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
-	charts/pat-operator/files
+	charts/pat-operator/files config/prometheus/rules.yaml
 
 ##@ General
 
@@ -70,7 +72,7 @@ chromium: ## Find a Chromium for the tests of the console, or install Debian's; 
 
 .PHONY: test
 test: ## Run the tests with the race detector: units, envtest, end to end, browser. RUN=Case05_ runs what matches, long or not.
-	@$(assets); $(browser); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
+	@$(assets); $(browser); $(promtool); RUN='$(RUN)' hack/tools/test.sh $(TESTFLAGS)
 
 .PHONY: test-long
 test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
@@ -78,7 +80,7 @@ test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 
 .PHONY: mutations
 mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches, SHARE=1/4 a quarter.
-	@$(assets); hack/tools/mutations.sh '$(RUN)' '$(SHARE)'
+	@$(assets); $(promtool); hack/tools/mutations.sh '$(RUN)' '$(SHARE)'
 
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
@@ -173,6 +175,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api
 		output:rbac:dir=config/rbac/operator
 	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/console/..." output:rbac:dir=config/rbac/verifier
 	hack/chart/files.sh
+	hack/chart/prometheus.sh
 	@mkdir -p docs
 	"$(call tool,crd-ref-docs)" --log-level ERROR --renderer markdown --source-path api --output-path docs/api.md \
 		--config hack/tools/crd-ref-docs/config.yaml --templates-dir hack/tools/crd-ref-docs/templates

@@ -17,6 +17,7 @@ limitations under the License.
 package controllers
 
 import (
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -35,16 +37,16 @@ func (r *Reconciler) announce(pat *v1alpha1.PersonalAccessToken, was *stored, d 
 	case lifecycle.WriteRotated:
 		r.announceRotated(pat, was.record, d.Next)
 	case lifecycle.WriteRetired:
-		r.event(pat, v1alpha1.EventRetired, "Retire", "Token %s no longer works: %s has replaced it", was.record.Previous.ID, d.Next.Current.ID)
+		r.event(pat, was.record.Previous.ID, v1alpha1.EventRetired, "Retire", "Token %s no longer works: %s has replaced it", was.record.Previous.ID, d.Next.Current.ID)
 	case lifecycle.WriteRevoked:
 		if was != nil && was.record.Previous != nil && d.Next.Previous == nil && was.record.Current.Digest == d.Next.Current.Digest {
-			r.event(pat, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; its successor %s keeps working", was.record.Previous.ID, d.Next.Current.ID)
+			r.event(pat, was.record.Previous.ID, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked; its successor %s keeps working", was.record.Previous.ID, d.Next.Current.ID)
 		}
 	case lifecycle.WriteAdopted, lifecycle.WriteRestored:
 		t := d.Next.Current
-		r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, works until %s", t.ID, lifecycle.Stamp(t.ExpiresAt))
+		r.event(pat, t.ID, v1alpha1.EventIssued, "Issue", "Token %s, made by its holder, works until %s", t.ID, lifecycle.Stamp(t.ExpiresAt))
 	case lifecycle.WriteDeliveryOver:
-		r.event(pat, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time to live has passed", record.DeliverySecretName(d.Next.Current.ID))
+		r.event(pat, d.Next.Current.ID, v1alpha1.EventDeliveryRemoved, "RemoveDelivery", "Secret %s was deleted: its time to live has passed", record.DeliverySecretName(d.Next.Current.ID))
 	}
 }
 
@@ -53,16 +55,16 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	switch {
 	case was.Current == nil || was.Current.ID == is.Current.ID:
 	case is.Previous != nil:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which works until %s as well",
+		r.event(pat, is.Current.ID, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which works until %s as well",
 			is.Current.ID, is.Previous.ID, lifecycle.Stamp(lifecycle.EffectiveEnd(&pat.Spec, is.Previous)))
 	default:
-		r.event(pat, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which no longer works", is.Current.ID, was.Current.ID)
+		r.event(pat, is.Current.ID, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which no longer works", is.Current.ID, was.Current.ID)
 	}
 }
 
 // announceIssued emits an event that says how long a token is valid, and how its holder takes it.
 func (r *Reconciler) announceIssued(pat *v1alpha1.PersonalAccessToken, t *record.Token, how string) {
-	r.event(pat, v1alpha1.EventIssued, "Issue", "Token %s was issued and is valid until %s; %s", t.ID, lifecycle.Stamp(t.ExpiresAt), how)
+	r.event(pat, t.ID, v1alpha1.EventIssued, "Issue", "Token %s was issued and is valid until %s; %s", t.ID, lifecycle.Stamp(t.ExpiresAt), how)
 }
 
 // announceRevoked emits an event for each token that ended because its resource is gone.
@@ -73,8 +75,9 @@ func (r *Reconciler) announceRevoked(rec *record.Record) {
 	gone := &v1alpha1.PersonalAccessToken{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PersonalAccessToken"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: rec.Resource.Namespace, Name: rec.Resource.Name, UID: rec.Resource.UID},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{User: &rec.User},
 	}
-	r.event(gone, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
+	r.event(gone, rec.Current.ID, v1alpha1.ReasonRevoked, "Revoke", "Token %s was revoked: its resource was deleted", rec.Current.ID)
 }
 
 // announceUnknown emits an event for each id in status.revoked that belongs to no token here: writing it ended nothing.
@@ -83,23 +86,23 @@ func (r *Reconciler) announceUnknown(pat *v1alpha1.PersonalAccessToken, rec *rec
 	for _, e := range was.Revoked {
 		stays := slices.ContainsFunc(want.Revoked, func(r v1alpha1.RevokedToken) bool { return r.TokenID == e.TokenID })
 		if !stays && rec.EndOf(e.TokenID) == nil && e.TokenID != was.TokenID && e.TokenID != was.PreviousTokenID {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, v1alpha1.EventNotRevoked, "Refuse",
+			r.warn(pat, e.TokenID, v1alpha1.EventNotRevoked, "Refuse",
 				"status.revoked named %s, which does not belong to this resource, or no longer does; nothing was revoked", e.TokenID)
 		}
 	}
 }
 
-// announceTransition sends an event where Active changed its reason, but for those that the steps have sent, and where
+// announceTransition sends an event of the token with the id current where Active changed its reason, but for those that the steps have sent, and where
 // ExpiringSoon, or what holds up the wishes of a token that goes on, says something new.
-func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, before *v1alpha1.PersonalAccessTokenStatus, state *lifecycle.State) {
+func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, current string, before *v1alpha1.PersonalAccessTokenStatus, state *lifecycle.State) {
 	if soon := state.ExpiringSoon; soon != nil {
 		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionExpiringSoon); c == nil || c.Message != soon.Message {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, soon.Reason, "Warn", "%s", soon.Message)
+			r.warn(pat, current, soon.Reason, "Warn", "%s", soon.Message)
 		}
 	}
 	if ready := state.Ready; ready.Reason == v1alpha1.ReasonIssuingFailed || state.Stalled != nil && state.Stalled.Reason != state.Active.Reason {
 		if c := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady); c == nil || c.Message != ready.Message {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, ready.Reason, "Issue", "%s", ready.Message)
+			r.warn(pat, current, ready.Reason, "Issue", "%s", ready.Message)
 		}
 	}
 	was, now := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionActive), state.Active
@@ -110,21 +113,44 @@ func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, befor
 	case v1alpha1.ReasonIssuing:
 	case v1alpha1.ReasonDeleting:
 		if len(lifecycle.ForeignFinalizers(pat)) > 0 {
-			r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Delete", "%s", now.Message)
+			r.warn(pat, current, now.Reason, "Delete", "%s", now.Message)
 		}
 	case v1alpha1.ReasonActive:
 		if was != nil && was.Reason == v1alpha1.ReasonSuspended {
-			r.event(pat, v1alpha1.EventResumed, "Resume", "%s", now.Message)
+			r.event(pat, current, v1alpha1.EventResumed, "Resume", "%s", now.Message)
 		}
 	case v1alpha1.ReasonSuspended, v1alpha1.ReasonExpired, v1alpha1.ReasonRevoked:
-		r.event(pat, now.Reason, "Observe", "%s", now.Message)
+		r.event(pat, current, now.Reason, "Observe", "%s", now.Message)
 	default:
-		r.Recorder.Eventf(pat, nil, corev1.EventTypeWarning, now.Reason, "Refuse", "%s", now.Message)
+		r.warn(pat, current, now.Reason, "Refuse", "%s", now.Message)
 	}
 }
 
-func (r *Reconciler) event(regarding runtime.Object, reason, action, note string, args ...any) {
-	r.Recorder.Eventf(regarding, nil, corev1.EventTypeNormal, reason, action, note, args...)
+// event sends an event about a token to the API server and to the audit log.
+func (r *Reconciler) event(regarding runtime.Object, tokenID, reason, action, note string, args ...any) {
+	r.tell(regarding, corev1.EventTypeNormal, tokenID, reason, action, note, args...)
+}
+
+// warn is event, for what needs a person.
+func (r *Reconciler) warn(regarding runtime.Object, tokenID, reason, action, note string, args ...any) {
+	r.tell(regarding, corev1.EventTypeWarning, tokenID, reason, action, note, args...)
+}
+
+func (r *Reconciler) tell(regarding runtime.Object, eventType, tokenID, reason, action, note string, args ...any) {
+	r.Recorder.Eventf(regarding, nil, eventType, reason, action, note, args...)
+	e := audit.Event{Event: reason, TokenID: tokenID, Message: fmt.Sprintf(note, args...)}
+	if pat, ok := regarding.(*v1alpha1.PersonalAccessToken); ok {
+		e.Namespace, e.Name, e.UID = pat.Namespace, pat.Name, string(pat.UID)
+		if pat.Spec.User != nil {
+			e.User = pat.Spec.User.Username
+		}
+		for _, revoked := range pat.Status.Revoked {
+			if reason == v1alpha1.ReasonRevoked && revoked.TokenID == tokenID {
+				e.By = revoked.By
+			}
+		}
+	}
+	r.Audit.Write(e)
 }
 
 // breaker reports whether too many resources are missing for any of them to count as deleted. It emits an event when a
@@ -139,12 +165,12 @@ func (r *Reconciler) breaker(rec *record.Record) (open bool) {
 	}
 	if !open {
 		collectionStopped.Set(0)
-		r.event(about, v1alpha1.EventCollectionResumed, "Resume",
+		r.event(about, "", v1alpha1.EventCollectionResumed, "Resume",
 			"%d of %d PersonalAccessTokens that have a record cannot be found; their records are removed once they have been missing for an hour", missing, all)
 		return false
 	}
 	collectionStopped.Set(1)
-	r.Recorder.Eventf(about, nil, corev1.EventTypeWarning, v1alpha1.EventCollectionStopped, "Stop",
+	r.warn(about, "", v1alpha1.EventCollectionStopped, "Stop",
 		"%d of %d PersonalAccessTokens that have a record cannot be found; their tokens are refused, and their records are kept for up to 7 days; check that the API pat-operator.io is served, or do nothing if they were deleted", missing, all)
 	return true
 }

@@ -219,7 +219,8 @@ func TestCase43_ADeletionThatNobodySawIsCollectedSlowly(t *testing.T) {
 // While many resources are missing nothing is collected, an event and a metric say so, and real deletions still end tokens.
 func TestCase43_TheBreakerKeepsWhatIsMissing(t *testing.T) {
 	w := newWorld(t)
-	own := &Census{records: map[string]tally{}, remembered: map[string]int{}, synced: func() bool { return true }}
+	own := newCensus()
+	own.synced = func() bool { return true }
 	crowd := func(missing, there int) {
 		for i := range missing + there {
 			own.set(fmt.Sprint(i), tally{namespace: "x", missing: i < missing})
@@ -258,7 +259,8 @@ func TestCase43_TheBreakerKeepsWhatIsMissing(t *testing.T) {
 	}{
 		"twenty of thirty": {20, 10, false}, "ten in a hundred": {30, 270, false}, "more": {31, 269, true},
 	} {
-		own = &Census{records: map[string]tally{}, remembered: map[string]int{}, synced: func() bool { return true }}
+		own = newCensus()
+		own.synced = func() bool { return true }
 		crowd(tc.missing, tc.there)
 		if open, _, _ := own.breaker(); open != tc.open {
 			t.Errorf("%s: open %v", name, open)

@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/cache"
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
@@ -84,11 +85,15 @@ type Reconciler struct {
 	Guards Guards
 	// Census counts what all records hold.
 	Census *Census
+	// Audit takes what Recorder takes; nil is allowed.
+	Audit *audit.Log
 
 	// sightings hold what the watch of resources has shown.
 	sightings sightings
 	// stopped reports that the breaker was last seen open, and that an event says so.
 	stopped atomic.Bool
+	// waiting knows which resources wait for a token.
+	waiting waiting
 	// attempts delays what a namespace refuses: the operator's own writes would wake the queue at once.
 	attempts attempts
 }
@@ -112,7 +117,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 //
 // It looks into the cache first, and fetches only where there seems to be something to do: most events, those of its own writes
 // and those of a restart among them, need nothing.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Result, err error) {
+	defer func() { countError(err) }()
 	if after, rests, err := r.rests(ctx, req.NamespacedName); err != nil || rests {
 		return ctrl.Result{RequeueAfter: after}, err
 	}
@@ -120,8 +126,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	began := in.Now
 	o := r.converge(ctx, in, current)
 	statusErr := r.applyStatus(ctx, in.Resource, o.current, o.state)
+	if statusErr == nil && o.state != nil {
+		r.waiting.issued(req.NamespacedName, in.Resource, o.current, began, r.Clock.Now())
+	}
+	r.waiting.note(req.NamespacedName, in.Resource, o.state, began)
 	after, removalsErr := r.remove(ctx, o.current, in.ClockProven)
 	if err := errors.Join(o.err, statusErr, removalsErr); err != nil {
 		return ctrl.Result{}, err
@@ -154,6 +165,7 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 	if d.Action != lifecycle.Nothing || current != nil && len(current.record.Removals) > 0 {
 		return 0, false, nil
 	}
+	r.waiting.note(key, pat, d.State, in.Now)
 	return d.After, d.State == nil || statusApplied(pat, current.of(pat), d.State, in.Now), nil
 }
 

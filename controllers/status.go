@@ -59,7 +59,7 @@ func (r *Reconciler) applyStatus(ctx context.Context, pat *v1alpha1.PersonalAcce
 		return client.IgnoreNotFound(err)
 	}
 	r.sightings.wroteStatus(client.ObjectKeyFromObject(pat), ptr.Deref(apply.ResourceVersion, ""), r.Clock.Now())
-	r.announceTransition(pat, was, state)
+	r.announceTransition(pat, want.TokenID, was, state)
 	r.announceUnknown(pat, rec, want)
 	return nil
 }

@@ -39,6 +39,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -174,7 +175,7 @@ func run(m *testing.M) (int, error) {
 		return 0, errors.New("the cache did not sync")
 	}
 	cached = readFrom{writer, mgr.GetCache()}
-	if census, err = NewCensus(ctx, mgr.GetCache()); err != nil {
+	if census, err = NewCensus(ctx, mgr.GetCache(), lifecycle.Config{MaxLifetime: 366 * 24 * time.Hour}, clock.RealClock{}); err != nil {
 		return 0, err
 	}
 	resources, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.PersonalAccessToken{})

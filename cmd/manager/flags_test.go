@@ -34,6 +34,7 @@ var values = map[string]struct{ good, bad []string }{
 	"records-namespace":               {[]string{"pat-operator-records", "records"}, []string{"", "A B", "pat-operator-system"}},
 	"health-probe-bind-address":       {[]string{":8081", "0", "127.0.0.1:0", "[::1]:8081"}, []string{"", "8081", ":99999", "10.0.0.300:8081", ":http!", "a b:1"}},
 	"metrics-bind-address":            {[]string{"0", ":8443", "localhost:8443"}, []string{"", "8443", ":-1", "10.0.0.300:8443"}},
+	"audit-log":                       {[]string{"off", "-"}, []string{"", "/var/log/"}},
 	"serving-host":                    {[]string{"pat.example.com", "10.0.0.30", "2001:db8::1", "a,10.0.0.30", ""}, []string{"10.0.0.300", "a_b", "https://pat.example.com", "pat.example.com:9443", "fe80::1%eth0", "a b"}},
 	"max-clock-skew":                  {[]string{"1m", "2s"}, []string{"", "1", "1s", "-1m", "a minute"}},
 	"zap-log-level":                   {[]string{"debug", "info", "error", "panic", "1", "7"}, []string{"", "0", "8", "129", "200", "trace"}},

@@ -148,7 +148,10 @@ func (o *operatorOptions) component(common *commonOptions) component {
 
 // setup wires what writes: the controller and the admission webhooks.
 func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
-	census, err := controllers.NewCensus(ctx, p.GetCache())
+	config := lifecycle.Config{
+		MaxLifetime: p.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxRemembered: maxRemembered,
+	}
+	census, err := controllers.NewCensus(ctx, p.GetCache(), config, clock.RealClock{})
 	if err != nil {
 		return err
 	}
@@ -161,9 +164,11 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 		Random:           rand.Reader,
 		RecordsNamespace: p.recordsNamespace,
 		Census:           census,
-		Config: lifecycle.Config{
-			MaxLifetime: p.maxLifetime, SecretDelivery: o.secretDelivery, ExpiryWarnings: o.expiryWarnings, MaxRemembered: maxRemembered,
-		},
+		Config:           config,
+		Audit:            p.audit,
+	}
+	if err := errors.Join(metrics.Registry.Register(census), metrics.Registry.Register(reconciler)); err != nil {
+		return err
 	}
 	accepted, err := p.acceptedGuards(reconciler.RefuseUncovered)
 	if err != nil {
@@ -185,6 +190,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 		Record:               recordOf(p.GetAPIReader(), p.recordsNamespace),
 		HistoryFull:          reconciler.HistoryFull,
 		Guards:               accepted.Accepted,
+		Audit:                p.audit,
 		Now:                  time.Now,
 	}, p.GetScheme())
 	if err != nil {
@@ -194,11 +200,11 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 	for path, handler := range handlers {
 		mux.Handle("POST "+path, handler)
 	}
-	config, err := p.requireClients("admission", o.clientCAFile)
+	tlsConfig, err := p.requireClients("admission", o.clientCAFile)
 	if err != nil {
 		return err
 	}
-	return p.serveTLS("admission", o.admissionAddress, mux, config, admissionLimits, nil)
+	return p.serveTLS("admission", o.admissionAddress, mux, tlsConfig, admissionLimits, nil)
 }
 
 // acceptedGuards wires what proves that the guards of admission are in force, and accepts them.
@@ -213,6 +219,7 @@ func (p *componentHost) acceptedGuards(refuseUncovered func(context.Context) err
 		RefuseUncovered:  refuseUncovered,
 		Recorder:         p.GetEventRecorder("pat-operator"),
 		Log:              p.GetLogger().WithName("guards"),
+		Audit:            p.audit,
 	})
 	if err != nil {
 		return nil, err

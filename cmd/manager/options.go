@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/host"
 )
 
@@ -50,6 +51,7 @@ type commonOptions struct {
 	recordsNamespace  string
 	probeAddress      string
 	metricsAddress    string
+	auditLog          string
 	servingHosts      []string
 	maxClockSkew      time.Duration
 	maxLifetime       time.Duration
@@ -60,7 +62,8 @@ func (o *commonOptions) bind(fs *pflag.FlagSet) {
 	bindCluster(fs, &o.kubeconfig, &o.operatorNamespace)
 	fs.StringVar(&o.recordsNamespace, "records-namespace", "pat-operator-records", "namespace of the records; it holds nothing else")
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served (http)")
-	fs.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "where /metrics is served (https, to clients with the right to get that path); 0 disables it")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "where /metrics is served (https, to clients with the right to get that path); 0 disables it")
+	fs.StringVar(&o.auditLog, "audit-log", audit.Off, "where security events are written as lines of JSON: a file, or - for standard output; off disables it")
 	fs.StringSliceVar(&o.servingHosts, "serving-host", nil, "a further name or IP address in the serving certificates; may be repeated")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written or verified and the replica is unready")
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*v1alpha1.Day, "the longest life that a token may ask for: the operator holds tokens to it, and the console offers no longer one")
@@ -108,6 +111,9 @@ func (o *commonOptions) validate() error {
 		if err := validateAddress(name, address); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if err := audit.Check("--audit-log", o.auditLog); err != nil {
+		errs = append(errs, err)
 	}
 	if o.maxClockSkew < 2*time.Second {
 		errs = append(errs, fmt.Errorf("--max-clock-skew %v is less than 2s: the API server's Date counts whole seconds; set it as --max-clock-skew=1m", o.maxClockSkew))

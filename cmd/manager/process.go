@@ -43,6 +43,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/controllers"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	patclock "github.com/pat-operator/pat-operator/internal/clock"
 	"github.com/pat-operator/pat-operator/internal/serving"
@@ -67,7 +68,8 @@ type component struct {
 type componentHost struct {
 	*commonOptions
 	manager.Manager
-	skew *patclock.Skew
+	audit *audit.Log
+	skew  *patclock.Skew
 	// authority signs the certificates of the component that is being set up.
 	authority *certs.Authority
 	// ready says by name whether this replica is to be asked.
@@ -101,7 +103,12 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, components 
 	if err != nil {
 		return err
 	}
-	p := &componentHost{commonOptions: o, Manager: mgr, skew: skew, ready: map[string]healthz.Checker{"clock": skew.Ready}}
+	events, err := audit.Open(o.auditLog, ctrl.Log.WithName("audit"))
+	if err != nil {
+		return fmt.Errorf("--audit-log: %w", err)
+	}
+	defer events.Close()
+	p := &componentHost{commonOptions: o, Manager: mgr, audit: events, skew: skew, ready: map[string]healthz.Checker{"clock": skew.Ready}}
 	for i, c := range components {
 		p.authority = authorities[i]
 		if err := mgr.Add(p.authority); err != nil {
@@ -112,9 +119,11 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, components 
 			return err
 		}
 	}
-	if err := errors.Join(p.serveHealth(), p.serveMetrics(authorities[0])); err != nil {
+	if err := errors.Join(registerProcess(p.ready), p.serveHealth(), p.serveMetrics(authorities[0])); err != nil {
 		return err
 	}
+	events.Write(audit.Event{Event: "Started", Message: version})
+	defer events.Write(audit.Event{Event: "Stopped", Message: version})
 	return mgr.Start(ctx)
 }
 

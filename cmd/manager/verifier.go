@@ -155,6 +155,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	var used func(*verifier.Result, time.Time)
 	if o.lastUsedRate > 0 {
 		tracker := lastused.NewTracker(index, c.Status(), o.lastUsedRate, clock.RealClock{}, log)
+		tracker.Audit = p.audit
 		if err := p.Add(tracker); err != nil {
 			return err
 		}
@@ -172,7 +173,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
 	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, Used: used,
+		Log: log, Drain: drain, Used: used, Audit: p.audit,
 	}))
 	if err := o.console.setup(p, c); err != nil {
 		return err

@@ -56,15 +56,10 @@ func benchHostile(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	h := &hostile{out: out, metrics: map[string]string{}}
-	for _, command := range []string{"verifier", "operator"} {
-		if h.metrics[command], err = freeAddress(); err != nil {
-			return err
-		}
-	}
+	h := &hostile{out: out}
 	h.product, err = startProduct(ctx, dir, cluster.ManagerOptions{Command: "verifier", Console: true, Args: []string{
-		"--api-audiences=" + fleet.Audience + "," + apiServerAudience, "--metrics-bind-address=" + h.metrics["verifier"],
-	}}, "--metrics-bind-address="+h.metrics["operator"])
+		"--api-audiences=" + fleet.Audience + "," + apiServerAudience,
+	}})
 	if err != nil {
 		return err
 	}
@@ -111,9 +106,8 @@ type hostile struct {
 	*product
 	out      io.Writer
 	attacker *abuse.Attacker
-	metrics  map[string]string // addresses by command
-	limits   map[string]int    // of memory, in bytes, by command
-	victim   string            // the id of a token
+	limits   map[string]int // of memory, in bytes, by command
+	victim   string         // the id of a token
 	bad      []error
 }
 

@@ -21,7 +21,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -117,7 +116,7 @@ func (h *hostile) ports(ctx context.Context) ([]port, error) {
 	add("console", h.verifier, abuse.Target{Address: strings.TrimPrefix(h.ConsoleURL, "https://"), TLS: trust, Path: "/sign-in", Slots: console.Limits.Slots},
 		everything, asking{method: http.MethodGet, path: tablePath, jar: visitor.Jar, want: "Benchmark"})
 	for _, m := range []*cluster.Manager{h.verifier, h.operator} {
-		add(m.Command+"'s metrics", m, abuse.Target{Address: h.metrics[m.Command], TLS: anyone, Path: "/metrics", Slots: metricsSlots},
+		add(m.Command+"'s metrics", m, abuse.Target{Address: fmt.Sprintf("127.0.0.1:%d", m.MetricsPort), TLS: anyone, Path: "/metrics", Slots: metricsSlots},
 			everything, asking{method: http.MethodGet, path: "/metrics", bearer: bearers[0], want: "pat_operator_"})
 		add(m.Command+"'s health", m, abuse.Target{Address: local(m.HealthPort), Path: "/readyz", Slots: healthSlots},
 			everything, asking{method: http.MethodGet, path: "/readyz", want: "ok"})
@@ -200,15 +199,6 @@ func (a asking) by(client *http.Client, target abuse.Target) func(context.Contex
 		}
 		return err
 	}
-}
-
-// freeAddress is of a port that nothing listens on.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // memoryLimits are what config/manager lets each pod have, in bytes.

@@ -169,6 +169,8 @@ func (f devFiles) write(c *cluster.Cluster, m managers) error {
 		{"PAT_TOKENREVIEW_URL", c.TokenReviewURL()},
 		{"PAT_CA", f.path("ca.crt")},
 		{"PAT_CONSOLE_URL", c.ConsoleURL},
+		{"PAT_METRICS_URL", m.verifier.MetricsURL()}, // verified by PAT_CA, as the others
+		{"PAT_OPERATOR_METRICS_URL", m.operator.MetricsURL()},
 		{"PAT_VERIFIER_PID", fmt.Sprint(m.verifier.PID)},
 		{"PAT_OPERATOR_PID", fmt.Sprint(m.operator.PID)},
 		{"PAT_APISERVER_PID", fmt.Sprint(c.APIServerPID())},

@@ -37,6 +37,7 @@ import (
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
@@ -68,6 +69,8 @@ type Config struct {
 	HistoryFull func(ctx context.Context, pat *v1alpha1.PersonalAccessToken) bool
 	// Guards returns why the operator does not act on admitted changes yet: the guards are not accepted. Required.
 	Guards func() error
+	// Audit takes refusals; nil is allowed.
+	Audit *audit.Log
 	// Now is the clock.
 	Now func() time.Time
 
@@ -95,6 +98,7 @@ func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, erro
 	}
 	handlers := make(map[string]http.Handler, len(hooks))
 	for path, hook := range hooks {
+		hook.Handler = &observed{hook.Handler, webhooks[path], cfg.Audit}
 		handler, err := ctrladmission.StandaloneWebhook(hook.WithRecoverPanic(true), ctrladmission.StandaloneOptions{MetricsPath: path})
 		if err != nil {
 			return nil, fmt.Errorf("preparing the webhook at %s: %w", path, err)

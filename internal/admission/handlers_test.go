@@ -22,17 +22,22 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/admission"
+	"github.com/pat-operator/pat-operator/internal/audit"
 )
 
 const (
@@ -261,5 +266,42 @@ func TestHandlersServeTheTwoPaths(t *testing.T) {
 				t.Errorf("%s allows %q", path, body)
 			}
 		}
+	}
+}
+
+func TestRefusalsAreCountedAndWrittenDown(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	log, err := audit.Open(file, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config
+	cfg.Audit = log
+	h := handlers(t, cfg)[admission.ValidatePath]
+	before := testutil.ToFloat64(admission.Reviews("validating", "CREATE", "forbidden"))
+	const bobs = `{"user": {"username": "bob", "groups": []}}`
+	refused := post(t, h, review("CREATE", aliceInfo, "", bobs, true))
+	if refused.Allowed {
+		t.Fatal("alice has a token of bob's")
+	}
+	post(t, h, review("CREATE", aliceInfo, "", `{"user": `+stamped+`}`, true))
+	log.Close()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got audit.Event
+	if err := json.Unmarshal(data, &got); err != nil { // one line
+		t.Fatalf("%s: %v", data, err)
+	}
+	want := audit.Event{
+		Time: got.Time, Event: "AdmissionRefused", Namespace: "team-a", Name: "ci", By: "alice", Operation: "CREATE", DryRun: true,
+		Code: 403, Reason: "Forbidden", Message: refused.Result.Message,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+	if counted := testutil.ToFloat64(admission.Reviews("validating", "CREATE", "forbidden")) - before; counted != 1 {
+		t.Errorf("counted %v refusals", counted)
 	}
 }

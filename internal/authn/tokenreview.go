@@ -24,6 +24,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -37,6 +38,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/internal/verifier"
@@ -54,20 +56,39 @@ const (
 	// TokenReview to the API server.
 	unknownError = "the personal access token cannot be verified at the moment"
 
-	resultMalformed = "malformed_request"
-	resultPanic     = "panic"
+	reasonDraining  verifier.Reason = "Draining"
+	resultMalformed                 = "malformed_request"
+	resultPanic                     = "panic"
 )
 
 // Limits of a server of TokenReviews. They fit the requests that one kube-apiserver has under way, 600 by default, and the
 // memory of a pod.
 var Limits = serving.Limits{Slots: 2048, Body: 64 << 10}
 
-var tokenReviews = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Name: "pat_operator_tokenreviews_total",
-	Help: "TokenReviews answered, by result.",
-}, []string{"result"})
+// face is this one among those that verify; each registers these metrics with its own.
+var face = prometheus.Labels{"face": "tokenreview"}
 
-func init() { metrics.Registry.MustRegister(tokenReviews) }
+var (
+	reviews = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pat_operator_reviews_total", ConstLabels: face,
+		Help: "Questions about tokens that were answered, by face, result and reason.",
+	}, []string{"result", "reason"})
+	reviewSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "pat_operator_review_duration_seconds", ConstLabels: face,
+		Help:    "How long it took to read a question about a token and to answer it, by face.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
+)
+
+func init() {
+	metrics.Registry.MustRegister(reviews, reviewSeconds)
+	for reason, verdict := range verifier.Verdicts() {
+		reviews.WithLabelValues(verdict.String(), string(reason))
+	}
+	reviews.WithLabelValues(verifier.NotReady.String(), string(reasonDraining))
+	reviews.WithLabelValues(resultMalformed, "")
+	reviews.WithLabelValues(resultPanic, "")
+}
 
 // Verifier decides whether a bearer token is valid; verifier.Index is one.
 type Verifier interface {
@@ -82,6 +103,8 @@ type Options struct {
 	Drain *serving.Drain
 	// Used is called for every token that is accepted, before the answer is sent; nil is allowed.
 	Used func(*verifier.Result, time.Time)
+	// Audit takes refusals of well-formed tokens; nil is allowed.
+	Audit *audit.Log
 }
 
 // tokenReviewHandler answers TokenReviews. controller-runtime's authentication.Webhook is not used: it answers 200 to
@@ -93,12 +116,13 @@ type tokenReviewHandler struct {
 	now      func() time.Time
 	drain    *serving.Drain
 	used     func(*verifier.Result, time.Time)
+	audit    *audit.Log
 }
 
 // NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath. The server limits
 // their size.
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
-	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, used: opts.Used}
+	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, used: opts.Used, audit: opts.Audit}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -123,21 +147,23 @@ type tokenReview struct {
 
 // ServeHTTP implements http.Handler. Nothing is written before the answer is whole, so a panic can still become a 503.
 func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	defer func() {
+		reviewSeconds.Observe(time.Since(began).Seconds())
 		if p := recover(); p != nil {
-			tokenReviews.WithLabelValues(resultPanic).Inc()
+			reviews.WithLabelValues(resultPanic, "").Inc()
 			// The value may quote the request; the stack holds addresses only.
 			h.log.Error(nil, "Panic while reviewing a token", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			fail(w, http.StatusServiceUnavailable)
 		}
 	}()
 	if h.drain.Begun() {
-		notReady(w)
+		notReady(w, reasonDraining)
 		return
 	}
 	review, status := readReview(r)
 	if status != http.StatusOK {
-		tokenReviews.WithLabelValues(resultMalformed).Inc()
+		reviews.WithLabelValues(resultMalformed, "").Inc()
 		if status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", http.MethodPost)
 		}
@@ -147,25 +173,37 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := h.now()
 	result := h.verifier.Verify(review.Spec.Token, review.Spec.Audiences, now)
 	if result.Verdict == verifier.NotReady {
-		notReady(w)
+		notReady(w, result.Reason)
 		return
 	}
 	body, err := json.Marshal(answer(review.APIVersion, &result))
 	if err != nil {
 		panic(err)
 	}
-	tokenReviews.WithLabelValues(result.Verdict.String()).Inc()
+	reviews.WithLabelValues(result.Verdict.String(), string(result.Reason)).Inc()
 	// kube-apiserver sends every token that no other authenticator accepted; foreign ones are not logged.
 	if result.ID != "" {
 		h.log.V(2).Info("Reviewed a token", "id", result.ID, "verdict", result.Verdict.String(), "reason", string(result.Reason))
 	}
 	if result.Verdict == verifier.Authenticated {
 		h.used(&result, now)
+	} else if result.ID != "" {
+		h.audit.Refused(audit.Event{
+			Event: "TokenRefused", Namespace: result.Namespace, Name: result.Name, TokenID: result.ID, Reason: string(result.Reason), SourceIP: source(r),
+		})
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(body)
+}
+
+// source is the address of the client that asks, which is mostly an API server's.
+func source(r *http.Request) string {
+	if address, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return address.Addr().Unmap().String()
+	}
+	return ""
 }
 
 // readReview reads a request, or returns the HTTP status to refuse it with. No text says why: a decoder's errors quote
@@ -240,8 +278,8 @@ func extra(result *verifier.Result) map[string]authenticationv1.ExtraValue {
 
 // notReady makes kube-apiserver ask another replica at once: without Retry-After it waits half a second first, and
 // without the close it may ask this one again.
-func notReady(w http.ResponseWriter) {
-	tokenReviews.WithLabelValues(verifier.NotReady.String()).Inc()
+func notReady(w http.ResponseWriter, reason verifier.Reason) {
+	reviews.WithLabelValues(verifier.NotReady.String(), string(reason)).Inc()
 	w.Header().Set("Retry-After", "0")
 	fail(w, http.StatusInternalServerError)
 }

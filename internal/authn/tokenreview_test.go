@@ -22,6 +22,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
@@ -156,13 +159,13 @@ func TestNotReadyAndDrainingSendTheCallerElsewhere(t *testing.T) {
 		"draining":  {Options{Drain: drain}, goodToken},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := testutil.ToFloat64(tokenReviews.WithLabelValues("not_ready"))
+			before := reviewed("not_ready")
 			w := post(t, newHandler(t, tc.opts), review("v1", tc.bearer))
 			got := []string{fmt.Sprint(w.Code), w.Header().Get("Connection"), w.Header().Get("Retry-After")}
 			if diff := cmp.Diff([]string{"500", "close", "0"}, got); diff != "" {
 				t.Errorf("status, Connection, Retry-After (-want +got):\n%s", diff)
 			}
-			if counted := testutil.ToFloat64(tokenReviews.WithLabelValues("not_ready")) - before; counted != 1 {
+			if counted := reviewed("not_ready") - before; counted != 1 {
 				t.Errorf("counted %v times", counted)
 			}
 		})
@@ -206,7 +209,7 @@ func TestCase24_UnusableRequestsAreRefused(t *testing.T) {
 		"spec of another case": {strings.Replace(good, `"kind"`, `"Kind"`, 1), nil, 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := testutil.ToFloat64(tokenReviews.WithLabelValues("malformed_request"))
+			before := reviewed("malformed_request")
 			edit := tc.edit
 			if edit == nil {
 				edit = func(*http.Request) {}
@@ -215,7 +218,7 @@ func TestCase24_UnusableRequestsAreRefused(t *testing.T) {
 			if w.Code != tc.want {
 				t.Fatalf("%d, want %d", w.Code, tc.want)
 			}
-			counted := testutil.ToFloat64(tokenReviews.WithLabelValues("malformed_request")) - before
+			counted := reviewed("malformed_request") - before
 			if tc.want == http.StatusOK {
 				if counted != 0 || !strings.Contains(w.Body.String(), `"authenticated":true`) {
 					t.Errorf("not authenticated, or counted as malformed: %s", w.Body)
@@ -229,6 +232,15 @@ func TestCase24_UnusableRequestsAreRefused(t *testing.T) {
 	}
 }
 
+// reviewed is how many requests were counted with a result, whatever the reason.
+func reviewed(result string) float64 {
+	sum := testutil.ToFloat64(reviews.WithLabelValues(result, "")) + testutil.ToFloat64(reviews.WithLabelValues(result, string(reasonDraining)))
+	for reason := range verifier.Verdicts() {
+		sum += testutil.ToFloat64(reviews.WithLabelValues(result, string(reason)))
+	}
+	return sum
+}
+
 // capture is a logger at the highest verbosity and what it wrote.
 func capture() (logr.Logger, *bytes.Buffer) {
 	var b bytes.Buffer
@@ -237,13 +249,13 @@ func capture() (logr.Logger, *bytes.Buffer) {
 
 func TestCase24_PanicIsContained(t *testing.T) {
 	log, logged := capture()
-	before := testutil.ToFloat64(tokenReviews.WithLabelValues("panic"))
+	before := reviewed("panic")
 	h := newHandler(t, Options{Log: log})
 	w := post(t, h, review("v1", panicToken))
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Connection") != "close" || w.Header().Get("Retry-After") != "" {
 		t.Errorf("%d %v, want a bare 503 that closes", w.Code, w.Header())
 	}
-	if counted := testutil.ToFloat64(tokenReviews.WithLabelValues("panic")) - before; counted != 1 {
+	if counted := reviewed("panic") - before; counted != 1 {
 		t.Errorf("counted %v times", counted)
 	}
 	if !strings.Contains(logged.String(), "Panic") || !strings.Contains(logged.String(), "fakeVerifier") {
@@ -303,4 +315,35 @@ func FuzzCase24_TokenReview(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A refused token is written down by its id, and one that is not ours not at all. The token itself never is.
+func TestRefusedTokensAreWrittenDown(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	log, err := audit.Open(file, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHandler(t, Options{Audit: log})
+	for _, bearer := range []string{goodToken, unknownToken, "foreign-8d7f2c"} {
+		post(t, h, review("v1", bearer), func(r *http.Request) { r.RemoteAddr = "[::ffff:10.0.0.5]:4711" })
+	}
+	log.Close()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got audit.Event
+	if err := json.Unmarshal(data, &got); err != nil { // one line
+		t.Fatalf("%s: %v", data, err)
+	}
+	want := audit.Event{
+		Time: got.Time, Event: "TokenRefused", TokenID: "abcdefghijklmnop", Reason: string(verifier.ReasonSuspended), SourceIP: "10.0.0.5",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+	if strings.Contains(string(data), "8d7f2c") {
+		t.Errorf("the audit log holds a token: %s", data)
+	}
 }

@@ -247,6 +247,7 @@ func (a *Authority) renewLeaf(signer *authority) error {
 	if err != nil {
 		return err
 	}
+	a.measure(certificateServing, leaf.Leaf)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.leaf = leaf

@@ -26,6 +26,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/audit"
 )
 
 const (
@@ -112,6 +114,7 @@ func (g *Guards) round(ctx context.Context) (next time.Duration, err error) {
 	if f != k.fingerprint {
 		if g.candidate == nil || g.candidate.fingerprint != f {
 			g.candidate = &candidate{f, g.opts.Clock.Now()}
+			g.opts.Audit.Write(audit.Event{Event: "GuardsChanged"})
 			g.reportState("Guards have changed and are in force; accepting them in 10 seconds")
 			return settle, nil
 		}
@@ -124,6 +127,7 @@ func (g *Guards) round(ctx context.Context) (next time.Duration, err error) {
 		if err := k.replace(ctx, g.opts.Client, g.opts.RecordsNamespace, f); err != nil {
 			return 0, fmt.Errorf("cannot keep the accepted fingerprint: %w", err)
 		}
+		g.opts.Audit.Write(audit.Event{Event: "GuardsAccepted"})
 	}
 	g.candidate = nil
 	g.reportState("Guards are accepted")

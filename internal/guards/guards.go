@@ -37,6 +37,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/pat-operator/pat-operator/internal/audit"
 )
 
 // Options are what Guards needs; every field is required.
@@ -57,6 +59,8 @@ type Options struct {
 	RefuseUncovered func(ctx context.Context) error
 	Recorder        events.EventRecorder
 	Log             logr.Logger
+	// Audit takes changes of the guards; nil is allowed.
+	Audit *audit.Log
 }
 
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations,resourceNames=pat-operator,verbs=get;list;watch

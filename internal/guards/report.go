@@ -25,6 +25,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/audit"
 )
 
 // Reasons of events.
@@ -62,6 +64,7 @@ func (g *Guards) reportMissing(m *Missing) {
 	}
 	g.reported.state = m.Error()
 	g.opts.Log.Error(m, "A guard is not in force: no token is issued, renewed or widened until it is")
+	g.opts.Audit.Write(audit.Event{Event: ReasonGuardsMissing, Message: m.Error()})
 	g.opts.Recorder.Eventf(m.regarding, nil, corev1.EventTypeWarning, ReasonGuardsMissing, "Refuse",
 		"%s. Until then no token is issued, renewed or widened.", m.Error())
 }

@@ -39,6 +39,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -67,7 +68,12 @@ var (
 	})
 )
 
-func init() { metrics.Registry.MustRegister(writes, waiting) }
+func init() {
+	metrics.Registry.MustRegister(writes, waiting)
+	for _, result := range []string{"written", "conflict", "failed"} {
+		writes.WithLabelValues(result)
+	}
+}
 
 // Index returns the use that status reports; verifier.Index implements it.
 type Index interface {
@@ -78,6 +84,9 @@ type Index interface {
 
 // Tracker remembers uses and writes them. It is a Runnable of every replica.
 type Tracker struct {
+	// Audit takes the first use of each token; nil is allowed.
+	Audit *audit.Log
+
 	index  Index
 	status client.SubResourceWriter
 	limit  flowcontrol.PassiveRateLimiter
@@ -243,6 +252,9 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	switch {
 	case err == nil:
 		writes.WithLabelValues("written").Inc()
+		if w.firstUse {
+			t.Audit.Write(audit.Event{Event: "FirstUsed", Namespace: w.namespace, Name: w.name, TokenID: w.id})
+		}
 	case apierrors.IsNotFound(err):
 	case apierrors.IsConflict(err):
 		writes.WithLabelValues("conflict").Inc() // Another client has written; the index will show it.

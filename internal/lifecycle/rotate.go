@@ -68,6 +68,17 @@ func rotationDue(in Input) (due time.Time, ok bool) {
 	return due, ok
 }
 
+// Renews reports whether the current token of a record is rotated automatically before it ends, by what is granted.
+func Renews(rec *record.Record, maxLifetime time.Duration) bool {
+	if rec.Granted == nil || rec.Current == nil {
+		return false
+	}
+	_, ok := rotationDue(Input{
+		Resource: &v1alpha1.PersonalAccessToken{Spec: *rec.Granted}, Record: rec, Now: rec.Current.IssuedAt, Config: Config{MaxLifetime: maxLifetime},
+	})
+	return ok
+}
+
 // rotating issues a successor, or says why not; the current token goes on meanwhile.
 func rotating(in Input) *Decision {
 	if !successor(in) {

@@ -53,7 +53,12 @@ var refusedForLoad = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Connections and requests refused because their source had its share, and connections closed in favor of another source.",
 }, []string{"what"})
 
-func init() { metrics.Registry.MustRegister(refusedForLoad) }
+func init() {
+	metrics.Registry.MustRegister(refusedForLoad)
+	for _, what := range []string{"connection", "request", "evicted"} {
+		refusedForLoad.WithLabelValues(what)
+	}
+}
 
 // sourceOf returns the IPv4 address or the IPv6 /64 of a peer. All other peers are one source, the zero Prefix.
 func sourceOf(address net.Addr) netip.Prefix {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -169,8 +170,9 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 	want(t, x, p.bearer, start, NotReady, reasonNotReady)
 }
 
-func TestStalenessIsAGauge(t *testing.T) {
-	_, feeds, of := newFeeds(t, nil)
+func TestStalenessAndSizeAreGauges(t *testing.T) {
+	x, feeds, of := newFeeds(t, nil)
+	newPAT(t, "team-a", "ci", "uid-1").set(t, x)
 	of["records"].freshness.listed(probe{start.Add(-7 * time.Second), "1"}, "")
 	of["records"].freshness.took("1")
 	if err := metrics.Registry.Register(feeds); err != nil {
@@ -181,13 +183,26 @@ func TestStalenessIsAGauge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]float64{}
+	got, sizes, limit := map[string]float64{}, map[string]float64{}, 0.0
 	for _, family := range families {
 		if family.GetName() == "pat_operator_verifier_staleness_seconds" {
 			for _, m := range family.GetMetric() {
 				got[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
 			}
 		}
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			switch family.GetName() {
+			case "pat_operator_verifier_index_entries":
+				sizes[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			case "pat_operator_verifier_max_staleness_seconds":
+				limit = m.GetGauge().GetValue()
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{"token_ids": 1, "names": 1, "serviceaccounts": 0}, sizes); diff != "" || limit != 60 {
+		t.Errorf("limit %v; sizes (-want +got):\n%s", limit, diff)
 	}
 	if len(got) != 3 || got["records"] != 7 || got["resources"] < 1e300 {
 		t.Errorf("gauges %v; want 7 for records and infinity for the others", got)

@@ -49,6 +49,13 @@ var staleness = prometheus.NewDesc("pat_operator_verifier_staleness_seconds",
 	"How old what this verifier knows may be, by feed; +Inf before the first proof. It refuses beyond --max-staleness.",
 	[]string{"feed"}, nil)
 
+var maxStaleness = prometheus.NewDesc("pat_operator_verifier_max_staleness_seconds",
+	"How old what this verifier knows may be before it refuses: --max-staleness.", nil, nil)
+
+var indexSize = prometheus.NewDesc("pat_operator_verifier_index_entries",
+	"What this verifier holds in memory: ids of tokens (token_ids), PersonalAccessTokens and records by name (names), and serviceaccounts.",
+	[]string{"kind"}, nil)
+
 // FeedOptions are how the feeds of an index are to be.
 type FeedOptions struct {
 	// RecordsNamespace is where the records are.
@@ -70,12 +77,13 @@ type FeedOptions struct {
 // accounts.
 type Feeds struct {
 	opts  FeedOptions
+	index *Index
 	feeds []*feed
 }
 
 // NewFeeds makes the feeds of an index, which says NotReady until they are started and have proven themselves.
 func NewFeeds(c client.WithWatch, x *Index, opts FeedOptions) *Feeds {
-	f := &Feeds{opts: opts}
+	f := &Feeds{opts: opts, index: x}
 	if f.opts.ClockOff == nil {
 		f.opts.ClockOff = func() error { return nil }
 	}
@@ -154,10 +162,18 @@ func (e *staleError) Error() string {
 }
 
 // Describe implements prometheus.Collector.
-func (*Feeds) Describe(descs chan<- *prometheus.Desc) { descs <- staleness }
+func (*Feeds) Describe(descs chan<- *prometheus.Desc) {
+	descs <- staleness
+	descs <- maxStaleness
+	descs <- indexSize
+}
 
 // Collect implements prometheus.Collector.
 func (f *Feeds) Collect(samples chan<- prometheus.Metric) {
+	samples <- prometheus.MustNewConstMetric(maxStaleness, prometheus.GaugeValue, f.opts.MaxStaleness.Seconds())
+	for kind, size := range f.index.size() {
+		samples <- prometheus.MustNewConstMetric(indexSize, prometheus.GaugeValue, float64(size), kind)
+	}
 	now := f.opts.Clock.Now()
 	for _, feed := range f.feeds {
 		seconds := math.Inf(1)

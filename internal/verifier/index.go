@@ -268,6 +268,20 @@ func (x *Index) accountKeys() []types.NamespacedName {
 	return slices.Collect(maps.Keys(x.accounts))
 }
 
+// size is how much the index holds, by kind. It walks nothing that grows.
+func (x *Index) size() map[string]int {
+	ids := 0
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		ids += len(s.ids)
+		s.mu.RUnlock()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return map[string]int{"token_ids": ids, "names": len(x.entries), "serviceaccounts": len(x.accounts)}
+}
+
 func (x *Index) apiAudiences() []string {
 	if own := x.own.Load(); own != nil {
 		return *own

@@ -79,6 +79,16 @@ const (
 	ReasonSuspended       Reason = "Suspended"
 )
 
+// Verdicts are all reasons that Verify gives, with the verdict of each, for metrics that show all of them from the start.
+func Verdicts() map[Reason]Verdict {
+	return map[Reason]Verdict{
+		reasonValid: Authenticated, reasonNotReady: NotReady,
+		ReasonForeign: Refused, reasonEnded: Refused, ReasonExpired: Refused, ReasonDeleting: Refused, ReasonAudience: Refused,
+		reasonUnknownID: Unknown, reasonNoMatch: Unknown, reasonResourceNotSeen: Unknown, reasonOwnerNotSeen: Unknown,
+		ReasonUserRefused: Unknown, ReasonUserChanged: Unknown, reasonScoped: Unknown, ReasonSuspended: Unknown,
+	}
+}
+
 // Result is the answer about one token. Its slices and maps are shared with the index and must not be written to.
 type Result struct {
 	Verdict Verdict
@@ -89,10 +99,12 @@ type Result struct {
 	// asked for: kube-apiserver loses an error whose audiences miss its own.
 	Audiences []string
 
-	// User, Namespace, Name and ExpiresAt are set where the verdict is Authenticated.
-	User      v1alpha1.UserInfo
+	// Namespace and Name are those of the PersonalAccessToken whose token this is. They are empty where no digest matches, as
+	// with every id that has ended.
 	Namespace string
 	Name      string
+	// User and ExpiresAt are set where the verdict is Authenticated.
+	User      v1alpha1.UserInfo
 	ExpiresAt time.Time
 }
 
@@ -133,11 +145,11 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) Result {
 	switch {
 	case c.deleting:
-		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id}
+		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id, Namespace: c.namespace, Name: c.name}
 	case !now.Before(c.expiresAt):
-		return Result{Verdict: Refused, Reason: ReasonExpired, ID: id}
+		return Result{Verdict: Refused, Reason: ReasonExpired, ID: id, Namespace: c.namespace, Name: c.name}
 	case c.withheld != "":
-		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences}
+		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
 	var granted []string
 	for _, audience := range audiences {
@@ -146,7 +158,7 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) R
 		}
 	}
 	if len(granted) == 0 {
-		return Result{Verdict: Refused, Reason: ReasonAudience, ID: id}
+		return Result{Verdict: Refused, Reason: ReasonAudience, ID: id, Namespace: c.namespace, Name: c.name}
 	}
 	return Result{
 		Verdict:   Authenticated,

@@ -251,6 +251,7 @@ func TestChartIsConfig(t *testing.T) {
   oidc: {issuerURL: https://login.example.com, clientID: pat-console}
   namespaces: [people]
 `},
+		{"config/samples/prometheus", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}"},
 	} {
 		t.Run(tc.config, func(t *testing.T) {
 			want, got := kustomize(t, tc.config), byKey(render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Objects)
@@ -323,6 +324,7 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 		{name: "a route to nothing", values: "console: {httpRoute: {enabled: true}}", want: []string{"console.httpRoute.enabled is true and console.enabled is false"}},
 		{name: "a route from nothing", values: "console: {enabled: true, url: https://a, httpRoute: {enabled: true}}", want: []string{"console.httpRoute.parentRefs is empty"}},
 		{name: "two ways to sign in", values: "console: {proxyAuthorization: true, oidc: {issuerURL: https://b}}", want: []string{"console.proxyAuthorization and console.oidc.issuerURL"}},
+		{name: "an audit log in the working folder", values: "auditLog: audit.log", want: []string{"/auditLog"}},
 		{name: "one port twice", values: "operator: {ports: {admission: 8081}}", want: []string{"operator.ports names one port twice"}},
 		{name: "one port of the verifier twice", values: "verifier: {ports: {verifier: 8081}}", want: []string{"verifier.ports names one port twice"}},
 		{name: "one port of one process twice", values: "{mode: single, verifier: {ports: {verifier: 9443}}}", want: []string{"in mode single one process has them all"}},
@@ -532,7 +534,14 @@ func TestValuesReachTheirFields(t *testing.T) {
 			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
 				"--health-probe-bind-address=:10251", "--admission-bind-address=:10250"}},
 		{"the container has them", "operator: {ports: {admission: 10250, health: 10251}}", operator, container("ports"),
-			[]any{map[string]any{"name": "admission", "containerPort": int64(10250)}, map[string]any{"name": "health", "containerPort": int64(10251)}}},
+			[]any{map[string]any{"name": "admission", "containerPort": int64(10250)}, map[string]any{"name": "health", "containerPort": int64(10251)},
+				map[string]any{"name": "metrics", "containerPort": int64(8443)}}},
+		{"no metrics", "metrics: {enabled: false}", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--metrics-bind-address=0"}},
+		{"metrics elsewhere", "verifier: {ports: {metrics: 10252}}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--metrics-bind-address=:10252"}},
+		{"an audit log", "auditLog: '-'", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--audit-log=-"}},
 		{"the Service leads to them by name", "operator: {ports: {admission: 10250}}", "Service pat-operator-system/pat-operator-admission", []string{"spec", "ports"},
 			[]any{map[string]any{"name": "https", "port": int64(443), "targetPort": "admission"}}},
 		{"both families", "verifier: {service: {ipFamilyPolicy: PreferDualStack}}", "Service pat-operator-system/pat-operator-verifier",
@@ -578,21 +587,40 @@ func TestValuesReachTheirFields(t *testing.T) {
 		})
 	}
 	without := map[string]string{
-		"operator: {replicas: 1}":                               pdb,
-		"operator: {replicas: 0}":                               pdb,
-		"operator: {pdb: {enabled: false}}":                     pdb,
-		"verifier: {kind: DaemonSet}":                           pdb + "-verifier",
-		"rbac: {secretDelivery: false}":                         "ClusterRoleBinding /pat-operator-secret-delivery",
-		"recordsNamespace: {create: false}":                     "Namespace /pat-operator-records",
-		"{mode: single, verifier: {service: {type: NodePort}}}": verifier,
-		"{mode: single, metrics: {enabled: true}}":              "Service pat-operator-system/pat-operator-verifier-metrics",
-		console("httpRoute: {enabled: true, parentRefs: [{}]}"): "BackendTLSPolicy pat-operator-system/pat-operator-console",
-		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":       "NetworkPolicy pat-operator-system/pat-operator",
+		"operator: {replicas: 1}":                                    pdb,
+		"operator: {replicas: 0}":                                    pdb,
+		"operator: {pdb: {enabled: false}}":                          pdb,
+		"verifier: {kind: DaemonSet}":                                pdb + "-verifier",
+		"rbac: {secretDelivery: false}":                              "ClusterRoleBinding /pat-operator-secret-delivery",
+		"recordsNamespace: {create: false}":                          "Namespace /pat-operator-records",
+		"{mode: single, verifier: {service: {type: NodePort}}}":      verifier,
+		"mode: single":                                               "Service pat-operator-system/pat-operator-verifier-metrics",
+		"metrics: {enabled: false}":                                  "ClusterRole /pat-operator-metrics-reader",
+		"metrics: {enabled: false, prometheusRule: {enabled: true}}": "PrometheusRule pat-operator-system/pat-operator",
+		console("httpRoute: {enabled: true, parentRefs: [{}]}"):      "BackendTLSPolicy pat-operator-system/pat-operator-console",
+		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":            "NetworkPolicy pat-operator-system/pat-operator",
 	}
 	for v, object := range without {
 		if byKey(render(t, Release{Values: []map[string]any{values(t, v)}}).Objects)[object] != nil {
 			t.Errorf("with %q there is a %s", v, object)
 		}
+	}
+}
+
+// Grafana reads the file of the chart, unchanged.
+func TestTheDashboardIsTheFile(t *testing.T) {
+	r := render(t, Release{Values: []map[string]any{values(t, "metrics: {grafanaDashboard: {enabled: true}}")}})
+	dashboard := find(t, r, "ConfigMap pat-operator-system/pat-operator-dashboard")
+	want, err := os.ReadFile(dir + "/dashboards/pat-operator.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := unstructured.NestedString(dashboard.Object, "data", "pat-operator.json")
+	if diff := cmp.Diff(strings.TrimSpace(string(want)), strings.TrimSpace(got)); diff != "" || err != nil {
+		t.Errorf("the dashboard (-file +chart): %v\n%s", err, diff)
+	}
+	if dashboard.GetLabels()["grafana_dashboard"] != "1" {
+		t.Error("the dashboard has no label for Grafana")
 	}
 }
 

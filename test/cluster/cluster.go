@@ -52,7 +52,7 @@ type Options struct {
 	ConfigDir string
 	// ManagerBinary is what StartManager runs; see BuildManager.
 	ManagerBinary string
-	// Audit makes kube-apiserver write AuditLog by the policy in testdata.
+	// Audit makes kube-apiserver write AuditLog by config/apiserver/audit-policy.yaml.
 	Audit bool
 	// APIServerArgs are further flags of kube-apiserver, in the form --name=value.
 	APIServerArgs []string

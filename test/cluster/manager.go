@@ -84,7 +84,7 @@ type Manager struct {
 	Command string
 	PID     int
 	// AdmissionPort and VerifierPort are its own, 0 where it does not serve it; the Services lead to them.
-	AdmissionPort, VerifierPort, HealthPort int
+	AdmissionPort, VerifierPort, HealthPort, MetricsPort int
 	// LogFile has what it prints; Cluster.Stop removes it.
 	LogFile string
 
@@ -123,7 +123,8 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	m := &Manager{Command: o.Command, apart: o.Apart}
 	args := []string{o.Command, "--kubeconfig=" + kubeconfig}
 	for flag, port := range map[string]*int{
-		"--admission-bind-address": &m.AdmissionPort, "--verifier-bind-address": &m.VerifierPort, "--health-probe-bind-address": &m.HealthPort,
+		"--admission-bind-address": &m.AdmissionPort, "--verifier-bind-address": &m.VerifierPort,
+		"--health-probe-bind-address": &m.HealthPort, "--metrics-bind-address": &m.MetricsPort,
 	} {
 		if (o.Command == "operator" && port == &m.VerifierPort) || (o.Command == "verifier" && port == &m.AdmissionPort) {
 			continue
@@ -231,7 +232,7 @@ func (c *Cluster) follow(m *Manager) {
 		case <-tick.C:
 		case <-m.process.exited:
 			m.inService.Store(false)
-			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.HealthPort)
+			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.HealthPort, m.MetricsPort)
 			return
 		}
 	}
@@ -249,6 +250,11 @@ func (c *Cluster) running() []*Manager {
 	}
 	c.managers = out
 	return append([]*Manager(nil), out...)
+}
+
+// MetricsURL is where its metrics are, for those who may get the path /metrics.
+func (m *Manager) MetricsURL() string {
+	return fmt.Sprintf("https://127.0.0.1:%d/metrics", m.MetricsPort)
 }
 
 // Ready says why GET /readyz does not answer 200, or nil.

@@ -156,7 +156,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	var defined []string
 	metric := regexp.MustCompile(`"(pat_operator_[a-z_]+)"`)
-	for _, folder := range []string{"controllers", "internal"} {
+	for _, folder := range []string{"cmd/manager", "controllers", "internal"} {
 		for _, file := range sources(t, folder) {
 			for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
 				defined = append(defined, m[1])

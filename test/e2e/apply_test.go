@@ -24,16 +24,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"filippo.io/age"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/long"
@@ -124,7 +129,7 @@ func TestSamples(t *testing.T) {
 			}
 			manifest := strings.ReplaceAll(string(raw), "default/", ns+"/")
 			switch {
-			case name == "network-policies.yaml": // of the operator's namespace
+			case name == "network-policies.yaml", name == "expiring-soon.yaml": // of namespaces of their own
 				kubectl(t, cl.AdminKubeconfig, manifest, "apply", "-f", "-")
 			case strings.HasPrefix(name, "role-"):
 				kubectl(t, cl.AdminKubeconfig, manifest, "-n", ns, "apply", "-f", "-")
@@ -175,6 +180,55 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 	out = kubectl(t, alice.Kubeconfig, "", "-n", ns, "get", "pat", "--field-selector=spec.user.username=bob", "-o", "name")
 	if out != "" {
 		t.Errorf("bob's, by field selector: %q", out)
+	}
+}
+
+// The sample's script, with this cluster's kubectl, posts the tokens that expire soon, and nothing where there are none.
+func TestTheSampleTellsOfTokensThatExpireSoon(t *testing.T) {
+	long.Only(t)
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(root, "config", "samples", "expiring-soon.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job batchv1.CronJob
+	for document := range strings.SplitSeq(string(raw), "\n---\n") {
+		if strings.Contains(document, "kind: CronJob") {
+			if err := yaml.UnmarshalStrict([]byte(document), &job); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	container := job.Spec.JobTemplate.Spec.Template.Spec.Containers[0]
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "curl"), []byte("#!/bin/sh\nfor url; do :; done\nprintf 'to %s\\n' \"$url\"\ncat\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	post := func() string {
+		t.Helper()
+		cmd := cl.Command(t.Context(), cl.AdminKubeconfig, container.Command[0], append(container.Command[1:], container.Args...)...)
+		cmd.Env = append(cmd.Env, "PATH="+dir+":"+cl.Assets+":"+os.Getenv("PATH"), "URL=https://chat.example.com/hook")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	ns := team(t)
+	if got := post(); strings.Contains(got, ns) {
+		t.Errorf("posted without a token: %s", got)
+	}
+	restartOperator(t, "--expiry-warnings=47h59m50s")
+	defer restartOperator(t)
+	end := metav1.NewTime(time.Now().Add(48 * time.Hour).Truncate(time.Second))
+	create(t, alice, pat(ns, "ends", func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &end }))
+	waitFor(t, ns, "ends", "ExpiringSoon", "True/ExpiringSoon")
+	want := fmt.Sprintf("%s/ends of \"alice\" ends at %s\n", ns, end.UTC().Format(time.RFC3339))
+	if got := post(); !strings.HasPrefix(got, "to https://chat.example.com/hook\nThese tokens expire soon:\n") || !strings.Contains(got, want) {
+		t.Errorf("posted %q; want %q in it", got, want)
 	}
 }
 
@@ -253,11 +307,16 @@ func TestCase25_Canary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	security, err := os.ReadFile(securityLog)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for what, tc := range map[string]struct{ text, proof string }{
-		"events":   {string(told), "Issued"},
-		"logs":     {logs, "DEBUG"},
-		"audit":    {string(audit), "tokenreviews"},
-		"resource": {string(resource), "observedGeneration"},
+		"our audit log": {string(security), "TokenRefused"},
+		"events":        {string(told), "Issued"},
+		"logs":          {logs, "DEBUG"},
+		"audit":         {string(audit), "tokenreviews"},
+		"resource":      {string(resource), "observedGeneration"},
 	} {
 		if !strings.Contains(tc.text, tc.proof) {
 			t.Errorf("%s hold no %q, so this shows nothing of them", what, tc.proof)
@@ -268,8 +327,12 @@ func TestCase25_Canary(t *testing.T) {
 			}
 		}
 	}
-	if sha := specOf(s).Token.SHA256; leaks(logs, sha) || leaks(string(told), sha) {
-		t.Error("logs or events: the holder's digest")
+	// The policy that we ship says who asked for what.
+	if !regexp.MustCompile(`"requestObject":\{[^\n]*"kind":"PersonalAccessToken"`).Match(audit) {
+		t.Error("kube-apiserver's audit log has no content of a PersonalAccessToken")
+	}
+	if sha := specOf(s).Token.SHA256; leaks(logs, sha) || leaks(string(told), sha) || leaks(string(security), sha) {
+		t.Error("logs, events or our audit log: the holder's digest")
 	}
 }
 

@@ -18,17 +18,27 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -36,15 +46,7 @@ import (
 func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	long.Only(t)
 	bearer := issued(t, alice, pat(team(t), "my-pat"))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
-	restartOperator(t, "--metrics-bind-address="+address)
-	defer restartOperator(t)
-
+	address := fmt.Sprintf("127.0.0.1:%d", operator.MetricsPort)
 	client := face(t) // one: a source gets few connections here
 	get := func(path, bearer string) (int, string, error) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+path, nil)
@@ -70,19 +72,11 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 			t.Errorf("%s: HTTP %d, %v; want %d and no metric", tc.path, status, err, tc.want)
 		}
 	}
-	role := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "metrics-reader"},
-		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
-	}
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "metrics-reader"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "metrics-reader"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "pat-operator-metrics-reader"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}},
 	}
-	if err := admin.Create(t.Context(), role); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = admin.Delete(context.Background(), role) }()
 	if err := admin.Create(t.Context(), binding); err != nil {
 		t.Fatal(err)
 	}
@@ -94,4 +88,186 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 		}
 		return nil
 	}).WithTimeout(patience).Should(Succeed())
+}
+
+// Every metric of the alerts and of the dashboard is in a scrape of an operator and a verifier, as the chart's role allows it,
+// and every metric of ours in that scrape has a row in docs/operations.md.
+func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := scrape(t)
+	for where, expressions := range map[string][]string{"rules": ruleExpressions(t, root), "dashboards": dashboardExpressions(t, root)} {
+		if len(expressions) < 10 {
+			t.Errorf("%s have %d expressions", where, len(expressions))
+		}
+		for _, expression := range expressions {
+			names := metricNames(expression)
+			if len(names) == 0 {
+				t.Errorf("%s: %q names no metric", where, expression)
+			}
+			for _, name := range names {
+				if !slices.Contains(exported, name) {
+					t.Errorf("%s use %s, which no process exports: %s", where, name, expression)
+				}
+			}
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented, ours []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(pat_operator_[a-z_]+)[`{]").FindAllStringSubmatch(string(page), -1) {
+		documented = append(documented, m[1])
+	}
+	for _, name := range exported {
+		name = regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, "")
+		if strings.HasPrefix(name, "pat_operator_") && !slices.Contains(ours, name) {
+			ours = append(ours, name)
+		}
+	}
+	slices.Sort(documented)
+	slices.Sort(ours)
+	if diff := cmp.Diff(ours, documented); diff != "" {
+		t.Errorf("metrics (-exported +docs/operations.md):\n%s", diff)
+	}
+}
+
+// scrape returns the names of all series of an operator and a verifier.
+func scrape(t *testing.T) (names []string) {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "monitoring-"}}
+	create(t, admin, ns)
+	create(t, admin, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "prometheus"}})
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: ns.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "pat-operator-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns.Name, Name: "prometheus"}},
+	}
+	create(t, admin, binding)
+	t.Cleanup(func() {
+		for _, o := range []client.Object{ns, binding} {
+			_ = admin.Delete(context.Background(), o)
+		}
+	})
+	account, err := cl.ServiceAccount(t.Context(), ns.Name, "prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A manager that has once refused a client remembers it for half a minute.
+	NewWithT(t).Eventually(func() (bool, error) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:                  "system:serviceaccount:" + ns.Name + ":prometheus",
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
+		}}
+		err := admin.Create(t.Context(), review)
+		return review.Status.Allowed, err
+	}).WithTimeout(patience).Should(BeTrue())
+	series := regexp.MustCompile(`(?m)^([a-zA-Z_:][a-zA-Z0-9_:]*)[{ ]`)
+	collector := face(t)
+	for _, m := range []*cluster.Manager{operator, verifier} {
+		var text string
+		NewWithT(t).Eventually(func() error {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.MetricsURL(), nil)
+			if err != nil {
+				return err
+			}
+			req.Header.Set("Authorization", "Bearer "+account.BearerToken)
+			resp, err := collector.Do(req)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = resp.Body.Close() }()
+			body, err := io.ReadAll(resp.Body)
+			if text = string(body); err != nil || resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("HTTP %d, %w", resp.StatusCode, err)
+			}
+			return nil
+		}).WithTimeout(patience).Should(Succeed())
+		for _, m := range series.FindAllStringSubmatch(text, -1) {
+			names = append(names, m[1])
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func ruleExpressions(t *testing.T, root string) (expressions []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "charts", "pat-operator", "rules", "pat-operator.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Expr string }
+		}
+	}
+	if err := yaml.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			expressions = append(expressions, rule.Expr)
+		}
+	}
+	return expressions
+}
+
+func dashboardExpressions(t *testing.T, root string) (expressions []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "charts", "pat-operator", "dashboards", "pat-operator.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title, Description, Type string
+			Targets                  []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(data, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, panel := range dashboard.Panels {
+		if panel.Type != "row" && (panel.Description == "" || len(panel.Targets) == 0) {
+			t.Errorf("the panel %q has no description, or shows nothing", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			expressions = append(expressions, target.Expr)
+		}
+	}
+	return expressions
+}
+
+var (
+	// What holds no metric of an expression: text, labels, groupings, numbers and ranges.
+	noMetrics = regexp.MustCompile(`\{(?:"[^"]*"|[^}"])*\}|"[^"]*"|\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)|\[[^\]]*\]|\b[0-9][0-9a-z.]*`)
+	words     = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*\s*\(?`)
+	operators = []string{"and", "or", "unless", "bool", "offset", "group_left", "group_right"}
+)
+
+// metricNames are the metrics in an expression of Prometheus: each word that is neither a function nor an operator.
+func metricNames(expression string) (names []string) {
+	for _, word := range words.FindAllString(noMetrics.ReplaceAllString(expression, " "), -1) {
+		if name := strings.TrimSpace(word); !strings.HasSuffix(name, "(") && !slices.Contains(operators, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func TestMetricNamesOfAnExpression(t *testing.T) {
+	for expression, want := range map[string][]string{
+		`a{b="c{d}",e=~"f"} > ignoring(g) group_left h / 2`: {"a", "h"},
+		`sum by (i) (rate(j_total{k!="l"}[5m] offset 1h))`:  {"j_total"},
+		`max(m) == 0 or vector(0)`:                          {"m"},
+		`time() - n < 86400`:                                {"n"},
+	} {
+		if diff := cmp.Diff(want, metricNames(expression)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", expression, diff)
+		}
+	}
 }

@@ -24,6 +24,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,8 @@ var (
 	alice, bob user
 	// verbose is a manager's log at its most verbose; everything that it may ever say.
 	verbose = []string{"--zap-log-level=7", "--zap-devel"}
+	// securityLog is the audit log of all managers.
+	securityLog string
 )
 
 type user = env.User
@@ -67,6 +70,8 @@ type user = env.User
 func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 4, run)) }
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
+	securityLog = filepath.Join(dir, "security.log")
+	verbose = append(verbose, "--audit-log="+securityLog)
 	if product, err = env.Start(ctx, dir, env.Options{Options: cluster.Options{Audit: true}, Verifier: verbose, Operator: verbose}); err != nil {
 		return err
 	}

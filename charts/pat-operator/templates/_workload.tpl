@@ -153,7 +153,9 @@ spec:
 {{- $args := list .command (printf "--operator-namespace=%s" $c.Release.Namespace) (printf "--records-namespace=%s" (include "pat-operator.recordsNamespace" $c)) -}}
 {{- if ne (int .values.ports.health) 8081 }}{{ $args = append $args (printf "--health-probe-bind-address=:%d" (int .values.ports.health)) }}{{ end -}}
 {{- with $c.Values.maxLifetime }}{{ $args = append $args (printf "--max-lifetime=%s" .) }}{{ end -}}
-{{- if $c.Values.metrics.enabled }}{{ $args = append $args (printf "--metrics-bind-address=:%d" (int .values.ports.metrics)) }}{{ end -}}
+{{- if not $c.Values.metrics.enabled }}{{ $args = append $args "--metrics-bind-address=0" -}}
+{{- else if ne (int .values.ports.metrics) 8443 }}{{ $args = append $args (printf "--metrics-bind-address=:%d" (int .values.ports.metrics)) }}{{ end -}}
+{{- with $c.Values.auditLog }}{{ $args = append $args (printf "--audit-log=%s" .) }}{{ end -}}
 {{- toYaml $args -}}
 {{- end -}}
 
