@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/util/flowcontrol"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/pat-operator/pat-operator/internal/token"
 )
 
 // Off is the path of a log that writes nothing, Stdout that of standard output.
@@ -61,6 +64,9 @@ var events = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Events of the audit log: written; dropped, since too many waited; failed, since the file could not be written; " +
 		"suppressed, since refusals of one reason were too many.",
 }, []string{"result"})
+
+// tokens are tokens, or the beginnings of some, in what a user wrote and a refusal quotes.
+var tokens = regexp.MustCompile(token.Prefix + `([a-z2-7]{16})_\w+`)
 
 const (
 	resultWritten    = "written"
@@ -181,6 +187,7 @@ func (l *Log) Write(e Event) {
 		if len(*text) > maxText {
 			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}
+		*text = tokens.ReplaceAllString(*text, token.Prefix+"${1}_[redacted]")
 	}
 	line, err := json.Marshal(e)
 	if err != nil {

@@ -17,7 +17,9 @@ limitations under the License.
 package audit
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -28,6 +30,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/pat-operator/pat-operator/internal/token"
 )
 
 func open(t *testing.T, path string) *Log {
@@ -88,6 +92,26 @@ func TestEventsAreLinesOfAPrivateFile(t *testing.T) {
 	l.Close()
 	if got := read(t, path); len(got) != 3 {
 		t.Errorf("%d lines after a restart, want 3", len(got))
+	}
+}
+
+// A user pastes a token where it does not belong, and the refusal quotes it.
+func TestATokenInATextIsRedacted(t *testing.T) {
+	id, plaintext, err := token.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{
+		"quoted":  fmt.Sprintf("spec.displayName: Invalid value: %q: has a tab", plaintext+"\t"),
+		"cut off": strings.Repeat("a", maxText-len(plaintext)+20) + plaintext,
+		"twice":   plaintext + plaintext,
+	} {
+		l := newLog(io.Discard, logr.Discard())
+		l.Write(Event{Event: "AdmissionRefused", Name: plaintext, Message: text})
+		line := string(<-l.lines)
+		if secret := plaintext[len(token.Prefix)+token.IDLength+1:]; strings.Contains(line, secret[:8]) || !strings.Contains(line, id) {
+			t.Errorf("%s: %s", what, line)
+		}
 	}
 }
 
