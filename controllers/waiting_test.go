@@ -65,7 +65,7 @@ func TestTokensAreCountedByState(t *testing.T) {
 	add(func(r *record.Record) { // renewed tomorrow
 		every := int32(1)
 		ends(2 * v1alpha1.Day)(r)
-		r.Current.Delivery = &record.Delivery{Recipients: []string{"age1"}}
+		r.Current.Source, r.Current.Delivery, r.Ciphertext = record.SourceOperator, &record.Delivery{Recipients: []string{"age1"}}, "age"
 		r.Granted.Delivery = &v1alpha1.Delivery{Recipients: []string{"age1"}}
 		r.Granted.Rotation = &v1alpha1.Rotation{EveryDays: &every}
 	})
