@@ -56,10 +56,12 @@ const (
 	// TokenReview to the API server.
 	unknownError = "the personal access token cannot be verified at the moment"
 
-	reasonDraining  verifier.Reason = "Draining"
-	resultMalformed                 = "malformed_request"
-	resultPanic                     = "panic"
+	resultMalformed = "malformed_request"
+	resultPanic     = "panic"
 )
+
+// reasonDraining is why a verifier that is going away answers nothing.
+const reasonDraining verifier.Reason = "Draining"
 
 // Limits of a server of TokenReviews. They fit the requests that one kube-apiserver has under way, 600 by default, and the
 // memory of a pod.
