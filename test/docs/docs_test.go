@@ -121,15 +121,12 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 			add(cells[0], cells[1], "run")
 		}
 	}
-	for _, cells := range table(t, operations, "flag of `manager authn-kubeconfig`") {
-		add(cells[0], "authn-kubeconfig")
-	}
 	manager, err := cluster.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
-	for _, command := range []string{"operator", "verifier", "run", "authn-kubeconfig"} {
+	for _, command := range []string{"operator", "verifier", "run"} {
 		help, err := exec.CommandContext(t.Context(), manager, command, "--help").Output()
 		if err != nil {
 			t.Fatal(err)
