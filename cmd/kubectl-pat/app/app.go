@@ -161,6 +161,7 @@ command line; then nothing was changed.`,
 		newWhoamiCommand(s),
 		newFindCommand(s),
 		newKubeconfigCommand(s),
+		newSetupCommand(s),
 	)
 	helpFails(root)
 	return root

@@ -62,7 +62,7 @@ type trial struct {
 func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalAccessToken) *trial {
 	t.Helper()
 	t.Setenv("KUBECONFIG", "/dev/null")
-	builder := fake.NewClientBuilder().WithScheme(holder.Scheme).WithRESTMapper(holder.Mapper).
+	builder := fake.NewClientBuilder().WithScheme(kinds).WithRESTMapper(mapper).
 		WithStatusSubresource(&v1alpha1.PersonalAccessToken{}).WithInterceptorFuncs(hooks).
 		WithIndex(&v1alpha1.PersonalAccessToken{}, "spec.user.username", func(o client.Object) []string {
 			return []string{holder.Username(o.(*v1alpha1.PersonalAccessToken))}
