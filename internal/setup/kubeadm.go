@@ -25,6 +25,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
 
@@ -93,10 +94,10 @@ func webhookOf(configuration string) string {
 	file := ""
 	switch args := c.APIServer.ExtraArgs.(type) {
 	case map[string]any:
-		file, _ = args[flagConfigFile].(string)
+		file, _ = args[authnconfig.FlagConfigFile].(string)
 	case []any:
 		for _, arg := range args {
-			if named, ok := arg.(map[string]any); ok && named["name"] == flagConfigFile {
+			if named, ok := arg.(map[string]any); ok && named["name"] == authnconfig.FlagConfigFile {
 				file, _ = named["value"].(string)
 			}
 		}

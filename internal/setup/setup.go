@@ -33,15 +33,13 @@ import (
 )
 
 const (
-	flagConfigFile = "authentication-token-webhook-config-file"
-	flagCacheTTL   = "authentication-token-webhook-cache-ttl"
-	// cacheTTL is how long kube-apiserver may remember that a token is valid.
-	cacheTTL = "10s"
 	// end is the last line of each heredoc.
 	end = "PAT-OPERATOR"
 	// kubeadmFile has kubeadm's configuration with the two flags.
 	kubeadmFile = "pat-operator-kubeadm.yaml"
 )
+
+var cacheTTL = authnconfig.CacheTTL.String()
 
 // plainFolder matches a folder that a shell and YAML take as it is.
 var plainFolder = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
@@ -98,7 +96,7 @@ func (c Cluster) folder() string {
 
 // Flags are those that kube-apiserver gets.
 func (p Plan) Flags() []Flag {
-	return []Flag{{flagConfigFile, p.Folder + "/" + authnconfig.KubeconfigFile}, {flagCacheTTL, cacheTTL}}
+	return []Flag{{authnconfig.FlagConfigFile, p.Folder + "/" + authnconfig.KubeconfigFile}, {authnconfig.FlagCacheTTL, cacheTTL}}
 }
 
 // KubeadmConfiguration returns the name and the content of kubeadm's configuration with the two flags; "" for other
@@ -201,7 +199,7 @@ func (p Plan) nodes(w *writer, kubeconfig string) {
 		p.upgrades(w)
 	case Kubespray:
 		w.step("So that upgrade-cluster.yml keeps the flags, in group_vars/k8s_cluster/k8s-cluster.yml:")
-		w.block("kube_kubeadm_apiserver_extra_args:\n  %s: %s\n  %s: %s", flagConfigFile, p.Flags()[0].Value, flagCacheTTL, cacheTTL)
+		w.block("kube_kubeadm_apiserver_extra_args:\n  %s: %s\n  %s: %s", authnconfig.FlagConfigFile, p.Flags()[0].Value, authnconfig.FlagCacheTTL, cacheTTL)
 		w.linef("Leave kube_webhook_token_auth at false: its kubeconfig has no tls-server-name, and it sets no cache-ttl.")
 	case Other:
 		p.flags(w)
@@ -267,10 +265,10 @@ const (
 func (p Plan) manifest(w *writer) {
 	flags := p.Flags()
 	w.linef("m=%s new=%s", manifestFile, after)
-	w.linef("grep -q %s $m || {", flagConfigFile)
+	w.linef("grep -q %s $m || {", authnconfig.FlagConfigFile)
 	w.linef("  cp -p $m %s && cp -p $m $new &&", before)
 	w.linef(`  sed 's|^\( *\)- kube-apiserver$|&\n\1- --%s=%s\n\1- --%s=%s|' $m > $new &&`, flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
-	w.linef("  grep -q %s $new && mv $new $m || echo 'FAILED: nothing was changed'", flagConfigFile)
+	w.linef("  grep -q %s $new && mv $new $m || echo 'FAILED: nothing was changed'", authnconfig.FlagConfigFile)
 	w.linef("}")
 	w.linef("")
 	w.linef("kubelet starts kube-apiserver again within a minute. Wait for it before the next node: kubectl get --raw /readyz")

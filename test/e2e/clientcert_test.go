@@ -72,7 +72,7 @@ func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 		t.Errorf("kube-apiserver without a certificate: %v; want Unauthorized", err)
 	}
 
-	setup(t, dir, "--output=files", "--dir="+dir, "--apiserver-certificate="+crt, "--apiserver-key="+key)
+	setup(t, "--output=files", "--dir="+dir, "--apiserver-certificate="+crt, "--apiserver-key="+key)
 	if err := cl.UseTokenWebhook(t.Context(), filepath.Join(dir, "pat-operator-authn.kubeconfig")); err != nil {
 		t.Fatal(err)
 	}

@@ -162,6 +162,7 @@ command line; then nothing was changed.`,
 		newFindCommand(s),
 		newKubeconfigCommand(s),
 		newSetupCommand(s),
+		newDoctorCommand(s),
 	)
 	helpFails(root)
 	return root
