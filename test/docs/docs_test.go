@@ -255,13 +255,15 @@ func TestMakeTargetsExist(t *testing.T) {
 // pages are those at the top and everything in docs.
 func pages(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no pages in docs: %v", err)
-	}
 	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "charts/pat-operator/README.md"}
-	for _, file := range files {
-		out = append(out, "docs/"+filepath.Base(file))
+	for _, folder := range []string{"docs", "docs/install"} {
+		files, err := filepath.Glob(filepath.Join(root, folder, "*.md"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no pages in %s: %v", folder, err)
+		}
+		for _, file := range files {
+			out = append(out, folder+"/"+filepath.Base(file))
+		}
 	}
 	return out
 }
