@@ -138,7 +138,7 @@ func (d *doctor) unread(check, what string, err error, fix string) {
 	case apierrors.IsNotFound(err):
 		d.add(Failed, check, what+" does not exist", fix)
 	case apierrors.IsForbidden(err):
-		d.add(Unchecked, check, "you may not read "+what, "ask somebody who may")
+		d.add(Unchecked, check, "you may not read "+what, "ask a cluster administrator")
 	default:
 		d.add(Unchecked, check, fmt.Sprintf("cannot read %s: %v", what, err), "try again")
 	}

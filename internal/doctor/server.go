@@ -229,7 +229,7 @@ func (d *doctor) judge(ctx context.Context, s *server) {
 	check := serverCheck + " " + s.host
 	switch {
 	case s.status == http.StatusForbidden:
-		d.add(Unchecked, check, "you may not create tokenreviews", "ask somebody who may, such as a cluster administrator")
+		d.add(Unchecked, check, "you may not create tokenreviews", "ask a cluster administrator")
 	case s.status == http.StatusUnauthorized:
 		d.add(Unchecked, check, "it does not accept your credentials", "log in again")
 	case s.status != http.StatusCreated:

@@ -57,7 +57,7 @@ type Facts struct {
 	Nodes []corev1.Node
 	// ServerVersion is the gitVersion of kube-apiserver, such as v1.37.2+k3s1.
 	ServerVersion string
-	// Kubeadm is the ClusterConfiguration of the ConfigMap kubeadm-config; empty if there is none.
+	// Kubeadm is the ClusterConfiguration of the ConfigMap kubeadm-config; empty without one.
 	Kubeadm string
 	// OpenShift reports that the cluster has the API group config.openshift.io.
 	OpenShift bool
@@ -80,7 +80,7 @@ const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
 var talosImage = regexp.MustCompile(`^Talos \(v1\.(\d+)\.`)
 
-// Detect tells the distribution. A provider's mark on a cluster that has control plane nodes is of somebody who runs the
+// Detect tells the distribution. A provider's mark on a cluster that has control plane nodes comes from users who run the
 // provider's Kubernetes themselves, such as EKS Anywhere.
 func Detect(facts Facts) Cluster {
 	c := Cluster{Kubeadm: facts.Kubeadm}

@@ -41,7 +41,7 @@ const (
 
 var cacheTTL = authnconfig.CacheTTL.String()
 
-// plainFolder matches a folder that a shell and YAML take as it is.
+// plainFolder matches a folder that needs no quotes in a shell and in YAML.
 var plainFolder = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 
 // CheckFolder returns the error in a flag for a folder on the nodes.
@@ -357,7 +357,7 @@ func (p Plan) talos(w *writer, kubeconfig string) error {
 		w.block("machine:\n  files:\n%s%scluster:\n  apiServer:\n    extraArgs:\n      %s: %s\n      %s: %s\n    extraVolumes:\n      - hostPath: %s\n        mountPath: %[7]s\n        readonly: true",
 			file(authnconfig.CAFile, string(p.Config.Bundle)), file(authnconfig.KubeconfigFile, kubeconfig),
 			flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value, p.Folder)
-		w.linef("Talos 1.14 takes it with a warning, and not beside a KubeAPIServerConfig document, which cannot mount files")
+		w.linef("Talos 1.14 takes it with a warning, and not together with a KubeAPIServerConfig document, which cannot mount files")
 		w.linef("(siderolabs/talos#14394): keep cluster.apiServer there, or upgrade to 1.15.")
 	}
 	w.step("For %s:", p.each())

@@ -152,7 +152,7 @@ func TestDoctor(t *testing.T) {
 		}, "error: 14 of 19 checks failed, and 2 could not be made"},
 		"an unknown text":         {http.StatusCreated, "a\x1b[2J", []string{"✗ kube-apiserver HOST: does not get an answer from the verifier: a\\x1b[2J — see the log of kube-apiserver"}, ""},
 		"well, as far as it goes": {http.StatusCreated, asks, []string{"✓ kube-apiserver HOST: asks the verifier, trusts it, and the verifier is up to date"}, ""},
-		"not asked":               {http.StatusForbidden, "", []string{"- kube-apiserver HOST: not checked: you may not create tokenreviews — ask somebody who may, such as a cluster administrator"}, ""},
+		"not asked":               {http.StatusForbidden, "", []string{"- kube-apiserver HOST: not checked: you may not create tokenreviews — ask a cluster administrator"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{})
