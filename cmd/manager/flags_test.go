@@ -156,28 +156,6 @@ func TestCase60_ARefusalNamesAnExample(t *testing.T) {
 	}
 }
 
-func TestCase60_FlagsOfAuthnKubeconfig(t *testing.T) {
-	const server = "--server=https://10.96.0.15/authenticate"
-	for name, tc := range map[string]struct {
-		args []string
-		want string
-	}{
-		"none":                     {nil, started},
-		"a server":                 {[]string{server}, started},
-		"a client certificate":     {[]string{server, "--client-certificate=/etc/pat/kas.crt", "--client-key=/etc/pat/kas.key", "--out=etc"}, started},
-		"no address":               {[]string{"--server=https://10.0.0.300/authenticate"}, "--server must name a host, e.g. https://10.96.0.20/authenticate"},
-		"no TLS":                   {[]string{"--server=http://10.96.0.15/authenticate"}, "--server must begin with https://, e.g. https://10.96.0.20/authenticate"},
-		"no namespace":             {[]string{server, "--operator-namespace=A"}, `--operator-namespace "A" is not a namespace; set names of a-z, 0-9 and '-', as --operator-namespace=team-a`},
-		"half a certificate":       {[]string{server, "--client-key=/etc/pat/kas.key"}, "--client-certificate and --client-key go together: set both, or neither"},
-		"a certificate's own path": {[]string{server, "--client-certificate=kas.crt", "--client-key=/kas.key"}, `--client-certificate "kas.crt" is not an absolute path: kube-apiserver reads it, from a folder of its own`},
-	} {
-		err := run(t.Context(), append([]string{"authn-kubeconfig", "--kubeconfig=/no/such"}, tc.args...), &bytes.Buffer{}, &bytes.Buffer{})
-		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
-			t.Errorf("%s: got %v; want %s", name, err, tc.want)
-		}
-	}
-}
-
 // An empty list of warnings is one, and a later value replaces it.
 func TestCase60_NoExpiryWarnings(t *testing.T) {
 	for _, tc := range []struct {

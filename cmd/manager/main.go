@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(operatorCommand(), verifierCommand(), runCommand(), authnKubeconfigCommand(), versionCommand())
+	root.AddCommand(operatorCommand(), verifierCommand(), runCommand(), versionCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -74,7 +74,7 @@ func TestFlagsAreCheckedBeforeAnythingStarts(t *testing.T) {
 }
 
 func TestVersionAndHelp(t *testing.T) {
-	for _, tc := range []struct{ arg, want string }{{"version", version}, {"--help", "authn-kubeconfig"}} {
+	for _, tc := range []struct{ arg, want string }{{"version", version}, {"--help", "verifier"}} {
 		var out bytes.Buffer
 		if err := run(t.Context(), []string{tc.arg}, &out, &out); err != nil || !strings.Contains(out.String(), tc.want) {
 			t.Errorf("%s: %v, %q", tc.arg, err, out.String())

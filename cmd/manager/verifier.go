@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/lastused"
 	"github.com/pat-operator/pat-operator/internal/serving"
@@ -39,7 +40,6 @@ import (
 )
 
 const (
-	verifierService = "pat-operator-verifier"
 	// drainGrace is how long a verifier that is going away sends callers to another.
 	drainGrace = 2 * time.Second
 	// maxLastUsedRate keeps a slip of the pen from flooding the API server.
@@ -88,7 +88,7 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 func (o *verifierOptions) validate() error {
 	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate()}
 	if o.url != "" {
-		errs = append(errs, certs.CheckURL("--verifier-url", o.url))
+		errs = append(errs, authnconfig.CheckURL("--verifier-url", o.url))
 	}
 	if o.maxStaleness < verifier.MinMaxStaleness {
 		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", o.maxStaleness, verifier.MinMaxStaleness))
@@ -107,10 +107,9 @@ func (o *verifierOptions) component(common *commonOptions) component {
 		name: "verifier",
 		certificates: certs.Options{
 			SecretName: certs.VerifierSecretName,
-			DNSNames:   []string{serviceHost(verifierService, common.operatorNamespace)},
+			DNSNames:   []string{authnconfig.ServerName(common.operatorNamespace)},
 			Publish: certs.AuthnConfigMap{
-				Namespace: common.operatorNamespace, Service: verifierService, URL: o.url,
-				ServerName: serviceHost(verifierService, common.operatorNamespace),
+				Namespace: common.operatorNamespace, URL: o.url,
 			}.Publish,
 		},
 		setup: o.setup,
@@ -163,7 +162,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	}
 	published := &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.operatorNamespace, Name: certs.AuthnConfigMapName},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.operatorNamespace, Name: authnconfig.ConfigMapName},
 	}
 	recorder := p.GetEventRecorder("pat-operator-verifier")
 	p.authority.OnRenewal(func(deadline time.Time) {
@@ -172,7 +171,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	})
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
-	mux.Handle(authn.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
+	mux.Handle(authnconfig.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
 		Log: log, Drain: drain, Used: used, Audit: p.audit,
 	}))
 	if err := o.console.setup(p, c); err != nil {

@@ -38,6 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/admission"
 	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/console"
 	"github.com/pat-operator/pat-operator/test/abuse"
 	"github.com/pat-operator/pat-operator/test/cluster"
@@ -100,8 +101,8 @@ func (h *hostile) ports(ctx context.Context) ([]port, error) {
 	local := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	trust := visitor.transport.TLSClientConfig
 
-	add("verifier", h.verifier, abuse.Target{Address: local(h.verifier.VerifierPort), TLS: trust, Path: authn.TokenReviewPath, Slots: authn.Limits.Slots},
-		claiming, asking{method: http.MethodPost, path: authn.TokenReviewPath, body: abuse.ReviewOf(bearers[0]), want: `"authenticated":true`})
+	add("verifier", h.verifier, abuse.Target{Address: local(h.verifier.VerifierPort), TLS: trust, Path: authnconfig.TokenReviewPath, Slots: authn.Limits.Slots},
+		claiming, asking{method: http.MethodPost, path: authnconfig.TokenReviewPath, body: abuse.ReviewOf(bearers[0]), want: `"authenticated":true`})
 	anyone := trust.Clone() // the admission port has a CA of its own, which only the webhook configurations say
 	anyone.InsecureSkipVerify = true
 	add("admission", h.operator, abuse.Target{Address: local(h.operator.AdmissionPort), TLS: anyone, Path: admission.ValidatePath, Body: forOthers, Slots: admissionSlots},

@@ -39,22 +39,17 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/pat-operator/pat-operator/internal/audit"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const (
-	// TokenReviewPath is where kube-apiserver posts TokenReviews; it never follows a redirect.
-	TokenReviewPath = "/authenticate"
 	// ExtraCredentialID is the extra key that names the credential, as kube-apiserver's own authenticators do.
 	ExtraCredentialID = "authentication.kubernetes.io/credential-id"
 	// extraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
 	extraName = "pat-operator.io/name"
-
-	// unknownError is the only answer about a token that may become valid later: it reaches every client that posts a
-	// TokenReview to the API server.
-	unknownError = "the personal access token cannot be verified at the moment"
 
 	resultMalformed = "malformed_request"
 	resultPanic     = "panic"
@@ -121,7 +116,7 @@ type tokenReviewHandler struct {
 	audit    *audit.Log
 }
 
-// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at TokenReviewPath. The server limits
+// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at authnconfig.TokenReviewPath. The server limits
 // their size.
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
 	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, used: opts.Used, audit: opts.Audit}
@@ -211,7 +206,7 @@ func source(r *http.Request) string {
 // readReview reads a request, or returns the HTTP status to refuse it with. No text says why: a decoder's errors quote
 // what they read.
 func readReview(r *http.Request) (*tokenReview, int) {
-	if r.URL.Path != TokenReviewPath {
+	if r.URL.Path != authnconfig.TokenReviewPath {
 		return nil, http.StatusNotFound
 	}
 	if r.Method != http.MethodPost {
@@ -262,7 +257,7 @@ func answer(apiVersion string, result *verifier.Result) *authenticationv1.TokenR
 			},
 		}
 	case verifier.Unknown:
-		review.Status = authenticationv1.TokenReviewStatus{Error: unknownError, Audiences: result.Audiences}
+		review.Status = authenticationv1.TokenReviewStatus{Error: authnconfig.UnknownError, Audiences: result.Audiences}
 	case verifier.Refused, verifier.NotReady:
 	}
 	return review

@@ -35,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/audit"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
@@ -92,7 +93,7 @@ func review(version, bearer string, audiences ...string) string {
 
 func post(t testing.TB, h http.Handler, body string, edits ...func(*http.Request)) *httptest.ResponseRecorder {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodPost, TokenReviewPath+"?timeout=30s", strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, authnconfig.TokenReviewPath+"?timeout=30s", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	for _, edit := range edits {
 		edit(r)
@@ -123,9 +124,9 @@ func TestCase15_AnswersAsKubeAPIServerReadsThem(t *testing.T) {
 		"plain no": {"foreign", nil, map[string]any{"user": map[string]any{}}},
 		"empty":    {"", nil, map[string]any{"user": map[string]any{}}},
 		"error": {unknownToken, nil, map[string]any{
-			"user": map[string]any{}, "error": unknownError, "audiences": []any{ownAudience}}},
+			"user": map[string]any{}, "error": authnconfig.UnknownError, "audiences": []any{ownAudience}}},
 		"error echoes the audiences": {unknownToken, []string{"vault", "x"}, map[string]any{
-			"user": map[string]any{}, "error": unknownError, "audiences": []any{"vault", "x"}}},
+			"user": map[string]any{}, "error": authnconfig.UnknownError, "audiences": []any{"vault", "x"}}},
 	} {
 		for _, version := range []string{"v1", "v1beta1"} {
 			t.Run(name+" "+version, func(t *testing.T) {

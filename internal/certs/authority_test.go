@@ -91,6 +91,9 @@ func caSecret(t *testing.T, namespace string) *corev1.Secret {
 	return secret
 }
 
+// bundleOf returns the certificates that clients of the verifier in namespace have to trust.
+func bundleOf(t *testing.T, namespace string) []byte { return caSecret(t, namespace).Data[bundleKey] }
+
 func served(t *testing.T, a *Authority) *tls.Certificate {
 	t.Helper()
 	return must[*tls.Certificate](t)(a.getCertificate(nil))
@@ -116,7 +119,7 @@ func TestReplicasThatRaceShareOneCA(t *testing.T) {
 	}
 	group.Wait()
 
-	bundle := must[[]byte](t)(Bundle(t.Context(), c, o.Namespace))
+	bundle := bundleOf(t, o.Namespace)
 	for i, a := range replicas {
 		if errs[i] != nil {
 			t.Errorf("replica %d: %v", i, errs[i])
@@ -135,11 +138,11 @@ func TestCARotatesWithOverlapAcrossReplicas(t *testing.T) {
 	c, o, clock := operator(t)
 	a, b := NewAuthority(c, o), NewAuthority(c, o)
 	syncAll(t, a, b)
-	first := must[[]byte](t)(Bundle(t.Context(), c, o.Namespace))
+	first := bundleOf(t, o.Namespace)
 
 	clock.SetTime(epoch.Add(o.CAValidity - o.CARotateBefore))
 	syncAll(t, a, b)
-	both := must[[]byte](t)(Bundle(t.Context(), c, o.Namespace))
+	both := bundleOf(t, o.Namespace)
 	announced := caSecret(t, o.Namespace)
 	if !bytes.HasPrefix(both, first) || len(announced.Data[nextCertKey]) == 0 || !bytes.HasSuffix(both, announced.Data[nextCertKey]) {
 		t.Fatalf("the bundle does not hold the signer and its successor:\n%s", both)
@@ -167,7 +170,7 @@ func TestCARotatesWithOverlapAcrossReplicas(t *testing.T) {
 
 	clock.SetTime(epoch.Add(o.CAValidity + time.Minute))
 	syncAll(t, a, b)
-	if got := must[[]byte](t)(Bundle(t.Context(), c, o.Namespace)); !bytes.Equal(got, promoted.Data["tls.crt"]) {
+	if got := bundleOf(t, o.Namespace); !bytes.Equal(got, promoted.Data["tls.crt"]) {
 		t.Errorf("the expired CA is still trusted:\n%s", got)
 	}
 }
@@ -205,7 +208,7 @@ func TestExpiredCAIsReplacedAtOnce(t *testing.T) {
 	if err := a.Ready(nil); err != nil {
 		t.Error(err)
 	}
-	if err := verify(served(t, a), must[[]byte](t)(Bundle(t.Context(), c, o.Namespace)), "localhost", clock.Now()); err != nil {
+	if err := verify(served(t, a), bundleOf(t, o.Namespace), "localhost", clock.Now()); err != nil {
 		t.Error(err)
 	}
 }
@@ -243,7 +246,7 @@ func TestUnusableSecretIsReportedAndKeptUntilItIsDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	syncAll(t, a)
-	if err := verify(served(t, a), must[[]byte](t)(Bundle(t.Context(), c, o.Namespace)), "localhost", epoch); err != nil {
+	if err := verify(served(t, a), bundleOf(t, o.Namespace), "localhost", epoch); err != nil {
 		t.Error(err)
 	}
 }
@@ -278,7 +281,7 @@ func TestOperatorAndVerifierShareNoCA(t *testing.T) {
 	ofOperator.SecretName, ofOperator.WebhookConfigurationName = OperatorSecretName, ofVerifier.Namespace
 	a, b := NewAuthority(admin(t), ofOperator), NewAuthority(admin(t), ofVerifier)
 	syncAll(t, a, b)
-	bundle := must[[]byte](t)(Bundle(t.Context(), admin(t), ofVerifier.Namespace))
+	bundle := bundleOf(t, ofVerifier.Namespace)
 	if err := verify(served(t, b), bundle, "localhost", epoch); err != nil {
 		t.Error(err)
 	}
@@ -298,17 +301,6 @@ func TestOperatorAndVerifierShareNoCA(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "delete secret "+secret.Name) || strings.Contains(err.Error(), "copy ca.crt") != advised {
 			t.Errorf("%s: %v; want the advice about kube-apiserver's file: %v", secret.Name, err, advised)
 		}
-	}
-}
-
-func TestBundleSaysWhatIsWrong(t *testing.T) {
-	_, o, _ := operator(t)
-	if _, err := Bundle(t.Context(), admin(t), o.Namespace); err == nil || !strings.Contains(err.Error(), "is one running in that namespace?") {
-		t.Errorf("without a Secret: %v", err)
-	}
-	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: VerifierSecretName}})
-	if _, err := Bundle(t.Context(), admin(t), o.Namespace); err == nil || !strings.Contains(err.Error(), "its ca.crt is empty") {
-		t.Errorf("without a bundle: %v", err)
 	}
 }
 

@@ -35,7 +35,7 @@ limitations under the License.
 // the webhook configurations. In that time everybody who holds a copy of the
 // bundle has to follow. kube-apiserver rereads the file that its webhook
 // kubeconfig names within five minutes, but an admin has to replace that file
-// (manager authn-kubeconfig); hence an overlap of weeks. A CA that has expired
+// (kubectl pat setup); hence an overlap of weeks. A CA that has expired
 // is replaced at once, as nobody trusts it anyway.
 //
 // # Starting over

@@ -28,6 +28,8 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/cacert"
 )
 
 // configurations returns what config/webhook would apply, for an API group that nobody uses.
@@ -71,7 +73,7 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 	mutating, validating := configurations(o.Namespace)
 	create(t, mutating)
 	create(t, validating)
-	bundle := must[[]byte](t)(Bundle(t.Context(), c, o.Namespace))
+	bundle := bundleOf(t, o.Namespace)
 	key := client.ObjectKey{Name: o.Namespace}
 	injected := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	gotMutating := &admissionregistrationv1.MutatingWebhookConfiguration{}
@@ -98,7 +100,7 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 		t.Errorf("more than the bundle changed (-want +got):\n%s", diff)
 	}
 
-	foreign := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
+	foreign := cacert.Encode(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	injected.Webhooks[0].ClientConfig.CABundle, injected.Webhooks[1].ClientConfig.CABundle = nil, foreign
 	g.Expect(admin(t).Update(t.Context(), injected)).To(Succeed())
 	g.Eventually(func(g Gomega) {
@@ -136,7 +138,7 @@ func TestBundleIsNotInjectedIntoAVersionThatWasNotRead(t *testing.T) {
 	c, o, _ := operator(t)
 	_, validating := configurations(o.Namespace)
 	create(t, validating)
-	bundle := encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
+	bundle := cacert.Encode(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
 	patch := must[client.Patch](t)(bundlePatch(validating.ResourceVersion, [][]byte{nil, nil}, bundle))
 	validating.Webhooks = validating.Webhooks[1:]
 	if err := admin(t).Update(t.Context(), validating); err != nil {

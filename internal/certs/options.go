@@ -26,6 +26,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 )
 
 const (
@@ -33,7 +35,7 @@ const (
 	OperatorSecretName = "pat-operator-ca"
 	// VerifierSecretName names the Secret, there too, that holds the CA of what the verifier serves: the one that
 	// kube-apiserver has a copy of.
-	VerifierSecretName = "pat-operator-verifier-ca"
+	VerifierSecretName = authnconfig.CASecretName
 
 	// bundleKey is the key of that Secret which holds the certificates to trust.
 	bundleKey = "ca.crt"
@@ -42,13 +44,8 @@ const (
 const (
 	day = 24 * time.Hour
 
-	// defaultCAValidity is five years.
-	defaultCAValidity = 5 * 365 * day
 	// defaultCARotateBefore is one year.
 	defaultCARotateBefore = 365 * day
-	// defaultOverlap leaves an administrator time to replace the CA file of every kube-apiserver. The former CA is valid for
-	// two months more.
-	defaultOverlap = 300 * day
 	// defaultLeafValidity is a week, of which a third remains when a leaf is renewed.
 	defaultLeafValidity = 7 * day
 	// defaultInterval is how often the Secret and the webhook configurations are read.
@@ -98,9 +95,9 @@ func (o Options) withDefaults() Options {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{&o.CAValidity, defaultCAValidity},
+		{&o.CAValidity, authnconfig.CAValidity},
 		{&o.CARotateBefore, defaultCARotateBefore},
-		{&o.Overlap, defaultOverlap},
+		{&o.Overlap, authnconfig.CAOverlap},
 		{&o.LeafValidity, defaultLeafValidity},
 		{&o.Interval, defaultInterval},
 	} {

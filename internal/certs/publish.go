@@ -19,35 +19,27 @@ package certs
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 )
 
-const (
-	// AuthnConfigMapName names the ConfigMap, in the operator's namespace, from which administrators take the files that
-	// kube-apiserver reads. The installation creates it; everyone who is authenticated may read it, since it holds no secret.
-	AuthnConfigMapName = "pat-operator-authn"
-	// authnKeyCA is its key for the CAs of the verifier, as PEM.
-	authnKeyCA = "ca.crt"
-	// authnKeyKubeconfig is its key for a kubeconfig that names caFile in the same folder, which kube-apiserver rereads.
-	authnKeyKubeconfig = "kubeconfig"
-	// authnKeyEmbedded is its key for a kubeconfig that holds the CAs itself.
-	authnKeyEmbedded = "kubeconfig-embedded"
+const authnFieldOwner = client.FieldOwner("pat-operator-verifier")
 
-	authnFieldOwner = client.FieldOwner("pat-operator-verifier")
-)
-
-// AuthnConfigMap keeps the ConfigMap AuthnConfigMapName up to date.
+// AuthnConfigMap keeps the ConfigMap authnconfig.ConfigMapName up to date.
 type AuthnConfigMap struct {
 	// Namespace is the operator's own.
 	Namespace string
-	// Service leads to the verifier; its certificate has the name ServerName.
-	Service, ServerName string
-	// URL is where kube-apiserver reaches the verifier, as --server of authn-kubeconfig; empty: the ClusterIP of Service.
+	// URL is where kube-apiserver reaches the verifier; empty: the ClusterIP of its Service.
 	URL string
 }
 
@@ -57,21 +49,17 @@ func (m AuthnConfigMap) Publish(ctx context.Context, c client.Client, bundle []b
 	server := m.URL
 	if server == "" {
 		var err error
-		if server, err = ServiceURL(ctx, c, client.ObjectKey{Namespace: m.Namespace, Name: m.Service}, "--verifier-url"); err != nil {
+		if server, err = serviceURL(ctx, c, client.ObjectKey{Namespace: m.Namespace, Name: authnconfig.Service}); err != nil {
 			return err
 		}
 	}
-	kubeconfig, err := authnKubeconfig(server, m.ServerName, nil, ClientCertificate{})
+	config := authnconfig.Config{Server: server, ServerName: authnconfig.ServerName(m.Namespace), Bundle: bundle}
+	want, err := config.Data()
 	if err != nil {
 		return err
 	}
-	embedded, err := authnKubeconfig(server, m.ServerName, bundle, ClientCertificate{})
-	if err != nil {
-		return err
-	}
-	want := map[string]string{authnKeyCA: string(bundle), authnKeyKubeconfig: string(kubeconfig), authnKeyEmbedded: string(embedded)}
 
-	key := client.ObjectKey{Namespace: m.Namespace, Name: AuthnConfigMapName}
+	key := client.ObjectKey{Namespace: m.Namespace, Name: authnconfig.ConfigMapName}
 	is := &corev1.ConfigMap{}
 	if err := c.Get(ctx, key, is); apierrors.IsNotFound(err) {
 		// Creating it would need the right to create every ConfigMap.
@@ -92,4 +80,25 @@ func (m AuthnConfigMap) Publish(ctx context.Context, c client.Client, bundle []b
 	}
 	log.FromContext(ctx).Info("Published what kube-apiserver needs to ask the verifier", "configMap", key.Name, "server", server)
 	return nil
+}
+
+// serviceURL returns the URL of the TokenReview face behind a Service, by its ClusterIP: kube-apiserver cannot look up its name.
+func serviceURL(ctx context.Context, r client.Reader, key client.ObjectKey) (string, error) {
+	service := &corev1.Service{}
+	err := r.Get(ctx, key, service)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", fmt.Errorf("the Service %s does not exist: apply the manifests of the installation again, or set --verifier-url to the verifier's URL", key)
+	case err != nil:
+		return "", fmt.Errorf("read Service %s: %w", key, err)
+	case net.ParseIP(service.Spec.ClusterIP) == nil || len(service.Spec.Ports) == 0:
+		return "", fmt.Errorf("the Service %s has no ClusterIP: set --verifier-url to a URL at which kube-apiserver reaches the verifier", key)
+	}
+	u := url.URL{Scheme: "https", Host: service.Spec.ClusterIP, Path: authnconfig.TokenReviewPath}
+	if port := service.Spec.Ports[0].Port; port != 443 {
+		u.Host = net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(port)))
+	} else if strings.Contains(u.Host, ":") {
+		u.Host = "[" + u.Host + "]"
+	}
+	return u.String(), nil
 }

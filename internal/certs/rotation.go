@@ -24,6 +24,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pat-operator/pat-operator/internal/cacert"
 )
 
 const (
@@ -127,7 +129,7 @@ func parseContents(data map[string][]byte) (*contents, error) {
 	if c.signer, err = parseAuthority(corev1.TLSCertKey, corev1.TLSPrivateKeyKey, data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey]); err != nil {
 		return nil, err
 	}
-	if c.trusted, err = parseCertificates(data[bundleKey]); err != nil {
+	if c.trusted, err = cacert.Parse(data[bundleKey]); err != nil {
 		return nil, fmt.Errorf("%s %w", bundleKey, err)
 	}
 	if !slices.ContainsFunc(c.trusted, c.signer.cert.Equal) {
@@ -148,20 +150,20 @@ func parseContents(data map[string][]byte) (*contents, error) {
 	return c, nil
 }
 
-func (c *contents) bundle() []byte { return encodeCertificates(c.trusted...) }
+func (c *contents) bundle() []byte { return cacert.Encode(c.trusted...) }
 
 // store puts c into secret and leaves other keys alone.
 func (c *contents) store(secret *corev1.Secret) {
 	if secret.Data == nil {
 		secret.Data = map[string][]byte{}
 	}
-	secret.Data[corev1.TLSCertKey] = encodeCertificates(c.signer.cert)
+	secret.Data[corev1.TLSCertKey] = cacert.Encode(c.signer.cert)
 	secret.Data[corev1.TLSPrivateKeyKey] = c.signer.keyPEM
 	secret.Data[bundleKey] = c.bundle()
 	delete(secret.Data, nextCertKey)
 	delete(secret.Data, nextPrivateKeyKey)
 	if c.next != nil {
-		secret.Data[nextCertKey] = encodeCertificates(c.next.cert)
+		secret.Data[nextCertKey] = cacert.Encode(c.next.cert)
 		secret.Data[nextPrivateKeyKey] = c.next.keyPEM
 	}
 }

@@ -30,6 +30,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/cacert"
 )
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -63,14 +66,14 @@ func verify(cert *tls.Certificate, bundle []byte, host string, now time.Time) er
 }
 
 func TestCASignsLeavesOnly(t *testing.T) {
-	ca := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity)).cert
+	ca := must[*authority](t)(newAuthority("ca", epoch, authnconfig.CAValidity)).cert
 	if !ca.IsCA || ca.MaxPathLen != 0 || !ca.MaxPathLenZero || ca.KeyUsage != x509.KeyUsageCertSign {
 		t.Errorf("CA constraints: IsCA=%v MaxPathLen=%d MaxPathLenZero=%v KeyUsage=%b", ca.IsCA, ca.MaxPathLen, ca.MaxPathLenZero, ca.KeyUsage)
 	}
 	if ca.PublicKeyAlgorithm != x509.ECDSA || ca.SerialNumber.BitLen() < 64 {
 		t.Errorf("algorithm %s, serial number of %d bits", ca.PublicKeyAlgorithm, ca.SerialNumber.BitLen())
 	}
-	if want := epoch.Add(defaultCAValidity); !ca.NotAfter.Equal(want) {
+	if want := epoch.Add(authnconfig.CAValidity); !ca.NotAfter.Equal(want) {
 		t.Errorf("NotAfter = %s, want %s", ca.NotAfter, want)
 	}
 }
@@ -78,12 +81,12 @@ func TestCASignsLeavesOnly(t *testing.T) {
 func TestLeafServesItsNamesWhileItsCALives(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
 	ca := must[*authority](t)(newAuthority("ca", epoch, 10*day))
-	bundle := encodeCertificates(ca.cert)
+	bundle := cacert.Encode(ca.cert)
 	leaf := must[*tls.Certificate](t)(ca.newLeaf(epoch, o))
 
 	for _, host := range []string{"pat-operator-verifier.ns.svc", "localhost", "127.0.0.1"} {
 		// A client whose clock is a little behind accepts it too.
-		if err := verify(leaf, bundle, host, epoch.Add(-backdate)); err != nil {
+		if err := verify(leaf, bundle, host, epoch.Add(-cacert.Backdate)); err != nil {
 			t.Errorf("for %s: %v", host, err)
 		}
 	}
@@ -104,8 +107,8 @@ func TestLeafServesItsNamesWhileItsCALives(t *testing.T) {
 
 func TestLeafIsRenewed(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	ca := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))
-	other := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))
+	ca := must[*authority](t)(newAuthority("ca", epoch, authnconfig.CAValidity))
+	other := must[*authority](t)(newAuthority("ca", epoch, authnconfig.CAValidity))
 	short := must[*authority](t)(newAuthority("ca", epoch, 3*day))
 	leaf := must[*tls.Certificate](t)(ca.newLeaf(epoch, o))
 	last := must[*tls.Certificate](t)(short.newLeaf(epoch, o))
@@ -137,10 +140,10 @@ func TestLeafIsRenewed(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	o := testOptions("ns", clocktesting.NewFakePassiveClock(epoch))
-	signer := must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))
+	signer := must[*authority](t)(newAuthority("ca", epoch, authnconfig.CAValidity))
 	end := signer.cert.NotAfter
 	announced := end.Add(-o.CARotateBefore)
-	next := must[*authority](t)(newAuthority("ca", announced, defaultCAValidity))
+	next := must[*authority](t)(newAuthority("ca", announced, authnconfig.CAValidity))
 	brief := must[*authority](t)(newAuthority("ca", epoch, 10*day))
 	stable := &contents{signer: signer, trusted: []*x509.Certificate{signer.cert}}
 	rotating := &contents{signer: signer, next: next, trusted: []*x509.Certificate{signer.cert, next.cert}}
@@ -233,7 +236,7 @@ func TestUnusableSecretIsRefusedWithoutQuotingIt(t *testing.T) {
 		{"no bundle", func(d map[string][]byte) { delete(d, "ca.crt") }, "ca.crt is missing"},
 		{"garbage", func(d map[string][]byte) { d["tls.crt"] = []byte("garbage") }, "tls.crt is not PEM"},
 		{"two signers", func(d map[string][]byte) { d["tls.crt"] = d["ca.crt"] }, "tls.crt holds 2 certificates, not one"},
-		{"a leaf", func(d map[string][]byte) { d["tls.crt"] = encodeCertificates(leaf.Leaf) }, "tls.crt is not the certificate of a CA"},
+		{"a leaf", func(d map[string][]byte) { d["tls.crt"] = cacert.Encode(leaf.Leaf) }, "tls.crt is not the certificate of a CA"},
 		{"another key", func(d map[string][]byte) { d["tls.key"] = stranger.keyPEM }, "tls.key is not the private key of tls.crt"},
 		{"cut key", func(d map[string][]byte) { d["tls.key"] = d["tls.key"][:80] }, "tls.key is not the private key of tls.crt"},
 		{"key in the bundle", func(d map[string][]byte) { d["ca.crt"] = append(slices.Clone(d["ca.crt"]), d["tls.key"]...) }, "ca.crt holds something else than certificates"},
@@ -241,7 +244,7 @@ func TestUnusableSecretIsRefusedWithoutQuotingIt(t *testing.T) {
 		{"malformed bundle", func(d map[string][]byte) {
 			d["ca.crt"] = []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 		}, "ca.crt holds a malformed certificate (the one at position 1)"},
-		{"signer not trusted", func(d map[string][]byte) { d["ca.crt"] = encodeCertificates(held.next.cert) }, "ca.crt does not hold tls.crt"},
+		{"signer not trusted", func(d map[string][]byte) { d["ca.crt"] = cacert.Encode(held.next.cert) }, "ca.crt does not hold tls.crt"},
 		{"successor not trusted", func(d map[string][]byte) { d["ca.crt"] = d["tls.crt"] }, "ca.crt does not hold next.crt"},
 		{"successor without a key", func(d map[string][]byte) { delete(d, "next.key") }, "only one of next.crt and next.key is there"},
 		{"successor with another key", func(d map[string][]byte) { d["next.key"] = d["tls.key"] }, "next.key is not the private key of next.crt"},

@@ -28,23 +28,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Bundle returns the certificates that clients of the verifier in namespace have to trust, as PEM.
-func Bundle(ctx context.Context, r client.Reader, namespace string) ([]byte, error) {
-	secret := &corev1.Secret{}
-	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: VerifierSecretName}, secret)
-	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("the Secret %s/%s does not exist: the verifier creates it when it starts; is one running in that namespace?", namespace, VerifierSecretName)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, VerifierSecretName, err)
-	}
-	certs, err := parseCertificates(secret.Data[bundleKey])
-	if err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: its %s %w", namespace, VerifierSecretName, bundleKey, err)
-	}
-	return encodeCertificates(certs...), nil
-}
-
 // load reads the CA Secret, and creates it if it does not exist.
 func (a *Authority) load(ctx context.Context) (*corev1.Secret, *contents, error) {
 	key := client.ObjectKey{Namespace: a.options.Namespace, Name: a.options.SecretName}

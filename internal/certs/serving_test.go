@@ -25,6 +25,8 @@ import (
 	"time"
 
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 )
 
 // handshake connects client to server and returns what each side made of it.
@@ -105,7 +107,7 @@ func TestHandshake(t *testing.T) {
 func TestNotReadyWithAnExpiredLeaf(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(epoch)
 	a := NewAuthority(nil, testOptions("ns", clock))
-	if err := a.renewLeaf(must[*authority](t)(newAuthority("ca", epoch, defaultCAValidity))); err != nil {
+	if err := a.renewLeaf(must[*authority](t)(newAuthority("ca", epoch, authnconfig.CAValidity))); err != nil {
 		t.Fatal(err)
 	}
 	clock.SetTime(epoch.Add(8 * day))

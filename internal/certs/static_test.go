@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/internal/cacert"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
@@ -56,7 +57,7 @@ func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
 	guarded := &env.APIServer{Files: map[string]string{"admission-control-config-file": staticPolicies(t)}}
 	t.Cleanup(guarded.Stop)
 
-	bundle := base64.StdEncoding.EncodeToString(encodeCertificates(must[*authority](t)(newAuthority("ca", epoch, day)).cert))
+	bundle := base64.StdEncoding.EncodeToString(cacert.Encode(must[*authority](t)(newAuthority("ca", epoch, day)).cert))
 	cases := map[string]struct {
 		patch   string
 		refused bool // by the policy

@@ -17,7 +17,6 @@ limitations under the License.
 package certs
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -25,20 +24,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"time"
-)
 
-const (
-	pemCertificate = "CERTIFICATE"
-	pemPrivateKey  = "PRIVATE KEY"
+	"github.com/pat-operator/pat-operator/internal/cacert"
 )
-
-// backdate is how far a client's clock may be behind ours. A certificate's NotBefore lies that
-// long before the moment it was made.
-const backdate = 5 * time.Minute
 
 // authority is a CA and its key.
 type authority struct {
@@ -48,42 +38,23 @@ type authority struct {
 }
 
 // madeAt is when the CA was made.
-func (a *authority) madeAt() time.Time { return a.cert.NotBefore.Add(backdate) }
+func (a *authority) madeAt() time.Time { return a.cert.NotBefore.Add(cacert.Backdate) }
 
 func (a *authority) ended(now time.Time) bool { return ended(a.cert, now) }
 
 func ended(cert *x509.Certificate, now time.Time) bool { return now.After(cert.NotAfter) }
 
-// newAuthority makes a CA that may sign leaves only; its name tells it from others in logs.
 func newAuthority(name string, now time.Time, validity time.Duration) (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, key, keyPEM, err := cacert.New(name, now, validity)
 	if err != nil {
-		return nil, fmt.Errorf("generate the CA's key: %w", err)
+		return nil, err
 	}
-	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("%s@%d", name, now.Unix())},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(validity),
-		KeyUsage:              x509.KeyUsageCertSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-		MaxPathLenZero:        true,
-	}
-	cert, err := sign(template, template, key.Public(), key)
-	if err != nil {
-		return nil, fmt.Errorf("sign the CA: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encode the CA's key: %w", err)
-	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: pemPrivateKey, Bytes: der})
 	return &authority{cert: cert, key: key, keyPEM: keyPEM}, nil
 }
 
 // parseAuthority reads a CA; certName and keyName name the two in errors, which never quote them.
 func parseAuthority(certName, keyName string, certPEM, keyPEM []byte) (*authority, error) {
-	certs, err := parseCertificates(certPEM)
+	certs, err := cacert.Parse(certPEM)
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", certName, err)
 	}
@@ -117,11 +88,11 @@ func (a *authority) newLeaf(now time.Time, o Options) (*tls.Certificate, error) 
 	if notAfter.After(a.cert.NotAfter) {
 		notAfter = a.cert.NotAfter
 	}
-	cert, err := sign(&x509.Certificate{
+	cert, err := cacert.Sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: "pat-operator"},
 		DNSNames:              o.DNSNames,
 		IPAddresses:           o.IPAddresses,
-		NotBefore:             now.Add(-backdate),
+		NotBefore:             now.Add(-cacert.Backdate),
 		NotAfter:              notAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
@@ -138,52 +109,8 @@ func leafDue(leaf *tls.Certificate, signer *authority, now time.Time) bool {
 	if leaf == nil || now.Before(leaf.Leaf.NotBefore) || leaf.Leaf.CheckSignatureFrom(signer.cert) != nil {
 		return true
 	}
-	made := leaf.Leaf.NotBefore.Add(backdate)
+	made := leaf.Leaf.NotBefore.Add(cacert.Backdate)
 	renewAt := made.Add(leaf.Leaf.NotAfter.Sub(made) * 2 / 3)
 	// One that ends with its CA cannot be had any longer.
 	return !now.Before(renewAt) && leaf.Leaf.NotAfter.Before(signer.cert.NotAfter)
-}
-
-// sign signs with a random serial number: x509 picks one where the template has none.
-func sign(template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
-	if err != nil {
-		return nil, err
-	}
-	return x509.ParseCertificate(der)
-}
-
-// parseCertificates reads PEM that holds certificates and nothing else. Its errors complete a
-// sentence that begins with what was read, and do not quote it.
-func parseCertificates(data []byte) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for rest := data; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			if len(bytes.TrimSpace(rest)) > 0 {
-				return nil, errors.New("is not PEM")
-			}
-			break
-		}
-		if block.Type != pemCertificate {
-			return nil, errors.New("holds something else than certificates")
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("holds a malformed certificate (the one at position %d)", len(certs)+1)
-		}
-		certs = append(certs, cert)
-	}
-	if len(certs) == 0 {
-		return nil, errors.New("is empty")
-	}
-	return certs, nil
-}
-
-func encodeCertificates(certs ...*x509.Certificate) []byte {
-	var out []byte
-	for _, cert := range certs {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: cert.Raw})...)
-	}
-	return out
 }

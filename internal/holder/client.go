@@ -17,6 +17,8 @@ limitations under the License.
 package holder
 
 import (
+	"errors"
+
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -28,13 +30,15 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
+// AddToScheme adds the kinds that holders read and write.
+func AddToScheme(scheme *runtime.Scheme) error {
+	return errors.Join(authenticationv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme), corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
 // Scheme has the kinds that holders read and write.
 var Scheme = func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
-	utilruntime.Must(authenticationv1.AddToScheme(scheme))
-	utilruntime.Must(authorizationv1.AddToScheme(scheme))
-	utilruntime.Must(corev1.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	utilruntime.Must(AddToScheme(scheme))
 	return scheme
 }()
 

@@ -90,14 +90,16 @@ type Cluster struct {
 	IssuerURL string
 	Issuer    *issuer.Issuer
 
-	opts            Options
-	ca              *authority
-	egress          *egress
-	reserved        reservedPorts
-	ports           ports
-	accepted        bool   // an operator has accepted the guards of admission
-	tokenWebhook    string // kubeconfig that kube-apiserver is started with; empty: none
-	admissionConfig string // file that kube-apiserver is started with; empty: none
+	opts         Options
+	ca           *authority
+	egress       *egress
+	reserved     reservedPorts
+	ports        ports
+	accepted     bool   // an operator has accepted the guards of admission
+	tokenWebhook string // kubeconfig that kube-apiserver is started with; empty: none
+	// tokenWebhookArgs are further flags of it.
+	tokenWebhookArgs []string
+	admissionConfig  string // file that kube-apiserver is started with; empty: none
 
 	etcd, apiServer, controllerManager *process
 	admission, verifier                *service

@@ -96,6 +96,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			"--authentication-token-webhook-config-file="+c.tokenWebhook,
 			"--authentication-token-webhook-cache-ttl=10s",
 		)
+		args = append(args, c.tokenWebhookArgs...)
 	}
 	if c.admissionConfig != "" {
 		args = append(args, "--admission-control-config-file="+c.admissionConfig)
@@ -128,10 +129,10 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	})
 }
 
-// UseTokenWebhook restarts kube-apiserver with the TokenReview webhook that kubeconfig names; every later
-// restart keeps it.
-func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string) error {
-	c.tokenWebhook = kubeconfig
+// UseTokenWebhook restarts kube-apiserver with the TokenReview webhook that kubeconfig names, with none if it is empty, and with
+// further flags; every later restart keeps them.
+func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string, args ...string) error {
+	c.tokenWebhook, c.tokenWebhookArgs = kubeconfig, args
 	return c.RestartAPIServer(ctx)
 }
 

@@ -204,15 +204,6 @@ func (c *Cluster) takeAuthnFiles(ctx context.Context) error {
 	)
 }
 
-// WriteAuthnKubeconfig lets `manager authn-kubeconfig` write its files into a folder, as an administrator would.
-func (c *Cluster) WriteAuthnKubeconfig(ctx context.Context, out string, args ...string) error {
-	args = append([]string{"authn-kubeconfig", "--kubeconfig=" + c.AdminKubeconfig, "--server=" + c.TokenReviewURL(), "--out=" + out}, args...)
-	if output, err := c.Command(ctx, "", c.opts.ManagerBinary, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("manager authn-kubeconfig: %w\n%s", err, output)
-	}
-	return nil
-}
-
 // follow puts a manager into service while it is ready, as kubelet and the endpoints' controller would.
 func (c *Cluster) follow(m *Manager) {
 	tick := time.NewTicker(probeInterval)

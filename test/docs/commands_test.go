@@ -17,7 +17,6 @@ limitations under the License.
 package docs
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +29,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/setup"
 	"github.com/pat-operator/pat-operator/test/docs/commands"
 )
 
@@ -195,16 +196,45 @@ smoke
 	}
 }
 
-// The page, the sample for kubeadm and k3s, and the script for kind set the same flags.
-func TestTheFlagsOfKubeAPIServer(t *testing.T) {
-	page := read(t, "docs/install.md")
-	for _, flag := range []string{"config-file", "cache-ttl"} {
-		flag = "authentication-token-webhook-" + flag
-		if n := strings.Count(page, flag); n < 3 {
-			t.Errorf("docs/install.md names %s %d times; want it in the list, for kubeadm and for k3s", flag, n)
+// Each page of a distribution says what has run it, names its source, and sets the flags that setup sets there.
+func TestEachDistributionHasAPage(t *testing.T) {
+	linked := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\(install/([a-z0-9]+)\.md\)`).FindAllStringSubmatch(read(t, "docs/install.md"), -1) {
+		linked[m[1]] = true
+	}
+	for _, d := range setup.Distributions {
+		name := string(d)
+		switch d {
+		case setup.Other:
+			continue
+		case setup.Hosted, setup.EKS, setup.GKE, setup.AKS:
+			name = "managed"
 		}
-		if !strings.Contains(read(t, "hack/kind/install.sh"), "--"+flag+"=") {
-			t.Errorf("hack/kind/install.sh does not set %s", fmt.Sprintf("--%s", flag))
+		if !linked[name] {
+			t.Errorf("docs/install.md does not lead to the page of %s", d)
+			continue
+		}
+		page := read(t, "docs/install/"+name+".md")
+		if !strings.Contains(page, "**Run by our tests**") && !regexp.MustCompile(`\*\*From the vendors?['’]s?`).MatchString(page) {
+			t.Errorf("docs/install/%s.md does not say whether our tests run it", name)
+		}
+		if !strings.Contains(page, "://") {
+			t.Errorf("docs/install/%s.md names no source", name)
+		}
+		plan := setup.NewPlan(setup.Cluster{Distribution: d}, authnconfig.Config{}, "")
+		if d != setup.Talos && name != "managed" && !strings.Contains(page, plan.Flags()[0].Value) {
+			t.Errorf("docs/install/%s.md does not name %s", name, plan.Flags()[0].Value)
+		}
+	}
+}
+
+// The pages and the script for kind set the flags that setup sets.
+func TestTheFlagsOfKubeAPIServer(t *testing.T) {
+	for _, flag := range (setup.Plan{}).Flags() {
+		for _, file := range []string{"docs/install.md", "docs/install/kubeadm.md", "docs/install/kind.md", "docs/install/k3s.md", "docs/install/rke2.md", "docs/install/kubespray.md", "hack/kind/install.sh"} {
+			if !strings.Contains(read(t, file), flag.Name) {
+				t.Errorf("%s does not set --%s", file, flag.Name)
+			}
 		}
 	}
 }

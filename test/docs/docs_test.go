@@ -121,15 +121,12 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 			add(cells[0], cells[1], "run")
 		}
 	}
-	for _, cells := range table(t, operations, "flag of `manager authn-kubeconfig`") {
-		add(cells[0], "authn-kubeconfig")
-	}
 	manager, err := cluster.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
-	for _, command := range []string{"operator", "verifier", "run", "authn-kubeconfig"} {
+	for _, command := range []string{"operator", "verifier", "run"} {
 		help, err := exec.CommandContext(t.Context(), manager, command, "--help").Output()
 		if err != nil {
 			t.Fatal(err)
@@ -258,13 +255,15 @@ func TestMakeTargetsExist(t *testing.T) {
 // pages are those at the top and everything in docs.
 func pages(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no pages in docs: %v", err)
-	}
 	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "charts/pat-operator/README.md"}
-	for _, file := range files {
-		out = append(out, "docs/"+filepath.Base(file))
+	for _, folder := range []string{"docs", "docs/install"} {
+		files, err := filepath.Glob(filepath.Join(root, folder, "*.md"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no pages in %s: %v", folder, err)
+		}
+		for _, file := range files {
+			out = append(out, folder+"/"+filepath.Base(file))
+		}
 	}
 	return out
 }

@@ -46,7 +46,7 @@ func clientCertificate(t *testing.T, dir string) (crt, key string) {
 	return crt, key
 }
 
-// Where the verifier asks for client certificates, kube-apiserver presents the one that `manager authn-kubeconfig` was told
+// Where the verifier asks for client certificates, kube-apiserver presents the one that `kubectl pat setup` was told
 // of, and works; clients without one learn nothing, kube-apiserver included.
 func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 	long.Only(t)
@@ -72,9 +72,7 @@ func TestCase26_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 		t.Errorf("kube-apiserver without a certificate: %v; want Unauthorized", err)
 	}
 
-	if err := cl.WriteAuthnKubeconfig(t.Context(), dir, "--client-certificate="+crt, "--client-key="+key); err != nil {
-		t.Fatal(err)
-	}
+	setup(t, "--output=files", "--dir="+dir, "--apiserver-certificate="+crt, "--apiserver-key="+key)
 	if err := cl.UseTokenWebhook(t.Context(), filepath.Join(dir, "pat-operator-authn.kubeconfig")); err != nil {
 		t.Fatal(err)
 	}

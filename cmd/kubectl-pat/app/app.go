@@ -161,6 +161,8 @@ command line; then nothing was changed.`,
 		newWhoamiCommand(s),
 		newFindCommand(s),
 		newKubeconfigCommand(s),
+		newSetupCommand(s),
+		newDoctorCommand(s),
 	)
 	helpFails(root)
 	return root

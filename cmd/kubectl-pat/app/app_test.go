@@ -62,7 +62,7 @@ type trial struct {
 func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalAccessToken) *trial {
 	t.Helper()
 	t.Setenv("KUBECONFIG", "/dev/null")
-	builder := fake.NewClientBuilder().WithScheme(holder.Scheme).WithRESTMapper(holder.Mapper).
+	builder := fake.NewClientBuilder().WithScheme(kinds).WithRESTMapper(mapper).
 		WithStatusSubresource(&v1alpha1.PersonalAccessToken{}).WithInterceptorFuncs(hooks).
 		WithIndex(&v1alpha1.PersonalAccessToken{}, "spec.user.username", func(o client.Object) []string {
 			return []string{holder.Username(o.(*v1alpha1.PersonalAccessToken))}
@@ -158,40 +158,54 @@ func TestUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown command":         {[]string{"forge"}, `unknown command "forge"; see kubectl pat --help`},
-		"misspelt command":        {[]string{"crate", "x"}, `unknown command "crate"; did you mean create? See kubectl pat --help`},
-		"kubectl's delete":        {[]string{"delete", "x"}, `unknown command "delete"; did you mean revoke? See kubectl pat --help`},
-		"kubectl's get":           {[]string{"get"}, `unknown command "get"; did you mean describe or list? See kubectl pat --help`},
-		"version":                 {[]string{"version"}, `unknown command "version"; did you mean --version? See kubectl pat --help`},
-		"renew":                   {[]string{"renew", "x"}, `unknown command "renew"; did you mean rotate? See kubectl pat --help`},
-		"help of nothing":         {[]string{"help", "lst"}, `unknown command "lst"; did you mean list? See kubectl pat --help`},
-		"help of too much":        {[]string{"help", "list", "mine"}, `unknown command "list mine"; see kubectl pat --help`},
-		"help of a hostile word":  {[]string{"help", "a\x1b[2J"}, `unknown command "a\x1b[2J"; see kubectl pat --help`},
-		"unknown flag":            {[]string{"create", "x", "--life=1d"}, `unknown flag: --life; see kubectl pat create --help`},
-		"user is not for":         {[]string{"create", "x", "--user=alice"}, `unknown flag: --user; see kubectl pat create --help`},
-		"no name":                 {[]string{"create"}, `kubectl pat create takes one NAME, and 0 were given; see kubectl pat create --help`},
-		"two names":               {[]string{"generate", "a", "b"}, `kubectl pat generate takes one NAME, and 2 were given; see kubectl pat generate --help`},
-		"no name for Kubernetes":  {[]string{"create", "My_Token"}, `"My_Token" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
-		"a hostile name":          {[]string{"create", "a\x1b[2Jb"}, `"a\x1b[2Jb" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
-		"too long a name":         {[]string{"create", strings.Repeat("a", 64)}, `"` + strings.Repeat("a", 64) + `" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
-		"no namespace":            {[]string{"create", "x", "-n", "A b"}, `"A b" is not a valid namespace: use at most 63 of a-z, 0-9 and '-'`},
-		"too long a display name": {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: use at most 128`},
-		"a group without a user":  {[]string{"create", "x", "--group=g"}, `--group and --uid describe the user of --for: add --for USER`},
-		"no period":               {[]string{"create", "x", "--expires-in=90x"}, `invalid argument "90x" for "--expires-in" flag: a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
-		"output of create":        {[]string{"create", "x", "-o", "wide"}, `--output "wide" is not one of token, json, yaml, name`},
-		"a dry run":               {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is not one of none, client, server`},
-		"no time":                 {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: give a time to wait, such as 30s`},
-		"nowhere for the token":   {[]string{"create", "x", "-o", "name"}, `-o name does not print the token, which cannot be shown later: add --token-file FILE or --copy`},
-		"two places":              {[]string{"create", "x", "--copy", "--token-file=t"}, `give either --copy or --token-file, not both`},
-		"both on one stream":      {[]string{"generate", "x"}, `manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)`},
-		"output of generate":      {[]string{"generate", "x", "-o", "name"}, `--output "name" is not one of yaml, json`},
-		"a user of Kubernetes":    {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
-		"output of list":          {[]string{"list", "-o", "token"}, `--output "token" is not one of wide, json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE`},
-		"a path for list":         {[]string{"list", "-o", "jsonpath={.items"}, "--output: error parsing jsonpath {.items, unclosed action"},
-		"no path for list":        {[]string{"list", "-o", "jsonpath"}, "--output: template format specified but no template given"},
-		"columns of list":         {[]string{"list", "-o", "custom-columns=NAME"}, "--output: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>"},
-		"a selector for list":     {[]string{"list", "-l", "team=mail=web"}, "--selector: found '=', expected: ',' or 'end of string'; write it as team=mail, or 'team in (mail,web)'"},
-		"order of list":           {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is not one of name, created, modified, expires, last-used`},
+		"unknown command":          {[]string{"forge"}, `unknown command "forge"; see kubectl pat --help`},
+		"misspelt command":         {[]string{"crate", "x"}, `unknown command "crate"; did you mean create? See kubectl pat --help`},
+		"kubectl's delete":         {[]string{"delete", "x"}, `unknown command "delete"; did you mean revoke? See kubectl pat --help`},
+		"kubectl's get":            {[]string{"get"}, `unknown command "get"; did you mean describe or list? See kubectl pat --help`},
+		"version":                  {[]string{"version"}, `unknown command "version"; did you mean --version? See kubectl pat --help`},
+		"renew":                    {[]string{"renew", "x"}, `unknown command "renew"; did you mean rotate? See kubectl pat --help`},
+		"help of nothing":          {[]string{"help", "lst"}, `unknown command "lst"; did you mean list? See kubectl pat --help`},
+		"help of too much":         {[]string{"help", "list", "mine"}, `unknown command "list mine"; see kubectl pat --help`},
+		"help of a hostile word":   {[]string{"help", "a\x1b[2J"}, `unknown command "a\x1b[2J"; see kubectl pat --help`},
+		"unknown flag":             {[]string{"create", "x", "--life=1d"}, `unknown flag: --life; see kubectl pat create --help`},
+		"user is not for":          {[]string{"create", "x", "--user=alice"}, `unknown flag: --user; see kubectl pat create --help`},
+		"no name":                  {[]string{"create"}, `kubectl pat create takes one NAME, and 0 were given; see kubectl pat create --help`},
+		"two names":                {[]string{"generate", "a", "b"}, `kubectl pat generate takes one NAME, and 2 were given; see kubectl pat generate --help`},
+		"no name for Kubernetes":   {[]string{"create", "My_Token"}, `"My_Token" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
+		"a hostile name":           {[]string{"create", "a\x1b[2Jb"}, `"a\x1b[2Jb" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
+		"too long a name":          {[]string{"create", strings.Repeat("a", 64)}, `"` + strings.Repeat("a", 64) + `" is not a valid resource name: use at most 63 of a-z, 0-9, '-' and '.', and put the name for people into --display-name`},
+		"no namespace":             {[]string{"create", "x", "-n", "A b"}, `"A b" is not a valid namespace: use at most 63 of a-z, 0-9 and '-'`},
+		"too long a display name":  {[]string{"create", "x", "--display-name", strings.Repeat("ä", 129)}, `--display-name has 129 characters: use at most 128`},
+		"a group without a user":   {[]string{"create", "x", "--group=g"}, `--group and --uid describe the user of --for: add --for USER`},
+		"no period":                {[]string{"create", "x", "--expires-in=90x"}, `invalid argument "90x" for "--expires-in" flag: a period is a number of days such as 90d, of weeks or years such as 3w or 1y, or of hours, minutes and seconds such as 12h or 1h30m; set it as --expires-in=90d; see kubectl pat create --help`},
+		"output of create":         {[]string{"create", "x", "-o", "wide"}, `--output "wide" is not one of token, json, yaml, name`},
+		"a dry run":                {[]string{"create", "x", "--dry-run=yes"}, `--dry-run "yes" is not one of none, client, server`},
+		"no time":                  {[]string{"create", "x", "--timeout=0s"}, `--timeout 0s is not positive: give a time to wait, such as 30s`},
+		"nowhere for the token":    {[]string{"create", "x", "-o", "name"}, `-o name does not print the token, which cannot be shown later: add --token-file FILE or --copy`},
+		"two places":               {[]string{"create", "x", "--copy", "--token-file=t"}, `give either --copy or --token-file, not both`},
+		"both on one stream":       {[]string{"generate", "x"}, `manifest and token cannot both go to standard output: name a file for the token, which is secret (--token-file FILE), or for the manifest (--manifest FILE)`},
+		"output of generate":       {[]string{"generate", "x", "-o", "name"}, `--output "name" is not one of yaml, json`},
+		"a user of Kubernetes":     {[]string{"generate", "x", "--for=system:node:a", "--copy"}, `spec.user.username: Forbidden: "system:node:a" is one of Kubernetes' own users, which may have no personal access token; name a person`},
+		"output of list":           {[]string{"list", "-o", "token"}, `--output "token" is not one of wide, json, yaml, name, custom-columns=NAME:.PATH,..., jsonpath='{.PATH}' or go-template='{{.PATH}}', each also of a file, as in jsonpath-file=FILE`},
+		"a path for list":          {[]string{"list", "-o", "jsonpath={.items"}, "--output: error parsing jsonpath {.items, unclosed action"},
+		"no path for list":         {[]string{"list", "-o", "jsonpath"}, "--output: template format specified but no template given"},
+		"columns of list":          {[]string{"list", "-o", "custom-columns=NAME"}, "--output: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>"},
+		"a selector for list":      {[]string{"list", "-l", "team=mail=web"}, "--selector: found '=', expected: ',' or 'end of string'; write it as team=mail, or 'team in (mail,web)'"},
+		"output of setup":          {[]string{"setup", "-o", "yaml"}, `--output "yaml" is not one of files, json`},
+		"files of setup, nowhere":  {[]string{"setup", "-o", "files"}, `--output files needs a folder: add --dir FOLDER`},
+		"a folder for a text":      {[]string{"setup", "--dir", "x"}, `--dir works only with --output files or --new-ca`},
+		"a CA for nobody":          {[]string{"setup", "--new-ca", "--dir", "x"}, `--new-ca needs --endpoint: nothing is published before the cluster exists; give the address that the verifier will have, as in --endpoint https://10.96.0.20`},
+		"a CA nowhere":             {[]string{"setup", "--new-ca", "--endpoint", "https://10.96.0.20"}, `--new-ca needs --dir: add --dir FOLDER for the files`},
+		"a key on the screen":      {[]string{"setup", "--new-ca", "--endpoint", "https://10.96.0.20", "--dir", "x", "-o", "json"}, `--new-ca writes files: leave --output out, or give --output files`},
+		"no distribution":          {[]string{"setup", "--distribution", "k8s"}, `--distribution "k8s" is not one of kubeadm, kind, k3s, rke2, talos, kops, kubespray, hosted, eks, gke, aks, other`},
+		"no endpoint":              {[]string{"setup", "--endpoint", "10.96.0.20"}, `--endpoint must begin with https://, e.g. https://10.96.0.20/authenticate`},
+		"no folder of nodes":       {[]string{"setup", "--node-dir", "/a b"}, `--node-dir "/a b" is not an absolute path of letters, digits, '.', '_' and '-', such as /etc/kubernetes/pki/pat-operator`},
+		"half a certificate":       {[]string{"setup", "--apiserver-key", "/a"}, `--apiserver-certificate and --apiserver-key go together: set both, or neither`},
+		"a certificate's own path": {[]string{"setup", "--apiserver-certificate", "a", "--apiserver-key", "/a"}, `--apiserver-certificate "a" is not an absolute path: kube-apiserver reads it, from a folder of its own`},
+		"no namespace of setup":    {[]string{"doctor", "--operator-namespace", "A b"}, `--operator-namespace "A b" is not a valid namespace: use at most 63 of a-z, 0-9 and '-'`},
+		"output of doctor":         {[]string{"doctor", "-o", "yaml"}, `--output "yaml" is not one of json`},
+		"status is doctor":         {[]string{"status"}, `unknown command "status"; did you mean doctor? See kubectl pat --help`},
+		"order of list":            {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is not one of name, created, modified, expires, last-used`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{
@@ -226,7 +240,7 @@ func TestHelpOfEveryCommandHasExamples(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{})
 	root := newRootCommand(tr.Environment)
 	all := append(commandsOf(root), root)
-	if len(all) < 12 {
+	if len(all) < 14 {
 		t.Errorf("there are %d commands", len(all))
 	}
 	for _, cmd := range all {

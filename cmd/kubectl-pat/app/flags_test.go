@@ -38,12 +38,23 @@ const (
 // lines are valid command lines, to which the test adds a flag.
 var lines = map[string][]string{
 	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
-	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil, "help": nil,
+	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil, "help": nil, "setup": nil, "doctor": nil,
 }
 
 // tries has, for each flag or each flag of a command, valid values and values that can never work. Other flags that it needs
 // precede a value.
 var tries = map[string]struct{ good, bad []string }{
+	"apiserver-certificate": {[]string{"--apiserver-key=/a.key /a.crt"}, []string{"", "/a.crt", "--apiserver-key=/a.key a.crt"}},
+	"apiserver-key":         {[]string{"--apiserver-certificate=/a.crt /a.key"}, []string{"", "/a.key", "--apiserver-certificate=/a.crt a.key"}},
+	"dir":                   {[]string{"--output=files TEMP/files"}, []string{"", "TEMP/files"}},
+	"distribution":          {[]string{"kubeadm", "talos", "eks", "other"}, []string{"", "openshift", "KIND"}},
+	"doctor output":         {[]string{"", "json"}, []string{"xml", "yaml"}},
+	"endpoint":              {[]string{"https://10.96.0.20", "https://[fd00::a]:8443", "https://pat.example.com/authenticate"}, []string{"", "10.96.0.20", "http://10.96.0.20", "https://10.0.0.300", "https://a/b", "https://a?b"}},
+	"make-token":            {[]string{"true", "false"}, []string{"", "maybe"}},
+	"new-ca":                {[]string{"--endpoint=https://10.96.0.20 --dir=TEMP/ca true", "false"}, []string{"", "maybe", "true", "--endpoint=https://10.96.0.20 true", "--endpoint=https://10.96.0.20 --dir=TEMP/ca --output=json true"}},
+	"node-dir":              {[]string{"/etc/pat"}, []string{"", "etc", "/etc/../pat", "/a b", "/$(x)"}},
+	"operator-namespace":    {[]string{"pat-operator-system"}, []string{"", "A", "a b"}},
+	"setup output":          {[]string{"", "json", "--dir=TEMP/files files"}, []string{"xml", "files"}},
 	"all-namespaces":        {[]string{"true", "false"}, []string{"", "maybe"}},
 	"revoke all-namespaces": {[]string{"false"}, []string{"", "true", "maybe"}}, // true goes with --user
 	"audience":              {[]string{"https://vault.example.com"}, []string{""}},

@@ -122,7 +122,7 @@ func Connect(flags genericclioptions.RESTClientGetter, warnings io.Writer) (clie
 	config.UserAgent = string(fieldOwner) // the API server derives the field manager from it
 	config.QPS = -1                       // API Priority and Fairness throttles, not the client
 	config.WarningHandler = warningPrinter{warnings}
-	return client.NewWithWatch(config, client.Options{Scheme: holder.Scheme, Mapper: holder.Mapper})
+	return client.NewWithWatch(config, client.Options{Scheme: kinds, Mapper: mapper})
 }
 
 // errNoCluster reports that no cluster is configured; client-go would try http://localhost:8080.

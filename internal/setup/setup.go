@@ -1,0 +1,413 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+// Package cacert makes, signs, reads and writes certificates of our own CAs.
+// Package setup writes instructions that connect a kube-apiserver to the verifier: two files and two flags, where to put them,
+// how to make them last, and how to get back.
+//
+// What it prints is pasted into shells of root. What comes from the cluster is checked and encoded anew, or left out.
+package setup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/holder"
+)
+
+const (
+	// end is the last line of each heredoc.
+	end = "PAT-OPERATOR"
+	// kubeadmFile has kubeadm's configuration with the two flags.
+	kubeadmFile = "pat-operator-kubeadm.yaml"
+)
+
+var cacheTTL = authnconfig.CacheTTL.String()
+
+// plainFolder matches a folder that needs no quotes in a shell and in YAML.
+var plainFolder = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
+
+// CheckFolder returns the error in a flag for a folder on the nodes.
+func CheckFolder(flag, folder string) error {
+	if !plainFolder.MatchString(folder) || path.Clean(folder) != folder {
+		return fmt.Errorf("%s %q is not an absolute path of letters, digits, '.', '_' and '-', such as /etc/kubernetes/pki/pat-operator", flag, folder)
+	}
+	return nil
+}
+
+// Flag is one of kube-apiserver.
+type Flag struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Plan is what one cluster needs.
+type Plan struct {
+	Cluster
+	// Config is how kube-apiserver reaches the verifier.
+	Config authnconfig.Config
+	// Folder has the two files on the nodes.
+	Folder string
+}
+
+// NewPlan returns the plan for a cluster. folder is empty for that of the distribution.
+func NewPlan(cluster Cluster, config authnconfig.Config, folder string) Plan {
+	if folder == "" {
+		folder = cluster.folder()
+	}
+	return Plan{cluster, config, folder}
+}
+
+// folder is one that kube-apiserver sees without a further mount, where there is such a folder.
+func (c Cluster) folder() string {
+	switch c.Distribution {
+	case Kubeadm, Kind:
+		return certificatesDir(c.Kubeadm) + "/pat-operator"
+	case Kubespray:
+		return "/etc/kubernetes/ssl/pat-operator"
+	case K3s:
+		return "/etc/rancher/k3s/pat-operator"
+	case RKE2:
+		return "/etc/rancher/rke2/pat-operator"
+	case Talos:
+		return "/var/lib/pat-operator"
+	case KOps:
+		return "/srv/kubernetes/kube-apiserver/pat-operator"
+	}
+	return "/etc/kubernetes/pat-operator"
+}
+
+// Flags are those that kube-apiserver gets.
+func (p Plan) Flags() []Flag {
+	return []Flag{{authnconfig.FlagConfigFile, p.Folder + "/" + authnconfig.KubeconfigFile}, {authnconfig.FlagCacheTTL, cacheTTL}}
+}
+
+// KubeadmConfiguration returns the name and the content of kubeadm's configuration with the two flags; "" for other
+// distributions, and where kubeadm's is not known.
+func (p Plan) KubeadmConfiguration() (name, content string, err error) {
+	if p.Distribution != Kubeadm || p.Kubeadm == "" {
+		return "", "", nil
+	}
+	content, err = withFlags(p.Kubeadm, p.Flags())
+	return kubeadmFile, content, err
+}
+
+// Text returns the instructions.
+func (p Plan) Text() (string, error) {
+	w := &writer{}
+	w.linef("Connect kube-apiserver to pat-operator: %s%s.", p.Distribution.title(), p.because())
+	switch p.Distribution {
+	case EKS, GKE, AKS:
+		w.linef("")
+		w.linef("%s does not let you set these flags of kube-apiserver, so personal access tokens do not work here.", p.Distribution.title())
+		w.linef("A proxy in front of the API server, which would serve such clusters, is not built yet.")
+		return w.String(), nil
+	}
+	if other := webhookOf(p.Kubeadm); other != "" {
+		w.linef("")
+		w.linef("STOP: kube-apiserver has a token webhook already, %s. It takes one. The flags below would take that one's place.", holder.Visible(other))
+	}
+	kubeconfig, err := p.Config.Kubeconfig()
+	if err != nil {
+		return "", err
+	}
+	switch p.Distribution {
+	case KOps:
+		p.kops(w, string(kubeconfig))
+	case Talos:
+		err = p.talos(w, string(kubeconfig))
+	default:
+		p.nodes(w, string(kubeconfig))
+	}
+	if err != nil {
+		return "", err
+	}
+	w.linef("")
+	w.linef("Then check it: kubectl pat doctor")
+	return w.String(), w.err
+}
+
+func (p Plan) because() string {
+	if p.Because == "" {
+		return ""
+	}
+	return " (" + holder.Visible(p.Because) + ")"
+}
+
+func (d Distribution) title() string {
+	switch d {
+	case K3s:
+		return "k3s"
+	case RKE2, EKS, GKE, AKS:
+		return strings.ToUpper(string(d))
+	case Talos:
+		return "Talos Linux"
+	case KOps:
+		return "kOps"
+	case Kubespray:
+		return "Kubespray"
+	case Hosted:
+		return "a hosted control plane"
+	case Other:
+		return "another distribution"
+	}
+	return string(d)
+}
+
+// nodes are the instructions for distributions whose control plane nodes have a shell.
+func (p Plan) nodes(w *writer, kubeconfig string) {
+	switch {
+	case p.Distribution == Hosted:
+		p.hosted(w)
+	case p.Distribution == Kind && len(p.ControlPlane) > 0:
+		for _, name := range p.ControlPlane {
+			w.step("In the node %s (docker exec -it %[1]s bash), paste", name)
+			p.paste(w, kubeconfig)
+			p.manifest(w)
+		}
+	default:
+		w.step("On %s, as root, paste", p.each())
+		p.paste(w, kubeconfig)
+		switch p.Distribution {
+		case Kubeadm, Kind, Kubespray:
+			p.manifest(w)
+		case K3s:
+			p.rancher(w, "k3s", "k3s", false)
+		case RKE2:
+			p.rancher(w, "rke2", "rke2-server", true)
+		}
+	}
+	switch p.Distribution {
+	case Kubeadm:
+		p.upgrades(w)
+	case Kubespray:
+		w.step("So that upgrade-cluster.yml keeps the flags, in group_vars/k8s_cluster/k8s-cluster.yml:")
+		w.block("kube_kubeadm_apiserver_extra_args:\n  %s: %s\n  %s: %s", authnconfig.FlagConfigFile, p.Flags()[0].Value, authnconfig.FlagCacheTTL, cacheTTL)
+		w.linef("Leave kube_webhook_token_auth at false: its kubeconfig has no tls-server-name, and it sets no cache-ttl.")
+	case Other:
+		p.flags(w)
+	}
+	w.linef("")
+	w.linef("If kube-apiserver does not start: everything else works without the flags. %s", p.back())
+}
+
+// hosted are the instructions for a kube-apiserver that runs elsewhere, and that reaches no ClusterIP.
+func (p Plan) hosted(w *writer) {
+	w.linef("")
+	w.linef("If a provider runs it and lets you set no flags, personal access tokens do not work here: a proxy for such clusters is")
+	w.linef("not built yet.")
+	w.step("Expose the Service %s by a load balancer or a node port, and install with", authnconfig.Service)
+	w.block("verifier:\n  endpoint: https://HOST:PORT   # where kube-apiserver reaches it; %s in the files now", p.Config.Server)
+	w.step("Write the two files, and mount them into kube-apiserver as %s:", p.Folder)
+	w.block("kubectl pat setup -o files --dir pat-operator")
+	w.linef("Where only one file can be mounted, take the key %s of the ConfigMap %s.", authnconfig.KeyEmbedded, authnconfig.ConfigMapName)
+	p.flags(w)
+}
+
+func (p Plan) each() string {
+	if len(p.ControlPlane) == 0 {
+		return "each control plane node"
+	}
+	names := make([]string, len(p.ControlPlane))
+	for i, name := range p.ControlPlane {
+		names[i] = holder.Visible(name)
+	}
+	return "each control plane node, one after the other (" + strings.Join(names, ", ") + ")"
+}
+
+// back says how to get rid of the flags, for a node whose kube-apiserver does not answer.
+func (p Plan) back() string {
+	switch p.Distribution {
+	case Kubeadm, Kind, Kubespray:
+		return "On the node:\n\nmv " + before + " " + manifestFile
+	case K3s:
+		return "On the node:\n\nrm " + dropIn("k3s") + " && systemctl restart k3s"
+	case RKE2:
+		return "On the node:\n\nrm " + dropIn("rke2") + " && systemctl restart rke2-server"
+	}
+	return "Take them out again, in the same way."
+}
+
+// paste writes the two files.
+func (p Plan) paste(w *writer, kubeconfig string) {
+	w.linef("")
+	w.linef("(umask 022 && mkdir -p %s)", p.Folder)
+	w.heredoc(p.Folder+"/"+authnconfig.CAFile, string(p.Config.Bundle))
+	w.heredoc(p.Folder+"/"+authnconfig.KubeconfigFile, kubeconfig)
+	w.linef("chmod 0644 %s/*", p.Folder)
+}
+
+const (
+	manifestFile = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+	// after and before are outside of the folder that kubelet watches.
+	after  = "/etc/kubernetes/kube-apiserver.with-pat-operator.yaml"
+	before = "/etc/kubernetes/kube-apiserver.without-pat-operator.yaml"
+)
+
+// manifest puts the flags into the manifest of the static pod, in one step. kubelet starts kube-apiserver again.
+func (p Plan) manifest(w *writer) {
+	flags := p.Flags()
+	w.linef("m=%s new=%s", manifestFile, after)
+	w.linef("grep -q %s $m || {", authnconfig.FlagConfigFile)
+	w.linef("  cp -p $m %s && cp -p $m $new &&", before)
+	w.linef(`  sed 's|^\( *\)- kube-apiserver$|&\n\1- --%s=%s\n\1- --%s=%s|' $m > $new &&`, flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
+	w.linef("  grep -q %s $new && mv $new $m || echo 'FAILED: nothing was changed'", authnconfig.FlagConfigFile)
+	w.linef("}")
+	w.linef("")
+	w.linef("kubelet starts kube-apiserver again within a minute. Wait for it before the next node: kubectl get --raw /readyz")
+}
+
+// rancher puts the flags into a file of their own, which is read after the others.
+func (p Plan) rancher(w *writer, name, service string, mount bool) {
+	flags := p.Flags()
+	config := fmt.Sprintf("kube-apiserver-arg+:\n  - %s=%s\n  - %s=%s\n", flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
+	if mount {
+		config += fmt.Sprintf("kube-apiserver-extra-mount+:\n  - %s:%[1]s:ro\n", p.Folder)
+	}
+	w.linef("(umask 077 && mkdir -p %s)", path.Dir(dropIn(name)))
+	w.heredoc(dropIn(name), config)
+	w.linef("systemctl restart %s", service)
+	w.linef("")
+	w.linef("The file lasts. It adds to the lists of /etc/rancher/%s/config.yaml. If the unit of %s has --kube-apiserver-arg on its", name, service)
+	w.linef("command line, that list wins: move it into config.yaml.")
+}
+
+func dropIn(name string) string {
+	return "/etc/rancher/" + name + "/config.yaml.d/99-pat-operator.yaml"
+}
+
+// upgrades puts the flags where kubeadm upgrade finds them.
+func (p Plan) upgrades(w *writer) {
+	w.step("Once, on one of these nodes, so that kubeadm upgrade keeps the flags:")
+	file, content, err := p.KubeadmConfiguration()
+	if err != nil || content == "" {
+		if err != nil {
+			w.linef("(The next commands let you edit it yourself: %s.)", err)
+		}
+		flags := p.Flags()
+		w.linef("")
+		w.linef("kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' > %s", kubeadmFile)
+		w.linef("# add to it: apiServer: {extraArgs: [{name: %s, value: %s}, {name: %s, value: %s}]}", flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
+	} else {
+		w.linef("")
+		w.heredoc(file, content)
+	}
+	w.linef("kubeadm config validate --config %s && kubeadm init phase upload-config kubeadm --config %[1]s", kubeadmFile)
+}
+
+func (p Plan) flags(w *writer) {
+	w.step("Start each kube-apiserver with")
+	w.linef("")
+	for _, flag := range p.Flags() {
+		w.linef("--%s=%s", flag.Name, flag.Value)
+	}
+	w.linef("")
+	w.linef("It must see the folder %s: mount it, if it runs in a container.", p.Folder)
+}
+
+// kops has no shell to paste into: what is on the nodes is lost when they are replaced.
+func (p Plan) kops(w *writer, kubeconfig string) {
+	w.step("kops edit cluster, and add")
+	asset := func(name, content string) string {
+		return fmt.Sprintf("  - name: %s\n    path: %s/%s\n    roles: [ControlPlane, APIServer]\n    mode: \"0644\"\n    content: |\n%s",
+			strings.ReplaceAll(name, ".", "-"), p.Folder, name, indent(6, content))
+	}
+	w.block("spec:\n  fileAssets:\n%s%s  kubeAPIServer:\n    authenticationTokenWebhookConfigFile: %s\n    authenticationTokenWebhookCacheTtl: %s",
+		asset(authnconfig.CAFile, string(p.Config.Bundle)), asset(authnconfig.KubeconfigFile, kubeconfig), p.Flags()[0].Value, cacheTTL)
+	w.linef("kube-apiserver sees the folder %s without a further mount. kOps 1.26 or later has these roles.", path.Dir(p.Folder))
+	w.step("Replace the control plane nodes, which kOps knows to be out of date:")
+	w.block("kops update cluster --yes\nkops rolling-update cluster --yes")
+	w.linef("kOps replaces one node at a time and stops at one whose kube-apiserver does not start: take the lines out again, and")
+	w.linef("replace that node (kops rolling-update cluster --cloudonly --yes).")
+}
+
+func (p Plan) talos(w *writer, kubeconfig string) error {
+	if p.TalosMinor == 0 || p.TalosMinor >= 15 {
+		embedded, err := p.Config.Embedded()
+		if err != nil {
+			return err
+		}
+		w.step("Talos 1.15 and later: write this to pat-operator.yaml")
+		w.block("apiVersion: v1alpha1\nkind: KubeAuthenticationWebhookConfig\ncacheTTL: %s\nkubeconfig: |\n%s", cacheTTL, strings.TrimSuffix(indent(2, string(embedded)), "\n"))
+		w.linef("The CA is a part of it, so a new CA needs this step again.")
+	}
+	if p.TalosMinor < 15 {
+		w.step("Talos up to 1.14: write this to pat-operator.yaml")
+		file := func(name, content string) string {
+			return fmt.Sprintf("    - path: %s/%s\n      op: create\n      permissions: 0o644\n      content: |\n%s", p.Folder, name, indent(8, content))
+		}
+		flags := p.Flags()
+		w.block("machine:\n  files:\n%s%scluster:\n  apiServer:\n    extraArgs:\n      %s: %s\n      %s: %s\n    extraVolumes:\n      - hostPath: %s\n        mountPath: %[7]s\n        readonly: true",
+			file(authnconfig.CAFile, string(p.Config.Bundle)), file(authnconfig.KubeconfigFile, kubeconfig),
+			flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value, p.Folder)
+		w.linef("Talos 1.14 takes it with a warning, and not together with a KubeAPIServerConfig document, which cannot mount files")
+		w.linef("(siderolabs/talos#14394): keep cluster.apiServer there, or upgrade to 1.15.")
+	}
+	w.step("For %s:", p.each())
+	mode := " --mode reboot" // Talos writes files when it starts
+	if p.TalosMinor >= 15 {
+		mode = ""
+	}
+	w.block("talosctl -n NODE patch machineconfig --patch @pat-operator.yaml%s", mode)
+	w.linef("If kube-apiserver does not start: talosctl answers without it. Edit the machine config and take the lines out:")
+	w.linef("")
+	w.linef("talosctl -n NODE edit machineconfig%s", mode)
+	return nil
+}
+
+// writer writes numbered steps.
+type writer struct {
+	bytes.Buffer
+	steps int
+	err   error
+}
+
+func (w *writer) linef(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+
+func (w *writer) step(format string, args ...any) {
+	w.steps++
+	if !bytes.HasSuffix(w.Bytes(), []byte("\n\n")) {
+		w.linef("")
+	}
+	w.linef("%d. %s", w.steps, fmt.Sprintf(format, args...))
+}
+
+// block writes YAML or commands, between empty lines.
+func (w *writer) block(format string, args ...any) {
+	fmt.Fprintf(w, "\n"+format+"\n\n", args...)
+}
+
+// heredoc writes a command that writes a file.
+func (w *writer) heredoc(file, content string) {
+	for line := range strings.SplitSeq(content, "\n") {
+		if line == end {
+			w.err = errors.Join(w.err, fmt.Errorf("%s has a line %s, which would end it", path.Base(file), end))
+		}
+	}
+	w.linef("cat > %s <<'%s'\n%s\n%[2]s", file, end, strings.TrimSuffix(content, "\n"))
+}
+
+func indent(n int, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Repeat(" ", n) + line)
+	}
+	return b.String()
+}

@@ -1,0 +1,334 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+// Package cacert makes, signs, reads and writes certificates of our own CAs.
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/cacert"
+	"github.com/pat-operator/pat-operator/internal/doctor"
+	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
+)
+
+// examine lets the doctor look with a user's rights.
+func examine(t *testing.T, config *rest.Config, change ...func(*doctor.Options)) []doctor.Finding {
+	t.Helper()
+	o := doctor.Options{
+		Config: config, Client: env.Must[client.WithWatch](t)(client.NewWithWatch(config, client.Options{Scheme: env.Scheme})),
+		OperatorNamespace: cluster.OperatorNamespace, Namespace: "default", Version: "test", Clock: clock.RealClock{}, Random: rand.Reader,
+		Progress: func(string, ...any) {},
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	return env.Must[[]doctor.Finding](t)(doctor.Run(t.Context(), o))
+}
+
+// finds expects findings that begin so, as "RESULT CHECK: MESSAGE".
+func finds(t *testing.T, findings []doctor.Finding, want ...string) {
+	t.Helper()
+	var got []string
+	for _, f := range findings {
+		got = append(got, fmt.Sprintf("%s %s: %s", f.Result, f.Check, f.Message))
+		if f.Result == doctor.Failed && f.Fix == "" {
+			t.Errorf("no fix for: %s", f.Message)
+		}
+	}
+	for _, line := range want {
+		line = strings.ReplaceAll(line, "SERVER", "kube-apiserver "+strings.TrimPrefix(cl.Server, "https://"))
+		if !slices.ContainsFunc(got, func(is string) bool { return strings.HasPrefix(is, line) }) {
+			t.Errorf("the doctor does not say\n%s\nbut\n%s", line, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// published is what the verifier has published.
+func published(t *testing.T) authnconfig.Config {
+	t.Helper()
+	bundle := env.Must[[]byte](t)(os.ReadFile(cl.AuthnCAFile))
+	return authnconfig.Config{Server: cl.TokenReviewURL(), ServerName: authnconfig.ServerName(cluster.OperatorNamespace), Bundle: bundle}
+}
+
+// webhook writes the two files and restarts kube-apiserver with them.
+func webhook(t *testing.T, config authnconfig.Config, args ...string) {
+	t.Helper()
+	kubeconfig, _, err := config.Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.UseTokenWebhook(t.Context(), kubeconfig, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// way is another address of a server, which ends.
+func way(t *testing.T, host, server string) (url string, end func()) {
+	t.Helper()
+	listener := env.Must[net.Listener](t)(net.Listen("tcp", host+":0"))
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			context.AfterFunc(ctx, func() { _, _ = from.Close(), to.Close() })
+			go func() { _, _ = io.Copy(from, to) }()
+			go func() { _, _ = io.Copy(to, from) }()
+		}
+	}()
+	end = func() { _ = listener.Close(); cancel() }
+	t.Cleanup(end)
+	return "https://" + listener.Addr().String(), end
+}
+
+// Each text of kube-apiserver that the doctor reads is one that a real kube-apiserver says when exactly that is broken.
+func TestEachAnswerOfKubeAPIServer(t *testing.T) {
+	long.Only(t)
+	t.Cleanup(func() {
+		if err := cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig); err != nil {
+			t.Error(err)
+		}
+		restartOperator(t) // it may have lost its lease meanwhile
+	})
+	listening := func(t *testing.T, accept func(net.Conn)) string {
+		t.Helper()
+		listener := env.Must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+		t.Cleanup(func() { _ = listener.Close() })
+		if accept != nil {
+			go func() {
+				for {
+					c, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					accept(c)
+				}
+			}()
+		} else {
+			_ = listener.Close()
+		}
+		return fmt.Sprintf("https://%s/authenticate", listener.Addr())
+	}
+	good := published(t)
+	for _, tc := range []struct {
+		name   string
+		broken func(t *testing.T)
+		want   []string
+	}{
+		{"nothing", func(t *testing.T) { webhook(t, good) }, []string{
+			"ok SERVER: asks the verifier, trusts it, and the verifier is up to date", "ok SERVER: takes a revoked token for 10s at most", "ok clock: those of this machine",
+			"ok admission: the MutatingWebhookConfiguration pat-operator is there", "ok admission: the ValidatingWebhookConfiguration pat-operator is there",
+			"ok admission: the 5 policies and their bindings are there", "ok admission: the operator answers", "ok CA: that of the verifier is valid until 20",
+			"ok versions: the cluster serves pat-operator.io/v1alpha1", "ok versions: Kubernetes is v1.",
+			"failed workloads: no Deployment of pat-operator is in the namespace pat-operator-system",
+		}},
+		{"the flag", func(t *testing.T) {
+			if err := cl.UseTokenWebhook(t.Context(), ""); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"failed SERVER: does not ask the verifier: its flag --authentication-token-webhook-config-file is missing"}},
+		{"another webhook in its place", func(t *testing.T) {
+			other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, `{"apiVersion":"authentication.k8s.io/v1beta1","kind":"TokenReview","status":{"authenticated":false}}`)
+			}))
+			t.Cleanup(other.Close)
+			webhook(t, authnconfig.Config{Server: other.URL + "/authenticate", ServerName: "example.com", Bundle: cacert.Encode(other.Certificate())})
+		}, []string{"failed SERVER: does not ask the verifier: its token webhook is another one, /"}},
+		{"no verifier", func(t *testing.T) {
+			config := good
+			config.Server = listening(t, nil)
+			webhook(t, config)
+		}, []string{"failed SERVER: reaches no verifier: the connection is refused"}},
+		{"another CA", func(t *testing.T) {
+			config := good
+			cert, _, _, err := cacert.New("other", time.Now(), time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Bundle = cacert.Encode(cert)
+			webhook(t, config)
+		}, []string{"failed SERVER: does not trust the verifier: its copy of the CA is another one, or old"}},
+		{"no server name", func(t *testing.T) {
+			config := good
+			url, _ := way(t, "127.0.0.2", strings.TrimPrefix(strings.TrimSuffix(good.Server, "/authenticate"), "https://")) // not in the certificate
+			config.Server, config.ServerName = url+"/authenticate", ""
+			webhook(t, config)
+		}, []string{"failed SERVER: does not trust the verifier: the tls-server-name in the kubeconfig is missing, or another one"}},
+		{"another server name", func(t *testing.T) {
+			config := good
+			config.ServerName = authnconfig.ServerName("elsewhere")
+			webhook(t, config)
+		}, []string{"failed SERVER: does not trust the verifier: the tls-server-name in the kubeconfig is missing, or another one"}},
+		{"a black hole", func(t *testing.T) {
+			config := good
+			config.Server = listening(t, func(net.Conn) {})
+			webhook(t, config)
+		}, []string{"failed SERVER: gets no answer from the verifier's address"}},
+		{"a stale verifier", func(t *testing.T) {
+			api, end := way(t, "127.0.0.1", strings.TrimPrefix(cl.Server, "https://"))
+			stale, err := cl.StartManager(t.Context(), cluster.ManagerOptions{Command: "verifier", Args: []string{"--max-staleness=20s"}, Server: api, Apart: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(stale.Kill)
+			config := good
+			config.Server = fmt.Sprintf("https://127.0.0.1:%d/authenticate", stale.VerifierPort)
+			webhook(t, config)
+			finds(t, examine(t, cl.Admin()), "ok SERVER: asks the verifier")
+			end()
+			eventually(t, patience, func() bool { return stale.Ready(t.Context()) != nil }, func() string { return "the verifier stays ready" })
+		}, []string{"failed SERVER: reaches a verifier that is not up to date, or not ready"}},
+		{"no client certificate", func(t *testing.T) {
+			restartVerifier(t, "--verifier-client-ca-file="+cl.CAFile)
+			t.Cleanup(func() { restartVerifier(t) })
+			webhook(t, good)
+		}, []string{"failed SERVER: presents no client certificate, and the verifier asks for one"}},
+		{"a long TTL", func(t *testing.T) { webhook(t, good, "--authentication-token-webhook-cache-ttl=2m") }, []string{
+			"ok SERVER: asks the verifier", "failed SERVER: takes a revoked token for 2m0s more",
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.broken(t)
+			findings := examine(t, cl.Admin())
+			finds(t, findings, tc.want...)
+			if doctor.Passed(findings) {
+				t.Error("it passes")
+			}
+		})
+	}
+
+	t.Run("a long TTL, measured", func(t *testing.T) {
+		ns := team(t)
+		measured := func(want ...string) {
+			t.Helper()
+			config := env.Must[*rest.Config](t)(clientcmd.BuildConfigFromFlags("", alice.Kubeconfig))
+			finds(t, examine(t, config, func(o *doctor.Options) { o.Namespace, o.MakeToken = ns, true }),
+				append(want, "unchecked SERVER: you may not create tokenreviews", "unchecked admission: you may not read the ValidatingWebhookConfiguration pat-operator")...)
+		}
+		webhook(t, good, "--authentication-token-webhook-cache-ttl=2m")
+		restartOperator(t)
+		measured("failed revocation: the API server accepts a token 15s after its revocation")
+		webhook(t, good)
+		restartOperator(t)
+		measured("ok revocation: the API server refuses a token ")
+	})
+}
+
+func TestTheDoctorSeesWhatAdmissionLacks(t *testing.T) {
+	long.Only(t)
+	if err := cl.WaitAccepted(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, examine(t, cl.Admin()), "ok admission: the 5 policies and their bindings are there", "ok admission: the operator answers")
+	for want, o := range map[string]client.Object{
+		"failed admission: the MutatingWebhookConfiguration pat-operator does not exist": &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "pat-operator"}},
+		"failed admission: the ValidatingAdmissionPolicy pat-operator-delivery does not exist": &admissionregistrationv1.ValidatingAdmissionPolicy{
+			ObjectMeta: metav1.ObjectMeta{Name: "pat-operator-delivery"},
+		},
+		"failed admission: the ValidatingAdmissionPolicyBinding pat-operator-status does not exist": &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "pat-operator-status"},
+		},
+	} {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			t.Fatal(err)
+		}
+		kept := o.DeepCopyObject().(client.Object)
+		kept.SetResourceVersion("")
+		if err := admin.Delete(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		finds(t, examine(t, cl.Admin()), want)
+		create(t, admin, kept)
+	}
+	now := time.Now()
+	finds(t, examine(t, cl.Admin(), func(o *doctor.Options) { o.Clock = clocktesting.NewFakePassiveClock(now.Add(-2 * time.Hour)) }),
+		"failed clock: the clocks of this machine and of SERVER differ by 2h0m")
+}
+
+// setup runs kubectl pat setup as an administrator, and returns what it prints.
+func setup(t *testing.T, args ...string) string {
+	t.Helper()
+	bin := t.TempDir()
+	if err := cluster.BuildPlugin(t.Context(), bin); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cl.Command(t.Context(), cl.AdminKubeconfig, filepath.Join(bin, "kubectl-pat"), append([]string{"setup"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("kubectl pat setup: %v", err)
+	}
+	return string(out)
+}
+
+// What `kubectl pat setup` prints for a node is pasted into a shell, and kube-apiserver starts with the flags that it names.
+func TestWhatSetupPrintsConnectsKubeAPIServer(t *testing.T) {
+	long.Only(t)
+	t.Cleanup(func() {
+		if err := cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig); err != nil {
+			t.Error(err)
+		}
+		restartOperator(t)
+	})
+	folder := filepath.Join(t.TempDir(), "pat-operator")
+	text := setup(t, "--node-dir="+folder)
+	_, paste, _ := strings.Cut(text, "paste\n")
+	paste, flags, found := strings.Cut(paste, "\n2. Start each kube-apiserver with\n\n")
+	if !found {
+		t.Fatalf("it prints\n%s", text)
+	}
+	if out, err := cl.Command(t.Context(), "", "sh", "-euc", paste).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out, paste)
+	}
+	flags, _, _ = strings.Cut(flags, "\n\n")
+	file, rest, _ := strings.Cut(flags, "\n")
+	if err := cl.UseTokenWebhook(t.Context(), strings.TrimPrefix(file, "--authentication-token-webhook-config-file="), strings.Fields(rest)...); err != nil {
+		t.Fatal(err)
+	}
+	restartOperator(t)
+	finds(t, examine(t, cl.Admin()), "ok SERVER: asks the verifier, trusts it, and the verifier is up to date", "ok SERVER: takes a revoked token for 10s at most")
+	if got := accepted(t, issued(t, alice, pat(team(t), "my-pat"))); got.Username != "alice" {
+		t.Errorf("it is %s", got.Username)
+	}
+}
