@@ -255,16 +255,24 @@ func TestMakeTargetsExist(t *testing.T) {
 	}
 }
 
-// pages are those at the top and everything in docs.
+// pages are those at the top and everything in docs, the decisions included.
 func pages(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
+	decisions, err := filepath.Glob(filepath.Join(root, "docs", "adr", "*.md"))
+	if err != nil || len(decisions) == 0 {
+		t.Fatalf("no pages in docs/adr: %v", err)
+	}
 	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "charts/pat-operator/README.md"}
-	for _, file := range files {
-		out = append(out, "docs/"+filepath.Base(file))
+	for _, file := range append(files, decisions...) {
+		page, err := filepath.Rel(root, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, filepath.ToSlash(page))
 	}
 	return out
 }
