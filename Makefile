@@ -169,7 +169,7 @@ install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kub
 docker-build: ## Build the image IMG with docker, for PLATFORM=linux/arm64 too; BASE_IMAGE and BUILDER_IMAGE replace the images it stands on.
 	$${CONTAINER_TOOL:-docker} build -t $(IMG) $(if $(PLATFORM),--platform $(PLATFORM)) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) \
-		--build-arg CREATED=$(shell date -u -d '@$(SOURCE_DATE_EPOCH)' +%Y-%m-%dT%H:%M:%SZ) \
+		--build-arg CREATED=$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) \
 		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 		$(if $(BUILDER_IMAGE),--build-arg BUILDER_IMAGE=$(BUILDER_IMAGE)) .
 
@@ -231,7 +231,7 @@ image-push: image ## Push the image to IMAGE_REPOSITORY:VERSION, with the creden
 .PHONY: plugins
 plugins: plugin-binaries ## Pack `kubectl pat` for Linux, macOS and Windows into dist, with a manifest for krew.
 	@$(release) plugins $(plugin_platforms)
-	@"$(call tool,validate-krew-manifest)" -manifest dist/pat.yaml -skip-install
+	@out=$$("$(call tool,validate-krew-manifest)" -manifest dist/pat.yaml -skip-install 2>&1) || { echo "$$out" >&2; exit 1; }
 
 .PHONY: manifests
 manifests: image ## Write the chart, install.yaml and crds.yaml into dist; they name the image by its digest.
@@ -242,7 +242,8 @@ manifests: image ## Write the chart, install.yaml and crds.yaml into dist; they 
 sbom: managers plugin-binaries ## Write a list of what is in each binary into dist, as CycloneDX.
 	@mkdir -p dist; tool=$(call tool,cyclonedx-gomod); for file in bin/release/*/*; do \
 		of=$${file#bin/release/}; name=$$(basename "$${of#*/}" .exe); \
-		"$$tool" bin -json -noserial -std -version '$(VERSION)' -output "dist/$$name-$(VERSION)-$${of%%/*}.cdx.json" "$$file"; done
+		"$$tool" bin -json -noserial -notimestamp -std -version '$(VERSION)' -output "dist/$$name-$(VERSION)-$${of%%/*}.cdx.json" "$$file"; done
+	@$(release) sboms
 
 .PHONY: dist
 dist: ## Write everything that a release has into dist, with checksums.

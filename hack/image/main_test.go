@@ -186,7 +186,7 @@ func TestDockerfileMakesTheSameImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"USER 65532:65532", `ENTRYPOINT ["/manager"]`, `CMD ["run"]`, "COPY --from=build /out/manager /manager"} {
+	for _, line := range []string{"FROM --platform=$BUILDPLATFORM ${BUILDER_IMAGE} AS build", "USER 65532:65532", `ENTRYPOINT ["/manager"]`, `CMD ["run"]`, "COPY --from=build /out/manager /manager"} {
 		if !strings.Contains(string(data), "\n"+line+"\n") {
 			t.Errorf("the Dockerfile has no line %s", line)
 		}

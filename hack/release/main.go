@@ -73,10 +73,12 @@ func run(args []string) error {
 		return r.plugins(flags.Args()[1:])
 	case "chart":
 		return errors.Join(r.chart(), r.image())
+	case "sboms":
+		return r.sboms()
 	case "checksums":
 		return r.checksums()
 	}
-	return fmt.Errorf("usage: release [flags] plugins PLATFORM... | chart | checksums")
+	return fmt.Errorf("usage: release [flags] plugins PLATFORM... | chart | sboms | checksums")
 }
 
 // plugins packs kubectl pat for each platform, such as linux/amd64, and says in pat.yaml where krew finds it.
@@ -201,6 +203,37 @@ func (r *release) digest() (string, error) {
 		return "", fmt.Errorf("dist/image has %d images; want one index", len(index.Manifests))
 	}
 	return index.Manifests[0].Digest, nil
+}
+
+// sboms take the checksum of the tool that wrote them out of the SBOMs: it differs between machines.
+func (r *release) sboms() error {
+	names, err := filepath.Glob(filepath.Join(r.dist, "*.cdx.json"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		bom := map[string]any{}
+		if err := json.Unmarshal(data, &bom); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		metadata, _ := bom["metadata"].(map[string]any)
+		tools, _ := metadata["tools"].([]any)
+		if len(tools) != 1 {
+			return fmt.Errorf("%s does not name the one tool that wrote it", name)
+		}
+		delete(tools[0].(map[string]any), "hashes")
+		if data, err = json.MarshalIndent(bom, "", "  "); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, append(data, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checksums are of every file in dist, in the form of sha256sum.
