@@ -149,6 +149,9 @@ func (r *release) chart() error {
 	var files []file
 	folder := filepath.Join(r.root, "charts/pat-operator")
 	err = filepath.WalkDir(folder, func(from string, entry fs.DirEntry, err error) error {
+		if err == nil && from == filepath.Join(folder, "ci") {
+			return fs.SkipDir // as .helmignore says
+		}
 		if err != nil || entry.IsDir() {
 			return err
 		}

@@ -43,6 +43,7 @@ import (
 var (
 	dist    = flag.String("dist", "", "folder that make dist has filled")
 	version = flag.String("version", "", "version of what is in it")
+	plugins = flag.String("plugins", "", "platforms that it has the plugin for, such as linux/amd64, with spaces")
 )
 
 // What make dist has written is complete, and its parts agree.
@@ -64,10 +65,13 @@ func filesOfDist(t *testing.T) {
 		"pat-operator-" + strings.TrimPrefix(*version, "v") + ".tgz", "pat-operator-" + *version + "-image.oci.tar"}
 	for _, arch := range []string{"amd64", "arm64"} {
 		want = append(want, "pat-operator-"+*version+"-linux-"+arch+".docker.tar", "manager-"+*version+"-linux-"+arch+".cdx.json")
-		for system, ending := range map[string]string{"linux": ".tar.gz", "darwin": ".tar.gz", "windows": ".zip"} {
-			name := "kubectl-pat-" + *version + "-" + system + "-" + arch
-			want = append(want, name+ending, name+".cdx.json")
+	}
+	for platform := range strings.FieldsSeq(*plugins) {
+		name, ending := "kubectl-pat-"+*version+"-"+strings.ReplaceAll(platform, "/", "-"), ".tar.gz"
+		if strings.HasPrefix(platform, "windows/") {
+			ending = ".zip"
 		}
+		want = append(want, name+ending, name+".cdx.json")
 	}
 	var got []string
 	entries, err := os.ReadDir(*dist)
@@ -176,9 +180,14 @@ func chartOfDist(t *testing.T) {
 	if want := digestOf(t, part(t, "image/index.json")); values.Image.Digest != want {
 		t.Errorf("the chart's image has the digest %s; want %s", values.Image.Digest, want)
 	}
-	for _, name := range []string{"README.md", "values.schema.json", "templates/NOTES.txt", "files/policy/users.yaml", "ci/ha-values.yaml"} {
+	for _, name := range []string{"README.md", "values.schema.json", "templates/NOTES.txt", "files/policy/users.yaml"} {
 		if len(files["pat-operator/"+name].content) == 0 {
 			t.Errorf("the chart has no %s", name)
+		}
+	}
+	for name := range files {
+		if strings.HasPrefix(name, "pat-operator/ci/") {
+			t.Errorf("the chart has %s, which .helmignore leaves out", name)
 		}
 	}
 }
@@ -235,8 +244,8 @@ func pluginsOfDist(t *testing.T) {
 	if err := yaml.Unmarshal(part(t, "pat.yaml"), &manifest); err != nil {
 		t.Fatal(err)
 	}
-	if manifest.Spec.Version != *version || len(manifest.Spec.Platforms) != 6 {
-		t.Errorf("pat.yaml has the version %s and %d platforms; want %s and six", manifest.Spec.Version, len(manifest.Spec.Platforms), *version)
+	if n := len(strings.Fields(*plugins)); manifest.Spec.Version != *version || len(manifest.Spec.Platforms) != n || n == 0 {
+		t.Errorf("pat.yaml has the version %s and %d platforms; want %s and %d", manifest.Spec.Version, len(manifest.Spec.Platforms), *version, n)
 	}
 	for _, p := range manifest.Spec.Platforms {
 		name := path.Base(p.URI)
@@ -267,8 +276,8 @@ func pluginsOfDist(t *testing.T) {
 
 func sbomsOfDist(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(*dist, "*.cdx.json"))
-	if err != nil || len(names) != 8 {
-		t.Fatalf("%v, %d files; want eight", err, len(names))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%v, %d files", err, len(names))
 	}
 	for _, name := range names {
 		var bom struct {
