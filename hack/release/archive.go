@@ -83,7 +83,7 @@ func zipped(out io.Writer, files []file, created time.Time) error {
 	w := zip.NewWriter(out)
 	for _, f := range files {
 		header := &zip.FileHeader{Name: f.name, Method: zip.Deflate, Modified: created}
-		header.SetMode(os.FileMode(f.mode)) //nolint:gosec // 0644 or 0755
+		header.SetMode(os.FileMode(f.mode))
 		part, err := w.CreateHeader(header)
 		if err != nil {
 			return err
