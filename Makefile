@@ -26,8 +26,17 @@ BINDIR ?=
 RENDERFLAGS ?=
 # The name of the image that docker-build makes and that `make render` puts into the manifests.
 IMG ?= pat-operator:dev
-# What `manager version` and `kubectl pat --version` say.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# What `manager version` and `kubectl pat --version` say, and what a release is called.
+VERSION ?= $(shell hack/version.sh)
+# The name of the released image, without a tag, and the page of the source. A release's files are below $(SOURCE)/releases.
+IMAGE_REPOSITORY ?= pat-operator
+SOURCE ?= https://github.com/pat-operator/pat-operator
+# The commit, and the time of everything that a release packs.
+REVISION ?= $(shell git rev-parse HEAD)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+# Fewer plugins compile faster: make dist dist-check plugin_platforms=linux/amd64
+image_platforms := linux/amd64 linux/arm64
+plugin_platforms := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 # Heavy tools have modules of their own; each is built once for a machine and kept outside the checkout.
 tool = $$(hack/tools/bin.sh $(1))
@@ -38,6 +47,8 @@ assets = KUBEBUILDER_ASSETS=$$(hack/controlplane/assets.sh); export KUBEBUILDER_
 browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh); export PAT_CHROMIUM PAT_AXE
 # What tests the alerts; empty where it cannot be had.
 promtool = PAT_PROMTOOL=$$(hack/tools/promtool.sh); export PAT_PROMTOOL
+# What packs a release.
+release = go run ./hack/release --version '$(VERSION)' --created $(SOURCE_DATE_EPOCH) --repository '$(IMAGE_REPOSITORY)' --source '$(SOURCE)'
 generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
 	charts/pat-operator/files config/prometheus/rules.yaml
 
@@ -82,6 +93,10 @@ test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches, SHARE=1/4 a quarter.
 	@$(assets); $(promtool); hack/tools/mutations.sh '$(RUN)' '$(SHARE)'
 
+.PHONY: ci
+ci: ## Run all that must pass before a change lands.
+	@.ci/run
+
 .PHONY: soak
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
@@ -125,13 +140,19 @@ chart-test: ## Install, upgrade, roll back, uninstall and install again with the
 .PHONY: lint
 lint: ## Run go vet and golangci-lint; formatting counts too. Look for words that our texts do not use.
 	hack/tools/words.sh .
+	"$(call tool,actionlint)"
 	go vet ./...
 	go -C test/chart vet ./...
+	go -C hack/image vet ./...
 	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
 
 .PHONY: fmt
 fmt: ## Format the code as lint wants it.
 	"$(call tool,golangci-lint)" fmt
+
+.PHONY: workflows-lint
+workflows-lint: ## Check .github/workflows with actionlint.
+	"$(call tool,actionlint)"
 
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities in what the binaries call; skipped, visibly, where the database is out of reach.
@@ -141,15 +162,17 @@ vulncheck: ## Look for known vulnerabilities in what the binaries call; skipped,
 
 .PHONY: build
 build: ## Build bin/manager.
-	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/manager ./cmd/manager
+	VERSION='$(VERSION)' hack/build.sh bin/manager ./cmd/manager
 
 .PHONY: install-plugin
 install-plugin: ## Install `kubectl pat` and its completion into BINDIR, and kubectl if it is missing.
 	@BINDIR='$(BINDIR)' VERSION='$(VERSION)' hack/install-plugin.sh
 
 .PHONY: docker-build
-docker-build: ## Build the image IMG; BASE_IMAGE and BUILDER_IMAGE replace the images it stands on.
-	$${CONTAINER_TOOL:-docker} build -t $(IMG) --build-arg VERSION=$(VERSION) \
+docker-build: ## Build the image IMG with docker, for PLATFORM=linux/arm64 too; BASE_IMAGE and BUILDER_IMAGE replace the images it stands on.
+	$${CONTAINER_TOOL:-docker} build -t $(IMG) $(if $(PLATFORM),--platform $(PLATFORM)) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) \
+		--build-arg CREATED=$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) \
 		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 		$(if $(BUILDER_IMAGE),--build-arg BUILDER_IMAGE=$(BUILDER_IMAGE)) .
 
@@ -191,6 +214,75 @@ generate-check: generate ## Fail where what is generated differs from what is co
 	new=$$(git ls-files --others --exclude-standard -- $(generated)); \
 	[ -z "$$new" ] || { printf 'not in git: %s\n' $$new; status=1; }; \
 	[ $$status -eq 0 ] || { echo "generated files are not up to date: run make generate and commit" >&2; exit 1; }
+
+##@ Release
+
+.PHONY: image
+image: managers ## Write the image for amd64 and arm64 into dist without a container engine: an OCI layout, and archives for docker load.
+	@mkdir -p dist
+	@go -C hack/image run . --layout '$(CURDIR)/dist/image' --archive '$(CURDIR)/dist/pat-operator-$(VERSION)-%s.docker.tar' \
+		--repository '$(IMAGE_REPOSITORY)' --version '$(VERSION)' --revision '$(REVISION)' --source '$(SOURCE)' --created $(SOURCE_DATE_EPOCH) \
+		$(foreach p,$(image_platforms),$(p)='$(CURDIR)/bin/release/$(subst /,-,$(p))/manager')
+
+.PHONY: image-check
+image-check: image ## Run the image's binary, look into the image, and build it again in another folder: it is the same.
+	@VERSION='$(VERSION)' IMAGE_REPOSITORY='$(IMAGE_REPOSITORY)' REVISION='$(REVISION)' SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) hack/image/check.sh
+
+.PHONY: image-push
+image-push: image ## Push the image to IMAGE_REPOSITORY:VERSION, with the credentials of docker's configuration; print its digest.
+	@go -C hack/image run . --push --layout '$(CURDIR)/dist/image' --repository '$(IMAGE_REPOSITORY)' --version '$(VERSION)'
+
+.PHONY: plugins
+plugins: plugin-binaries ## Pack `kubectl pat` for Linux, macOS and Windows into dist, with a manifest for krew.
+	@$(release) plugins $(plugin_platforms)
+	@out=$$("$(call tool,validate-krew-manifest)" -manifest dist/pat.yaml -skip-install 2>&1) || { echo "$$out" >&2; exit 1; }
+
+.PHONY: manifests
+manifests: image ## Write the chart, install.yaml and crds.yaml into dist; they name the image by its digest.
+	@$(release) chart
+	@hack/release/manifests.sh '$(VERSION)'
+
+.PHONY: sbom
+sbom: managers plugin-binaries ## Write a list of what is in each binary into dist, as CycloneDX.
+	@mkdir -p dist; tool=$(call tool,cyclonedx-gomod); for file in bin/release/*/*; do \
+		of=$${file#bin/release/}; name=$$(basename "$${of#*/}" .exe); \
+		"$$tool" bin -json -noserial -notimestamp -std -version '$(VERSION)' -output "dist/$$name-$(VERSION)-$${of%%/*}.cdx.json" "$$file"; done
+	@$(release) sboms
+
+.PHONY: dist
+dist: ## Write everything that a release has into dist, with checksums.
+	@rm -rf dist bin/release
+	@$(MAKE) image plugins manifests sbom
+	@$(release) checksums
+	@# .ci/run asks whether Go's cache has all platforms.
+	@$(if $(filter file,$(origin plugin_platforms)),touch "$${PAT_OPERATOR_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pat-operator}/dist-$$(go env GOVERSION)")
+
+.PHONY: dist-check
+dist-check: ## Check what is in dist: checksums, digests, manifests, and the plugin of this platform.
+	@go test ./hack/release -count=1 -run '^TestDist' -dist='$(CURDIR)/dist' -version='$(VERSION)' -plugins='$(plugin_platforms)'
+
+.PHONY: dist-compare
+dist-compare: ## Demand that the folders dist and OTHER have the same files: OTHER is the dist of another machine.
+	diff -r dist '$(OTHER)'
+	@echo "the same files in dist and $(OTHER)"
+
+.PHONY: registry-login
+registry-login:
+	@printf %s "$$REGISTRY_PASSWORD" | docker login "$${IMAGE_REPOSITORY%%/*}" --username "$$REGISTRY_USER" --password-stdin
+
+.PHONY: publish
+publish: ## Push image and chart, sign them and the files of dist, and draft the release. Only the release workflow calls this.
+	@VERSION='$(VERSION)' IMAGE_REPOSITORY='$(IMAGE_REPOSITORY)' HELM="$(call tool,helm)" hack/release/publish.sh
+
+.PHONY: managers
+managers:
+	@for p in $(image_platforms); do \
+		GOOS=$${p%/*} GOARCH=$${p#*/} VERSION='$(VERSION)' hack/build.sh "bin/release/$${p%/*}-$${p#*/}/manager" ./cmd/manager; done
+
+.PHONY: plugin-binaries
+plugin-binaries:
+	@for p in $(plugin_platforms); do case $$p in windows/*) exe=.exe ;; *) exe= ;; esac; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} VERSION='$(VERSION)' hack/build.sh "bin/release/$${p%/*}-$${p#*/}/kubectl-pat$$exe" ./cmd/kubectl-pat; done
 
 .PHONY: clean
 clean: ## Remove what builds leave in the checkout; the caches outside it stay.

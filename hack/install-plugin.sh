@@ -25,8 +25,7 @@ if [ -z "$dir" ]; then dir=$(writable); fi
 dir=${dir:-$gobin}
 
 mkdir -p "$dir"
-VERSION=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || true)}
-CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$VERSION" -o "$dir/kubectl-pat" ./cmd/kubectl-pat
+VERSION=${VERSION:-$(hack/version.sh)} hack/build.sh "$dir/kubectl-pat" ./cmd/kubectl-pat
 install -m 0755 cmd/kubectl-pat/kubectl_complete-pat "$dir/kubectl_complete-pat"
 echo "installed kubectl-pat and kubectl_complete-pat into $dir"
 

@@ -51,11 +51,11 @@ type Rendering struct {
 	Notes   string
 }
 
-// Render renders the chart in a folder. It checks the values against the schema first, as Helm does.
-func Render(dir string, release Release) (*Rendering, error) {
-	c, err := loader.LoadDir(dir)
+// Render renders the chart in a folder or an archive. It checks the values against the schema first, as Helm does.
+func Render(from string, release Release) (*Rendering, error) {
+	c, err := loader.Load(from)
 	if err != nil {
-		return nil, fmt.Errorf("cannot load the chart %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot load the chart %s: %w", from, err)
 	}
 	options := common.ReleaseOptions{Name: release.Name, Namespace: release.Namespace, Revision: 1, IsInstall: true}
 	if options.Name == "" {

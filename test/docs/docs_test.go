@@ -252,11 +252,11 @@ func TestMakeTargetsExist(t *testing.T) {
 	}
 }
 
-// pages are those at the top and everything in docs.
+// pages are those at the top and everything in docs, the decisions included.
 func pages(t *testing.T) []string {
 	t.Helper()
 	out := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "charts/pat-operator/README.md"}
-	for _, folder := range []string{"docs", "docs/install"} {
+	for _, folder := range []string{"docs", "docs/adr", "docs/install"} {
 		files, err := filepath.Glob(filepath.Join(root, folder, "*.md"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no pages in %s: %v", folder, err)

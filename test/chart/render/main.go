@@ -24,6 +24,7 @@ import (
 	"os"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	chart "github.com/pat-operator/pat-operator/test/chart"
@@ -41,10 +42,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 	var files list
 	flags := flag.NewFlagSet("render", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	dir := flags.String("chart", "charts/pat-operator", "folder of the chart")
+	dir := flags.String("chart", "charts/pat-operator", "folder or archive of the chart")
 	flags.StringVar(&release.Name, "release", "pat-operator", "name of the release")
 	flags.StringVar(&release.Namespace, "namespace", "pat-operator-system", "namespace of the release")
 	flags.Var(&files, "values", "file with values; may be repeated, the last wins")
+	plain := flags.Bool("plain", false, "leave out what only Helm reads, for manifests that kubectl applies")
 	notes := flags.Bool("notes", false, "print the notes instead of the manifests")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -65,6 +67,15 @@ func run(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	for _, o := range r.Objects {
+		if *plain {
+			for _, name := range []string{"app.kubernetes.io/managed-by", "helm.sh/chart"} {
+				unstructured.RemoveNestedField(o.Object, "metadata", "labels", name)
+			}
+			unstructured.RemoveNestedField(o.Object, "metadata", "annotations", "helm.sh/resource-policy")
+			if len(o.GetAnnotations()) == 0 {
+				o.SetAnnotations(nil)
+			}
+		}
 		data, err := yaml.Marshal(o.Object)
 		if err != nil {
 			return err
