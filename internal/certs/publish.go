@@ -19,12 +19,16 @@ package certs
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/authz"
 )
 
 const (
@@ -35,6 +39,10 @@ const (
 	authnKeyCA = "ca.crt"
 	// authnKeyKubeconfig is its key for a kubeconfig that names caFile in the same folder, which kube-apiserver rereads.
 	authnKeyKubeconfig = "kubeconfig"
+	// authnKeyScoped is its key for that kubeconfig on a kube-apiserver that enforces scopes, and authnKeyAuthorizer for the one
+	// by which it asks the authorizer that enforces them.
+	authnKeyScoped     = "kubeconfig-scoped"
+	authnKeyAuthorizer = "kubeconfig-authorizer"
 	// authnKeyEmbedded is its key for a kubeconfig that holds the CAs itself.
 	authnKeyEmbedded = "kubeconfig-embedded"
 
@@ -69,7 +77,19 @@ func (m AuthnConfigMap) Publish(ctx context.Context, c client.Client, bundle []b
 	if err != nil {
 		return err
 	}
-	want := map[string]string{authnKeyCA: string(bundle), authnKeyKubeconfig: string(kubeconfig), authnKeyEmbedded: string(embedded)}
+	base := strings.TrimSuffix(server, authn.TokenReviewPath)
+	scoped, err := authnKubeconfig(base+authn.ScopedPath, m.ServerName, nil, ClientCertificate{})
+	if err != nil {
+		return err
+	}
+	authorizer, err := authnKubeconfig(base+authz.Path, m.ServerName, nil, ClientCertificate{})
+	if err != nil {
+		return err
+	}
+	want := map[string]string{
+		authnKeyCA: string(bundle), authnKeyKubeconfig: string(kubeconfig), authnKeyEmbedded: string(embedded),
+		authnKeyScoped: string(scoped), authnKeyAuthorizer: string(authorizer),
+	}
 
 	key := client.ObjectKey{Namespace: m.Namespace, Name: AuthnConfigMapName}
 	is := &corev1.ConfigMap{}

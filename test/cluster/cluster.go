@@ -82,6 +82,8 @@ type Cluster struct {
 	// the TokenReview webhook, and the CA that verifies the verifier's faces. There from the first
 	// manager on that verifies.
 	AuthnKubeconfig, AuthnCAFile string
+	// AuthorizationConfig has kube-apiserver enforce the scopes of tokens.
+	AuthorizationConfig string
 	// AuditLog is kube-apiserver's audit log; empty without Options.Audit.
 	AuditLog string
 	// ConsoleURL is where the manager with ManagerOptions.Console serves the console.
@@ -97,6 +99,7 @@ type Cluster struct {
 	ports           ports
 	accepted        bool   // an operator has accepted the guards of admission
 	tokenWebhook    string // kubeconfig that kube-apiserver is started with; empty: none
+	authorizer      string // AuthorizationConfiguration that kube-apiserver is started with; empty: none
 	admissionConfig string // file that kube-apiserver is started with; empty: none
 
 	etcd, apiServer, controllerManager *process

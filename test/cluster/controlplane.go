@@ -36,6 +36,11 @@ const startTimeout = 2 * time.Minute
 //go:embed testdata/audit-policy.yaml
 var auditPolicy []byte
 
+// authorization is what internal/authz makes for the newest Kubernetes; a test there holds it equal.
+//
+//go:embed testdata/authorization.yaml
+var authorization []byte
+
 func (c *Cluster) startEtcd(ctx context.Context) error {
 	client := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcd)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcdPeer)
@@ -69,12 +74,16 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--tls-cert-file=" + c.path(servingCert),
 		"--tls-private-key-file=" + c.path(servingKey),
 		"--client-ca-file=" + c.path(caFile),
-		"--authorization-mode=Node,RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + c.path(accountKey),
 		"--service-account-signing-key-file=" + c.path(accountKey),
 		"--allow-privileged=true",
 		"--egress-selector-config-file=" + c.path(egressConfig),
+	}
+	if c.authorizer != "" {
+		args = append(args, "--authorization-config="+c.authorizer)
+	} else {
+		args = append(args, "--authorization-mode=Node,RBAC")
 	}
 	if c.tokenWebhook != "" {
 		args = append(args,
@@ -113,6 +122,13 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 // restart keeps it.
 func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string) error {
 	c.tokenWebhook = kubeconfig
+	return c.RestartAPIServer(ctx)
+}
+
+// UseAuthorizer restarts kube-apiserver with an AuthorizationConfiguration, with none if file is empty; every later restart
+// keeps it.
+func (c *Cluster) UseAuthorizer(ctx context.Context, file string) error {
+	c.authorizer = file
 	return c.RestartAPIServer(ctx)
 }
 
