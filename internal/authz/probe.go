@@ -115,6 +115,10 @@ type server struct {
 	passed time.Time
 }
 
+// errNotEnforced is that a kube-apiserver has answered, and does not enforce scopes. One that does not answer may be starting, and
+// its last proof counts until it is too old.
+var errNotEnforced = errors.New("scopes are not enforced")
+
 // NewProbe returns a probe that works once it is started. The reader must ask the API server itself.
 func NewProbe(reader client.Reader, config *rest.Config, o ProbeOptions) *Probe {
 	return &Probe{ProbeOptions: o, reader: reader, config: config, servers: map[string]*server{}, problem: errors.New("no probe has ended yet")}
@@ -201,15 +205,19 @@ func (p *Probe) probe(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, address := range addresses {
 		all.Go(func() {
-			if err := p.ask(ctx, address); err != nil {
+			err := p.ask(ctx, address)
+			if err != nil {
 				probeFailures.Inc()
 				p.Log.V(1).Info("A kube-apiserver has not proven that it enforces scopes", "address", address, "why", err.Error())
-				return
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if s := p.servers[address]; s != nil {
+			switch s := p.servers[address]; {
+			case s == nil:
+			case err == nil:
 				s.passed = started
+			case errors.Is(err, errNotEnforced):
+				s.passed = time.Time{}
 			}
 		})
 	}
@@ -289,14 +297,14 @@ func (p *Probe) ask(ctx context.Context, address string) error {
 	case err != nil:
 		return err
 	case status.Allowed || !status.Denied || !strings.Contains(status.Reason, want):
-		return errors.New("it does not ask the authorizer of this installation")
+		return fmt.Errorf("%w: it does not ask the authorizer of this installation", errNotEnforced)
 	}
 	status, err = review(ctx, c, failurePath+nonce)
 	switch {
 	case err != nil:
 		return err
 	case status.Allowed || !status.Denied || status.EvaluationError == "":
-		return errors.New("it goes on where the authorizer fails; set failurePolicy: Deny")
+		return fmt.Errorf("%w: it goes on where the authorizer fails; set failurePolicy: Deny", errNotEnforced)
 	}
 	return nil
 }

@@ -63,10 +63,39 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context) error {
+	return c.startAPIServerAt(ctx, &c.apiServer, c.ports.apiServer, c.authorizer)
+}
+
+// Replica is a further kube-apiserver.
+type Replica struct {
+	// Address is HOST:PORT.
+	Address string
+
+	cluster *Cluster
+	port    int
+	process *process
+}
+
+// NewReplica reserves the address of a further kube-apiserver. Cluster.Stop does not stop it.
+func (c *Cluster) NewReplica() (*Replica, error) {
+	port, err := c.reserved.take()
+	return &Replica{Address: fmt.Sprintf("127.0.0.1:%d", port), cluster: c, port: port}, err
+}
+
+// Start starts it, in place of the one that runs, with an AuthorizationConfiguration, or with none if file is empty.
+func (r *Replica) Start(ctx context.Context, file string) error {
+	r.Kill()
+	return r.cluster.startAPIServerAt(ctx, &r.process, r.port, file)
+}
+
+// Kill ends it.
+func (r *Replica) Kill() { r.process.kill() }
+
+func (c *Cluster) startAPIServerAt(ctx context.Context, place **process, port int, authorizer string) error {
 	args := []string{
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
 		"--bind-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", c.ports.apiServer),
+		fmt.Sprintf("--secure-port=%d", port),
 		// No endpoint is written for it: a machine without a network has no address that would be taken.
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none",
@@ -80,8 +109,8 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--allow-privileged=true",
 		"--egress-selector-config-file=" + c.path(egressConfig),
 	}
-	if c.authorizer != "" {
-		args = append(args, "--authorization-config="+c.authorizer)
+	if authorizer != "" {
+		args = append(args, "--authorization-config="+authorizer)
 	} else {
 		args = append(args, "--authorization-mode=Node,RBAC")
 	}
@@ -104,7 +133,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		}
 		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+c.AuditLog)
 	}
-	apiServer, err := c.startBinary(&c.apiServer, "kube-apiserver", append(args, c.opts.APIServerArgs...)...)
+	apiServer, err := c.startBinary(place, "kube-apiserver", append(args, c.opts.APIServerArgs...)...)
 	if err != nil {
 		return err
 	}
@@ -114,7 +143,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	}
 	defer client.CloseIdleConnections()
 	return apiServer.waitReady(ctx, startTimeout, func(ctx context.Context) error {
-		return getOK(ctx, client, c.Server+"/readyz")
+		return getOK(ctx, client, fmt.Sprintf("https://127.0.0.1:%d/readyz", port))
 	})
 }
 
