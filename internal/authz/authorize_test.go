@@ -125,7 +125,7 @@ func TestCase29_TheAuthorizerDeniesWhatIsOutside(t *testing.T) {
 	}
 }
 
-// Whatever the authorizer does not understand is no 200, and so denied by its failurePolicy.
+// Whatever the authorizer does not understand is not answered with 200, and so denied by its failurePolicy.
 func TestCase29_TheAuthorizerFailsClosed(t *testing.T) {
 	good := sar(`"user":"alice","resourceAttributes":{"verb":"get","resource":"pods"},` + ofToken("PAT=aaaaaaaaaaaaaaaa", "team-a/ci"))
 	for name, tc := range map[string]struct {
@@ -178,6 +178,13 @@ func TestTheTestClustersConfiguration(t *testing.T) {
 	}
 	if got := Configuration(37, "KUBECONFIG"); string(got) != string(want) {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	page, err := os.ReadFile("../../docs/scopes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown := string(Configuration(37, "/etc/kubernetes/pat-operator/pat-operator-authorizer.kubeconfig")); !strings.Contains(string(page), "```yaml\n"+shown+"```") {
+		t.Errorf("docs/scopes.md does not show:\n%s", shown)
 	}
 	if old := string(Configuration(33, "/a")); strings.Contains(old, "cache") || !strings.Contains(old, "unauthorizedTTL: 1ns") {
 		t.Errorf("1.33 does not start with this:\n%s", old)

@@ -21,7 +21,7 @@ import (
 	"strings"
 )
 
-// Resources and verbs by which somebody who may do little comes to do much, or reads what opens something else.
+// Resources and verbs by which a user with few permissions gets many, or reads what opens something else.
 
 // alwaysPaths are what discovery needs; a trailing "*" stands for whatever follows.
 var alwaysPaths = []string{

@@ -106,7 +106,7 @@ type Result struct {
 // other. Only a matching digest, or the end of every entry of the id, makes a refusal that may be cached. An ended token keeps
 // no digest, so only its id tells it.
 //
-// A token with scopes is not valid for the API server, because whoever asks does not enforce them; VerifyScoped is for who does.
+// A token with scopes is not valid for the API server, because the caller does not enforce them; VerifyScoped is for callers that do.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
 	return x.verify(bearer, audiences, now, false)
 }

@@ -180,7 +180,7 @@ func TestCase15_KindsOfNo(t *testing.T) {
 	}
 }
 
-// A token with scopes works where somebody enforces them, and nowhere else.
+// A token with scopes works where they are enforced, and nowhere else.
 func TestCase29_ScopesAreForFacesThatEnforceThem(t *testing.T) {
 	read, deploy := []v1alpha1.Scope{{Preset: "read-only"}}, []v1alpha1.Scope{{Preset: "ci-deploy"}}
 	const other = "reports"

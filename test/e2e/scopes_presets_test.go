@@ -34,7 +34,7 @@ import (
 )
 
 // Every preset, for each verb, resource and subresource that the API server has, is held equal to the ClusterRole that
-// stands for it: the authorizer's answer for a cluster administrator's token with the preset, against RBAC's for somebody who
+// stands for it: the authorizer's answer for a cluster administrator's token with the preset, against that of RBAC for a user who
 // has only that role. Where they differ is written down by hand.
 func TestCase29_PresetsEqualTheirClusterRoles(t *testing.T) {
 	t.Parallel()
@@ -103,7 +103,7 @@ func TestCase29_PresetsEqualTheirClusterRoles(t *testing.T) {
 	}
 }
 
-// question is whether somebody may do something with a resource, written as kubectl writes it: pods/log, deployments.apps/scale.
+// question is whether a user may do something with a resource, written as kubectl writes it: pods/log, deployments.apps/scale.
 type question struct{ verb, resource, namespace string }
 
 func (q question) attributes() *authorizationv1.ResourceAttributes {

@@ -96,7 +96,7 @@ func Updates(created time.Time) []Update {
 		{"from", "one more", `{"from": ["192.0.2.0/24"]}`, `{"from": ["192.0.2.0/24", "2001:db8::/32"]}`, Widens},
 		{"from", "a part", `{"from": ["192.0.2.0/24"]}`, `{"from": ["192.0.2.0/25", "192.0.2.200/32"]}`, Narrows},
 		{"from", "more around it", `{"from": ["192.0.2.0/24"]}`, `{"from": ["192.0.2.0/23"]}`, Widens},
-		{"from", "the network beside it", `{"from": ["192.0.2.0/25"]}`, `{"from": ["192.0.2.128/25"]}`, Widens},
+		{"from", "the network next to it", `{"from": ["192.0.2.0/25"]}`, `{"from": ["192.0.2.128/25"]}`, Widens},
 		{"from", "every IPv6 address for IPv4 ones", `{"from": ["0.0.0.0/0"]}`, `{"from": ["::/0"]}`, Widens},
 		{"from", "another order", `{"from": ["192.0.2.0/24", "2001:db8::/32"]}`, `{"from": ["2001:db8::/32", "192.0.2.0/24"]}`, Same},
 
