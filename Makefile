@@ -196,7 +196,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api
 		crd paths=./api/... output:crd:dir=config/crd/bases
 	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/...;./internal/guards/..." \
 		output:rbac:dir=config/rbac/operator
-	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/console/..." output:rbac:dir=config/rbac/verifier
+	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/console/...;./internal/authz/..." output:rbac:dir=config/rbac/verifier
 	hack/chart/files.sh
 	hack/chart/prometheus.sh
 	@mkdir -p docs

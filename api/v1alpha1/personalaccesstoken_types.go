@@ -77,6 +77,7 @@ type PersonalAccessToken struct {
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.expiresInDays) && has(self.expiresAt))",message="set at most one of expiresInDays and expiresAt"
 // +kubebuilder:validation:XValidation:rule="!(has(self.delivery) && has(self.token))",message="set at most one of delivery and token: a token that its holder made is not delivered"
+// +kubebuilder:validation:XValidation:rule="!has(self.scopes) || !self.scopes.exists(s, has(s.api)) || has(self.audiences)",message="a scope for another API requires audiences that name the API"
 // +kubebuilder:validation:XValidation:rule="!has(self.token) || has(self.expiresAt)",message="token requires expiresAt, so that applying it again never renews its life"
 // +kubebuilder:validation:XValidation:rule=`!has(self.expiresAt) || self.expiresAt.matches(r'^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d+)?(Z|[+-]\d{2}:\d{2})$') && timestamp(self.expiresAt) >= timestamp(0)`,fieldPath=".expiresAt",message="expiresAt must be a time as RFC 3339 writes it and not before 1970, for example 2027-01-31T12:00:00Z"
 type PersonalAccessTokenSpec struct {
@@ -118,12 +119,22 @@ type PersonalAccessTokenSpec struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	Audiences []string `json:"audiences,omitempty"`
 
-	// scopes narrow what the token may do. Absent: the user's full authority.
+	// scopes narrow what the token may do: what is inside of one of them. Absent: the user's full authority.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Scopes []Scope `json:"scopes,omitempty"`
+
+	// from are the addresses that requests may come from, in CIDR notation without host bits. Absent: every address.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="must be a network in CIDR notation without host bits, for example 203.0.113.0/24 or 2001:db8::/32"
+	From []string `json:"from,omitempty"`
 
 	// rotation says when the token is replaced by a successor.
 	// +optional
@@ -177,22 +188,43 @@ type UserInfo struct {
 // +kubebuilder:validation:items:MaxLength=1024
 type ExtraValue []string
 
-// Scope is one thing a narrowed token may do: exactly one of preset and rule.
+// Scope is one thing a narrowed token may do: exactly one of preset, rule and api.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.preset) != has(self.rule)",message="set exactly one of preset and rule"
+// +kubebuilder:validation:XValidation:rule="[has(self.preset), has(self.rule), has(self.api)].exists_one(x, x)",message="set exactly one of preset, rule and api"
+// +kubebuilder:validation:XValidation:rule="!has(self.namespaces) || has(self.preset) || has(self.rule) && !has(self.rule.nonResourceURLs)",message="namespaces narrow a preset, or a rule for resources"
 type Scope struct {
-	// preset is the name of a ready-made scope.
+	// preset is the name of a ready-made scope. namespace-admin and ci-deploy count in the namespace of the resource unless
+	// namespaces are named.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Enum=read-only;namespace-admin;ci-deploy;metrics
 	Preset string `json:"preset,omitempty"`
 
 	// rule is a scope in the terms of RBAC.
 	// +optional
 	Rule *ScopeRule `json:"rule,omitempty"`
+
+	// api is a scope of another API, as RFC 6749 writes one. It allows nothing in Kubernetes.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[\x21\x23-\x5b\x5d-\x7e]+$`
+	API string `json:"api,omitempty"`
+
+	// namespaces are those that a request may be in. Empty: every namespace, and what is in none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	Namespaces []string `json:"namespaces,omitempty"`
 }
 
-// ScopeRule is a scope in the terms of an RBAC rule.
+// ScopeRule is a scope in the terms of an RBAC rule: apiGroups and resources, or nonResourceURLs.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.resources) != has(self.nonResourceURLs)",message="set exactly one of resources and nonResourceURLs"
+// +kubebuilder:validation:XValidation:rule="has(self.resources) == has(self.apiGroups)",message="apiGroups and resources belong together; the core group is \"\""
+// +kubebuilder:validation:XValidation:rule="!has(self.resourceNames) || has(self.resources)",message="resourceNames narrow resources"
 type ScopeRule struct {
 	// verbs are the verbs allowed.
 	// +required
@@ -206,6 +238,7 @@ type ScopeRule struct {
 	// apiGroups are the API groups of resources; "" is the core group.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=253
 	APIGroups []string `json:"apiGroups,omitempty"`
@@ -213,6 +246,7 @@ type ScopeRule struct {
 	// resources are the resources allowed.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
@@ -221,6 +255,7 @@ type ScopeRule struct {
 	// resourceNames narrow resources to these names. Empty: every name.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
@@ -229,18 +264,11 @@ type ScopeRule struct {
 	// nonResourceURLs are the paths allowed that are no resources.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
 	NonResourceURLs []string `json:"nonResourceURLs,omitempty"`
-
-	// namespaces narrow resources to these namespaces. Empty: every namespace.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=63
-	Namespaces []string `json:"namespaces,omitempty"`
 }
 
 // Rotation says when a token is replaced by a successor.

@@ -50,6 +50,8 @@ var values = map[string]struct{ good, bad []string }{
 	"restricting-extra-keys":          {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
 	"verifier-bind-address":           {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},
 	"max-staleness":                   {[]string{"1m", "20s"}, []string{"", "60", "19s", "-1m"}},
+	"kube-apiservers":                 {[]string{"10.0.0.1:6443,10.0.0.2:6443", "[2001:db8::1]:443"}, []string{"10.0.0.1", ":6443", "https://10.0.0.1:6443"}},
+	"scoped-tokens-trust-path":        {[]string{"true"}, []string{"", "maybe"}},
 	"last-used-rate":                  {[]string{"10", "0", "1000"}, []string{"", "1001", "-1", "ten"}},
 	"api-audiences":                   {[]string{"", "https://kubernetes.default.svc", "a,b"}, []string{"a,,b"}},
 	"verifier-client-ca-file":         {[]string{""}, nil},

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/authz"
 	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/lastused"
 	"github.com/pat-operator/pat-operator/internal/serving"
@@ -54,6 +56,8 @@ type verifierOptions struct {
 	apiAudiences    []string
 	maxStaleness    time.Duration
 	lastUsedRate    int
+	kubeAPIServers  []string
+	trustPath       bool
 	console         consoleOptions
 }
 
@@ -82,6 +86,8 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
 	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "how many times a second, at most, this replica records when a token was used; with 0 it records nothing, and no predecessor retires on first use")
 	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
+	fs.StringSliceVar(&o.kubeAPIServers, "kube-apiservers", nil, "HOST:PORT of every kube-apiserver, each of which must prove that it enforces scopes; those of the EndpointSlices of the Service kubernetes when empty")
+	fs.BoolVar(&o.trustPath, "scoped-tokens-trust-path", false, "accept tokens with scopes although fewer addresses of kube-apiserver are known than there are servers, as behind a load balancer")
 	o.console.bind(fs)
 }
 
@@ -98,6 +104,11 @@ func (o *verifierOptions) validate() error {
 	}
 	if slices.Contains(o.apiAudiences, "") {
 		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
+	}
+	for _, address := range o.kubeAPIServers {
+		if err := validateAddress("--kube-apiservers", address); err != nil || strings.HasPrefix(address, ":") {
+			errs = append(errs, fmt.Errorf("--kube-apiservers %q is not a host and a port; set it as --kube-apiservers=10.0.0.1:6443,10.0.0.2:6443", address))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -169,11 +180,21 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 		recorder.Eventf(published, nil, corev1.EventTypeWarning, "CARenewalDue", "Renew",
 			"A new CA signs the verifier's certificate from %s; copy ca.crt of this ConfigMap to every kube-apiserver before", deadline.UTC().Format(time.RFC3339))
 	})
+	installation := func() string { return string(p.authority.UID()) }
+	probe := authz.NewProbe(c, p.GetConfig(), authz.ProbeOptions{
+		Servers: o.kubeAPIServers, TrustPath: o.trustPath, Installation: installation, Clock: clock.RealClock{}, Log: log,
+	})
+	if err := p.Add(probe); err != nil {
+		return err
+	}
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
-	mux.Handle(authnconfig.TokenReviewPath, authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, Used: used, Audit: p.audit,
-	}))
+	tokenReviews := authn.NewTokenReviewHandler(index, authn.Options{
+		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: func() bool { return probe.Enforced() == nil },
+	})
+	mux.Handle(authnconfig.TokenReviewPath, tokenReviews)
+	mux.Handle(authnconfig.ScopedPath, tokenReviews)
+	mux.Handle(authnconfig.AuthorizePath, authz.NewHandler(index, authz.Options{Log: log, Installation: installation}))
 	if err := o.console.setup(p, c); err != nil {
 		return err
 	}

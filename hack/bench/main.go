@@ -94,6 +94,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := benchSquatters(o, out); err != nil {
 		return err
 	}
+	if err := benchScopes(ctx, o, out); err != nil {
+		return err
+	}
 	if err := benchFace(ctx, o, out, large); err != nil {
 		return err
 	}

@@ -269,10 +269,10 @@ func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if was == nil {
 		was = &v1alpha1.PersonalAccessTokenSpec{}
 	}
-	if len(is.Scopes) == 0 || equal(is.Scopes, was.Scopes) {
+	if len(is.From) == 0 || equal(is.From, was.From) {
 		return nil
 	}
-	return field.ErrorList{field.Forbidden(specPath.Child("scopes"), "is not supported by this version of pat-operator; leave it out")}
+	return field.ErrorList{field.Forbidden(specPath.Child("from"), "is not supported by this version of pat-operator; leave it out")}
 }
 
 // equal compares as the API does: times by the instant, an empty list like none.

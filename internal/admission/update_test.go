@@ -72,6 +72,9 @@ func ttl(seconds int32) modifier {
 
 func otherToken(p *object) { holder(p); p.Spec.Token.ID = "ponmlkjihgfedcba" }
 
+// bound is what this version does not support.
+func bound(p *object) { p.Spec.From = []string{"192.0.2.0/24"} }
+
 func scoped(p *object) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }
 
 func everyDays(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](30)} }
@@ -108,8 +111,8 @@ func TestUpdate(t *testing.T) {
 		{name: "suspend what today's limit would refuse", was: alicesPAT(long), is: alicesPAT(long, suspended), config: shortLived},
 		{name: "shorten what today's limit would refuse", was: alicesPAT(issued, long), is: alicesPAT(issued, days(2000)), config: shortLived},
 		{name: "suspend what can no longer be delivered", was: alicesPAT(ttl(60)), is: alicesPAT(ttl(60), suspended), config: noSecrets},
-		{name: "suspend what is not supported", was: alicesPAT(scoped, rotating), is: alicesPAT(scoped, rotating, suspended)},
-		{name: "leave out what is not supported", was: alicesPAT(scoped, rotating), is: alicesPAT()},
+		{name: "suspend what is not supported", was: alicesPAT(bound, rotating), is: alicesPAT(bound, rotating, suspended)},
+		{name: "leave out what is not supported", was: alicesPAT(bound, rotating), is: alicesPAT()},
 		{
 			name: "suspend a digest that is bound elsewhere",
 			was:  alicesPAT(holder, func(p *object) { p.Spec.Token.BoundTo = "x/y" }),
@@ -210,8 +213,8 @@ func TestUpdate(t *testing.T) {
 			want: isForbidden + `spec.delivery: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
-			name: "what comes later, and retirement without an overlap", was: alicesPAT(rotating), is: alicesPAT(scoped, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
-			want: isForbidden + `spec.rotation.overlapSeconds: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not; spec.scopes: is not supported by this version of pat-operator; leave it out`,
+			name: "what comes later, and retirement without an overlap", was: alicesPAT(rotating), is: alicesPAT(bound, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
+			want: isForbidden + `spec.rotation.overlapSeconds: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not; spec.from: is not supported by this version of pat-operator; leave it out`,
 		},
 		{
 			name: "after a group was lost", by: lostOps, was: alicesPAT(suspended), is: alicesPAT(),
@@ -247,6 +250,7 @@ func TestUpdate(t *testing.T) {
 		{name: "with a PAT: the API server's audience", by: withPAT, was: alicesPAT(audiences("a")), is: alicesPAT(), want: text(byPAT, "audiences")},
 		{name: "with a PAT: longer", by: withPAT, was: alicesPAT(), is: alicesPAT(days(100)), want: text(byPAT, "expiresInDays")},
 		{name: "with a PAT: another delivery", by: withPAT, was: alicesPAT(), is: alicesPAT(ttl(60)), want: text(byPAT, "delivery")},
+		{name: "with a PAT: from everywhere", by: withPAT, was: alicesPAT(bound), is: alicesPAT(), want: text(byPAT, "from")},
 		{name: "with a PAT: without scopes", by: withPAT, was: alicesPAT(scoped), is: alicesPAT(), want: text(byPAT, "scopes")},
 		{name: "with a PAT: rotate", by: withPAT, was: alicesPAT(), is: alicesPAT(rotating), want: text(byPAT, "rotation")},
 		{name: "with a PAT: a new token", by: withPAT, was: alicesPAT(), is: alicesPAT(holder), want: text(byPAT, "token")},

@@ -127,11 +127,11 @@ func TestCreate(t *testing.T) {
 		},
 		{
 			name: "what comes later, and retirement without an overlap, all at once", pat: alicesPAT(func(p *object) {
-				p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}}
+				p.Spec.From = []string{"192.0.2.0/24"}
 				p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true}
 			}),
 			want: isInvalid + `[spec.rotation.overlapSeconds: Required value: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not, ` +
-				`spec.scopes: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+				`spec.from: Forbidden: is not supported by this version of pat-operator; leave it out]`,
 		},
 		{name: "retired on first use", pat: alicesPAT(func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true, OverlapSeconds: 60} })},
 		{name: "rotation", pat: alicesPAT(rotating)},

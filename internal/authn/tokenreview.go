@@ -19,13 +19,9 @@ package authn
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"net/netip"
-	"os"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -36,7 +32,6 @@ import (
 	authenticationv1beta1 "k8s.io/api/authentication/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	kjson "sigs.k8s.io/json"
 
 	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
@@ -48,8 +43,11 @@ import (
 const (
 	// ExtraCredentialID is the extra key that names the credential, as kube-apiserver's own authenticators do.
 	ExtraCredentialID = "authentication.kubernetes.io/credential-id"
-	// extraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
-	extraName = "pat-operator.io/name"
+	// ExtraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
+	ExtraName = "pat-operator.io/name"
+	// ExtraScopes is the extra key that names the scopes of a token that has any. kube-apiserver asks the authorizer about
+	// users with it.
+	ExtraScopes = "pat-operator.io/scopes"
 
 	resultMalformed = "malformed_request"
 	resultPanic     = "panic"
@@ -60,7 +58,10 @@ const reasonDraining verifier.Reason = "Draining"
 
 // Limits of a server of TokenReviews. They fit the requests that one kube-apiserver has under way, 600 by default, and the
 // memory of a pod.
-var Limits = serving.Limits{Slots: 2048, Body: 64 << 10}
+var Limits = serving.Limits{Slots: 2048, Body: 256 << 10}
+
+// maxBody is the maximum length of a TokenReview in bytes.
+const maxBody = 64 << 10
 
 // face is this one among those that verify; each registers these metrics with its own.
 var face = prometheus.Labels{"face": "tokenreview"}
@@ -90,6 +91,7 @@ func init() {
 // Verifier decides whether a bearer token is valid; verifier.Index is one.
 type Verifier interface {
 	Verify(bearer string, audiences []string, now time.Time) verifier.Result
+	VerifyScoped(bearer string, audiences []string, now time.Time) verifier.Result
 }
 
 // Options of a TokenReview handler. The zero value logs nothing and goes by the wall clock.
@@ -98,6 +100,8 @@ type Options struct {
 	Now func() time.Time
 	// Drain, once begun, turns every answer into a request to ask another replica.
 	Drain *serving.Drain
+	// Enforced reports whether every kube-apiserver enforces scopes now; nil: none does.
+	Enforced func() bool
 	// Used is called for every token that is accepted, before the answer is sent; nil is allowed.
 	Used func(*verifier.Result, time.Time)
 	// Audit takes refusals of well-formed tokens; nil is allowed.
@@ -112,19 +116,25 @@ type tokenReviewHandler struct {
 	log      logr.Logger
 	now      func() time.Time
 	drain    *serving.Drain
+	enforced func() bool
 	used     func(*verifier.Result, time.Time)
 	audit    *audit.Log
 }
 
-// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at authnconfig.TokenReviewPath. The server limits
-// their size.
+// NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at authnconfig.TokenReviewPath and
+// authnconfig.ScopedPath.
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
-	h := &tokenReviewHandler{verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, used: opts.Used, audit: opts.Audit}
+	h := &tokenReviewHandler{
+		verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, enforced: opts.Enforced, used: opts.Used, audit: opts.Audit,
+	}
 	if h.now == nil {
 		h.now = time.Now
 	}
 	if h.drain == nil {
 		h.drain = &serving.Drain{}
+	}
+	if h.enforced == nil {
+		h.enforced = func() bool { return false }
 	}
 	if h.used == nil {
 		h.used = func(*verifier.Result, time.Time) {}
@@ -168,7 +178,11 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := h.now()
-	result := h.verifier.Verify(review.Spec.Token, review.Spec.Audiences, now)
+	verify := h.verifier.Verify
+	if r.URL.Path == authnconfig.ScopedPath && h.enforced() {
+		verify = h.verifier.VerifyScoped
+	}
+	result := verify(review.Spec.Token, review.Spec.Audiences, now)
 	if result.Verdict == verifier.NotReady {
 		notReady(w, result.Reason)
 		return
@@ -206,32 +220,14 @@ func source(r *http.Request) string {
 // readReview reads a request, or returns the HTTP status to refuse it with. No text says why: a decoder's errors quote
 // what they read.
 func readReview(r *http.Request) (*tokenReview, int) {
-	if r.URL.Path != authnconfig.TokenReviewPath {
+	if r.URL.Path != authnconfig.TokenReviewPath && r.URL.Path != authnconfig.ScopedPath {
 		return nil, http.StatusNotFound
 	}
-	if r.Method != http.MethodPost {
-		return nil, http.StatusMethodNotAllowed
-	}
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
-		return nil, http.StatusUnsupportedMediaType
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, http.StatusUnsupportedMediaType
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		switch {
-		case errors.As(err, &tooLarge):
-			return nil, http.StatusRequestEntityTooLarge
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, http.StatusRequestTimeout
-		}
-		return nil, http.StatusBadRequest
-	}
-	// The decoder refuses nesting beyond 10,000 before it descends, and skips what tokenReview does not name.
 	var review tokenReview
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(body, &review); err != nil || review.Kind != "TokenReview" {
+	if status := serving.ReadJSON(r, maxBody, &review); status != http.StatusOK {
+		return nil, status
+	}
+	if review.Kind != "TokenReview" {
 		return nil, http.StatusBadRequest
 	}
 	switch review.APIVersion {
@@ -258,6 +254,9 @@ func answer(apiVersion string, result *verifier.Result) *authenticationv1.TokenR
 		}
 	case verifier.Unknown:
 		review.Status = authenticationv1.TokenReviewStatus{Error: authnconfig.UnknownError, Audiences: result.Audiences}
+		if result.Reason == verifier.ReasonScoped {
+			review.Status.Error = authnconfig.ScopedError
+		}
 	case verifier.Refused, verifier.NotReady:
 	}
 	return review
@@ -269,7 +268,11 @@ func extra(result *verifier.Result) map[string]authenticationv1.ExtraValue {
 		out[key] = authenticationv1.ExtraValue(values)
 	}
 	out[ExtraCredentialID] = authenticationv1.ExtraValue{token.CredentialPrefix + result.ID}
-	out[extraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
+	out[ExtraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
+	if !result.Limits.Full() {
+		// Never empty: without a value the key might get lost on the way, and with it the limits.
+		out[ExtraScopes] = append(authenticationv1.ExtraValue{"limited"}, result.Limits.Names()...)
+	}
 	return out
 }
 

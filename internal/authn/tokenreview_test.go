@@ -32,16 +32,19 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const (
 	goodToken    = "good-8d7f2c"
+	scopedToken  = "scoped-8d7f2c"
 	unknownToken = "unknown-8d7f2c"
 	notReadyNow  = "not-ready-8d7f2c"
 	panicToken   = "panic-8d7f2c"
@@ -68,6 +71,8 @@ func (v fakeVerifier) Verify(bearer string, audiences []string, at time.Time) ve
 				Extra: map[string]v1alpha1.ExtraValue{"example.org/team": {"a", "b"}}},
 			Namespace: "team-a", Name: "ci",
 		}
+	case scopedToken:
+		return verifier.Result{Verdict: verifier.Unknown, Reason: verifier.ReasonScoped, ID: "abcdefghijklmnop", Audiences: audiences}
 	case unknownToken:
 		return verifier.Result{Verdict: verifier.Unknown, Reason: verifier.ReasonSuspended, ID: "abcdefghijklmnop", Audiences: audiences}
 	case notReadyNow:
@@ -76,6 +81,15 @@ func (v fakeVerifier) Verify(bearer string, audiences []string, at time.Time) ve
 		panic("could not verify " + bearer)
 	}
 	return verifier.Result{Verdict: verifier.Refused, Reason: verifier.ReasonForeign}
+}
+
+func (v fakeVerifier) VerifyScoped(bearer string, audiences []string, at time.Time) verifier.Result {
+	if bearer != scopedToken {
+		return v.Verify(bearer, audiences, at)
+	}
+	result := v.Verify(goodToken, audiences, at)
+	result.Limits.Spec, _ = scope.Compile([]v1alpha1.Scope{{Preset: "read-only"}}, "team-a")
+	return result
 }
 
 func newHandler(t testing.TB, opts Options) http.Handler {
@@ -101,6 +115,50 @@ func post(t testing.TB, h http.Handler, body string, edits ...func(*http.Request
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+// A token with scopes is accepted only at the path of kube-apiservers that enforce them, and while they do.
+func TestCase29_ScopedTokensNeedAnEnforcingAPIServer(t *testing.T) {
+	on, off := func() bool { return true }, func() bool { return false }
+	for name, tc := range map[string]struct {
+		path     string
+		enforced func() bool
+		want     bool
+	}{
+		"enforced":                  {authnconfig.ScopedPath, on, true},
+		"not proven":                {authnconfig.ScopedPath, off, false},
+		"nobody proves it":          {authnconfig.ScopedPath, nil, false},
+		"enforced, the plain path":  {authnconfig.TokenReviewPath, on, false},
+		"not proven, the same path": {authnconfig.TokenReviewPath, off, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHandler(t, Options{Enforced: tc.enforced})
+			at := func(r *http.Request) { r.URL.Path = tc.path }
+			var scoped, full authenticationv1.TokenReview
+			for bearer, into := range map[string]*authenticationv1.TokenReview{scopedToken: &scoped, goodToken: &full} {
+				if w := post(t, h, review("v1", bearer), at); json.Unmarshal(w.Body.Bytes(), into) != nil {
+					t.Fatalf("%d %s", w.Code, w.Body)
+				}
+			}
+			if !full.Status.Authenticated || full.Status.User.Extra[ExtraScopes] != nil {
+				t.Errorf("a token without scopes: %+v", full.Status)
+			}
+			if scoped.Status.Authenticated != tc.want {
+				t.Fatalf("authenticated: %v", scoped.Status.Authenticated)
+			}
+			if !tc.want {
+				want := "the personal access token has scopes, and this API server does not enforce them at the moment"
+				if scoped.Status.Error != want || len(scoped.Status.Audiences) == 0 {
+					t.Errorf("error %q for %v, want %q", scoped.Status.Error, scoped.Status.Audiences, want)
+				}
+				return
+			}
+			want := authenticationv1.ExtraValue{"limited", "kubernetes:read-only"}
+			if diff := cmp.Diff(want, scoped.Status.User.Extra[ExtraScopes]); diff != "" {
+				t.Errorf("the marker (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 func TestCase15_AnswersAsKubeAPIServerReadsThem(t *testing.T) {

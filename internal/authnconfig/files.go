@@ -39,6 +39,12 @@ import (
 const (
 	// TokenReviewPath is where kube-apiserver posts TokenReviews; it never follows a redirect.
 	TokenReviewPath = "/authenticate"
+	// ScopedPath is TokenReviewPath for a kube-apiserver that asks the authorizer at AuthorizePath, and so enforces scopes.
+	ScopedPath = TokenReviewPath + "/scoped"
+	// AuthorizePath is where kube-apiserver posts SubjectAccessReviews about tokens with scopes.
+	AuthorizePath = "/authorize"
+	// ScopedError is the answer about a valid token with scopes where they are not enforced.
+	ScopedError = "the personal access token has scopes, and this API server does not enforce them at the moment"
 	// UnknownError is the only answer about a token that may become valid later: it reaches every client that posts a
 	// TokenReview to the API server.
 	UnknownError = "the personal access token cannot be verified at the moment"
@@ -74,6 +80,10 @@ const (
 	KeyCA = "ca.crt"
 	// KeyKubeconfig is its key for a kubeconfig that names CAFile in the same folder, which kube-apiserver rereads.
 	KeyKubeconfig = "kubeconfig"
+	// KeyScoped is its key for that kubeconfig on a kube-apiserver that enforces scopes, and KeyAuthorizer for the kubeconfig of the
+	// authorizer that enforces them.
+	KeyScoped     = "kubeconfig-scoped"
+	KeyAuthorizer = "kubeconfig-authorizer"
 	// KeyEmbedded is its key for a kubeconfig that holds the CAs itself.
 	KeyEmbedded = "kubeconfig-embedded"
 )
@@ -122,6 +132,12 @@ func (c Config) kubeconfig(cluster *clientcmdapi.Cluster) ([]byte, error) {
 	return kubeconfig, nil
 }
 
+// at is the Config of another face of the same verifier.
+func (c Config) at(path string) Config {
+	c.Server = strings.TrimSuffix(c.Server, TokenReviewPath) + path
+	return c
+}
+
 // Data returns what the ConfigMap holds.
 func (c Config) Data() (map[string]string, error) {
 	kubeconfig, err := c.Kubeconfig()
@@ -132,7 +148,18 @@ func (c Config) Data() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{KeyCA: string(c.Bundle), KeyKubeconfig: string(kubeconfig), KeyEmbedded: string(embedded)}, nil
+	scoped, err := c.at(ScopedPath).Kubeconfig()
+	if err != nil {
+		return nil, err
+	}
+	authorizer, err := c.at(AuthorizePath).Kubeconfig()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		KeyCA: string(c.Bundle), KeyKubeconfig: string(kubeconfig), KeyEmbedded: string(embedded),
+		KeyScoped: string(scoped), KeyAuthorizer: string(authorizer),
+	}, nil
 }
 
 // FromData reads what the ConfigMap holds. An administrator puts the files into the hands of kube-apiserver, whose privileges

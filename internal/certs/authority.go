@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -53,6 +54,7 @@ type Authority struct {
 	reminded time.Time
 
 	mu        sync.RWMutex
+	uid       types.UID // of the Secret
 	leaf      *tls.Certificate
 	err       error // why there may be no fresh leaf
 	injectErr error // why the webhook configurations may lack the bundle
@@ -143,6 +145,13 @@ func sleep(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
 	return true
 }
 
+// UID is that of the CA Secret, which tells an installation from every other; empty until the Secret has been read.
+func (a *Authority) UID() types.UID {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.uid
+}
+
 // NeedLeaderElection is false: every replica serves.
 func (a *Authority) NeedLeaderElection() bool { return false }
 
@@ -203,6 +212,9 @@ func (a *Authority) sync(ctx context.Context) error {
 		if err != nil {
 			return a.note(err)
 		}
+		a.mu.Lock()
+		a.uid = secret.UID
+		a.mu.Unlock()
 		a.renewal(held)
 		// The leaf comes first: it must not wait for the rest, and a round that changes the signer
 		// is followed by another.

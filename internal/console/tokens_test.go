@@ -377,7 +377,7 @@ func TestCase39_HostileNamesOnThePage(t *testing.T) {
 		pat.Spec.DisplayName = `<script>alert(1)</script>" onmouseover="x` + "txt.exe\u200b\U000e0041"
 		pat.Spec.Audiences = []string{"<img src=x onerror=alert(1)>"}
 		pat.Spec.User.Groups = []string{"<b>group</b>\u202e"}
-		pat.Spec.Scopes = []v1alpha1.Scope{{Preset: "<b>preset\u202e"}}
+		pat.Spec.Scopes = []v1alpha1.Scope{{Rule: &v1alpha1.ScopeRule{Verbs: []string{"<b>verb\u202e"}, NonResourceURLs: []string{"/<b>path\u202e"}}}}
 		pat.Annotations = map[string]string{"argocd.argoproj.io/tracking-id": "<b>application\u202e:rest"}
 	})
 	pat.Status.Revoked = []v1alpha1.RevokedToken{{TokenID: strings.Repeat("a", 16), By: "<i>by</i>\u202e", Reason: "\x1b]0;x\x07<u>"}}
@@ -389,7 +389,7 @@ func TestCase39_HostileNamesOnThePage(t *testing.T) {
 	}
 	for _, path := range []string{"/?all=1&q=%3Cscript%3E", "/table", pathOf(pat), pathOf(pat) + "/revoke", pathOf(pat) + "/rotate", "/tokens/team-a/%3Cscript%3E%E2%80%AE"} {
 		a := b.get(path)
-		for _, bad := range []string{"<script>alert", `" onmouseover`, "<img src=x", "<b>group", "<b>preset", "<b>application", "<i>by", "<u>", "<a href=//evil", "\u202e", "\u200b", "\x1b", "\x07"} {
+		for _, bad := range []string{"<script>alert", `" onmouseover`, "<img src=x", "<b>group", "<b>verb", "<b>path", "<b>application", "<i>by", "<u>", "<a href=//evil", "\u202e", "\u200b", "\x1b", "\x07"} {
 			if strings.Contains(a.body, bad) {
 				t.Errorf("GET %s holds %q", path, bad)
 			}

@@ -19,8 +19,6 @@ package console
 import (
 	"cmp"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -30,6 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/recipients"
+	"github.com/pat-operator/pat-operator/internal/scope"
 )
 
 // titleOf returns the display name, or else the name, of a token.
@@ -111,7 +110,7 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 		}
 	}
 	for i := range pat.Spec.Scopes {
-		d.Scopes = append(d.Scopes, scopeText(&pat.Spec.Scopes[i]))
+		d.Scopes = append(d.Scopes, holder.Visible(scope.Format(&pat.Spec.Scopes[i])))
 	}
 	if holder.Sealed(pat) {
 		d.EncryptedToken, _ = holder.Encrypted(pat) // empty for any other text
@@ -134,19 +133,6 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
 	d.MayResume = pat.Spec.Suspend && d.State == page.StateSuspended && !v.PAT // resuming does not help an expired, revoked or stalled token
 	return d
-}
-
-// scopeText formats a scope in one line.
-func scopeText(scope *v1alpha1.Scope) string {
-	rule := scope.Rule
-	if rule == nil {
-		return holder.Visible(scope.Preset)
-	}
-	text := strings.Join(rule.Verbs, ", ") + " " + strings.Join(append(slices.Clone(rule.Resources), rule.NonResourceURLs...), ", ")
-	if len(rule.Namespaces) > 0 {
-		text += " in " + strings.Join(rule.Namespaces, ", ")
-	}
-	return holder.Visible(text)
 }
 
 func visible(texts []string) []string {

@@ -39,7 +39,7 @@ const (
 var contents = map[int]*content{
 	1: {
 		matchConditions:  "1c1e45d09278eb42931525dd00a699824b151b348da7d5de9a326e33ddc537b0",
-		variables:        "27415b3aecb8039773d058965d45cdadb54d28f14bf8ca9eabe9af7dc2cf1f2d",
+		variables:        "dd41811e0cfe89f40dbe55e33746aa4f2b18386de281c4534fdd60a855345f75",
 		validations:      "60c4bbcd147bbe603ab1e45a7733e41ac664aec099fd18267fe441bd7faf0de1",
 		webhookCondition: "19719361f0d4bce3d00edba6431e054133ac0ac5c5bdd79156fda72596289d4f",
 	},

@@ -17,6 +17,7 @@ limitations under the License.
 package lifecycle
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -66,6 +67,7 @@ var fieldRules = []fieldRule{
 	{[]string{"rotation"}, func(was, is *spec, _ time.Time) Effect { return differs(was.Rotation, is.Rotation, Widens) },
 		func(to, from *spec) { to.Rotation = from.Rotation }},
 	{[]string{"scopes"}, scopesChange, func(to, from *spec) { to.Scopes = from.Scopes }},
+	{[]string{"from"}, fromChange, func(to, from *spec) { to.From = from.From }},
 	{[]string{"audiences"}, audiencesChange, func(to, from *spec) { to.Audiences = from.Audiences }},
 	{[]string{"suspend"}, suspendChange, func(to, from *spec) { to.Suspend = from.Suspend }},
 	{[]string{"expiresInDays", "expiresAt"}, lifeChange, func(to, from *spec) {
@@ -138,6 +140,28 @@ func scopesChange(was, is *spec, _ time.Time) Effect {
 		return Widens
 	}
 	return Narrows
+}
+
+// fromChange: none at all stands for every address. Networks that do not parse are those that the schema refuses.
+func fromChange(was, is *spec, _ time.Time) Effect {
+	a, b := was.From, is.From
+	switch {
+	case len(a) == 0 && len(b) == 0, within(a, b) && within(b, a):
+		return Same
+	case len(a) == 0:
+		return Narrows
+	case len(b) == 0 || slices.ContainsFunc(b, func(inner string) bool { return !insideAny(inner, a) }):
+		return Widens
+	}
+	return Narrows
+}
+
+func insideAny(inner string, networks []string) bool {
+	in, err := netip.ParsePrefix(inner)
+	return err == nil && slices.ContainsFunc(networks, func(outer string) bool {
+		out, err := netip.ParsePrefix(outer)
+		return err == nil && out.Bits() <= in.Bits() && out.Contains(in.Addr())
+	})
 }
 
 func lifeChange(was, is *spec, created time.Time) Effect {

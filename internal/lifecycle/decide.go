@@ -235,7 +235,7 @@ var rules = []func(Input) *Decision{
 	userUnfit,
 	revokedUntaken,
 	ownerGone,
-	scoped,
+	bound,
 	lost,
 	unjudged,
 	unissued,

@@ -122,13 +122,13 @@ func expire(in Input) *Decision {
 	return &Decision{Action: Write, Reason: writeExpired, Next: next}
 }
 
-// scoped refuses scopes, because this version cannot enforce them. It never ignores them, so a token that was already
+// bound refuses networks, because this version cannot enforce them. It never ignores them, so a token that was already
 // issued does not work either.
-func scoped(in Input) *Decision {
-	if len(in.Resource.Spec.Scopes) == 0 {
+func bound(in Input) *Decision {
+	if len(in.Resource.Spec.From) == 0 {
 		return nil
 	}
-	return stalled(v1alpha1.ReasonNotSupported, "spec.scopes is not supported by this version of the operator; remove it.")
+	return stalled(v1alpha1.ReasonNotSupported, "spec.from is not supported by this version of the operator; remove it.")
 }
 
 var recipientsPath = field.NewPath("spec", "delivery", "recipients")

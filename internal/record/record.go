@@ -31,8 +31,9 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// Version is the payload version that this code writes, and the highest that it reads. A new field raises it.
-const Version = 1
+// Version is the highest payload version that this code reads and writes. A new field raises it. A record is written in the
+// lowest version that can express it, so that a rollback of the operator ends only the tokens that need the newer one.
+const Version = 2
 
 // MaxEnded is how many ended ids a record remembers. At 32 bytes each they fit into a Secret many times over.
 const MaxEnded = 2048
@@ -152,7 +153,7 @@ func New(pat *v1alpha1.PersonalAccessToken, now time.Time) *Record {
 
 // Empty is the record of a resource of which nothing is granted.
 func Empty(pat *v1alpha1.PersonalAccessToken) *Record {
-	return &Record{V: Version, Resource: Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID}}
+	return &Record{V: 1, Resource: Resource{Namespace: pat.Namespace, Name: pat.Name, UID: pat.UID}}
 }
 
 // Grant notes that the guards have judged a spec. Its user stays the first one that was granted.
@@ -163,6 +164,16 @@ func (r *Record) Grant(spec *v1alpha1.PersonalAccessTokenSpec) {
 	granted := *spec
 	granted.User, granted.DisplayName = nil, ""
 	r.Granted, r.Refused = granted.DeepCopy(), ""
+}
+
+// lowestVersion is the first payload version that can express the record.
+func (r *Record) lowestVersion() int {
+	if r.Granted != nil && (len(r.Granted.From) > 0 || slices.ContainsFunc(r.Granted.Scopes, func(s v1alpha1.Scope) bool {
+		return s.API != "" || len(s.Namespaces) > 0
+	})) {
+		return 2
+	}
+	return 1
 }
 
 // Of reports whether the record belongs to this resource and not to another of its name.

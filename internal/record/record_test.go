@@ -43,7 +43,7 @@ func full() *Record {
 		User: v1alpha1.UserInfo{
 			Username: "alice", UID: "42", Groups: []string{"devs"}, Extra: map[string]v1alpha1.ExtraValue{"example.com/team": {"a"}},
 		},
-		Granted:      &v1alpha1.PersonalAccessTokenSpec{Audiences: []string{"vendor"}, Scopes: []v1alpha1.Scope{{Preset: "read-only"}}},
+		Granted:      &v1alpha1.PersonalAccessTokenSpec{Audiences: []string{"vendor"}, Scopes: []v1alpha1.Scope{{Preset: "read-only"}}, From: []string{"192.0.2.0/24"}},
 		Refused:      RefusedNotJudged,
 		MissingSince: &issued,
 		Current: &Token{
@@ -151,7 +151,7 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		"unknown nested": {edit(func(r map[string]any) { in(r, "current")["digest2"] = "x" }), "unknown or repeated"},
 		"other case":     {edit(func(r map[string]any) { r["Current"] = r["current"] }), "unknown or repeated"},
 		"repeated field": {func(s *corev1.Secret) {
-			s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":1`, `"v":1,"v":1`, 1))
+			s.Data["record"] = []byte(strings.Replace(string(s.Data["record"]), `"v":2`, `"v":2,"v":2`, 1))
 		}, "unknown or repeated"},
 		"wrong shape":               {edit(func(r map[string]any) { r["ended"] = "none" }), "shape"},
 		"resource.name":             {edit(func(r map[string]any) { in(r, "resource")["name"] = "other" }), "Secret's name"},
@@ -184,7 +184,7 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 		"ended at another spelling": {edit(ended("cccccccccccccccc Replaced 01795521600")), "shape"},
 		"ended twice":               {edit(ended("cccccccccccccccc Replaced 1795521600", "cccccccccccccccc Deleted 1795521600")), "ended[1]"},
 		"refused":                   {edit(func(r map[string]any) { r["refused"] = "Why" }), "refused is unknown"},
-		"granted":                   {edit(func(r map[string]any) { delete(r, "granted") }), "granted is missing"},
+		"granted":                   {edit(func(r map[string]any) { delete(r, "granted"); r["v"] = 1 }), "granted is missing"},
 		"granted to a user":         {edit(func(r map[string]any) { in(r, "granted")["user"] = r["user"] }), "granted names a user"},
 		"granted, unknown":          {edit(func(r map[string]any) { in(r, "granted")["x"] = 1 }), "unknown or repeated"},
 		"removal of what is other":  {edit(func(r map[string]any) { r["removals"].([]any)[0].(map[string]any)["secret"] = "db" }), "removals[0]"},
@@ -205,9 +205,37 @@ func TestCase19_ARecordThatDoesNotAddUpIsRefused(t *testing.T) {
 
 func TestCase19_ANewerVersionIsToldApart(t *testing.T) {
 	s := mustSecret(t, full())
-	s.Data["record"] = []byte(`{"v":2,"whatever":{"comes":"next"}}`)
+	s.Data["record"] = []byte(`{"v":3,"whatever":{"comes":"next"}}`)
 	if _, err := FromSecret(s); !errors.Is(err, ErrTooNew) {
 		t.Errorf("FromSecret: %v; want ErrTooNew", err)
+	}
+}
+
+// An operator that is rolled back must read what the later one has written, wherever it can honor it.
+func TestARecordHasTheLowestVersionThatCanExpressIt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		granted v1alpha1.PersonalAccessTokenSpec
+		want    string
+	}{
+		"no limits":            {v1alpha1.PersonalAccessTokenSpec{}, `"v":1,`},
+		"a preset":             {v1alpha1.PersonalAccessTokenSpec{Scopes: []v1alpha1.Scope{{Preset: "read-only"}}}, `"v":1,`},
+		"a preset, namespaces": {v1alpha1.PersonalAccessTokenSpec{Scopes: []v1alpha1.Scope{{Preset: "read-only", Namespaces: []string{"a"}}}}, `"v":2,`},
+		"another API's":        {v1alpha1.PersonalAccessTokenSpec{Scopes: []v1alpha1.Scope{{API: "reports"}}}, `"v":2,`},
+		"networks":             {v1alpha1.PersonalAccessTokenSpec{From: []string{"192.0.2.0/24"}}, `"v":2,`},
+	} {
+		r := full()
+		r.Granted = &tc.granted
+		s := mustSecret(t, r)
+		if !strings.HasPrefix(string(s.Data["record"]), "{"+tc.want) {
+			t.Errorf("%s: %.20s, want %s", name, s.Data["record"], tc.want)
+		}
+		if _, err := FromSecret(s); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.Data["record"] = []byte(strings.NewReplacer(`"v":1,`, `"v":2,`, `"v":2,`, `"v":1,`).Replace(string(s.Data["record"])))
+		if _, err := FromSecret(s); err == nil {
+			t.Errorf("%s: read in another version", name)
+		}
 	}
 }
 

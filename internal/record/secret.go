@@ -80,10 +80,12 @@ func InPlaceOfRecord(s *corev1.Secret) bool {
 
 // ToSecret writes a record as its Secret, without a resourceVersion.
 func ToSecret(r *Record, namespace string) (*corev1.Secret, error) {
-	if err := r.validate(); err != nil {
+	written := *r
+	written.V = r.lowestVersion()
+	if err := written.validate(); err != nil {
 		return nil, fmt.Errorf("refusing to write the %v: %w", r, err)
 	}
-	payload, err := json.Marshal(r)
+	payload, err := json.Marshal(&written)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the %v: %w", r, err)
 	}
@@ -154,8 +156,8 @@ func Get(ctx context.Context, r client.Reader, namespace string, key client.Obje
 
 // validate checks that the parts of a record are consistent.
 func (r *Record) validate() error {
-	if r.V != Version {
-		return fmt.Errorf("v is not %d", Version)
+	if lowest := r.lowestVersion(); r.V != lowest {
+		return fmt.Errorf("v is not %d", lowest)
 	}
 	if len(validation.IsDNS1123Label(r.Resource.Namespace)) > 0 || len(r.Resource.Name) > validation.DNS1123LabelMaxLength ||
 		len(validation.IsDNS1123Subdomain(r.Resource.Name)) > 0 {

@@ -28,6 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -48,6 +49,7 @@ type indexEntry struct {
 	namespace, name                string
 	user                           *v1alpha1.UserInfo
 	recordAudiences, specAudiences []string
+	limits                         scope.Limits
 }
 
 // idEntry is an index entry and the id that it is published under.
@@ -61,6 +63,8 @@ type recordFacts struct {
 	resource  record.Resource
 	user      *v1alpha1.UserInfo
 	audiences []string
+	// scopes is nil for the user's full authority.
+	scopes *scope.Set
 	// account is the service account that the user is; zero for everybody else.
 	account types.NamespacedName
 	// withheld is why the record itself makes its tokens invalid.
@@ -86,6 +90,10 @@ type resourceFacts struct {
 	uid      types.UID
 	deleting bool
 	spec     *v1alpha1.PersonalAccessTokenSpec
+	// scopes is nil for the user's full authority.
+	scopes *scope.Set
+	// withheld is why the resource itself makes its tokens invalid.
+	withheld Reason
 	// revoked are the ids that status names as such now.
 	revoked []string
 	use     Use
@@ -103,13 +111,14 @@ func factsOfRecord(r *record.Record) *recordFacts {
 	case r.Granted == nil:
 	case len(identity.Check(field.NewPath("user"), &r.User)) > 0, isAccount && r.User.UID == "":
 		f.withheld = ReasonUserRefused
-	case len(r.Granted.Scopes) > 0:
-		f.withheld = reasonScoped
 	case r.Granted.Suspend:
 		f.withheld = ReasonSuspended
 	}
 	if r.Granted != nil {
 		f.audiences = r.Granted.Audiences
+		if f.withheld == "" {
+			f.scopes, f.withheld = limitsOf(r.Granted, r.Resource.Namespace)
+		}
 	}
 	if r.Current != nil {
 		f.current = r.Current.ID
@@ -135,19 +144,37 @@ func factsOfRecord(r *record.Record) *recordFacts {
 
 // factsOfResource keeps nothing of the object alive but what it returns.
 func factsOfResource(pat *v1alpha1.PersonalAccessToken) *resourceFacts {
+	scopes, withheld := limitsOf(&pat.Spec, pat.Namespace)
 	spec := pat.Spec
-	spec.DisplayName, spec.Rotation, spec.Delivery = "", nil, nil
+	spec.DisplayName, spec.Rotation, spec.Delivery, spec.Scopes, spec.From = "", nil, nil, nil, nil
 	f := &resourceFacts{
 		key:      types.NamespacedName{Namespace: intern(pat.Namespace), Name: pat.Name},
 		uid:      pat.UID,
 		deleting: pat.DeletionTimestamp != nil,
 		spec:     &spec,
+		scopes:   scopes,
+		withheld: withheld,
 		use:      useOf(pat),
 	}
 	for _, r := range pat.Status.Revoked {
 		f.revoked = append(f.revoked, r.TokenID)
 	}
 	return f
+}
+
+// limitsOf compiles the scopes of a spec, or says why no face can enforce its limits.
+func limitsOf(spec *v1alpha1.PersonalAccessTokenSpec, namespace string) (*scope.Set, Reason) {
+	if len(spec.From) > 0 {
+		return nil, reasonAddressBound
+	}
+	if len(spec.Scopes) == 0 {
+		return nil, ""
+	}
+	set, err := scope.Compile(spec.Scopes, namespace)
+	if err != nil {
+		return nil, ReasonScoped
+	}
+	return set, ""
 }
 
 // intern keeps equal strings once: thousands of tokens have the same users, groups and namespaces.
@@ -232,14 +259,15 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 	}
 	c.deleting = pat.deleting
 	c.specAudiences = pat.spec.Audiences
+	c.limits = scope.Limits{Record: r.scopes, Spec: pat.scopes}
 	if end := lifecycle.End(pat.spec, t.issuedAt); end.Before(c.expiresAt) {
 		c.expiresAt = end
 	}
 	switch {
 	case r.withheld != "":
 		c.withheld = r.withheld
-	case len(pat.spec.Scopes) > 0:
-		c.withheld = reasonScoped
+	case pat.withheld != "":
+		c.withheld = pat.withheld
 	case pat.spec.User == nil || !identity.Equal(pat.spec.User, r.user):
 		c.withheld = ReasonUserChanged
 	case r.account.Name != "" && string(accounts[r.account]) != r.user.UID:

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -75,7 +76,8 @@ const (
 	reasonOwnerNotSeen    Reason = "OwnerNotSeen"
 	ReasonUserRefused     Reason = "UserRefused"
 	ReasonUserChanged     Reason = "UserChanged"
-	reasonScoped          Reason = "Scoped"
+	ReasonScoped          Reason = "Scoped"
+	reasonAddressBound    Reason = "AddressBound"
 	ReasonSuspended       Reason = "Suspended"
 )
 
@@ -85,7 +87,7 @@ func Verdicts() map[Reason]Verdict {
 		reasonValid: Authenticated, reasonNotReady: NotReady,
 		ReasonForeign: Refused, reasonEnded: Refused, ReasonExpired: Refused, ReasonDeleting: Refused, ReasonAudience: Refused,
 		reasonUnknownID: Unknown, reasonNoMatch: Unknown, reasonResourceNotSeen: Unknown, reasonOwnerNotSeen: Unknown,
-		ReasonUserRefused: Unknown, ReasonUserChanged: Unknown, reasonScoped: Unknown, ReasonSuspended: Unknown,
+		ReasonUserRefused: Unknown, ReasonUserChanged: Unknown, ReasonScoped: Unknown, reasonAddressBound: Unknown, ReasonSuspended: Unknown,
 	}
 }
 
@@ -106,6 +108,8 @@ type Result struct {
 	// User and ExpiresAt are set where the verdict is Authenticated.
 	User      v1alpha1.UserInfo
 	ExpiresAt time.Time
+	// Limits are the scopes of the token. A face that cannot enforce them on its API must not accept the token there.
+	Limits scope.Limits
 }
 
 // Verify decides whether a bearer token is valid at a time for any of the audiences; none stand for the API server's own.
@@ -113,7 +117,33 @@ type Result struct {
 // An id is public, so a resource can claim the id of another one's token. The entry whose digest matches wins over every
 // other. Only a matching digest, or the end of every entry of the id, makes a refusal that may be cached. An ended token keeps
 // no digest, so only its id tells it.
+//
+// A token with scopes is not valid for the API server, because the caller does not enforce them; VerifyScoped is for callers that do.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
+	return x.verify(bearer, audiences, now, false)
+}
+
+// VerifyScoped is Verify where the API server enforces Limits.
+func (x *Index) VerifyScoped(bearer string, audiences []string, now time.Time) Result {
+	return x.verify(bearer, audiences, now, true)
+}
+
+// Limits are the scopes of a token that is valid now, by its id and its resource. ok is false where it is not, or where this
+// replica cannot know.
+func (x *Index) Limits(id, namespace, name string, now time.Time) (limits scope.Limits, ok bool) {
+	if x.Ready(now) != nil {
+		return scope.Limits{}, false
+	}
+	all, _ := x.lookup(id)
+	for _, c := range all.compared {
+		if c.namespace == namespace && c.name == name && !c.digest.IsZero() {
+			return c.limits, !c.deleting && c.withheld == "" && now.Before(c.expiresAt)
+		}
+	}
+	return scope.Limits{}, false
+}
+
+func (x *Index) verify(bearer string, audiences []string, now time.Time, scoped bool) Result {
 	id, err := token.Parse(bearer)
 	if err != nil {
 		return Result{Verdict: Refused, Reason: ReasonForeign}
@@ -132,7 +162,7 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 	for _, c := range all.compared {
 		// A digest names its resource, and a resource claims an id once, so no other entry matches.
 		if c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
-			return c.answer(id, audiences, own, now)
+			return c.answer(id, audiences, own, now, scoped)
 		}
 	}
 	if all.allEnded() {
@@ -142,7 +172,7 @@ func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result 
 }
 
 // answer is the result for the token that matches the entry's digest.
-func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) Result {
+func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, scoped bool) Result {
 	switch {
 	case c.deleting:
 		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id, Namespace: c.namespace, Name: c.name}
@@ -152,12 +182,22 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) R
 		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
 	var granted []string
+	unenforced := false
 	for _, audience := range audiences {
-		if allows(c.recordAudiences, own, audience) && allows(c.specAudiences, own, audience) {
-			granted = append(granted, audience)
+		if !allows(c.recordAudiences, own, audience) || !allows(c.specAudiences, own, audience) {
+			continue
 		}
+		if !c.limits.Full() && !scoped && slices.Contains(own, audience) {
+			unenforced = true
+			continue
+		}
+		granted = append(granted, audience)
 	}
-	if len(granted) == 0 {
+	switch {
+	case len(granted) > 0:
+	case unenforced:
+		return Result{Verdict: Unknown, Reason: ReasonScoped, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
+	default:
 		return Result{Verdict: Refused, Reason: ReasonAudience, ID: id, Namespace: c.namespace, Name: c.name}
 	}
 	return Result{
@@ -169,6 +209,7 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time) R
 		Namespace: c.namespace,
 		Name:      c.name,
 		ExpiresAt: c.expiresAt,
+		Limits:    c.limits,
 	}
 }
 

@@ -17,6 +17,7 @@ limitations under the License.
 package verifier
 
 import (
+	cmp2 "cmp"
 	"testing"
 	"time"
 
@@ -126,11 +127,11 @@ func TestCase15_KindsOfNo(t *testing.T) {
 		"user changed": {mod: func(p *pat) { p.resource.Spec.User.Groups = []string{"dev"} }, verdict: Unknown, reason: ReasonUserChanged},
 		"user gone":    {mod: func(p *pat) { p.resource.Spec.User = nil }, verdict: Unknown, reason: ReasonUserChanged},
 		"scoped by record": {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
-			verdict: Unknown, reason: reasonScoped},
+			verdict: Unknown, reason: ReasonScoped},
 		"suspended by record": {mod: func(p *pat) { p.record.Granted.Suspend = true },
 			verdict: Unknown, reason: ReasonSuspended},
 		"scoped by spec": {mod: func(p *pat) { p.resource.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
-			verdict: Unknown, reason: reasonScoped},
+			verdict: Unknown, reason: ReasonScoped},
 		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: reasonOwnerNotSeen},
 		"expired by the clock": {now: at(90 * 24 * time.Hour), verdict: Refused, reason: ReasonExpired},
 		"expired, and suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, now: at(91 * 24 * time.Hour),
@@ -174,6 +175,104 @@ func TestCase15_KindsOfNo(t *testing.T) {
 				if diff := cmp.Diff(asked, r.Audiences); diff != "" {
 					t.Errorf("audiences of an error (-want +got):\n%s", diff)
 				}
+			}
+		})
+	}
+}
+
+// A token with scopes works where they are enforced, and nowhere else.
+func TestCase29_ScopesAreForFacesThatEnforceThem(t *testing.T) {
+	read, deploy := []v1alpha1.Scope{{Preset: "read-only"}}, []v1alpha1.Scope{{Preset: "ci-deploy"}}
+	const other = "reports"
+	both := []string{other, apiAudience}
+	for name, tc := range map[string]struct {
+		record, spec []v1alpha1.Scope
+		audiences    []string
+		asked        []string
+		// plain and scoped are the audiences that Verify and VerifyScoped accept.
+		plain, scoped []string
+		names         []string
+	}{
+		"none":                    {plain: []string{apiAudience}, scoped: []string{apiAudience}},
+		"of record and spec":      {record: read, spec: read, scoped: []string{apiAudience}, names: []string{"kubernetes:read-only"}},
+		"of the record, removed":  {record: read, scoped: []string{apiAudience}, names: []string{"kubernetes:read-only"}},
+		"of spec, not yet judged": {spec: deploy, scoped: []string{apiAudience}, names: []string{"kubernetes:ci-deploy"}},
+		"different":               {record: read, spec: deploy, scoped: []string{apiAudience}, names: []string{}},
+		"for another API": {record: read, spec: read, audiences: []string{other}, asked: []string{other},
+			plain: []string{other}, scoped: []string{other}, names: []string{"kubernetes:read-only"}},
+		"for both": {record: read, spec: read, audiences: both, asked: both, plain: []string{other}, scoped: both,
+			names: []string{"kubernetes:read-only"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPAT(t, "team-a", "ci", "uid-1")
+			p.record.Granted.Scopes, p.resource.Spec.Scopes = tc.record, tc.spec
+			p.record.Granted.Audiences, p.resource.Spec.Audiences = tc.audiences, tc.audiences
+			x := newIndex(t, p)
+			for face, verify := range map[string]struct {
+				by   func(string, []string, time.Time) Result
+				want []string
+			}{"Verify": {x.Verify, tc.plain}, "VerifyScoped": {x.VerifyScoped, tc.scoped}} {
+				got := verify.by(p.bearer, tc.asked, start)
+				if verify.want == nil {
+					if got.Verdict != Unknown || got.Reason != ReasonScoped || got.User.Username != "" {
+						t.Errorf("%s: %s/%s for %q, want unknown/Scoped", face, got.Verdict, got.Reason, got.User.Username)
+					}
+					continue
+				}
+				if diff := cmp.Diff(verify.want, got.Audiences); got.Verdict != Authenticated || diff != "" {
+					t.Errorf("%s: %s/%s, audiences (-want +got):\n%s", face, got.Verdict, got.Reason, diff)
+				}
+				if diff := cmp.Diff(tc.names, got.Limits.Names()); diff != "" {
+					t.Errorf("%s: scopes (-want +got):\n%s", face, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestCase29_LimitsOfATokenByItsID(t *testing.T) {
+	later := start.Add(91 * 24 * time.Hour)
+	for name, tc := range map[string]struct {
+		mod             func(*pat)
+		after           func(*Index, *pat)
+		id, namespace   string
+		now             time.Time
+		known, readOnly bool
+	}{
+		"scoped":            {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, known: true, readOnly: true},
+		"full":              {known: true},
+		"another resource":  {namespace: "team-b"},
+		"another id":        {id: "aaaaaaaaaaaaaaaa"},
+		"a preset unknown":  {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "later"}} }},
+		"bound to networks": {mod: func(p *pat) { p.resource.Spec.From = []string{"192.0.2.0/24"} }},
+		"bound by record":   {mod: func(p *pat) { p.record.Granted.From = []string{"192.0.2.0/24"} }},
+		"suspended":         {mod: func(p *pat) { p.resource.Spec.Suspend = true }},
+		"expired":           {now: later},
+		"ended":             {mod: func(p *pat) { p.end(record.EndedRevoked) }},
+		"deleting":          {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} }},
+		"deleted":           {after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }},
+		"pending":           {mod: func(p *pat) { p.record.Pending, p.record.Current = p.record.Current, nil }},
+		"not ready":         {after: func(x *Index, _ *pat) { x.ready.Store(nil) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPAT(t, "team-a", "ci", "uid-1")
+			id := p.id()
+			if tc.mod != nil {
+				tc.mod(p)
+			}
+			x := newIndex(t, p)
+			if tc.after != nil {
+				tc.after(x, p)
+			}
+			if tc.now.IsZero() {
+				tc.now = start
+			}
+			limits, ok := x.Limits(cmp2.Or(tc.id, id), cmp2.Or(tc.namespace, "team-a"), "ci", tc.now)
+			if ok != tc.known {
+				t.Fatalf("known: %v, want %v", ok, tc.known)
+			}
+			if ok && limits.Full() == tc.readOnly {
+				t.Errorf("limits %v", limits.Names())
 			}
 		})
 	}

@@ -82,6 +82,8 @@ type Cluster struct {
 	// the TokenReview webhook, and the CA that verifies the verifier's faces. There from the first
 	// manager on that verifies.
 	AuthnKubeconfig, AuthnCAFile string
+	// AuthorizationConfig has kube-apiserver enforce the scopes of tokens.
+	AuthorizationConfig string
 	// AuditLog is kube-apiserver's audit log; empty without Options.Audit.
 	AuditLog string
 	// ConsoleURL is where the manager with ManagerOptions.Console serves the console.
@@ -99,7 +101,9 @@ type Cluster struct {
 	tokenWebhook string // kubeconfig that kube-apiserver is started with; empty: none
 	// tokenWebhookArgs are further flags of it.
 	tokenWebhookArgs []string
-	admissionConfig  string // file that kube-apiserver is started with; empty: none
+	// authorizer is the AuthorizationConfiguration that kube-apiserver is started with; empty: none.
+	authorizer      string
+	admissionConfig string // file that kube-apiserver is started with; empty: none
 
 	etcd, apiServer, controllerManager *process
 	admission, verifier                *service

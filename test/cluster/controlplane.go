@@ -19,6 +19,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,6 +52,11 @@ func auditPolicy() ([]byte, error) {
 	return append(before, "  - level: RequestResponse\n"...), nil
 }
 
+// authorization is what internal/authnconfig makes for the newest Kubernetes; a test there holds it equal.
+//
+//go:embed testdata/authorization.yaml
+var authorization []byte
+
 func (c *Cluster) startEtcd(ctx context.Context) error {
 	client := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcd)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcdPeer)
@@ -73,10 +79,39 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context) error {
+	return c.startAPIServerAt(ctx, &c.apiServer, c.ports.apiServer, c.authorizer)
+}
+
+// Replica is a further kube-apiserver.
+type Replica struct {
+	// Address is HOST:PORT.
+	Address string
+
+	cluster *Cluster
+	port    int
+	process *process
+}
+
+// NewReplica reserves the address of a further kube-apiserver. Cluster.Stop does not stop it.
+func (c *Cluster) NewReplica() (*Replica, error) {
+	port, err := c.reserved.take()
+	return &Replica{Address: fmt.Sprintf("127.0.0.1:%d", port), cluster: c, port: port}, err
+}
+
+// Start starts it, in place of the one that runs, with an AuthorizationConfiguration, or with none if file is empty.
+func (r *Replica) Start(ctx context.Context, file string) error {
+	r.Kill()
+	return r.cluster.startAPIServerAt(ctx, &r.process, r.port, file)
+}
+
+// Kill ends it.
+func (r *Replica) Kill() { r.process.kill() }
+
+func (c *Cluster) startAPIServerAt(ctx context.Context, place **process, port int, authorizer string) error {
 	args := []string{
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
 		"--bind-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", c.ports.apiServer),
+		fmt.Sprintf("--secure-port=%d", port),
 		// No endpoint is written for it: a machine without a network has no address that would be taken.
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none",
@@ -84,12 +119,16 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--tls-cert-file=" + c.path(servingCert),
 		"--tls-private-key-file=" + c.path(servingKey),
 		"--client-ca-file=" + c.path(caFile),
-		"--authorization-mode=Node,RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + c.path(accountKey),
 		"--service-account-signing-key-file=" + c.path(accountKey),
 		"--allow-privileged=true",
 		"--egress-selector-config-file=" + c.path(egressConfig),
+	}
+	if authorizer != "" {
+		args = append(args, "--authorization-config="+authorizer)
+	} else {
+		args = append(args, "--authorization-mode=Node,RBAC")
 	}
 	if c.tokenWebhook != "" {
 		args = append(args,
@@ -115,7 +154,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		}
 		args = append(args, "--audit-policy-file="+file, "--audit-log-path="+c.AuditLog)
 	}
-	apiServer, err := c.startBinary(&c.apiServer, "kube-apiserver", append(args, c.opts.APIServerArgs...)...)
+	apiServer, err := c.startBinary(place, "kube-apiserver", append(args, c.opts.APIServerArgs...)...)
 	if err != nil {
 		return err
 	}
@@ -125,7 +164,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	}
 	defer client.CloseIdleConnections()
 	return apiServer.waitReady(ctx, startTimeout, func(ctx context.Context) error {
-		return getOK(ctx, client, c.Server+"/readyz")
+		return getOK(ctx, client, fmt.Sprintf("https://127.0.0.1:%d/readyz", port))
 	})
 }
 
@@ -133,6 +172,13 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 // further flags; every later restart keeps them.
 func (c *Cluster) UseTokenWebhook(ctx context.Context, kubeconfig string, args ...string) error {
 	c.tokenWebhook, c.tokenWebhookArgs = kubeconfig, args
+	return c.RestartAPIServer(ctx)
+}
+
+// UseAuthorizer restarts kube-apiserver with an AuthorizationConfiguration, with none if file is empty; every later restart
+// keeps it.
+func (c *Cluster) UseAuthorizer(ctx context.Context, file string) error {
+	c.authorizer = file
 	return c.RestartAPIServer(ctx)
 }
 

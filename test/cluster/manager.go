@@ -17,6 +17,7 @@ limitations under the License.
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 		args = append(args, fmt.Sprintf("%s=127.0.0.1:%d", flag, *port))
 	}
 	if m.VerifierPort != 0 {
-		args = append(args, "--verifier-url="+c.TokenReviewURL())
+		args = append(args, "--verifier-url="+c.TokenReviewURL(), fmt.Sprintf("--kube-apiservers=127.0.0.1:%d", c.ports.apiServer))
 	}
 	if o.Console {
 		args = append(args, c.consoleArgs()...)
@@ -175,7 +176,8 @@ func (c *Cluster) settle(ctx context.Context, m *Manager) error {
 	if err := c.takeAuthnFiles(ctx); err != nil {
 		return err
 	}
-	if err := c.UseTokenWebhook(ctx, c.AuthnKubeconfig); err != nil {
+	c.tokenWebhook, c.authorizer = c.AuthnKubeconfig, c.AuthorizationConfig
+	if err := c.RestartAPIServer(ctx); err != nil {
 		return err
 	}
 	return m.WaitReady(ctx)
@@ -191,15 +193,19 @@ func (c *Cluster) takeAuthnFiles(ctx context.Context) error {
 	if err := wait.PollUntilContextTimeout(ctx, probeInterval, readyTimeout, true, func(ctx context.Context) (bool, error) {
 		var err error
 		published, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Get(ctx, authnConfigMap, metav1.GetOptions{})
-		return err == nil && published.Data["kubeconfig"] != "", err
+		return err == nil && published.Data["kubeconfig-scoped"] != "", err
 	}); err != nil {
 		return fmt.Errorf("the ConfigMap %s: %w", authnConfigMap, err)
 	}
 	dir := c.path("authn")
 	c.AuthnKubeconfig, c.AuthnCAFile = filepath.Join(dir, "pat-operator-authn.kubeconfig"), filepath.Join(dir, "pat-operator-ca.crt")
+	c.AuthorizationConfig = filepath.Join(dir, "authorization.yaml")
+	authorizer := filepath.Join(dir, "pat-operator-authorizer.kubeconfig")
 	return errors.Join(
 		os.MkdirAll(dir, 0o700),
-		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data["kubeconfig"]), 0o600),
+		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data["kubeconfig-scoped"]), 0o600),
+		os.WriteFile(authorizer, []byte(published.Data["kubeconfig-authorizer"]), 0o600),
+		os.WriteFile(c.AuthorizationConfig, bytes.Replace(authorization, []byte("KUBECONFIG"), []byte(authorizer), 1), 0o600),
 		os.WriteFile(c.AuthnCAFile, []byte(published.Data["ca.crt"]), 0o600),
 	)
 }

@@ -64,10 +64,13 @@ func TestBadInputIsRefusedWithAWayOut(t *testing.T) {
 		"automatic rotation": {func(p *v1alpha1.PersonalAccessToken) {
 			p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](1)}
 		}, 422, []string{"spec.rotation.everyDays", "set spec.delivery.recipients, or leave it out"}},
-		"rotation on use":     {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }, 422, []string{"spec.rotation.overlapSeconds", "with retireOnFirstUse"}},
-		"scopes":              {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, 422, []string{"spec.scopes", "not supported by this version"}},
-		"a long name":         {func(p *v1alpha1.PersonalAccessToken) { p.Name = strings.Repeat("x", 64) }, 422, []string{"metadata.name must be at most 63 characters", "spec.displayName"}},
-		"a long display name": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.DisplayName = strings.Repeat("x", 129) }, 422, []string{"spec.displayName", "128"}},
+		"rotation on use":          {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }, 422, []string{"spec.rotation.overlapSeconds", "with retireOnFirstUse"}},
+		"networks":                 {func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.0/24"} }, 422, []string{"spec.from", "not supported by this version"}},
+		"a network with host bits": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.1/24"} }, 422, []string{"spec.from[0]", "without host bits, for example 203.0.113.0/24"}},
+		"an unknown preset":        {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} }, 422, []string{"spec.scopes[0].preset", `supported values: "read-only", "namespace-admin", "ci-deploy", "metrics"`}},
+		"another API's scope":      {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{API: "reports"}} }, 422, []string{"a scope for another API requires audiences that name the API"}},
+		"a long name":              {func(p *v1alpha1.PersonalAccessToken) { p.Name = strings.Repeat("x", 64) }, 422, []string{"metadata.name must be at most 63 characters", "spec.displayName"}},
+		"a long display name":      {func(p *v1alpha1.PersonalAccessToken) { p.Spec.DisplayName = strings.Repeat("x", 129) }, 422, []string{"spec.displayName", "128"}},
 		"a short TTL": {func(p *v1alpha1.PersonalAccessToken) {
 			p.Spec.Delivery = &v1alpha1.Delivery{Secret: &v1alpha1.SecretDelivery{TTLSeconds: ptr.To[int32](1)}}
 		}, 422, []string{"spec.delivery.secret.ttlSeconds", "60"}},

@@ -165,6 +165,8 @@ spec:
 {{- $ports := .Values.verifier.ports -}}
 {{- if ne (int $ports.verifier) 9444 }}{{ $args = append $args (printf "--verifier-bind-address=:%d" (int $ports.verifier)) }}{{ end -}}
 {{- with .Values.verifier.endpoint }}{{ $args = append $args (printf "--verifier-url=%s/authenticate" .) }}{{ end }}
+{{- with .Values.verifier.apiServers }}{{ $args = append $args (printf "--kube-apiservers=%s" (join "," .)) }}{{ end }}
+{{- if .Values.verifier.trustPath }}{{ $args = append $args "--scoped-tokens-trust-path" }}{{ end }}
 {{- if .Values.verifier.clientCA.configMap }}{{ $args = append $args "--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt" }}{{ end }}
 {{- with .Values.console }}
 {{- if .enabled }}

@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -331,42 +331,14 @@ func describeStatus(s *describeWriter, pat *v1alpha1.PersonalAccessToken, now ti
 }
 
 func describeScopes(s *describeWriter, scopes []v1alpha1.Scope) {
-	var lines []string
-	for _, scope := range scopes {
-		if scope.Rule == nil {
-			lines = append(lines, scope.Preset)
-			continue
-		}
-		lines = append(lines, describeRule(scope.Rule))
+	lines := make([]string, 0, len(scopes)+1)
+	for i := range scopes {
+		lines = append(lines, scope.Format(&scopes[i]))
 	}
-	if lines == nil {
-		lines = []string{"all that the user may do"}
+	if len(lines) == 0 {
+		lines = append(lines, "all that the user may do")
 	}
 	s.say("Scopes", lines...)
-}
-
-func describeRule(rule *v1alpha1.ScopeRule) string {
-	text := strings.Join(rule.Verbs, ",")
-	for _, part := range []struct {
-		word   string
-		values []string
-	}{
-		{"", rule.Resources}, {"in API groups", quoted(rule.APIGroups)}, {"named", rule.ResourceNames},
-		{"at", rule.NonResourceURLs}, {"in namespaces", rule.Namespaces},
-	} {
-		if len(part.values) > 0 {
-			text += strings.TrimRight(" "+part.word, " ") + " " + strings.Join(part.values, ",")
-		}
-	}
-	return text
-}
-
-func quoted(texts []string) []string {
-	var out []string
-	for _, text := range texts {
-		out = append(out, strconv.Quote(text))
-	}
-	return out
 }
 
 func describeRotation(s *describeWriter, rotation *v1alpha1.Rotation) {

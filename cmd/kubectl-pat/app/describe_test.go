@@ -49,9 +49,9 @@ func rich() *v1alpha1.PersonalAccessToken {
 			Extra: map[string]v1alpha1.ExtraValue{"b": {"2"}, "a": {"1", "one\t"}},
 		},
 		Audiences: []string{"a", "b"},
-		Scopes: []v1alpha1.Scope{{Preset: "read"}, {Rule: &v1alpha1.ScopeRule{
-			Verbs: []string{"get", "list"}, APIGroups: []string{"", "apps"}, Resources: []string{"pods"}, Namespaces: []string{"team-a"},
-		}}, {Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/version"}}}},
+		Scopes: []v1alpha1.Scope{{Preset: "read-only"}, {Rule: &v1alpha1.ScopeRule{
+			Verbs: []string{"get", "list"}, APIGroups: []string{"", "apps"}, Resources: []string{"pods"},
+		}, Namespaces: []string{"team-a"}}, {Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/version"}}}},
 		Rotation: &v1alpha1.Rotation{Trigger: "2", OverlapSeconds: 7200, EveryDays: ptr.To[int32](30), RetireOnFirstUse: true},
 		Delivery: &v1alpha1.Delivery{Recipients: []string{"age1x", "age1y"}},
 	}
@@ -98,9 +98,9 @@ First Used:      2026-11-24T11:30:00Z (30m ago)
 Last Used:       2026-11-24T11:59:00Z (60s ago)
 Audiences:       a
                  b
-Scopes:          read
-                 get,list pods in API groups "","apps" in namespaces team-a
-                 get at /version
+Scopes:          read-only
+                 get,list pods,pods.apps -n team-a
+                 get /version
 Rotation:        requested by trigger 2
                  every 30 days
                  a predecessor keeps working for 120m

@@ -109,6 +109,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: expiresInDays
       type:
         scalar: numeric
+    - name: from
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: rotation
       type:
         namedType: com.github.pat-operator.pat-operator.api.v1alpha1.Rotation
@@ -212,6 +218,15 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pat-operator.pat-operator.api.v1alpha1.Scope
   map:
     fields:
+    - name: api
+      type:
+        scalar: string
+    - name: namespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: preset
       type:
         scalar: string
@@ -222,12 +237,6 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: apiGroups
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: associative
-    - name: namespaces
       type:
         list:
           elementType:

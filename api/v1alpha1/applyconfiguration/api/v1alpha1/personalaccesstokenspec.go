@@ -41,8 +41,10 @@ type PersonalAccessTokenSpecApplyConfiguration struct {
 	Suspend *bool `json:"suspend,omitempty"`
 	// audiences are those the token is valid for. Empty: the API server's own.
 	Audiences []string `json:"audiences,omitempty"`
-	// scopes narrow what the token may do. Absent: the user's full authority.
+	// scopes narrow what the token may do: what is inside of one of them. Absent: the user's full authority.
 	Scopes []ScopeApplyConfiguration `json:"scopes,omitempty"`
+	// from are the addresses that requests may come from, in CIDR notation without host bits. Absent: every address.
+	From []string `json:"from,omitempty"`
 	// rotation says when the token is replaced by a successor.
 	Rotation *RotationApplyConfiguration `json:"rotation,omitempty"`
 	// delivery says how a token that the operator makes reaches its holder. Neither this nor token: a Secret for an hour.
@@ -116,6 +118,16 @@ func (b *PersonalAccessTokenSpecApplyConfiguration) WithScopes(values ...*ScopeA
 			panic("nil value passed to WithScopes")
 		}
 		b.Scopes = append(b.Scopes, *values[i])
+	}
+	return b
+}
+
+// WithFrom adds the given value to the From field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the From field.
+func (b *PersonalAccessTokenSpecApplyConfiguration) WithFrom(values ...string) *PersonalAccessTokenSpecApplyConfiguration {
+	for i := range values {
+		b.From = append(b.From, values[i])
 	}
 	return b
 }

@@ -21,12 +21,17 @@ package v1alpha1
 // ScopeApplyConfiguration represents a declarative configuration of the Scope type for use
 // with apply.
 //
-// Scope is one thing a narrowed token may do: exactly one of preset and rule.
+// Scope is one thing a narrowed token may do: exactly one of preset, rule and api.
 type ScopeApplyConfiguration struct {
-	// preset is the name of a ready-made scope.
+	// preset is the name of a ready-made scope. namespace-admin and ci-deploy count in the namespace of the resource unless
+	// namespaces are named.
 	Preset *string `json:"preset,omitempty"`
 	// rule is a scope in the terms of RBAC.
 	Rule *ScopeRuleApplyConfiguration `json:"rule,omitempty"`
+	// api is a scope of another API, as RFC 6749 writes one. It allows nothing in Kubernetes.
+	API *string `json:"api,omitempty"`
+	// namespaces are those that a request may be in. Empty: every namespace, and what is in none.
+	Namespaces []string `json:"namespaces,omitempty"`
 }
 
 // ScopeApplyConfiguration constructs a declarative configuration of the Scope type for use with
@@ -48,5 +53,23 @@ func (b *ScopeApplyConfiguration) WithPreset(value string) *ScopeApplyConfigurat
 // If called multiple times, the Rule field is set to the value of the last call.
 func (b *ScopeApplyConfiguration) WithRule(value *ScopeRuleApplyConfiguration) *ScopeApplyConfiguration {
 	b.Rule = value
+	return b
+}
+
+// WithAPI sets the API field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the API field is set to the value of the last call.
+func (b *ScopeApplyConfiguration) WithAPI(value string) *ScopeApplyConfiguration {
+	b.API = &value
+	return b
+}
+
+// WithNamespaces adds the given value to the Namespaces field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Namespaces field.
+func (b *ScopeApplyConfiguration) WithNamespaces(values ...string) *ScopeApplyConfiguration {
+	for i := range values {
+		b.Namespaces = append(b.Namespaces, values[i])
+	}
 	return b
 }

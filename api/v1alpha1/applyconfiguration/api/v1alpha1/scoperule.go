@@ -21,7 +21,7 @@ package v1alpha1
 // ScopeRuleApplyConfiguration represents a declarative configuration of the ScopeRule type for use
 // with apply.
 //
-// ScopeRule is a scope in the terms of an RBAC rule.
+// ScopeRule is a scope in the terms of an RBAC rule: apiGroups and resources, or nonResourceURLs.
 type ScopeRuleApplyConfiguration struct {
 	// verbs are the verbs allowed.
 	Verbs []string `json:"verbs,omitempty"`
@@ -33,8 +33,6 @@ type ScopeRuleApplyConfiguration struct {
 	ResourceNames []string `json:"resourceNames,omitempty"`
 	// nonResourceURLs are the paths allowed that are no resources.
 	NonResourceURLs []string `json:"nonResourceURLs,omitempty"`
-	// namespaces narrow resources to these namespaces. Empty: every namespace.
-	Namespaces []string `json:"namespaces,omitempty"`
 }
 
 // ScopeRuleApplyConfiguration constructs a declarative configuration of the ScopeRule type for use with
@@ -89,16 +87,6 @@ func (b *ScopeRuleApplyConfiguration) WithResourceNames(values ...string) *Scope
 func (b *ScopeRuleApplyConfiguration) WithNonResourceURLs(values ...string) *ScopeRuleApplyConfiguration {
 	for i := range values {
 		b.NonResourceURLs = append(b.NonResourceURLs, values[i])
-	}
-	return b
-}
-
-// WithNamespaces adds the given value to the Namespaces field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Namespaces field.
-func (b *ScopeRuleApplyConfiguration) WithNamespaces(values ...string) *ScopeRuleApplyConfiguration {
-	for i := range values {
-		b.Namespaces = append(b.Namespaces, values[i])
 	}
 	return b
 }
