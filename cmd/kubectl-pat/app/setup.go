@@ -14,7 +14,6 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package cacert makes, signs, reads and writes certificates of our own CAs.
 package app
 
 import (
