@@ -54,11 +54,12 @@ const (
 	// CAFile holds the bundle, as a file of its own because kube-apiserver rereads only that.
 	CAFile = "pat-operator-ca.crt"
 
-	// FlagConfigFile and FlagCacheTTL are the flags that kube-apiserver gets. CacheTTL is how long it may remember that a token
-	// is valid.
+	// FlagConfigFile is the flag of kube-apiserver that names KubeconfigFile.
 	FlagConfigFile = "authentication-token-webhook-config-file"
-	FlagCacheTTL   = "authentication-token-webhook-cache-ttl"
-	CacheTTL       = 10 * time.Second
+	// FlagCacheTTL is its flag for CacheTTL.
+	FlagCacheTTL = "authentication-token-webhook-cache-ttl"
+	// CacheTTL is how long kube-apiserver may remember that a token is valid.
+	CacheTTL = 10 * time.Second
 
 	// Namespace is the operator's, unless the installation has another.
 	Namespace = "pat-operator-system"

@@ -13,7 +13,7 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 */
-// Package cacert makes, signs, reads and writes certificates of our own CAs.
+
 // Package doctor finds out whether an installation works, with the rights of the user who asks. It says of each thing that it is
 // well, that it is not and what to do, or that it could not look. It never takes the last for the first.
 package doctor

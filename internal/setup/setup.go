@@ -13,7 +13,7 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 */
-// Package cacert makes, signs, reads and writes certificates of our own CAs.
+
 // Package setup writes instructions that connect a kube-apiserver to the verifier: two files and two flags, where to put them,
 // how to make them last, and how to get back.
 //
