@@ -160,7 +160,7 @@ func want(t *testing.T, x *Index, bearer string, now time.Time, verdict Verdict,
 		}
 	case Refused, NotReady:
 	}
-	if r.Verdict != Authenticated && (r.User.Username != "" || r.Name != "" || !r.ExpiresAt.IsZero()) {
+	if r.Verdict != Authenticated && (r.User.Username != "" || !r.Limits.Full() || !r.ExpiresAt.IsZero()) {
 		t.Errorf("%s tells of a user: %+v", r.Verdict, r)
 	}
 }
