@@ -120,7 +120,7 @@ func reviewRate(ctx context.Context, handler http.Handler, d time.Duration) (flo
 	go func() {
 		stopped <- serving.NewServer(handler, server, authn.Limits, logr.Discard()).Run(serverCtx, listener, nil, 0)
 	}()
-	defer func() { cancel(); <-stopped }()
+	defer func() { cancel(); _ = <-stopped }()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}}
 	defer client.CloseIdleConnections()
 	body, err := json.Marshal(&authorizationv1.SubjectAccessReview{

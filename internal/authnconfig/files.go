@@ -81,9 +81,9 @@ const (
 	KeyCA = "ca.crt"
 	// KeyKubeconfig is its key for a kubeconfig that names CAFile in the same folder, which kube-apiserver rereads.
 	KeyKubeconfig = "kubeconfig"
-	// KeyScoped is its key for that kubeconfig on a kube-apiserver that enforces scopes, and KeyAuthorizer for the kubeconfig of the
-	// authorizer that enforces them.
-	KeyScoped     = "kubeconfig-scoped"
+	// KeyScoped is its key for that kubeconfig on a kube-apiserver that enforces scopes.
+	KeyScoped = "kubeconfig-scoped"
+	// KeyAuthorizer is its key for the kubeconfig of the authorizer that enforces scopes.
 	KeyAuthorizer = "kubeconfig-authorizer"
 	// KeyEmbedded is its key for a kubeconfig that holds the CAs itself.
 	KeyEmbedded = "kubeconfig-embedded"

@@ -156,9 +156,9 @@ func (p *Probe) Start(ctx context.Context) error {
 			is = err.Error()
 		}
 		enforced.Set(map[bool]float64{true: 1}[is == ""])
-		switch {
-		case is == was:
-		case is == "":
+		switch is {
+		case was:
+		case "":
 			p.Log.Info("Every kube-apiserver enforces scopes: tokens with scopes work")
 		default:
 			p.Log.Info("Tokens with scopes do not work", "why", is)

@@ -132,9 +132,12 @@ func (i *item) allowsResource(r *Request, resourceByName, verbByName bool) bool 
 			slices.ContainsFunc(u.Resources, func(resource string) bool {
 				return matches(resource, r, resourceByName, u.anySubresource)
 			}) &&
-			(len(u.ResourceNames) == 0 || slices.Contains(u.ResourceNames, r.Name) && !(r.Verb == "create" && r.Subresource == ""))
+			(len(u.ResourceNames) == 0 || slices.Contains(u.ResourceNames, r.Name) && !createsAnew(r))
 	})
 }
+
+// createsAnew reports whether a request creates what has no name yet: resourceNames never allow that.
+func createsAnew(r *Request) bool { return r.Verb == "create" && r.Subresource == "" }
 
 // noWildcard is in no list.
 const noWildcard = "\x00"

@@ -60,7 +60,10 @@ func raw(t *testing.T, plaintext, method, path, body string, headers ...string) 
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	response := env.Must[*http.Response](t)(c.Do(request))
+	response, err := c.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer func() { _ = response.Body.Close() }()
 	var text strings.Builder
 	if err := response.Write(&text); err != nil {
