@@ -136,7 +136,7 @@ func TestPermissionsOfANewToken(t *testing.T) {
 		if a := b.get(pathOf(pat)); !strings.Contains(a.body, "<dt>Permissions</dt><dd>") || !strings.Contains(a.body, test.details) {
 			t.Errorf("%s: the details:\n%s", test.name, a.body)
 		}
-		if a := b.get("/?q=" + test.name); strings.Contains(a.body, `<span class="sub">`+test.row+`</span>`) != (test.row != "") {
+		if a := b.get("/?all=1&q=" + test.name); strings.Contains(a.body, `<span class="sub">`+test.row+`</span>`) != (test.row != "") {
 			t.Errorf("%s: the table:\n%s", test.name, a.body)
 		}
 	}
