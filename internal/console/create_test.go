@@ -143,7 +143,7 @@ func TestPermissionsOfANewToken(t *testing.T) {
 }
 
 // Where tokens need limited permissions, the form says so at the field, and keeps what was typed.
-func TestCase29_FullPermissionsAreRefusedAtTheField(t *testing.T) {
+func TestFullPermissionsAreRefusedAtTheField(t *testing.T) {
 	refused := apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("PersonalAccessToken").GroupKind(), "x", field.ErrorList{
 		field.Required(field.NewPath("spec", "scopes"), "this cluster allows only tokens with limited permissions"),
 	})
