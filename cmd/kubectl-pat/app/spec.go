@@ -134,7 +134,7 @@ func checkNames(rule *v1alpha1.ScopeRule) error {
 	return nil
 }
 
-// ownResource returns the resource of Kubernetes that a name without a group, or in the singular, means; nil if there is none, or
+// ownResource returns the resource of Kubernetes that a name without a group, or in the singular, means; nil without one, or
 // if the name is right.
 func ownResource(named schema.GroupResource) (meant *schema.GroupResource) {
 	for kind := range scheme.Scheme.AllKnownTypes() {

@@ -20,7 +20,7 @@ package page
 type Permission struct {
 	// Value is the preset of a scope; "": all that the user may do.
 	Value string
-	// Word is short. Says explains it to somebody who does not know Kubernetes' roles.
+	// Word is short. Says explains it to people who do not know Kubernetes' roles.
 	Word, Says string
 }
 
