@@ -30,7 +30,7 @@ import (
 func TestCase72_AnUnreadableRecordIsLabeled(t *testing.T) {
 	for name, edit := range map[string]func(*corev1.Secret){
 		"unreadable":     func(s *corev1.Secret) { s.Data["record"] = []byte(`{"v":1}`) },
-		"a newer format": func(s *corev1.Secret) { s.Data["record"] = []byte(`{"v":2,"anything":true}`) },
+		"a newer format": func(s *corev1.Secret) { s.Data["record"] = []byte(`{"v":3,"anything":true}`) },
 		"no payload":     func(s *corev1.Secret) { s.Data = nil },
 		"no labels":      func(s *corev1.Secret) { s.Labels = nil },
 	} {

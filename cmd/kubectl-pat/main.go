@@ -27,6 +27,7 @@ import (
 	"syscall"
 
 	"github.com/atotto/clipboard"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways to log in that kubectl knows
 	"k8s.io/utils/clock"
@@ -48,6 +49,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		Random:    rand.Reader,
 		Width:     app.TerminalWidth,
 		Connect:   app.Connect,
+		Resources: genericclioptions.RESTClientGetter.ToRESTMapper,
 		Version:   app.Version(version),
 	}
 	if !clipboard.Unsupported && hasScreen() {

@@ -87,7 +87,7 @@ func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
 }
 
 // basics are the scripts of the short form.
-var basics = []string{"create", "list", "revoke", "rotate", "whoami", "doctor", "setup"}
+var basics = []string{"create", "list", "revoke", "rotate", "scopes", "whoami", "doctor", "setup"}
 
 // TestScripts runs the scripts. Each starts as alice, in its own namespace.
 func TestScripts(t *testing.T) {

@@ -69,6 +69,7 @@ type operatorOptions struct {
 	clientCAFile         string
 	leaderElect          bool
 	secretDelivery       bool
+	requireScopes        bool
 	expiryWarnings       []time.Duration
 	restrictingExtraKeys []string
 }
@@ -96,6 +97,7 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.clientCAFile, "admission-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
+	fs.BoolVar(&o.requireScopes, "require-scopes", false, "refuse tokens without spec.scopes, which may do all that their user may")
 	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * v1alpha1.Day, v1alpha1.Day},
 		"how long before its end a token is warned of, by the condition ExpiringSoon and an event each; empty warns of none")
 	warnings := fs.Lookup("expiry-warnings")
@@ -184,6 +186,7 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 	handlers, err := admission.Handlers(admission.Config{
 		Config:               reconciler.Config,
 		RestrictingExtraKeys: o.restrictingExtraKeys,
+		RequireScopes:        o.requireScopes,
 		OwnNamespaces:        []string{p.operatorNamespace, p.recordsNamespace},
 		Client:               p.GetClient(),
 		ServiceAccounts:      p.GetAPIReader(),

@@ -55,6 +55,8 @@ type Config struct {
 	// RestrictingExtraKeys are keys of a user's extra that say that the user is held to less than what their name and
 	// groups may do, which a token could not keep. Case does not matter.
 	RestrictingExtraKeys []string
+	// RequireScopes refuses tokens without scopes, which may do all that their user may.
+	RequireScopes bool
 	// OwnNamespaces are those of the operator and the records, which hold no tokens.
 	OwnNamespaces []string
 	// Client creates SubjectAccessReviews. Required.

@@ -275,6 +275,15 @@ func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	return field.ErrorList{field.Forbidden(specPath.Child("from"), "is not supported by this version of pat-operator; leave it out")}
 }
 
+// limited refuses a token without scopes where these are required. was is nil where a token is issued.
+func (c *Config) limited(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
+	if !c.RequireScopes || len(is.Scopes) > 0 || was != nil && len(was.Scopes) == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Required(specPath.Child("scopes"),
+		"this cluster allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]")}
+}
+
 // equal compares as the API does: times by the instant, an empty list like none.
 func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
 

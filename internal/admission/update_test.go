@@ -98,6 +98,18 @@ func TestUpdate(t *testing.T) {
 		warnings ctrladmission.Warnings
 	}{
 		{name: "suspend", was: alicesPAT(issued), is: alicesPAT(issued, suspended)},
+		{name: "full authority from before, suspended", was: alicesPAT(issued), is: alicesPAT(issued, suspended), config: onlyLimited},
+		{name: "full authority from before, resumed", was: alicesPAT(issued, suspended), is: alicesPAT(issued), config: onlyLimited},
+		{name: "scopes are required and set", was: alicesPAT(issued), is: alicesPAT(issued, scoped), config: onlyLimited},
+		{name: "scopes are taken away", was: alicesPAT(issued, scoped), is: alicesPAT(issued)},
+		{
+			name: "required scopes are taken away", was: alicesPAT(issued, scoped), is: alicesPAT(issued), config: onlyLimited,
+			want: isForbidden + `spec.scopes: ` + allowsOnlyLimited,
+		},
+		{
+			name: "full authority is rotated where scopes are required", was: alicesPAT(issued), is: alicesPAT(issued, rotating), config: onlyLimited,
+			want: isForbidden + `spec.scopes: ` + allowsOnlyLimited,
+		},
 		{name: "resume", was: alicesPAT(issued, suspended), is: alicesPAT(issued)},
 		{name: "audiences", was: alicesPAT(issued), is: alicesPAT(issued, audiences("a"))},
 		{name: "shorter, in days", was: alicesPAT(issued), is: alicesPAT(issued, days(89))},

@@ -71,6 +71,7 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	f.invalid = append(f.invalid, v.deliverable(&pat.Spec)...)
 	f.invalid = append(f.invalid, rotation(nil, &pat.Spec)...)
 	f.invalid = append(f.invalid, unsupported(nil, &pat.Spec)...)
+	f.invalid = append(f.invalid, v.limited(nil, &pat.Spec)...)
 	f.invalid = append(f.invalid, displayName(nil, &pat.Spec)...)
 	f.forbidden = append(f.forbidden, v.room(ctx, pat)...)
 	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
@@ -131,6 +132,11 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if now := v.Now(); again || current == nil && !sameLife(&was.Spec, &is.Spec) {
 		f.invalid = append(f.invalid, v.lifetime(&is.Spec, now)...)
 		warnings, overAYear = passed(&is.Spec, now), long(&is.Spec, now)
+	}
+	if again {
+		f.invalid = append(f.invalid, v.limited(nil, &is.Spec)...)
+	} else {
+		f.invalid = append(f.invalid, v.limited(&was.Spec, &is.Spec)...)
 	}
 	f.invalid = append(f.invalid, v.reissued(was, is, current, req.Namespace)...)
 	f.invalid = append(f.invalid, rotation(&was.Spec, &is.Spec)...)

@@ -34,9 +34,12 @@ var overAYear = ctrladmission.Warnings{
 	`the token lives more than a year, until 2027-11-02T12:00:00Z, and anyone who finds it can use it that long; set spec.expiresInDays to 365 or less`,
 }
 
-func noSecrets(c *admission.Config)  { c.SecretDelivery = false }
-func shortLived(c *admission.Config) { c.MaxLifetime = 36 * time.Hour }
-func hours(c *admission.Config)      { c.MaxLifetime = 12 * time.Hour }
+func noSecrets(c *admission.Config)   { c.SecretDelivery = false }
+func shortLived(c *admission.Config)  { c.MaxLifetime = 36 * time.Hour }
+func onlyLimited(c *admission.Config) { c.RequireScopes = true }
+func hours(c *admission.Config)       { c.MaxLifetime = 12 * time.Hour }
+
+const allowsOnlyLimited = `this cluster allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]`
 
 func TestCreate(t *testing.T) {
 	for _, tc := range []struct {
@@ -112,6 +115,11 @@ func TestCreate(t *testing.T) {
 		{
 			name: "a day is too long", pat: alicesPAT(days(1)), config: hours,
 			want: isInvalid + `spec.expiresInDays: Invalid value: 1: a token lives 12h0m0s at most on this operator; leave it out and set spec.expiresAt to 2026-11-02T00:00:00Z or earlier`,
+		},
+		{name: "a limited token where scopes are required", pat: alicesPAT(scoped), config: onlyLimited},
+		{
+			name: "full authority where scopes are required", pat: alicesPAT(), config: onlyLimited,
+			want: isInvalid + `spec.scopes: Required value: ` + allowsOnlyLimited,
 		},
 		{
 			name: "no Secret delivery, by default", pat: alicesPAT(), config: noSecrets,

@@ -27,12 +27,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -103,6 +107,105 @@ func TestATokenIsShownOnce(t *testing.T) {
 	}
 }
 
+func TestPermissionsOfANewToken(t *testing.T) {
+	s := open(t)
+	operate(t)
+	b := s.signedIn(t, aliceBearer)
+	for _, test := range []struct{ name, chosen, row, details string }{
+		{"all", "", "", "All that the user has"},
+		{"reading", "read-only", "Read only", "Read only"},
+		{"deploying", "ci-deploy", "Deploy", "Deploy in " + team},
+	} {
+		form := b.form()
+		form.Set("name", test.name)
+		form.Set("permissions", test.chosen)
+		if a := b.post("/new", form); a.StatusCode != http.StatusOK || !plaintext.MatchString(a.body) {
+			t.Fatalf("%s: %s\n%s", test.name, a.Status, a.body)
+		}
+		pat := &v1alpha1.PersonalAccessToken{}
+		if err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: form.Get("resource")}, pat); err != nil {
+			t.Fatal(err)
+		}
+		var want []v1alpha1.Scope
+		if test.chosen != "" {
+			want = []v1alpha1.Scope{{Preset: test.chosen}}
+		}
+		if diff := cmp.Diff(want, pat.Spec.Scopes); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+		if a := b.get(pathOf(pat)); !strings.Contains(a.body, "<dt>Permissions</dt><dd>") || !strings.Contains(a.body, test.details) {
+			t.Errorf("%s: the details:\n%s", test.name, a.body)
+		}
+		if a := b.get("/?all=1&q=" + test.name); strings.Contains(a.body, `<span class="sub">`+test.row+`</span>`) != (test.row != "") {
+			t.Errorf("%s: the table:\n%s", test.name, a.body)
+		}
+	}
+}
+
+// Where tokens need limited permissions, the form says so at the field, and keeps what was typed.
+func TestFullPermissionsAreRefusedAtTheField(t *testing.T) {
+	refused := apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("PersonalAccessToken").GroupKind(), "x", field.ErrorList{
+		field.Required(field.NewPath("spec", "scopes"), "this cluster allows only tokens with limited permissions"),
+	})
+	for chosen, want := range map[string]string{
+		"":          "This cluster allows only tokens with limited permissions. Choose what the token may do.",
+		"read-only": "These permissions are not accepted here.",
+	} {
+		f := page.Form{Name: "kept", Permissions: chosen, Errors: map[string]string{}}
+		if !refusedFields(&f, refused) || f.Errors[fieldPermissions] != want || f.MoreOpen {
+			t.Errorf("%q: %q", chosen, f.Errors)
+		}
+		var out strings.Builder
+		if err := page.Create(&out, nil, f); err != nil || !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "kept") {
+			t.Errorf("%q: %v\n%s", chosen, err, out.String())
+		}
+	}
+}
+
+// The form offers each preset, and nothing else.
+func TestPermissionsAreThePresets(t *testing.T) {
+	offered := map[string]bool{}
+	for _, p := range page.Permissions[1:] {
+		offered[p.Value] = true
+	}
+	for _, p := range scope.Presets() {
+		if !offered[p.Name] {
+			t.Errorf("%s is not offered", p.Name)
+		}
+		delete(offered, p.Name)
+	}
+	if len(offered) > 0 || page.Permissions[0].Value != "" {
+		t.Errorf("no presets: %v", offered)
+	}
+}
+
+func TestPermissionsInAWord(t *testing.T) {
+	rule := v1alpha1.Scope{Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, APIGroups: []string{"apps"}, Resources: []string{"deployments"}}, Namespaces: []string{"team-b"}}
+	for name, test := range map[string]struct {
+		scopes  []v1alpha1.Scope
+		word    string
+		details []string
+	}{
+		"none":            {nil, "", nil},
+		"a preset":        {[]v1alpha1.Scope{{Preset: "read-only"}}, "Read only", []string{"Read only"}},
+		"in namespaces":   {[]v1alpha1.Scope{{Preset: "read-only", Namespaces: []string{"a", "b"}}}, "Read only", []string{"Read only in a, b"}},
+		"a rule":          {[]v1alpha1.Scope{rule}, "Limited", []string{"get deployments.apps -n team-b"}},
+		"two":             {[]v1alpha1.Scope{{Preset: "namespace-admin"}, {API: "mail.send"}}, "Limited", []string{"Manage a namespace in team-a", "api:mail.send"}},
+		"an unknown word": {[]v1alpha1.Scope{{Preset: "future"}}, "Limited", []string{"future"}},
+	} {
+		if got := permissionsOf(test.scopes); got != test.word {
+			t.Errorf("%s: %q, want %q", name, got, test.word)
+		}
+		var details []string
+		for i := range test.scopes {
+			details = append(details, describeScope(&test.scopes[i], "team-a"))
+		}
+		if diff := cmp.Diff(test.details, details); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // A token is shown even if the operator does not respond, and marked as not active.
 func TestATokenThatIsNotActiveYetIsShown(t *testing.T) {
 	s := open(t)
@@ -133,6 +236,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 		{"no namespace", "namespace", "Team A", "Name a namespace"},
 		{"a namespace that there is not", "namespace", "team-z", "team-z"},
 		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
+		{"no choice of permissions", "permissions", "root", "Choose one of these."},
 		{"no key", "recipients", "ssh-nonsense AAAA", "recipient"},
 		{"an audience that is too long", "audiences", strings.Repeat("a", 257), "256"},
 		{"a name that the page did not make", "resource", "kube-root-ca", "This form did not come from this page."},

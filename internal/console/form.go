@@ -57,6 +57,7 @@ func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:1
 const (
 	fieldName, fieldDays, fieldDate, fieldDayEnds   = "name", "days", "date", "dayEnds"
 	fieldNamespace, fieldAudiences, fieldRecipients = "namespace", "audiences", "recipients"
+	fieldPermissions                                = "permissions"
 	fieldForm                                       = "" // the form as a whole
 )
 
@@ -65,6 +66,7 @@ var fieldOfPath = []struct{ path, field string }{
 	{"spec.displayName", fieldName},
 	{"spec.expiresInDays", fieldDays},
 	{"spec.expiresAt", fieldDays},
+	{"spec.scopes", fieldPermissions},
 	{"spec.audiences", fieldAudiences},
 	{"spec.delivery", fieldRecipients},
 	{"metadata.namespace", fieldNamespace},
@@ -76,7 +78,7 @@ func formOf(r *http.Request) page.Form {
 	f := page.Form{
 		ResourceName: r.PostFormValue("resource"),
 		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), DayEnds: value(fieldDayEnds),
-		Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
+		Permissions: value(fieldPermissions), Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
 		Errors: map[string]string{},
 	}
 	f.MoreOpen = f.Audiences != "" || f.Recipients != ""
@@ -124,6 +126,13 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 	pat = &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: f.ResourceName},
 		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name, Audiences: lines(f.Audiences)},
+	}
+	switch {
+	case f.Permissions == "":
+	case page.PermissionWord(f.Permissions) == page.Limited:
+		f.Errors[fieldPermissions], f.Permissions = "Choose one of these.", ""
+	default:
+		pat.Spec.Scopes = []v1alpha1.Scope{{Preset: f.Permissions}}
 	}
 	if keys := lines(f.Recipients); len(keys) > 0 {
 		if wrong := checkKeys(keys); wrong != "" {
@@ -203,6 +212,7 @@ var fieldTexts = map[string]string{
 	fieldName: "This name is not accepted here.", fieldDays: "This is longer than allowed here. Choose a shorter life.",
 	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These audiences are not accepted here.",
 	fieldRecipients: "These recipients are not accepted here.", fieldNamespace: "This namespace is not accepted here.",
+	fieldPermissions: "These permissions are not accepted here.",
 }
 
 // refusedFields adds errors to the fields that the API server refuses, and reports whether there are any.
@@ -225,6 +235,9 @@ func refusedFields(f *page.Form, err error) bool {
 				name = fieldDate
 			}
 			f.Errors[name] = fieldTexts[name]
+			if name == fieldPermissions && f.Permissions == "" {
+				f.Errors[name] = "This cluster allows only tokens with limited permissions. Choose what the token may do."
+			}
 		}
 	}
 	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldAudiences]+f.Errors[fieldRecipients] != ""

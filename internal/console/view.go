@@ -19,6 +19,8 @@ package console
 import (
 	"cmp"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -48,9 +50,36 @@ func rowOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.Row {
 	return page.Row{
 		Namespace: pat.Namespace, Name: pat.Name, Title: titleOf(pat),
 		Created: pat.CreationTimestamp.Time, Modified: timeOf(cmp.Or(pat.Status.ModifiedAt, &pat.CreationTimestamp)), LastUsed: timeOf(pat.Status.LastUsedAt), Expires: endOf(pat),
-		State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: !holder.Deleting(pat),
+		Permissions: permissionsOf(pat.Spec.Scopes), State: stateOf(pat, now), Path: pathOf(pat), MayRevoke: !holder.Deleting(pat),
 		Keywords: visible(append([]string{pat.Status.TokenID, pat.Status.PreviousTokenID}, pat.Spec.Audiences...)),
 	}
+}
+
+// permissionsOf returns a word for what a token may do, "" for all that its user may.
+func permissionsOf(scopes []v1alpha1.Scope) string {
+	switch {
+	case len(scopes) == 0:
+		return ""
+	case len(scopes) == 1 && scopes[0].Preset != "":
+		return page.PermissionWord(scopes[0].Preset)
+	}
+	return page.Limited
+}
+
+// describeScope formats a scope for people: a preset by its word and where it counts, anything else as kubectl pat does.
+func describeScope(s *v1alpha1.Scope, namespace string) string {
+	i := slices.IndexFunc(scope.Presets(), func(p scope.Preset) bool { return p.Name == s.Preset })
+	if i < 0 {
+		return scope.Format(s)
+	}
+	text := page.PermissionWord(s.Preset)
+	switch {
+	case len(s.Namespaces) > 0:
+		text += " in " + strings.Join(s.Namespaces, ", ")
+	case scope.Presets()[i].OwnNamespace:
+		text += " in " + namespace
+	}
+	return text
 }
 
 func timeOf(t *metav1.Time) time.Time {
@@ -110,7 +139,7 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 		}
 	}
 	for i := range pat.Spec.Scopes {
-		d.Scopes = append(d.Scopes, holder.Visible(scope.Format(&pat.Spec.Scopes[i])))
+		d.Scopes = append(d.Scopes, holder.Visible(describeScope(&pat.Spec.Scopes[i], pat.Namespace)))
 	}
 	if holder.Sealed(pat) {
 		d.EncryptedToken, _ = holder.Encrypted(pat) // empty for any other text

@@ -31,6 +31,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -55,7 +56,7 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 			b.click(fmt.Sprintf(`label[for="f-days-%d"]`, days))
 		}
 		ends := eval[string](b, fmt.Sprintf(`new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(document.querySelector("#ends-%d time").dateTime))`, days))
-		b.until("it says when it ends", fmt.Sprintf(`document.querySelector("#ends-%d").checkVisibility() && [...document.querySelectorAll("#dialog .then")].filter((e) => e.checkVisibility()).length === 1`, days))
+		b.until("it says when it ends", fmt.Sprintf(`document.querySelector("#ends-%d").checkVisibility() && [...document.querySelectorAll("#dialog fieldset:has(#f-date) .then")].filter((e) => e.checkVisibility()).length === 1`, days))
 		b.says("#dialog", "Expires "+ends+". It cannot be extended later.")
 	}
 	b.click(`label[for="f-days-90"]`)
@@ -91,6 +92,52 @@ func TestTokenIsCreatedCopiedAndShownOnce(t *testing.T) {
 	noToken(b, "the page before")
 	if pats := tokens(t, namespace); len(pats) != 1 || pats[0].Spec.DisplayName != "Monthly report" || pats[0].Spec.User.Username != "alice" {
 		t.Errorf("the namespace has %d tokens", len(pats))
+	}
+}
+
+// Permissions are chosen by keyboard in a narrow window, and without the script, and the token has no others.
+func TestPermissionsAreChosenByKeyboardAndWithoutScript(t *testing.T) {
+	long.Only(t)
+	t.Parallel()
+	namespace := team(t)
+	b := newTab(t)
+	b.signIn("alice", namespace)
+	for _, how := range []string{"By keyboard", "Without script"} {
+		where := "#dialog"
+		if how == "Without script" {
+			where = "main"
+			call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+			b.open("/?ns=" + namespace)
+		}
+		b.fits(320, 640)
+		b.click("a.new")
+		b.fill("#f-name", how)
+		b.says(where, "The token may do everything that you may do.")
+		if how == "By keyboard" {
+			eval[bool](b, `document.querySelector("#f-may-all").focus() === undefined`)
+			b.keys(kb.ArrowRight)
+			b.focused("#f-may-read-only")
+		} else {
+			b.click(`label[for="f-may-read-only"]`)
+		}
+		b.says(where, "The token may look at what you may look at, except Secrets. It changes nothing.")
+		b.fits(320, 640)
+		b.screenshot("permissions-narrow")
+		b.press("Save")
+		b.says(where, "Your new token")
+		if how == "By keyboard" {
+			b.press("Copy")
+		}
+		b.press("Done")
+		b.says("#table", "Read only")
+		b.fits(320, 640)
+	}
+	b.click("#table tbody .name a")
+	b.says("main", "Read only")
+	for _, pat := range tokens(t, namespace) {
+		if len(pat.Spec.Scopes) != 1 || pat.Spec.Scopes[0].Preset != "read-only" {
+			t.Errorf("%s has the scopes %v", pat.Spec.DisplayName, pat.Spec.Scopes)
+		}
 	}
 }
 

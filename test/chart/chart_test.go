@@ -567,6 +567,8 @@ func TestValuesReachTheirFields(t *testing.T) {
 			map[string]any{"app.kubernetes.io/name": "pat-operator", "app.kubernetes.io/component": "operator"}},
 		{"edit is not extended", "rbac: {aggregateToDefaultRoles: [view]}", "ClusterRole /pat-operator-personalaccesstoken-edit", []string{"metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-edit"}, nil},
 		{"view is", "rbac: {aggregateToDefaultRoles: [view]}", "ClusterRole /pat-operator-personalaccesstoken-view", []string{"metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-view"}, "true"},
+		{"only tokens with limited permissions", "operator: {requireScopes: true}", operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--require-scopes"}},
 		{"delivery off", "rbac: {secretDelivery: false}", operator, container("args"),
 			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--secret-delivery=false"}},
 	} {

@@ -88,7 +88,8 @@ func rules(t *testing.T, account, namespace string) []string {
 	t.Helper()
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}
 	create(t, as(t, account), review)
-	if review.Status.Incomplete {
+	// An authorizer webhook lists no rules; ours never allows anything.
+	if review.Status.Incomplete && review.Status.EvaluationError != "webhook authorizer does not support user rule resolution" {
 		t.Error("the list is incomplete: " + review.Status.EvaluationError)
 	}
 	var lines []string

@@ -160,7 +160,7 @@ func TestCase72_AnAdministratorDeletesAnUnreadableRecord(t *testing.T) {
 		if err := admin.Get(t.Context(), key, record); err != nil {
 			t.Fatal(err)
 		}
-		record.Data["record"] = []byte(`{"v":2}`)
+		record.Data["record"] = []byte(`{"v":3}`)
 		if err := admin.Update(t.Context(), record); err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestCase72_AnAdministratorDeletesAnUnreadableRecord(t *testing.T) {
 	eventually(t, patience, func() bool {
 		return admin.Get(t.Context(), key, record) == nil && record.Labels["pat-operator.io/unreadable"] == "true"
 	}, func() string { return "the Secret has no label" })
-	if string(record.Data["record"]) != `{"v":2}` {
+	if string(record.Data["record"]) != `{"v":3}` {
 		t.Error("the payload was modified")
 	}
 	unlabeled := record.DeepCopy()

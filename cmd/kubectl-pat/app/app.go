@@ -34,6 +34,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
@@ -61,6 +62,8 @@ type Environment struct {
 	Width func(w io.Writer) int
 	// Connect returns a client of the cluster that kubectl's flags select.
 	Connect func(cluster genericclioptions.RESTClientGetter, warnings io.Writer) (client.WithWatch, error)
+	// Resources knows the resources of that cluster.
+	Resources func(cluster genericclioptions.RESTClientGetter) (meta.RESTMapper, error)
 	// Version is what --version prints.
 	Version string
 }
@@ -73,8 +76,11 @@ func Run(ctx context.Context, env Environment, args []string) int {
 		root.SetArgs(args)
 		err = root.ExecuteContext(ctx)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.Is(err, errNo):
+		return exitError
 	}
 	fmt.Fprintf(env.ErrOut, "error: %s\n", holder.Visible(explain(err)))
 	if _, wrong := errors.AsType[usageError](err); wrong {
@@ -163,6 +169,8 @@ command line; then nothing was changed.`,
 		newKubeconfigCommand(s),
 		newSetupCommand(s),
 		newDoctorCommand(s),
+		newScopesCommand(s),
+		newCanICommand(s),
 	)
 	helpFails(root)
 	return root

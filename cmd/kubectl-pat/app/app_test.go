@@ -34,10 +34,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/meta/testrestmapper"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -80,6 +83,9 @@ func newTrial(t *testing.T, hooks interceptor.Funcs, pats ...*v1alpha1.PersonalA
 			Version:   "test",
 			Width:     func(io.Writer) int { return 0 },
 			Connect:   func(genericclioptions.RESTClientGetter, io.Writer) (client.WithWatch, error) { return c, nil },
+			Resources: func(genericclioptions.RESTClientGetter) (meta.RESTMapper, error) {
+				return testrestmapper.TestOnlyStaticRESTMapper(scheme.Scheme), nil
+			},
 		},
 		client: c, out: out, errOut: errOut,
 	}
@@ -206,6 +212,17 @@ func TestUsage(t *testing.T) {
 		"output of doctor":         {[]string{"doctor", "-o", "yaml"}, `--output "yaml" is not one of json`},
 		"status is doctor":         {[]string{"status"}, `unknown command "status"; did you mean doctor? See kubectl pat --help`},
 		"order of list":            {[]string{"list", "--sort-by", "age"}, `--sort-by "age" is not one of name, created, modified, expires, last-used`},
+		"no preset":                {[]string{"create", "x", "--scope=readonly"}, `--scope: "readonly" is not a preset; use read-only, namespace-admin, ci-deploy, metrics, or write a scope like "get,list pods,deployments.apps -n team-a"`},
+		"two kinds of scopes":      {[]string{"create", "x", "--read-only", "--scope=metrics"}, `--read-only and --scope: a scope adds to what --read-only allows; if that is what you want, give --scope read-only as well, instead of --read-only`},
+		"a resource's group":       {[]string{"create", "x", "--scope=get,patch deployments/scale"}, `--scope: in a scope, deployments/scale is written deployments.apps/scale`},
+		"a resource's plural":      {[]string{"generate", "x", "--copy", "--scope=get pod"}, `--scope: in a scope, pod is written pods`},
+		"a scope of another API":   {[]string{"create", "x", "--scope=api:mail.send"}, `--scope api:mail.send is for another API: name the API with --audience, as in --audience https://api.example.com`},
+		"no such preset":           {[]string{"scopes", "root"}, `"root" is not a preset; use read-only, namespace-admin, ci-deploy, metrics`},
+		"two presets":              {[]string{"scopes", "metrics", "read-only"}, `kubectl pat scopes takes at most one PRESET, and 2 were given; see kubectl pat scopes --help`},
+		"the role of no preset":    {[]string{"scopes", "-o", "clusterrole"}, `-o clusterrole prints the role of one preset: name it, as in kubectl pat scopes read-only -o clusterrole`},
+		"output of scopes":         {[]string{"scopes", "metrics", "-o", "yaml"}, `--output "yaml" is not one of clusterrole`},
+		"half a question":          {[]string{"can-i", "ci", "get"}, `kubectl pat can-i takes NAME VERB RESOURCE [OBJECT], as in kubectl pat can-i ci get pods; see kubectl pat can-i --help`},
+		"two places of a request":  {[]string{"can-i", "ci", "get", "pods", "-A", "--in=team-b"}, `give either --all-namespaces or --in, not both`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{

@@ -71,6 +71,10 @@ and standard error says why and how to revoke the token.`,
   # Onto the clipboard
   kubectl pat create dashboard --display-name "Dashboard at home" --copy
 
+  # Only for reading; and only for two kinds of resources in a namespace
+  kubectl pat create dashboard --read-only
+  kubectl pat create restarter --scope 'get,list,patch deployments.apps,pods -n team-a'
+
   # For another user, whom you may impersonate
   kubectl pat create ci -n team-a --for alice --group developers --token-file ci.token
 
@@ -81,7 +85,7 @@ and standard error says why and how to revoke the token.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	}
 	flags := cmd.Flags()
-	o.spec.bind(flags)
+	o.spec.bind(cmd)
 	flags.StringArrayVar(&o.recipients, "recipient", nil,
 		"encrypt the token to this age or SSH public `KEY`, or to the keys in @FILE, one per line; repeat it for more")
 	o.to.bind(flags)

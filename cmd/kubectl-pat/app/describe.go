@@ -36,7 +36,6 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
-	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
 
@@ -331,14 +330,11 @@ func describeStatus(s *describeWriter, pat *v1alpha1.PersonalAccessToken, now ti
 }
 
 func describeScopes(s *describeWriter, scopes []v1alpha1.Scope) {
-	lines := make([]string, 0, len(scopes)+1)
-	for i := range scopes {
-		lines = append(lines, scope.Format(&scopes[i]))
+	if len(scopes) == 0 {
+		s.say("Scopes", "all that the user may do")
+		return
 	}
-	if len(lines) == 0 {
-		lines = append(lines, "all that the user may do")
-	}
-	s.say("Scopes", lines...)
+	s.say("Scopes", formatScopes(scopes)...)
 }
 
 func describeRotation(s *describeWriter, rotation *v1alpha1.Rotation) {

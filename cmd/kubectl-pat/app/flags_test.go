@@ -28,6 +28,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pat-operator/pat-operator/internal/scope"
 )
 
 const (
@@ -38,7 +40,7 @@ const (
 // lines are valid command lines, to which the test adds a flag.
 var lines = map[string][]string{
 	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
-	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "list": nil, "find": nil, "whoami": nil, "help": nil, "setup": nil, "doctor": nil,
+	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "scopes": nil, "can-i": {"ci", "get", "pods"}, "list": nil, "find": nil, "whoami": nil, "help": nil, "setup": nil, "doctor": nil,
 }
 
 // tries has, for each flag or each flag of a command, valid values and values that can never work. Other flags that it needs
@@ -85,6 +87,10 @@ var tries = map[string]struct{ good, bad []string }{
 	"find output":           {[]string{"", "json", "yaml", "--namespace=team-a name"}, []string{"wide", "name"}},
 	"kubeconfig output":     {[]string{"TEMP/kubeconfig", "-", "./json"}, []string{"", "json", "yaml", "name"}},
 	"overlap":               {[]string{"24h", "7d", "0", "0s"}, []string{"", "24", "-1h", "367d"}},
+	"in":                    {[]string{"team-b"}, []string{"", "Team B"}},
+	"read-only":             {[]string{"true", "false"}, []string{"", "maybe", "--scope=metrics true"}},
+	"scope":                 {[]string{"read-only", "ci-deploy -n team-a", scope.Example, "get /metrics", "--audience=https://api.example.com api:mail.send"}, []string{"", "everything", "get", "get deployments", "get pod", "api:mail.send", "get pods --namespaces team-a"}},
+	"scopes output":         {[]string{""}, []string{"yaml", "clusterrole"}}, // with a preset, see TestScopes
 	"reason":                {[]string{"--keep in a log"}, []string{"--keep ", "in a log", "--keep " + strings.Repeat("x", maxReason+1)}},
 	"recipient":             {[]string{somebodysKey, "@TEMP/recipients"}, []string{"", "nonsense", hardwareKey, "@TEMP/empty"}},
 	"retire-on-first-use":   {[]string{"--overlap=24h true", "false"}, []string{"", "maybe"}},

@@ -52,6 +52,9 @@ namespace or name prefix that kustomize adds.`,
 		Example: `  # The manifest into the repository, the token into a file
   kubectl pat generate ci -n team-a --for alice --group developers --token-file ci.token > team-a/ci.yaml
 
+  # For a pipeline that deploys to team-a, and may do nothing else
+  kubectl pat generate deploy -n team-a --for alice --scope ci-deploy --token-file deploy.token > team-a/deploy.yaml
+
   # The token into a secret store (here pass)
   kubectl pat generate ci -n team-a --for alice --manifest team-a/ci.yaml | pass insert -e team-a/ci`,
 		Args:              oneName,
@@ -59,7 +62,7 @@ namespace or name prefix that kustomize adds.`,
 		RunE:              func(_ *cobra.Command, args []string) error { return o.run(args[0]) },
 	}
 	flags := cmd.Flags()
-	o.spec.bind(flags)
+	o.spec.bind(cmd)
 	o.to.bind(flags)
 	flags.StringVar(&o.manifest, "manifest", "", "write the manifest into this `FILE`, a new one, instead of standard output")
 	flags.StringVarP(&o.output, "output", "o", outputYAML, "the manifest's `FORMAT`: yaml or json")

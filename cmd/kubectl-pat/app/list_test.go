@@ -55,6 +55,7 @@ func samples() []*v1alpha1.PersonalAccessToken {
 		sample("mail", 60*day, func(pat *v1alpha1.PersonalAccessToken) {
 			pat.Spec.User.Username = `CORP\bob`
 			pat.Spec.Audiences = []string{"smtp"}
+			pat.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}, {Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/metrics"}}}}
 			pat.Status.ExpiresAt, pat.Status.LastUsedAt, pat.Status.ModifiedAt = after(5*day), after(-35*day), after(-2*day)
 		}),
 		sample("old", 90*day, func(pat *v1alpha1.PersonalAccessToken) {
@@ -70,11 +71,11 @@ func samples() []*v1alpha1.PersonalAccessToken {
 func TestListTable(t *testing.T) {
 	tr := newTrial(t, interceptor.Funcs{}, samples()...)
 	tr.run(t.Context(), t, exitOK, "list", "-A", "-o", "wide")
-	want := `NAMESPACE   NAME     DISPLAY NAME     USER       STATUS    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON
-team-a      backup   Nightly Backup   alice      Active    in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active
-team-a      mail                      CORP\bob   Active    in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active
-team-a      new                                  Pending   unknown   never       5s                       2026-11-24T11:59:55Z   unknown
-team-a      old                       alice      Expired   2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired
+	want := `NAMESPACE   NAME     DISPLAY NAME     USER       STATUS    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON    PERMISSIONS
+team-a      backup   Nightly Backup   alice      Active    in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active    full
+team-a      mail                      CORP\bob   Active    in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active    read-only; get /metrics
+team-a      new                                  Pending   unknown   never       5s                       2026-11-24T11:59:55Z   unknown                          full
+team-a      old                       alice      Expired   2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired   full
 `
 	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

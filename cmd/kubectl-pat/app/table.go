@@ -196,11 +196,15 @@ func (s *session) tokenTable(wide, namespaces bool) *table {
 	header := []string{"NAME", "DISPLAY NAME", "USER", "STATUS", "EXPIRES", "LAST USED", "AGE"}
 	cut, status := []int{1, 2}, 3
 	if wide {
-		header = append(header, "TOKEN ID", "CREATED", "MODIFIED", "REASON")
+		header = append(header, "TOKEN ID", "CREATED", "MODIFIED", "REASON", "PERMISSIONS")
+		cut = append(cut, len(header)-1)
 	}
 	if namespaces {
 		header = append([]string{"NAMESPACE"}, header...)
-		cut, status = []int{2, 3}, 4
+		for i := range cut {
+			cut[i]++
+		}
+		status++
 	}
 	t := s.table(s.Out, header...)
 	t.cut, t.status = cut, status
@@ -218,10 +222,18 @@ func tokenRow(pat *v1alpha1.PersonalAccessToken, state holder.State, now time.Ti
 		if c := holder.Active(pat); c != nil {
 			reason = c.Reason
 		}
-		row = append(row, pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason)
+		row = append(row, pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason, permissions(pat.Spec.Scopes))
 	}
 	if namespaces {
 		row = append([]string{pat.Namespace}, row...)
 	}
 	return row
+}
+
+// permissions formats scopes in one line; "full" is all that the user may do.
+func permissions(scopes []v1alpha1.Scope) string {
+	if len(scopes) == 0 {
+		return "full"
+	}
+	return strings.Join(formatScopes(scopes), "; ")
 }

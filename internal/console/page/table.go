@@ -69,6 +69,8 @@ type Row struct {
 	ShowUser bool
 	// User is the token's user.
 	User string
+	// Permissions is a word for what limits the token; "": nothing does.
+	Permissions string
 	// Keywords are searched, but not shown.
 	Keywords []string
 	// Path is that of the token's page, "/tokens/<namespace>/<name>".
@@ -101,7 +103,7 @@ func (r Row) In(s State) bool {
 
 // Words returns the text that a search looks through, as the script does too.
 func (r Row) Words() string {
-	words := append([]string{r.Title, r.Name, r.Namespace, r.State.Word()}, r.Keywords...)
+	words := append([]string{r.Title, r.Name, r.Namespace, r.State.Word(), r.Permissions}, r.Keywords...)
 	if r.ShowUser {
 		words = append(words, r.User)
 	}

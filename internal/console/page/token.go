@@ -18,14 +18,16 @@ package page
 
 import "time"
 
-// Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, namespace, audiences
-// and recipients; audiences and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
+// Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, permissions, namespace,
+// audiences and recipients; audiences and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
 // also sends sole.
 type Form struct {
 	// ResourceName is fixed when the form is rendered, so that a repeated POST creates no second token.
 	ResourceName string
 	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
 	Name, Days, Date, Namespace, Audiences, Recipients string
+	// Permissions is what is chosen, one of Permissions.
+	Permissions string
 	// Lives are the lifetimes to choose from, the longest last; Days is "date" if Date is chosen instead.
 	Lives []Life
 	// MaxDays is the longest lifetime.
