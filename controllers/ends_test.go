@@ -301,7 +301,7 @@ func TestCase19_AnEditedRecordIsRefusedAndLeftAlone(t *testing.T) {
 		reason string
 		event  string
 	}{
-		"a higher version": {func(r map[string]any) { r["v"] = 2 }, "RecordTooNew", "Upgrade this operator"},
+		"a higher version": {func(r map[string]any) { r["v"] = 3 }, "RecordTooNew", "Upgrade this operator"},
 		"an unknown field": {func(r map[string]any) { r["x"] = 1 }, "RecordInvalid", "unknown or repeated fields"},
 		"another user":     {func(r map[string]any) { r["user"].(map[string]any)["username"] = "mallory" }, "UserChanged", "issued to (mallory)"},
 		"no digest":        {func(r map[string]any) { delete(r["current"].(map[string]any), "digest") }, "RecordInvalid", "current.digest"},

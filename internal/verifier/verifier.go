@@ -182,23 +182,17 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, s
 		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
 	var granted []string
-	unenforced := false
 	for _, audience := range audiences {
-		if !allows(c.recordAudiences, own, audience) || !allows(c.specAudiences, own, audience) {
-			continue
+		if allows(c.recordAudiences, own, audience) && allows(c.specAudiences, own, audience) {
+			granted = append(granted, audience)
 		}
-		if !c.limits.Full() && !scoped && slices.Contains(own, audience) {
-			unenforced = true
-			continue
-		}
-		granted = append(granted, audience)
 	}
-	switch {
-	case len(granted) > 0:
-	case unenforced:
-		return Result{Verdict: Unknown, Reason: ReasonScoped, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
-	default:
+	if len(granted) == 0 {
 		return Result{Verdict: Refused, Reason: ReasonAudience, ID: id, Namespace: c.namespace, Name: c.name}
+	}
+	// One audience of its own in the question tells the API server, which may have more of them than are known here.
+	if !c.limits.Full() && !scoped && slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(own, a) }) {
+		return Result{Verdict: Unknown, Reason: ReasonScoped, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
 	return Result{
 		Verdict:   Authenticated,

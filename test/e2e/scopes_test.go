@@ -130,6 +130,9 @@ func TestCase29_AReadOnlyTokenOfAClusterAdministrator(t *testing.T) {
 			case tc.inside && code >= 300, !tc.inside && !denied:
 				t.Errorf("inside: %v; got %d %s", tc.inside, code, text)
 			}
+			if tc.method != "GET" {
+				return // The other token would do it.
+			}
 			if code, text := raw(t, full, tc.method, tc.path, tc.body, tc.headers...); strings.Contains(text, "outside of the scopes") {
 				t.Errorf("without scopes: %d %s", code, text)
 			}
