@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -106,7 +107,7 @@ func (x oneToken) Limits(string, string, string, time.Time) (scope.Limits, bool)
 }
 
 // reviewRate is how many reviews a second one connection gets answered, one after the other.
-func reviewRate(ctx context.Context, handler http.Handler, d time.Duration) (float64, error) {
+func reviewRate(ctx context.Context, handler http.Handler, d time.Duration) (rate float64, err error) {
 	server, trust, err := abuse.Certificate()
 	if err != nil {
 		return 0, err
@@ -120,7 +121,10 @@ func reviewRate(ctx context.Context, handler http.Handler, d time.Duration) (flo
 	go func() {
 		stopped <- serving.NewServer(handler, server, authn.Limits, logr.Discard()).Run(serverCtx, listener, nil, 0)
 	}()
-	defer func() { cancel(); _ = <-stopped }()
+	defer func() {
+		cancel()
+		err = errors.Join(err, <-stopped)
+	}()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}}
 	defer client.CloseIdleConnections()
 	body, err := json.Marshal(&authorizationv1.SubjectAccessReview{
