@@ -71,6 +71,14 @@ spec:
   user: {username: alice, groups: [team-a-devs]}
 END`
 
+const readOnly = `kubectl apply -f - <<'END'
+apiVersion: pat-operator.io/v1alpha1
+kind: PersonalAccessToken
+metadata: {name: dashboard, namespace: team-a}
+spec:
+  scopes: [{preset: read-only}]
+END`
+
 const mayBeAlice = `kubectl apply -f - <<'END'
 apiVersion: v1
 kind: List
@@ -136,6 +144,7 @@ func runDemo(ctx context.Context, opts options, out io.Writer) error {
 			{"Alice takes the token from its Secret", d.take},
 			{"The token is alice: this kubeconfig has a server and a CA, no credentials", d.use},
 			{"Bob may create tokens, but none for alice, until he may impersonate her", d.impostor},
+			{"A read-only token of alice's reads, and changes nothing, though she may", d.scoped},
 			{"Suspended, the token is refused; resumed, it works", d.suspend},
 			{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", d.vendor},
 			{"Rotated, both tokens work for the overlap, then only the new one", d.rotate},
@@ -239,6 +248,29 @@ func (d *demo) impostor(ctx context.Context) error {
 		return err
 	}
 	return d.all(ctx, d.admin, `kubectl delete clusterrole,clusterrolebinding may-be-alice may-be-her-team`)
+}
+
+func (d *demo) scoped(ctx context.Context) error {
+	if err := d.all(ctx, d.alice, readOnly, `kubectl wait pat dashboard --for=condition=Active --timeout=30s`); err != nil {
+		return err
+	}
+	scoped, err := d.takeToken(ctx, "dashboard")
+	if err != nil {
+		return err
+	}
+	// The first proof that kube-apiserver enforces scopes takes some seconds.
+	if _, err := d.apiServer.until(ctx, scoped, true, refusalLimit); err != nil {
+		return err
+	}
+	if err := d.all(ctx, d.anyone, `kubectl --token "$TOKEN" get pods -n team-a`); err != nil {
+		return err
+	}
+	if err := d.refused(ctx, d.anyone, `kubectl --token "$TOKEN" delete pat comparison-list-api -n team-a`,
+		"outside of the scopes of the personal access token team-a/dashboard"); err != nil {
+		return err
+	}
+	d.env = append(d.env, "TOKEN="+d.token)
+	return d.all(ctx, d.alice, `kubectl auth can-i delete pat/comparison-list-api`, `kubectl delete pat dashboard`)
 }
 
 func (d *demo) unguarded(ctx context.Context) error {

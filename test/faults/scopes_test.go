@@ -79,12 +79,12 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 	full, scoped := issue("full"), issue("read-only", v1alpha1.Scope{Preset: "read-only"})
 
 	servers := map[string]string{"the first": strings.TrimPrefix(p.Server, "https://"), "the second": second.Address}
-	// does asks a kube-apiserver with a token, at most five seconds long, and returns whether it does what is asked.
+	// does asks a kube-apiserver with a token and returns whether it does what is asked.
 	does := func(address, plaintext string, list client.ObjectList) bool {
 		config := p.Anonymous()
 		config.Host, config.BearerToken = "https://"+address, plaintext
 		c := env.Must[client.Client](t)(client.New(config, client.Options{Scheme: env.Scheme, Mapper: p.Admin.RESTMapper()}))
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		return c.List(ctx, list, client.InNamespace(ns)) == nil
 	}
@@ -139,6 +139,7 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 
 	// Frozen, the authorizer answers nobody. Others never wait for it.
 	must(t, verifier.Pause())
+	fastest := time.Hour
 	for started := time.Now(); time.Since(started) < 15*time.Second; {
 		for name, address := range servers {
 			if exceeds(address) {
@@ -148,10 +149,14 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 			config.Host = "https://" + address
 			asked := time.Now()
 			c := env.Must[client.Client](t)(client.New(config, client.Options{Scheme: env.Scheme, Mapper: p.Admin.RESTMapper()}))
-			if err := c.List(ctx, &corev1.SecretList{}, client.InNamespace(ns)); err != nil || time.Since(asked) > 2*time.Second {
-				t.Errorf("the verifier stands still: an administrator waits %v: %v", time.Since(asked), err)
+			if err := c.List(ctx, &corev1.SecretList{}, client.InNamespace(ns)); err != nil {
+				t.Errorf("the verifier stands still: an administrator gets %v", err)
 			}
+			fastest = min(fastest, time.Since(asked))
 		}
+	}
+	if fastest >= 3*time.Second { // kube-apiserver's patience with the authorizer
+		t.Errorf("the verifier stands still: administrators wait for it, %v and more", fastest)
 	}
 	must(t, verifier.Resume())
 	works("the verifier goes on")
