@@ -102,6 +102,12 @@ func TestAPolicyInAFileKeepsTheOperatorToTheBundle(t *testing.T) {
 // staticPolicies is a file for --admission-control-config-file, as docs/security.md has it.
 func staticPolicies(t *testing.T) string {
 	t.Helper()
+	const policy = "pat-operator-webhooks.yaml"
+	dir := t.TempDir()
+	content := must[[]byte](t)(os.ReadFile(filepath.Join(configDir, "apiserver", policy)))
+	if err := os.WriteFile(filepath.Join(dir, policy), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
 kind: AdmissionConfiguration
 plugins:
@@ -110,7 +116,7 @@ plugins:
       apiVersion: apiserver.config.k8s.io/v1
       kind: ValidatingAdmissionPolicyConfiguration
       staticManifestsDir: %s
-`, must[string](t)(filepath.Abs(filepath.Join(configDir, "apiserver"))))
+`, dir)
 }
 
 // installed applies the webhook configurations and the rights of the operator's account.

@@ -82,6 +82,9 @@ func standInManager(command string, args []string) error {
 	flags.StringVar(&admission, "admission-bind-address", "", "")
 	flags.StringVar(&health, "health-probe-bind-address", "", "")
 	flags.StringVar(&server, "verifier-url", "", "")
+	for _, unused := range []string{"metrics-bind-address", "kube-apiservers"} {
+		flags.String(unused, "", "")
+	}
 	flags.BoolVar(&broken, "broken", false, "")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -147,7 +150,9 @@ func publish(kubeconfig, server, ca string) error {
 		return err
 	}
 	_, err = clientset.CoreV1().ConfigMaps(OperatorNamespace).Create(context.Background(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: authnConfigMap}, Data: map[string]string{"ca.crt": string(crt), "kubeconfig": string(webhook)},
+		ObjectMeta: metav1.ObjectMeta{Name: authnConfigMap}, Data: map[string]string{
+			"ca.crt": string(crt), "kubeconfig": string(webhook), "kubeconfig-scoped": string(webhook), "kubeconfig-authorizer": string(webhook),
+		},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
