@@ -264,9 +264,8 @@ func TestChosenDayIsTheVisitorsOwn(t *testing.T) {
 			eval[bool](b, `(document.querySelector("#f-date").value = `+quote(last)+`) !== ""`)
 			b.press("Save")
 			b.says("body", "Your new token")
-			if said := b.text(".lead time"); said != eval[string](b, `new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(`+quote(last+"T12:00:00")+`))`) {
-				t.Errorf("on %s means on %s", last, said)
-			}
+			// The page's script puts the visitor's own day where the server wrote UTC's.
+			b.says(".lead time", eval[string](b, `new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(`+quote(last+"T12:00:00")+`))`))
 			want := eval[string](b, `new Date(`+quote(last+"T23:59:59")+`).toISOString().replace(".000", "")`)
 			for _, pat := range tokens(t, namespace) {
 				if got := pat.Spec.ExpiresAt.UTC().Format(time.RFC3339); pat.Spec.DisplayName == zone && got != want {

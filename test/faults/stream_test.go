@@ -170,6 +170,13 @@ func (s *stream) next() window {
 	return was
 }
 
+// asked is how many reviews of tokens that live the window has.
+func (s *stream) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.window.asked
+}
+
 // note counts a review of a token that lives.
 func (s *stream) note(ctx context.Context, start time.Time, err error) {
 	if ctx.Err() != nil {
@@ -323,6 +330,14 @@ func (s *stream) watch(t *testing.T, what string, times int, do func()) window {
 	case <-time.After(time.Second):
 	case <-t.Context().Done():
 	}
+	if err := env.Poll(t.Context(), patience, func() error {
+		if s.asked() == 0 {
+			return errors.New("nothing was asked")
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
 	w := s.next()
 	s.mu.Lock()
 	worst := s.worst
@@ -332,9 +347,6 @@ func (s *stream) watch(t *testing.T, what string, times int, do func()) window {
 	t.Logf("%s: %s", what, &w)
 	for _, wrong := range w.accept {
 		t.Errorf("%s: %s", what, wrong)
-	}
-	if w.asked == 0 {
-		t.Errorf("%s: nothing was asked", what)
 	}
 	return w
 }
