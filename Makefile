@@ -120,6 +120,10 @@ bench-cluster: ## Measure issuing against the API server's own rate, requests, a
 bench-console: ## Measure the console's table of 500 tokens against the API server's own list, and the page's weight.
 	@$(assets); go run ./hack/bench --console 500 $(BENCHFLAGS)
 
+.PHONY: bench-authorizer
+bench-authorizer: ## Measure what the authorizer of scopes costs users whose tokens have none, while it runs, stands still, and is gone.
+	@$(assets); go run ./hack/bench --authorizer $(BENCHFLAGS)
+
 .PHONY: abuse
 abuse: ## Run each attack against each port of an installation for ABUSETIME (3m) in all; fail where others or memory suffer.
 	@$(assets); go run ./hack/bench --abuse $(ABUSETIME)
