@@ -24,7 +24,7 @@ import (
 )
 
 // Patience is how long anything may take on a busy machine that no fault holds up.
-const Patience = 60 * time.Second
+const Patience = 2 * time.Minute
 
 // A pause between two tries is short at first: most of what is waited for comes within milliseconds.
 const firstPause, longestPause = 500 * time.Microsecond, 20 * time.Millisecond
@@ -44,6 +44,28 @@ func Poll(ctx context.Context, within time.Duration, try func() error) error {
 			return fmt.Errorf("after %v: %w", within, err)
 		}
 	}
+}
+
+// Within polls until it works, as is promised within a time. It fails where a try that began later did not work. The machine
+// may have stood still, for who is measured as for who measures: twice the longest time from one try to the next is added.
+func Within(ctx context.Context, promised time.Duration, try func() error) error {
+	start := time.Now()
+	var began, late, slowest time.Duration
+	var last error
+	err := Poll(ctx, promised+Patience, func() error {
+		now := time.Since(start)
+		slowest = max(slowest, now-began)
+		began = now
+		err := try()
+		if err != nil {
+			late, last = began, err
+		}
+		return err
+	})
+	if err == nil && late > promised+2*slowest {
+		return fmt.Errorf("after %v, promised within %v, where a try took up to %v: %w", late, promised, slowest, last)
+	}
+	return err
 }
 
 // Eventually waits until ok, and returns how long that took. The test fails with what otherwise says at the end. Unlike Poll
