@@ -68,6 +68,29 @@ func Within(ctx context.Context, promised time.Duration, try func() error) error
 	return err
 }
 
+// Stalls measures until it is stopped, and returns the longest time that this process did not run when it should have.
+func Stalls() (stop func() time.Duration) {
+	const every = 10 * time.Millisecond
+	end, longest := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var worst time.Duration
+		for last := time.Now(); ; {
+			select {
+			case <-end:
+				longest <- worst
+				return
+			case <-time.After(every):
+			}
+			now := time.Now()
+			worst, last = max(worst, now.Sub(last)-every), now
+		}
+	}()
+	return func() time.Duration {
+		close(end)
+		return <-longest
+	}
+}
+
 // Eventually waits until ok, and returns how long that took. The test fails with what otherwise says at the end. Unlike Poll
 // it works in a Cleanup.
 func Eventually(t testing.TB, within time.Duration, ok func() bool, otherwise func() string) time.Duration {
