@@ -24,7 +24,7 @@ import (
 )
 
 // Patience is how long anything may take on a busy machine that no fault holds up.
-const Patience = 2 * time.Minute
+const Patience = 60 * time.Second
 
 // A pause between two tries is short at first: most of what is waited for comes within milliseconds.
 const firstPause, longestPause = 500 * time.Microsecond, 20 * time.Millisecond
