@@ -71,7 +71,7 @@ func TestCase62_AQuotaIsNamed(t *testing.T) {
 	if err := admin.Delete(w.ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "none"}}); err != nil {
 		t.Fatal(err)
 	}
-	env.Eventually(t, 20*time.Second, func() bool {
+	env.Eventually(t, env.Patience, func() bool {
 		w.advance(time.Hour)
 		if _, err := w.reconcile(thePAT); err != nil {
 			t.Fatal(err)
@@ -120,7 +120,7 @@ func (w *world) policy(messageExpression string) {
 		w.t.Cleanup(func() { _ = admin.Delete(context.WithoutCancel(w.ctx), o) })
 	}
 	var err error
-	env.Eventually(w.t, 30*time.Second, func() bool {
+	env.Eventually(w.t, env.Patience, func() bool {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"}, StringData: map[string]string{v1alpha1.SecretKeyToken: "x"}}
 		err = admin.Create(w.ctx, probe, client.DryRunAll)
 		return apierrors.IsForbidden(err) || apierrors.IsInvalid(err)

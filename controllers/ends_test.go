@@ -248,7 +248,7 @@ func TestCase46_ARestoredStatusKeepsNoTokenBack(t *testing.T) {
 			saved := w.get("my-pat").Status
 			w.delete("my-pat")
 			// A restore takes more than the second in which the token was issued.
-			env.Eventually(t, 10*time.Second, func() bool { return !time.Now().Truncate(time.Second).Equal(saved.IssuedAt.Time) },
+			env.Eventually(t, env.Patience, func() bool { return !time.Now().Truncate(time.Second).Equal(saved.IssuedAt.Time) },
 				func() string { return "the clock stands still" })
 			pat := w.create("my-pat")
 			if round%2 == 0 {

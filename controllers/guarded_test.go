@@ -32,6 +32,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // absent are guards that are not in force.
@@ -216,13 +217,11 @@ func TestCase51_AJudgedWishWaitsForQuota(t *testing.T) {
 	if err := admin.Delete(w.ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "none"}}); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); w.condition(thePAT, "Active") != "True/Active"; {
+	env.Eventually(t, env.Patience, func() bool {
 		w.advance(10 * time.Minute)
 		w.settle(thePAT)
-		if time.Now().After(deadline) {
-			t.Fatalf("Active is %s", w.condition(thePAT, "Active"))
-		}
-	}
+		return w.condition(thePAT, "Active") == "True/Active"
+	}, func() string { return "Active is " + w.condition(thePAT, "Active") })
 	if len(w.valid(pat)) != 1 {
 		t.Errorf("%d valid plaintexts", len(w.valid(pat)))
 	}

@@ -154,7 +154,7 @@ func (w *world) awaitCache(name string) {
 	if live, ok := fetch(w, key, &corev1.Secret{}); ok {
 		version = live.ResourceVersion
 	}
-	env.Eventually(w.t, 10*time.Second, func() bool {
+	env.Eventually(w.t, env.Patience, func() bool {
 		if err := cached.Get(w.ctx, key, seen); client.IgnoreNotFound(err) != nil {
 			w.t.Fatal(err)
 		} else if apierrors.IsNotFound(err) {

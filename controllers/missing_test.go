@@ -281,7 +281,7 @@ func TestCensus(t *testing.T) {
 	w.settle(thePAT)
 	expect := func(when string, n int) {
 		t.Helper()
-		env.Eventually(t, 10*time.Second, func() bool { return census.Remembered(w.namespace) == n }, func() string {
+		env.Eventually(t, env.Patience, func() bool { return census.Remembered(w.namespace) == n }, func() string {
 			return fmt.Sprintf("%s: %d ids are counted, want %d", when, census.Remembered(w.namespace), n)
 		})
 	}

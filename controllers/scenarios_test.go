@@ -362,7 +362,7 @@ func quota(w *world) {
 		w.t.Fatal(err)
 	}
 	var err error
-	env.Eventually(w.t, 10*time.Second, func() bool {
+	env.Eventually(w.t, env.Patience, func() bool {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"}}
 		err = admin.Create(w.ctx, probe, client.DryRunAll)
 		return apierrors.IsForbidden(err)

@@ -208,7 +208,7 @@ func holdToPolicy(ctx context.Context, account client.Client) error {
 			return err
 		}
 	}
-	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, env.Patience, true, func(ctx context.Context) (bool, error) {
 		other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "not-a-token"}}
 		return apierrors.IsForbidden(account.Create(ctx, other, client.DryRunAll)), nil
 	})
@@ -356,7 +356,7 @@ func (w *world) reconcile(name string) (time.Duration, error) {
 // settle reconciles until the operator is at rest and the cache shows it, and returns when to come back.
 func (w *world) settle(name string) time.Duration {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(env.Patience); ; {
 		after, err := w.rest(w.operator, name, 2)
 		if err == nil && w.cacheIsCurrent() {
 			return after
@@ -451,14 +451,14 @@ func (w *world) awaitDeletions(name string, there types.UID) {
 		if its != name || uid == there {
 			continue
 		}
-		env.Eventually(w.t, 10*time.Second, func() bool { return watched.saysDeleted(uid) },
+		env.Eventually(w.t, env.Patience, func() bool { return watched.saysDeleted(uid) },
 			func() string { return fmt.Sprintf("the watch does not say that %s was deleted", uid) })
 	}
 }
 
 func (w *world) awaitShown(key types.NamespacedName, o client.Object) {
 	w.t.Helper()
-	env.Eventually(w.t, 10*time.Second, func() bool {
+	env.Eventually(w.t, env.Patience, func() bool {
 		seen := o.DeepCopyObject().(client.Object)
 		seen.SetResourceVersion("")
 		o.SetResourceVersion("")

@@ -22,6 +22,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,6 +124,7 @@ func params(files ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"eventually": eventually,
 			"exits":      exits,
+			"expire":     expire,
 			"read":       read,
 			"harmless":   harmless,
 			"sshkey":     sshkey,
@@ -223,6 +225,17 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want, err := strconv.Atoi(args[0]); err != nil || got != want {
 		ts.Fatalf("exit code %d; want %s", got, args[0])
+	}
+}
+
+// expire NAME: end the lifetime of a token now. One that is as short from the beginning may end before it is issued.
+func expire(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: expire NAME")
+	}
+	patch := fmt.Sprintf(`{"spec": {"expiresAt": %q}}`, time.Now().UTC().Format(time.RFC3339))
+	if err := ts.Exec("kubectl", "patch", "pat", args[0], "--type=merge", "-p", patch); err != nil {
+		ts.Fatalf("%v", err)
 	}
 }
 

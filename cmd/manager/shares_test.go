@@ -81,7 +81,7 @@ func TestCase47_ANewcomerIsServedOnEveryPort(t *testing.T) {
 				scheme, transport.TLSClientConfig = "https", trust.Clone()
 			}
 			defer transport.CloseIdleConnections()
-			client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+			client := &http.Client{Transport: transport, Timeout: time.Minute}
 			for range 3 {
 				transport.CloseIdleConnections()
 				resp, err := client.Get(scheme + "://" + listener.Addr().String())

@@ -58,7 +58,7 @@ func (s *screen) String() string {
 // until polls what a dev cluster, which must not end, has printed.
 func (s *screen) until(t *testing.T, ended <-chan error, what string, ok func(shown string) bool) {
 	t.Helper()
-	deadline := time.After(90 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok(s.String()) {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,8 +69,10 @@ func operator(t *testing.T) (client.Client, Options, *clocktesting.FakePassiveCl
 
 	c := api.As(t, name)
 	NewWithT(t).Eventually(func() error {
-		return client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: name, Name: VerifierSecretName}, &corev1.Secret{}))
-	}, "30s", "50ms").Should(Succeed(), "RBAC takes effect")
+		return errors.Join(
+			client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: name, Name: VerifierSecretName}, &corev1.Secret{})),
+			client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKey{Name: name}, &admissionregistrationv1.ValidatingWebhookConfiguration{})))
+	}, env.Patience, "50ms").Should(Succeed(), "RBAC takes effect")
 
 	clock := clocktesting.NewFakePassiveClock(epoch)
 	return c, testOptions(name, clock), clock
@@ -312,7 +315,7 @@ func TestAPIErrorsAreSaidAndTheLeafIsServedOn(t *testing.T) {
 	if err := admin(t).Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Namespace}}); err != nil {
 		t.Fatal(err)
 	}
-	NewWithT(t).Eventually(func() error { return a.sync(t.Context()) }, "30s", "20ms").Should(
+	NewWithT(t).Eventually(func() error { return a.sync(t.Context()) }, env.Patience, "20ms").Should(
 		And(MatchError(ContainSubstring("read Secret")), Satisfy(apierrors.IsForbidden)))
 	if served(t, a) != before || a.Ready(nil) != nil {
 		t.Errorf("the leaf is not served on: %v", a.Ready(nil))

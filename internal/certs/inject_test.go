@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/cacert"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // configurations returns what config/webhook would apply, for an API group that nobody uses.
@@ -66,9 +67,9 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 	stopped := make(chan error)
 	go func() { stopped <- a.Start(ctx) }()
 
-	g.Eventually(func() error { return a.Serving(nil) }, "30s", "20ms").Should(Succeed())
+	g.Eventually(func() error { return a.Serving(nil) }, env.Patience, "20ms").Should(Succeed())
 	// Deleting the configurations must not stop verification.
-	g.Eventually(func() error { return a.Ready(nil) }, "30s", "20ms").Should(Succeed())
+	g.Eventually(func() error { return a.Ready(nil) }, env.Patience, "20ms").Should(Succeed())
 
 	mutating, validating := configurations(o.Namespace)
 	create(t, mutating)
@@ -82,7 +83,7 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 		g.Expect(injected.Webhooks[0].ClientConfig.CABundle).To(Equal(bundle))
 		g.Expect(admin(t).Get(t.Context(), key, gotMutating)).To(Succeed())
 		g.Expect(gotMutating.Webhooks[0].ClientConfig.CABundle).To(Equal(bundle))
-	}, "30s", "20ms").Should(Succeed())
+	}, env.Patience, "20ms").Should(Succeed())
 	for range 2 {
 		got := <-injections
 		if got.before.GetUID() != got.after.GetUID() || got.before.GetGeneration() != 1 || got.after.GetGeneration() != 2 {
@@ -107,13 +108,13 @@ func TestBundleIsInjectedAndKeptInPlace(t *testing.T) {
 		got := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 		g.Expect(admin(t).Get(t.Context(), key, got)).To(Succeed())
 		g.Expect(cmp.Diff(validating.Webhooks, got.Webhooks)).To(BeEmpty())
-	}, "30s", "20ms").Should(Succeed())
+	}, env.Patience, "20ms").Should(Succeed())
 
 	g.Expect(admin(t).Delete(t.Context(), gotMutating)).To(Succeed())
 	g.Consistently(func() error { return a.Ready(nil) }, "300ms", "20ms").Should(Succeed())
 
 	stop()
-	g.Eventually(stopped, "10s").Should(Receive(BeNil()))
+	g.Eventually(stopped, env.Patience).Should(Receive(BeNil()))
 }
 
 // A configuration that is applied while the operator runs does not wait for the next interval.
@@ -123,7 +124,7 @@ func TestBundleIsInjectedOnceWoken(t *testing.T) {
 	o.WebhookConfigurationName, o.Interval = o.Namespace, time.Hour
 	a := NewAuthority(c, o)
 	go func() { _ = a.Start(t.Context()) }()
-	g.Eventually(func() error { return a.Ready(nil) }, "30s", "20ms").Should(Succeed())
+	g.Eventually(func() error { return a.Ready(nil) }, env.Patience, "20ms").Should(Succeed())
 
 	_, validating := configurations(o.Namespace)
 	create(t, validating)
@@ -131,7 +132,7 @@ func TestBundleIsInjectedOnceWoken(t *testing.T) {
 	g.Eventually(func(g Gomega) {
 		g.Expect(admin(t).Get(t.Context(), client.ObjectKeyFromObject(validating), validating)).To(Succeed())
 		g.Expect(validating.Webhooks[0].ClientConfig.CABundle).NotTo(BeEmpty())
-	}, "30s", "20ms").Should(Succeed())
+	}, env.Patience, "20ms").Should(Succeed())
 }
 
 func TestBundleIsNotInjectedIntoAVersionThatWasNotRead(t *testing.T) {

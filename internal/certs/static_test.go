@@ -140,7 +140,7 @@ func installed(t *testing.T, server *env.APIServer) (administrator, operator cli
 	}
 	NewWithT(t).Eventually(func() error {
 		return operator.Get(t.Context(), client.ObjectKeyFromObject(webhooks[0]), webhooks[0].DeepCopyObject().(client.Object))
-	}, "30s", "50ms").Should(Succeed(), "RBAC takes effect")
+	}, env.Patience, "50ms").Should(Succeed(), "RBAC takes effect")
 	return administrator, operator, webhooks
 }
 

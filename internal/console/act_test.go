@@ -38,6 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 func now(t *testing.T, pat *v1alpha1.PersonalAccessToken) *v1alpha1.PersonalAccessToken {
@@ -316,7 +317,7 @@ func TestRotatingAnOperatorMadeToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), allow) })
-	for end := time.Now().Add(10 * time.Second); ; { // until the authorizer knows
+	for end := time.Now().Add(env.Patience); ; { // until the authorizer knows
 		pat = now(t, pat)
 		a := b.post(pathOf(pat)+"/rotate", url.Values{"uid": {seen(pat)}})
 		if plaintext.MatchString(a.body) {

@@ -38,6 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 var (
@@ -440,7 +441,7 @@ func TestTheChosenNamespaceIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), may) })
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(b.get("/new").body, "<select"); { // until the authorizer knows
+	for end := time.Now().Add(env.Patience); !strings.Contains(b.get("/new").body, "<select"); { // until the authorizer knows
 		if time.Now().After(end) {
 			t.Fatal("two are offered as one")
 		}

@@ -26,11 +26,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
@@ -59,6 +61,7 @@ var api = struct {
 	env.APIServer
 	admin  client.WithWatch
 	config *rest.Config
+	known  sync.Once // to the authorizer are the Objects
 }{APIServer: env.APIServer{
 	CRDs: true, Namespaces: []string{team}, Files: map[string]string{"token-auth-file": users},
 	Objects: slices.Concat(
@@ -73,6 +76,14 @@ func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 func apiServer(t *testing.T) {
 	t.Helper()
 	api.admin, api.config = api.Client(t), api.Config(t)
+	api.known.Do(func() {
+		for _, group := range []string{"team-devs", "team-guests"} {
+			member, none := api.As(t, "a-member", group), &v1alpha1.PersonalAccessToken{}
+			env.Eventually(t, env.Patience, func() bool {
+				return apierrors.IsNotFound(member.Get(t.Context(), client.ObjectKey{Namespace: team, Name: "none"}, none))
+			}, func() string { return "the authorizer does not know the role of " + group })
+		}
+	})
 }
 
 // role gives the group team-<name>s some rights in the namespace.

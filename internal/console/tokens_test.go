@@ -36,6 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // made creates a resource of alice, as it looks after admission.
@@ -278,7 +279,7 @@ func TestVisitorsWithoutClusterWideListChooseNamespaces(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = api.admin.Delete(context.WithoutCancel(t.Context()), everywhere) })
 	bob := without.signedIn(t, bobBearer)
-	for end := time.Now().Add(10 * time.Second); ; { // until the authorizer knows
+	for end := time.Now().Add(env.Patience); ; { // until the authorizer knows
 		a := bob.get("/?all=1")
 		if strings.Contains(a.body, "in-team-a") {
 			break

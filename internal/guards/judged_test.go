@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,21 +29,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
+	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
-// slow is an API server that takes its time and counts. The guards' generation is that of the world when it is asked.
+// slow is an API server that counts, and takes its time where a test says how long. The guards' generation is that of the world
+// when it is asked.
 type slow struct {
 	client.Reader
-	takes   time.Duration
+	takes   func()
 	world   atomic.Int64
 	reads   atomic.Int64
 	running atomic.Int64
 }
 
-func (s *slow) Get(_ context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+func (s *slow) Get(ctx context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
 	if key.Name == webhookName {
 		s.reads.Add(1)
 		if s.running.Add(1) > 1 {
@@ -52,34 +56,65 @@ func (s *slow) Get(_ context.Context, key client.ObjectKey, o client.Object, _ .
 	}
 	o.SetUID(types.UID(key.Name))
 	o.SetGeneration(s.world.Load())
-	time.Sleep(s.takes)
-	return nil
+	s.takes()
+	return ctx.Err()
+}
+
+// shared returns reads whose pauses take no time.
+func (s *slow) shared() *sharedReads {
+	return &sharedReads{from: s, clock: testingclock.NewFakeClock(time.Now())}
 }
 
 func TestCase51_AThousandWishesShareAFewReads(t *testing.T) {
-	s := &slow{takes: 5 * time.Millisecond}
-	reads := sharedReads{from: s, clock: clock.RealClock{}}
-	start := time.Now()
+	const all, most = 1000, 100
+	called := make(chan struct{}, all)
+	first := sync.OnceFunc(func() {
+		for range all {
+			<-called
+		}
+	})
+	s := &slow{takes: first}
+	reads := s.shared()
 	var wishes sync.WaitGroup
-	for range 1000 {
+	for range all {
 		wishes.Go(func() {
+			called <- struct{}{}
 			if _, err := reads.read(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wishes.Wait()
-	if got, most := s.reads.Load(), 2+int64(time.Since(start)/readInterval); got > most {
-		t.Errorf("%d reads in %v; want %d at most", got, time.Since(start), most)
+	// Two, and a few for wishes that were about to call.
+	if got := s.reads.Load(); got > most {
+		t.Errorf("%d reads; want %d at most", got, most)
 	}
-	t.Logf("1,000 wishes: %d reads in %v", s.reads.Load(), time.Since(start))
+	t.Logf("1,000 wishes: %d reads", s.reads.Load())
+}
+
+func TestReadsKeepTheirDistance(t *testing.T) {
+	s := &slow{takes: func() {}}
+	reads := s.shared()
+	start := reads.clock.Now()
+	for range 11 {
+		if _, err := reads.read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := reads.clock.Since(start); took < 10*readInterval {
+		t.Errorf("11 reads within %v; want %v at least", took, 10*readInterval)
+	}
 }
 
 // A read that began before the call could miss that the guards were weakened before the resource was read.
 func TestCase51_AReadBeginsAfterTheCall(t *testing.T) {
-	s := &slow{takes: time.Millisecond}
+	s := &slow{takes: func() {
+		for range 100 {
+			runtime.Gosched()
+		}
+	}}
 	s.world.Store(1)
-	reads := sharedReads{from: s, clock: clock.RealClock{}}
+	reads := s.shared()
 	var wishes sync.WaitGroup
 	for range 8 {
 		wishes.Go(func() {
@@ -96,22 +131,34 @@ func TestCase51_AReadBeginsAfterTheCall(t *testing.T) {
 }
 
 func TestAWishThatEndsDoesNotEndTheReadOfOthers(t *testing.T) {
-	s := &slow{takes: 20 * time.Millisecond}
-	reads := sharedReads{from: s, clock: clock.RealClock{}}
-	ended, end := context.WithCancel(t.Context())
+	began, release := make(chan struct{}), make(chan struct{})
+	s := &slow{takes: sync.OnceFunc(func() { close(began); <-release })}
+	reads := s.shared()
 	var wishes sync.WaitGroup
-	wishes.Go(func() {
-		if _, err := reads.read(ended); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v; want the caller's own end", err)
-		}
-	})
-	wishes.Go(func() {
+	succeeds := func() {
 		if _, err := reads.read(t.Context()); err != nil {
 			t.Error(err)
 		}
-	})
-	time.Sleep(5 * time.Millisecond)
+	}
+	wishes.Go(succeeds)
+	<-began
+	ended, end := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, err := reads.read(ended)
+		gone <- err
+	}()
+	env.Eventually(t, env.Patience, func() bool {
+		reads.mu.Lock()
+		defer reads.mu.Unlock()
+		return reads.next != nil
+	}, func() string { return "no read waits for its turn" })
+	wishes.Go(succeeds) // shares it
 	end()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v; want the caller's own end", err)
+	}
+	close(release)
 	wishes.Wait()
 }
 

@@ -205,7 +205,7 @@ func (p *process) settled(want error) {
 				g.Expect(verdict).To(MatchError(want))
 			}
 		}
-	}, "10s", "2ms").Should(Succeed())
+	}, env.Patience, "2ms").Should(Succeed())
 }
 
 // missing waits until both verdicts name the same fault.
@@ -217,7 +217,7 @@ func (p *process) missing(message string) {
 			g.Expect(errors.As(verdict, &missing)).To(BeTrue(), "%v", verdict)
 			g.Expect(missing.Error()).To(Equal(message))
 		}
-	}, "10s", "2ms").Should(Succeed())
+	}, env.Patience, "2ms").Should(Succeed())
 }
 
 // kept is the fingerprint that is kept, zero where none is.

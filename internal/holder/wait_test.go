@@ -97,12 +97,13 @@ func TestWaitActivePollsWithoutAWatch(t *testing.T) {
 
 func TestWaitActiveNamesTheCause(t *testing.T) {
 	for name, tc := range map[string]struct {
-		get  error
-		want string
+		get    error
+		within time.Duration
+		want   string
 	}{
-		"deleted":   {apierrors.NewNotFound(patResource, "ci"), "its resource was deleted"},
-		"forbidden": {apierrors.NewForbidden(patResource, "ci", errors.New("no")), `cannot read its status: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
-		"no answer": {errors.New("connection refused"), "timed out: the API server did not answer: watch refused"},
+		"deleted":   {apierrors.NewNotFound(patResource, "ci"), time.Minute, "its resource was deleted"},
+		"forbidden": {apierrors.NewForbidden(patResource, "ci", errors.New("no")), time.Minute, `cannot read its status: personalaccesstokens.pat-operator.io "ci" is forbidden: no`},
+		"no answer": {errors.New("connection refused"), rereadAfter + rereadAfter/2, "timed out: the API server did not answer: watch refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := cluster(t, interceptor.Funcs{
@@ -113,7 +114,7 @@ func TestWaitActiveNamesTheCause(t *testing.T) {
 					return nil, errors.New("watch refused")
 				},
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), rereadAfter+rereadAfter/2)
+			ctx, cancel := context.WithTimeout(t.Context(), tc.within)
 			defer cancel()
 			last, err := WaitActive(ctx, c, withConditions(1))
 			if err == nil || err.Error() != tc.want || last.Name != "ci" {
@@ -136,7 +137,7 @@ func TestWaitActiveIgnoresAnotherResource(t *testing.T) {
 			return w, nil
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := WaitActive(ctx, c, pat); !errors.Is(err, ErrDeleted) {
 		t.Errorf("got %v", err)

@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/tls"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -35,6 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 	"github.com/pat-operator/pat-operator/test/abuse"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/fleet"
 	"github.com/pat-operator/pat-operator/test/long"
 )
@@ -103,15 +105,33 @@ func starve(t *testing.T, attacks []abuse.Attack) {
 	}
 	t.Log(abuse.Head)
 	for _, attack := range attacks {
-		row, err := trial.Run(t.Context(), attack)
-		t.Log(row)
-		if err != nil {
-			t.Errorf("%s: %v", attack.Name, err)
+		// Who starves does so each time. A machine that stood still does not.
+		var err error
+		for range 3 {
+			if err = attacked(t, &trial, attack); err == nil {
+				break
+			}
+			t.Log(err)
 		}
-		if abuse.Starved(row.Quiet, row.Abused) {
-			t.Errorf("%s: the valid client's p99 is %v, and %v in quiet", attack.Name, row.Abused.Quantile(.99), row.Quiet.Quantile(.99))
+		if err != nil {
+			t.Error(err)
 		}
 	}
+}
+
+func attacked(t *testing.T, trial *abuse.Trial, attack abuse.Attack) error {
+	t.Helper()
+	row, err := trial.Run(t.Context(), attack)
+	t.Log(row)
+	switch {
+	case row.Done.Accepted > 0:
+		t.Errorf("%s: %v", attack.Name, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", attack.Name, err)
+	case abuse.Starved(row.Quiet, row.Abused):
+		return fmt.Errorf("%s: the valid client's p99 is %v, and %v in quiet", attack.Name, row.Abused.Quantile(.99), row.Quiet.Quantile(.99))
+	}
+	return nil
 }
 
 func TestCase23_AFloodOfUniqueTokensStarvesNobody(t *testing.T) {
@@ -148,10 +168,12 @@ func TestCase24_WhoHoldsOnIsCutOff(t *testing.T) {
 			var done abuse.Done
 			var attacking sync.WaitGroup
 			attacking.Go(func() {
-				attack.Run(ctx, abuse.Target{Address: r.address, TLS: &tls.Config{InsecureSkipVerify: true}, Once: true}, &done)
+				for ctx.Err() == nil && done.Count.Load() == 0 { // no time for a handshake
+					attack.Run(ctx, abuse.Target{Address: r.address, TLS: &tls.Config{InsecureSkipVerify: true}, Once: true}, &done)
+				}
 			})
 			NewWithT(t).Eventually(func() bool { return done.Count.Load() > 0 && opened.Load() == closed.Load() }).
-				WithTimeout(time.Minute).Should(BeTrue(), "a connection was not ended by the server")
+				WithTimeout(env.Patience).Should(BeTrue(), "a connection was not ended by the server")
 			cancel()
 			attacking.Wait()
 		})

@@ -38,6 +38,7 @@ import (
 	"k8s.io/client-go/util/cert"
 
 	"github.com/pat-operator/pat-operator/internal/serving"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // clientCA signs client certificates.
@@ -101,7 +102,7 @@ func TestCase26_NoOrWrongClientCertificate(t *testing.T) {
 	defer stop()
 	go func() { _ = ca.Start(ctx) }()
 
-	r := serve(t, echo, nil, func(s *serving.Server) {
+	r := serve(t, echo, nil, patient, func(s *serving.Server) {
 		s.HTTP.TLSConfig.NextProtos = []string{"h2", "http/1.1"}
 		s.HTTP.TLSConfig = ca.Require(s.HTTP.TLSConfig)
 	})
@@ -143,7 +144,7 @@ func TestCase26_NoOrWrongClientCertificate(t *testing.T) {
 
 	// The file is followed.
 	write(theirs.pem())
-	NewWithT(t).Eventually(func() error { _, _, err := ask(right); return err }).WithTimeout(30 * time.Second).Should(HaveOccurred())
+	NewWithT(t).Eventually(func() error { _, _, err := ask(right); return err }).WithTimeout(env.Patience).Should(HaveOccurred())
 	if status, _, err := ask(theirs.sign(t, x509.ExtKeyUsageClientAuth, soon)); err != nil || status != http.StatusOK {
 		t.Errorf("with one of the new CA: %d, %v", status, err)
 	}

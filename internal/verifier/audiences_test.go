@@ -76,7 +76,7 @@ func TestDiscoveryTriesUntilItWorksAndRefreshes(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	g.Eventually(x.apiAudiences).Should(Equal([]string{"a", "b"}))
+	g.Eventually(x.apiAudiences).WithTimeout(time.Minute).Should(Equal([]string{"a", "b"}))
 	cancel()
 	<-refreshed
 	if strings.Contains(logged.String(), own) {
@@ -87,7 +87,7 @@ func TestDiscoveryTriesUntilItWorksAndRefreshes(t *testing.T) {
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	go func() { _ = d.Start(ctx) }()
-	g.Eventually(x.apiAudiences).Should(Equal([]string{"c"}))
+	g.Eventually(x.apiAudiences).WithTimeout(time.Minute).Should(Equal([]string{"c"}))
 }
 
 func TestOwnToken(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -228,18 +229,20 @@ func TestAGuardedWatchEnds(t *testing.T) {
 		}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inner := watch.NewFakeWithOptions(watch.FakeOptions{ChannelSize: 4})
-			ctx, cancel := context.WithCancel(t.Context())
-			g := guard(inner, cancel, tc.limit, 50*time.Millisecond)
-			tc.do(inner, g)
-			events := 0
-			for range g.ResultChan() {
-				events++
-			}
-			<-ctx.Done() // The request is let go of.
-			if events != tc.events || !inner.IsStopped() {
-				t.Errorf("%d events, stopped %v; want %d", events, inner.IsStopped(), tc.events)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				inner := watch.NewFakeWithOptions(watch.FakeOptions{ChannelSize: 4})
+				ctx, cancel := context.WithCancel(t.Context())
+				g := guard(inner, cancel, tc.limit, 50*time.Millisecond)
+				tc.do(inner, g)
+				events := 0
+				for range g.ResultChan() {
+					events++
+				}
+				<-ctx.Done() // The request is let go of.
+				if events != tc.events || !inner.IsStopped() {
+					t.Errorf("%d events, stopped %v; want %d", events, inner.IsStopped(), tc.events)
+				}
+			})
 		})
 	}
 	t.Run("and not with a bookmark of another kind", func(t *testing.T) {
@@ -260,12 +263,15 @@ func TestAGuardedWatchEnds(t *testing.T) {
 type silent struct {
 	client.WithWatch
 	raw metav1.ListOptions
+	// asked is called with each watch.
+	asked func()
 }
 
 func (s *silent) Watch(ctx context.Context, _ client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
 	o := client.ListOptions{}
 	o.ApplyOptions(opts)
 	s.raw = *o.Raw
+	s.asked()
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -281,10 +287,10 @@ func TestWatchesAreShortAndInitialOnesAreLeftAlone(t *testing.T) {
 		"an initial watch": {metav1.ListOptions{TimeoutSeconds: &ten, SendInitialEvents: &yes}, 600},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &silent{}
-			_, _, of := newFeeds(t, c)
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			c := &silent{asked: cancel}
+			_, _, of := newFeeds(t, c)
 			if _, err := of["resources"].WatchWithContext(ctx, tc.opts); err == nil {
 				t.Fatal("it watches")
 			}

@@ -32,8 +32,8 @@ import (
 )
 
 const (
-	// deadline of a review; kube-apiserver's is 30 s.
-	deadline = 5 * time.Second
+	// deadline of a review, as kube-apiserver's.
+	deadline = 30 * time.Second
 	// pacing keeps the client from being a flood of its own.
 	pacing = 2 * time.Millisecond
 	// oneInTen reviews is of a token whose secret is another's, and must not be authenticated.

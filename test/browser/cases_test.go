@@ -19,7 +19,6 @@ package browser
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -48,12 +47,8 @@ type visitor struct {
 func pastedConsole(t *testing.T) (at string, m *cluster.Manager) {
 	t.Helper()
 	needBrowser(t)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	at, _, err := cl.Address()
 	if err != nil {
-		t.Fatal(err)
-	}
-	at = free.Addr().String()
-	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
 	m, err = cl.StartManager(t.Context(), cluster.ManagerOptions{

@@ -104,6 +104,7 @@ var verbose = []string{"--zap-log-level=7", "--zap-devel"}
 func startChromium(path, dir string) (end func(), err error) {
 	allocator, end := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
+		chromedp.WSURLReadTimeout(patience),
 		chromedp.UserDataDir(filepath.Join(dir, "profile")),
 		chromedp.Flag("headless", "new"),
 		chromedp.Flag("no-sandbox", os.Getuid() == 0), // it refuses to run as root with one

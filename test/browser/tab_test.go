@@ -184,15 +184,19 @@ func (b *tab) press(text string) {
 // is newer at any time.
 func (b *tab) clickFirst(what, elements string) {
 	b.Helper()
-	b.until(what+" can be clicked", fmt.Sprintf(`(() => {
-		const e = [...%s].find((e) => e.checkVisibility());
-		e?.scrollIntoView({ block: "nearest", behavior: "instant" });
-		const box = e?.getClientRects()[0];
-		if (!box) return false;
-		window.clickAt = [box.x + box.width / 2, box.y + box.height / 2];
-		return e.contains(document.elementFromPoint(...window.clickAt));
-	})()`, elements))
-	at := eval[[]float64](b, "window.clickAt")
+	var at []float64
+	eventually(b.T, what+" can be clicked", func() (ok bool) {
+		var err error
+		at, err = tryEval[[]float64](b, 5*time.Second, fmt.Sprintf(`(() => {
+			const e = [...%s].find((e) => e.checkVisibility());
+			e?.scrollIntoView({ block: "nearest", behavior: "instant" });
+			const box = e?.getClientRects()[0];
+			if (!box) return [];
+			const at = [box.x + box.width / 2, box.y + box.height / 2];
+			return e.contains(document.elementFromPoint(...at)) ? at : [];
+		})()`, elements))
+		return err == nil && len(at) == 2
+	})
 	b.do(chromedp.MouseClickXY(at[0], at[1]))
 }
 

@@ -18,6 +18,7 @@ package browser
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -57,13 +59,20 @@ func nearlyOver(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresInDays = ptr.To[
 const visibleRows = `[...document.querySelectorAll("#table tbody tr")]
 	.filter((r) => r.checkVisibility()).map((r) => r.querySelector(".title").innerText)`
 
-func (b *tab) rows() []string {
-	b.Helper()
-	return eval[[]string](b, visibleRows)
-}
-
 // rowsAre waits until the table shows these.
 func (b *tab) rowsAre(want ...string) {
+	b.Helper()
+	b.rowsBecome(want, func(rows []string) []string { return rows })
+}
+
+// namesAre waits until the table shows these, in any order.
+func (b *tab) namesAre(want ...string) {
+	b.Helper()
+	slices.Sort(want)
+	b.rowsBecome(want, func(rows []string) []string { slices.Sort(rows); return rows })
+}
+
+func (b *tab) rowsBecome(want []string, order func([]string) []string) {
 	b.Helper()
 	var got []string
 	defer func() {
@@ -73,8 +82,8 @@ func (b *tab) rowsAre(want ...string) {
 	}()
 	eventually(b.T, "the table shows what it should", func() bool {
 		rows, err := tryEval[[]string](b, patience, visibleRows)
-		got = rows
-		return err == nil && cmp.Equal(want, got)
+		got = order(rows)
+		return err == nil && cmp.Equal(want, got, cmpopts.EquateEmpty())
 	})
 }
 
@@ -129,9 +138,7 @@ func TestTableTellsStatesApartAndKeepsUpToDate(t *testing.T) {
 	} {
 		choose := fmt.Sprintf(`(({ e = document.querySelector("#state") } = {}) => { e.value = %s; return e.dispatchEvent(new Event("change")); })()`, quote(state))
 		eval[bool](b, choose)
-		if got := b.rows(); !cmp.Equal(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))) {
-			t.Errorf("%s: %q", state, got)
-		}
+		b.namesAre(want...)
 		b.until("the state is in the address", `location.search.includes("state=`+state+`")`)
 	}
 	eval[bool](b, `(({ e = document.querySelector("#state") } = {}) => { e.value = ""; return e.dispatchEvent(new Event("change")); })()`)
@@ -156,17 +163,13 @@ func TestDatesAreInTheVisitorsWords(t *testing.T) {
 	b.signIn("alice", namespace)
 	const expires = `td[data-label="Expires"] time`
 	title := func() string { return eval[string](b, `document.querySelector('`+expires+`').title`) }
-	if got, want := b.text(expires), end.Add(9*time.Hour).Format("02.01.2006"); got != want {
-		t.Errorf("in Germany's way, in Tokyo, it is %q, want %q", got, want)
-	}
+	b.says(expires, end.Add(9*time.Hour).Format("02.01.2006")) // in Germany's way, in Tokyo
 	if got := title(); !strings.Contains(got, "07:30:05") || !strings.Contains(got, "tag,") && !strings.Contains(got, "woch,") {
 		t.Errorf("exactly it is %q", got)
 	}
 	b.details()
 	const instant = `#dialog time[data-minute][datetime$="22:30:05Z"]`
-	if got, want := b.text(instant), end.Add(9*time.Hour).Format("02.01.2006, 15:04"); got != want {
-		t.Errorf("in the details it is %q, want %q", got, want)
-	}
+	b.says(instant, end.Add(9*time.Hour).Format("02.01.2006, 15:04"))
 
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	b.open("/?ns=" + namespace)
@@ -223,15 +226,7 @@ func TestHostileNamesStayText(t *testing.T) {
 	}
 	b := newTab(t)
 	b.signIn("alice", namespace)
-	got := map[string]bool{}
-	for _, name := range b.rows() {
-		got[name] = true
-	}
-	for _, want := range names {
-		if !got[want] {
-			t.Errorf("no row shows %q; there are %q", want, b.rows())
-		}
-	}
+	b.namesAre(slices.Collect(maps.Values(names))...)
 	b.screenshot("hostile")
 	b.fill("#q", script)
 	b.rowsAre(script)

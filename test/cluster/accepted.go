@@ -30,7 +30,7 @@ import (
 )
 
 // acceptTimeout is how long the operator may take to accept the guards of admission: ten seconds, and a busy machine's more.
-const acceptTimeout = 90 * time.Second
+const acceptTimeout = 3 * time.Minute
 
 // guardsSecret is guards.SecretName: the tests of that package use this one.
 const guardsSecret = "pat-operator-guards"

@@ -233,7 +233,7 @@ func (c *Cluster) Stop() error {
 	}
 	stopping.Wait()
 	errs = append(errs, stopped...)
-	errs = append(errs, c.controllerManager.stop(10*time.Second))
+	errs = append(errs, c.controllerManager.stop(time.Minute))
 	// Nothing that these two could still write is kept.
 	c.apiServer.kill()
 	c.etcd.kill()

@@ -126,7 +126,7 @@ func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
 	g.Eventually(func() error {
 		_, err := admin.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err
-	}).WithTimeout(30*time.Second).Should(Succeed(), "kube-controller-manager works")
+	}).WithTimeout(readyTimeout).Should(Succeed(), "kube-controller-manager works")
 
 	_, alice, err := c.User("alice", "team-a-devs")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -169,7 +169,7 @@ func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
 		}
 		return out
 	}
-	eventually := func() AsyncAssertion { return g.Eventually(reached).WithTimeout(20 * time.Second) }
+	eventually := func() AsyncAssertion { return g.Eventually(reached).WithTimeout(readyTimeout) }
 	eventually().Should(Equal(pid(first, second, both)), "the Service leads to all that verify")
 	g.Expect(second.Pause()).To(Succeed())
 	eventually().Should(Equal(pid(first, both)), "one that does not answer leaves")
@@ -205,7 +205,7 @@ func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
 			`{"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w", "namespace": "default"}}`,
 			"create", "--dry-run=server", "-f", "-")
 		return err
-	}).WithTimeout(10*time.Second).Should(MatchError(ContainSubstring("the stand-in refuses /validate")),
+	}).WithTimeout(readyTimeout).Should(MatchError(ContainSubstring("the stand-in refuses /validate")),
 		"the webhook's Service leads to the operator")
 
 	audit, err := os.ReadFile(c.AuditLog)
@@ -235,7 +235,7 @@ func TestProcessIsStoppedEvenWhereItIgnoresTheSignal(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	p, err := startProcess("stubborn", log, nil, "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(p.waitReady(t.Context(), 10*time.Second, func(context.Context) error {
+	g.Expect(p.waitReady(t.Context(), readyTimeout, func(context.Context) error {
 		if !strings.Contains(p.logTail(), "ready") {
 			return errors.New("not yet")
 		}

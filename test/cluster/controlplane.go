@@ -94,8 +94,8 @@ type Replica struct {
 
 // NewReplica reserves the address of a further kube-apiserver. Cluster.Stop does not stop it.
 func (c *Cluster) NewReplica() (*Replica, error) {
-	port, err := c.reserved.take()
-	return &Replica{Address: fmt.Sprintf("127.0.0.1:%d", port), cluster: c, port: port}, err
+	address, port, err := c.Address()
+	return &Replica{Address: address, cluster: c, port: port}, err
 }
 
 // Start starts it, in place of the one that runs, with an AuthorizationConfiguration, or with none if file is empty.

@@ -77,7 +77,7 @@ egressSelections:
 	e := &egress{}
 	e.server = &http.Server{
 		Handler:           http.HandlerFunc(e.connect),
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0), // handshakes that a killed API server broke off
 	}
 	go func() { _ = e.server.Serve(listener) }()

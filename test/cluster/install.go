@@ -69,7 +69,7 @@ func (c *Cluster) install(ctx context.Context) error {
 		return err
 	}
 	_, _, err = c.Kubectl(ctx, c.AdminKubeconfig, "",
-		"wait", "--for=condition=Established", "--timeout=60s", "customresourcedefinitions", "--all")
+		"wait", "--for=condition=Established", "--timeout=3m", "customresourcedefinitions", "--all")
 	return err
 }
 

@@ -64,7 +64,7 @@ func (c *Cluster) startIssuer() error {
 	}
 	c.issuer = &http.Server{
 		Handler:           c.Issuer,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: time.Minute,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 	}
 	go func() { _ = c.issuer.ServeTLS(listener, "", "") }() // ends with stopIssuer

@@ -97,7 +97,7 @@ func idToken(ctx context.Context, t *testing.T, c *Cluster, name string) string 
 // expectUser waits until kube-apiserver knows whom a token stands for: it may still be fetching the issuer's keys.
 func expectUser(ctx context.Context, t *testing.T, c *Cluster, token string, want authenticationv1.UserInfo) {
 	t.Helper()
-	NewWithT(t).Eventually(func() string { return cmp.Diff(want, whoami(ctx, t, c, token)) }).WithTimeout(30*time.Second).
+	NewWithT(t).Eventually(func() string { return cmp.Diff(want, whoami(ctx, t, c, token)) }).WithTimeout(2*time.Minute).
 		Should(BeEmpty(), "the user of the ID token (-want +got)")
 }
 

@@ -53,7 +53,7 @@ const (
 	verifierAccount = "pat-operator-verifier"
 	// authnConfigMap has the files that kube-apiserver reads. Tests of internal packages use this one, so it imports none of them.
 	authnConfigMap = "pat-operator-authn"
-	readyTimeout   = 60 * time.Second
+	readyTimeout   = 3 * time.Minute
 	// probeInterval is how often readiness is asked, probeTimeout how long an answer may take, and probeFailures how
 	// often in a row there may be none, as with kubelet: on a busy machine one says nothing.
 	probeInterval   = 200 * time.Millisecond
@@ -279,7 +279,7 @@ func (m *Manager) Stop() error {
 	m.leaving.Store(true)
 	m.inService.Store(false)
 	_ = m.Resume()
-	return m.process.stop(30 * time.Second)
+	return m.process.stop(90 * time.Second)
 }
 
 // Kill ends the manager on the spot (SIGKILL).

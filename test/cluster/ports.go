@@ -59,6 +59,12 @@ func (r *reservedPorts) take() (int, error) {
 	return 0, errors.New("no free port found on 127.0.0.1")
 }
 
+// Address returns HOST:PORT, where no other cluster on this machine and no outgoing connection will be, until Stop.
+func (c *Cluster) Address() (address string, port int, err error) {
+	port, err = c.reserved.take()
+	return fmt.Sprintf("127.0.0.1:%d", port), port, err
+}
+
 // give lets others have ports again.
 func (r *reservedPorts) give(ports ...int) {
 	r.mu.Lock()

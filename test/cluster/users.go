@@ -48,11 +48,13 @@ func (c *Cluster) User(name string, groups ...string) (config *rest.Config, kube
 
 // Anonymous returns a configuration without credentials; set its BearerToken.
 func (c *Cluster) Anonymous() *rest.Config {
-	return &rest.Config{
+	config := &rest.Config{
 		Host:            c.Server,
 		TLSClientConfig: rest.TLSClientConfig{CAData: c.ca.pem()},
 		QPS:             -1, // API Priority and Fairness throttles, not the client
 	}
+	config.Wrap(askAgain)
+	return config
 }
 
 // Kubectl runs kubectl with a kubeconfig and, where stdin is not empty, that as its input. The error of one that
@@ -60,18 +62,22 @@ func (c *Cluster) Anonymous() *rest.Config {
 func (c *Cluster) Kubectl(
 	ctx context.Context, kubeconfig, stdin string, args ...string,
 ) (stdout, stderr string, err error) {
-	cmd := c.Command(ctx, kubeconfig, filepath.Join(c.Assets, "kubectl"), args...)
-	if stdin != "" {
-		cmd.Stdin = strings.NewReader(stdin)
-	}
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := cmd.Run(); err != nil {
-		// Not the arguments: a token may be among them.
-		err = fmt.Errorf("kubectl: %w: %s", err, strings.TrimSpace(errOut.String()))
+	for try := 0; ; try++ {
+		cmd := c.Command(ctx, kubeconfig, filepath.Join(c.Assets, "kubectl"), args...)
+		if stdin != "" {
+			cmd.Stdin = strings.NewReader(stdin)
+		}
+		var out, errOut bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errOut
+		if err = cmd.Run(); err != nil {
+			if try < askedAgain && noTime(errOut.String()) {
+				continue
+			}
+			// Not the arguments: a token may be among them.
+			err = fmt.Errorf("kubectl: %w: %s", err, strings.TrimSpace(errOut.String()))
+		}
 		return out.String(), errOut.String(), err
 	}
-	return out.String(), errOut.String(), nil
 }
 
 // Command prepares a program that is to talk to this cluster: it has Env(kubeconfig), and is ended with all that
@@ -133,5 +139,6 @@ func loadKubeconfig(path string) (*rest.Config, error) {
 		return nil, err
 	}
 	config.QPS = -1
+	config.Wrap(askAgain)
 	return config, nil
 }

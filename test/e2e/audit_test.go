@@ -48,7 +48,7 @@ func TestTheAuditLogTellsTheLifeOfAToken(t *testing.T) {
 		}
 		waitFor(t, ns, "my-pat", "Active", map[string]string{"true": "False/Suspended", "false": "True/Active"}[suspend])
 		if suspend == "true" {
-			directReview(t, plaintext)
+			eventually(t, patience, func() bool { return !directReview(t, plaintext).Authenticated }, func() string { return "it is not refused" })
 		}
 	}
 	successor := rotate(t, ns, "my-pat", "2", 3600)

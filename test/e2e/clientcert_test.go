@@ -121,5 +121,6 @@ func TestCase48_KubeAPIServerPresentsAClientCertificate(t *testing.T) {
 	if err := cl.UseAdmissionConfig(t.Context(), filepath.Join(dir, "admission.yaml")); err != nil {
 		t.Fatal(err)
 	}
+	restartOperator(t, "--admission-client-ca-file="+cl.CAFile) // it may have lost its lease meanwhile
 	accepted(t, issued(t, alice, pat(ns, "my-pat")))
 }

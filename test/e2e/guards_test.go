@@ -153,9 +153,11 @@ func TestCase51_ToolsThatChangeTheWebhook(t *testing.T) {
 	})
 	var last error
 	eventually(t, patience, func() bool {
-		last = alice.Create(t.Context(), pat(ns, "early"))
-		return last != nil
-	}, func() string { return "a token is asked for while the webhook has a selector" })
+		probe := pat(ns, "") // those of before the operator knows
+		probe.GenerateName = "probe-"
+		last = alice.Create(t.Context(), probe)
+		return last != nil && strings.Contains(last.Error(), selector)
+	}, func() string { return fmt.Sprintf("a token is asked for while the webhook has a selector: %v", last) })
 	wantStatus(t, last, 500, selector, "try again")
 	eventually(t, patience, func() bool {
 		var events eventsv1.EventList
@@ -206,7 +208,7 @@ func TestCase51_ToolsThatChangeTheWebhook(t *testing.T) {
 func createOnceAccepted(t *testing.T, p *v1alpha1.PersonalAccessToken) {
 	t.Helper()
 	var last error
-	eventually(t, time.Minute, func() bool {
+	eventually(t, 3*patience, func() bool {
 		last = alice.Create(t.Context(), p.DeepCopy())
 		return last == nil
 	}, func() string { return fmt.Sprintf("no token can be asked for: %v", last) })
@@ -276,7 +278,7 @@ func TestCase51_AWaitingWishOutlivesTheGuards(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The operator tries again by and by.
-	eventually(t, 3*time.Minute, func() bool { return recordOf(t, ns, "my-pat").Current != nil }, func() string { return "no token is issued" })
+	eventually(t, 5*patience, func() bool { return recordOf(t, ns, "my-pat").Current != nil }, func() string { return "no token is issued" })
 	accepted(t, take(t, alice, ns, "my-pat"))
 	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "True/Reconciled")
 	if got := deliveries(); len(got) != 1 {

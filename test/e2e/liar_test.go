@@ -301,10 +301,10 @@ func TestCase43_LiesAboutResourcesEndNothing(t *testing.T) {
 	t.Run("a running operator relists", func(t *testing.T) {
 		l.tell(&lie{status: http.StatusOK, relists: true})
 		l.cutOff(t)
-		eventually(t, time.Minute, func() bool { return len(found(names)) == 0 }, func() string { return "what an empty list lacks is not noted" })
+		eventually(t, 2*patience, func() bool { return len(found(names)) == 0 }, func() string { return "what an empty list lacks is not noted" })
 		unchanged("a list that is empty")
 		l.tell(nil)
-		eventually(t, time.Minute, func() bool { return len(found(names)) == len(names) }, func() string { return "what is listed again is still missing" })
+		eventually(t, 2*patience, func() bool { return len(found(names)) == len(names) }, func() string { return "what is listed again is still missing" })
 		unchanged("a list that is not")
 	})
 	for _, tc := range []struct {
@@ -327,7 +327,7 @@ func TestCase43_LiesAboutResourcesEndNothing(t *testing.T) {
 			l.tell(tc.lie)
 			killOperator(t)
 			l.startOperator(t)
-			eventually(t, time.Minute, func() bool {
+			eventually(t, 2*patience, func() bool {
 				if tc.lie.status == http.StatusOK {
 					return len(found(about)) == 0
 				}
@@ -378,9 +378,9 @@ func TestCase51_APlantedResourceAndAClockThatIsOff(t *testing.T) {
 	clocks := map[string]time.Duration{"ahead": 5 * time.Minute, "behind": -5 * time.Minute}
 	for name, ahead := range clocks {
 		l.shift(ahead)
-		eventually(t, patience+30*time.Second, func() bool { return operator.Ready(t.Context()) != nil }, func() string { return "the operator's clock counts as proven" })
+		eventually(t, 2*patience, func() bool { return operator.Ready(t.Context()) != nil }, func() string { return "the operator's clock counts as proven" })
 		plant(t, pat(ns, name, func(s *spec) { s.User = &v1alpha1.UserInfo{Username: "admin"} }))
-		eventually(t, time.Minute, func() bool {
+		eventually(t, 2*patience, func() bool {
 			rec := recordOf(t, ns, name)
 			return rec != nil && rec.Refused == record.RefusedNotJudged
 		}, func() string { return fmt.Sprintf("%s: the record is %+v", name, recordOf(t, ns, name)) })

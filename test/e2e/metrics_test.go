@@ -46,6 +46,7 @@ import (
 func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	long.Only(t)
 	bearer := issued(t, alice, pat(team(t), "my-pat"))
+	accepted(t, bearer)
 	address := fmt.Sprintf("127.0.0.1:%d", operator.MetricsPort)
 	client := face(t) // one: a source gets few connections here
 	get := func(path, bearer string) (int, string, error) {

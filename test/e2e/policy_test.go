@@ -61,7 +61,7 @@ func TestPoliciesHaveNoTypeCheckingWarning(t *testing.T) {
 func TestCase03_WebhookConfigurationsDeleted(t *testing.T) {
 	long.Only(t)
 	ns := team(t)
-	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
+	bearerOfPAT := login(t, ns)
 	withoutWebhooks(t, ns, deleteWebhooks)
 	t.Run("who may", func(t *testing.T) { policyAlone(t, ns, bearerOfPAT) })
 	for _, n := range []int{1, 2, 3, 16} {
@@ -76,10 +76,18 @@ func TestCase03_WebhookConfigurationsDeleted(t *testing.T) {
 func TestCase03_WebhooksIgnoredAndOutOfReach(t *testing.T) {
 	long.Only(t)
 	ns := team(t)
-	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
+	bearerOfPAT := login(t, ns)
 	withoutWebhooks(t, ns, ignoreWebhooks)
 	policyAlone(t, ns, bearerOfPAT)
 	eachRightMissing(t, ns, otherUser(2))
+}
+
+// login is a client with a token of alice's that works.
+func login(t *testing.T, ns string) client.Client {
+	t.Helper()
+	plaintext := issued(t, alice, pat(ns, "login"))
+	accepted(t, plaintext)
+	return bearer(t, plaintext)
 }
 
 // policyAlone is what needs no right to impersonate.
@@ -252,7 +260,7 @@ func forAnAccount(t *testing.T, ns string) {
 func TestCase51_UpdatesByPolicyAlone(t *testing.T) {
 	long.Only(t)
 	ns := team(t)
-	bearerOfPAT := bearer(t, issued(t, alice, pat(ns, "login")))
+	bearerOfPAT := login(t, ns)
 	withoutWebhooks(t, ns, deleteWebhooks)
 	create(t, alice, pat(ns, "hers", func(s *spec) {
 		s.User = &v1alpha1.UserInfo{Username: "alice", Groups: []string{"team-devs"}}

@@ -55,7 +55,7 @@ func TestCase17_RevokedAndKeptStaysRevoked(t *testing.T) {
 		revoke(t, alice, ns, name, get(t, ns, name).Status.TokenID)
 	}
 	for name, token := range map[string]string{"my-pat": plaintext, "mine": mine} {
-		took := eventually(t, 5*time.Second, func() bool { return !directReview(t, token).Authenticated }, func() string { return name + " still works" })
+		took := eventually(t, patience, func() bool { return !directReview(t, token).Authenticated }, func() string { return name + " still works" })
 		t.Logf("%s: refused by the verifier after %v, with no operator", name, took)
 		if got := directReview(t, token); got.Error != "" {
 			t.Errorf("%s: %+v; want a plain no", name, got)
@@ -107,7 +107,7 @@ func TestUseIsInStatusAndRetiresAPredecessor(t *testing.T) {
 	took := eventually(t, patience, func() bool { return used() != nil }, func() string { return "the first use is not in status" })
 	t.Logf("the first use was in status after %v", took)
 	s := get(t, ns, "my-pat").Status
-	if s.FirstUsedAt.Time.Before(began) || s.LastUsedAt.Time.Before(began) || time.Since(s.LastUsedAt.Time) > time.Minute {
+	if s.FirstUsedAt.Time.Before(began) || s.LastUsedAt.Time.Before(began) || s.LastUsedAt.After(time.Now()) {
 		t.Errorf("used from %v: first %v, last %v", began, s.FirstUsedAt, s.LastUsedAt)
 	}
 
@@ -131,9 +131,7 @@ func TestUseIsInStatusAndRetiresAPredecessor(t *testing.T) {
 	accepted(t, take(t, alice, ns, "my-pat"))
 	took = eventually(t, patience, func() bool { return !directReview(t, first).Authenticated }, func() string { return "the predecessor outlives the first use of its successor" })
 	t.Logf("the predecessor was refused %v after the first use of its successor", took)
-	if s := get(t, ns, "my-pat").Status; s.FirstUsedAt == nil {
-		t.Error("the first use is not in status")
-	}
+	eventually(t, patience, func() bool { return used() != nil }, func() string { return "the first use of the successor is not in status" })
 }
 
 // Nothing but the two times is of the verifier's field owner, and the operator's are its own.

@@ -109,11 +109,10 @@ func TestIssueForOthersSample(t *testing.T) {
 			s.User = &v1alpha1.UserInfo{Username: username, Groups: groups}
 		}), client.DryRunAll)
 	}
-	eventually(t, patience, func() bool { return forUser("bob", "developers") == nil }, func() string { return "the rights do not take effect" })
-	for _, err := range []error{forUser("alice"), forUser("system:serviceaccount:" + ns + ":ci")} {
-		if err != nil {
-			t.Error(err)
-		}
+	for _, who := range [][]string{{"bob", "developers"}, {"alice"}, {"system:serviceaccount:" + ns + ":ci"}} {
+		var last error
+		eventually(t, patience, func() bool { last = forUser(who[0], who[1:]...); return last == nil },
+			func() string { return fmt.Sprintf("the rights do not take effect: %v", last) })
 	}
 	wantStatus(t, forUser("carol"), 403, "carol")
 	wantStatus(t, forUser("alice", "admins"), 403, "admins")

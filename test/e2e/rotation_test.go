@@ -55,7 +55,7 @@ func TestRotation(t *testing.T) {
 	}
 	third := rotate(t, ns, "my-pat", "3", 2)
 	accepted(t, third)
-	eventually(t, 10*time.Second, func() bool { return !directReview(t, first).Authenticated && !directReview(t, second).Authenticated },
+	eventually(t, patience, func() bool { return !directReview(t, first).Authenticated && !directReview(t, second).Authenticated },
 		func() string { return "a predecessor outlives its overlap" })
 	refused(t, first)
 	refused(t, second)
@@ -64,7 +64,7 @@ func TestRotation(t *testing.T) {
 	waitFor(t, ns, "my-pat", v1alpha1.ConditionReady, "True/Reconciled")
 
 	fourth := rotate(t, ns, "my-pat", "4", 0)
-	eventually(t, 5*time.Second, func() bool { return !directReview(t, third).Authenticated }, func() string { return "a predecessor goes on without an overlap" })
+	eventually(t, patience, func() bool { return !directReview(t, third).Authenticated }, func() string { return "a predecessor goes on without an overlap" })
 	accepted(t, fourth)
 	refused(t, third)
 }
@@ -73,10 +73,14 @@ func TestRotation(t *testing.T) {
 func TestRotationOfWhatHasExpired(t *testing.T) {
 	long.Only(t)
 	ns := team(t)
-	end := time.Now().Add(4 * time.Second).Truncate(time.Second)
-	first := issued(t, alice, pat(ns, "my-pat", func(s *spec) { s.ExpiresAt = &metav1.Time{Time: end} }))
+	first := issued(t, alice, pat(ns, "my-pat", func(s *spec) { s.ExpiresAt = &metav1.Time{Time: time.Now().Add(time.Hour).Truncate(time.Second)} }))
+	accepted(t, first)
+	end := time.Now().Truncate(time.Second) // it lives an hour only so that it is issued at any speed
+	if err := change(t, alice, ns, "my-pat", func(s *spec) { s.ExpiresAt = &metav1.Time{Time: end} }); err != nil {
+		t.Fatal(err)
+	}
 	waitFor(t, ns, "my-pat", v1alpha1.ConditionActive, "False/Expired")
-	longer := func(s *spec) { s.ExpiresAt = &metav1.Time{Time: end.Add(time.Hour)} }
+	longer := func(s *spec) { s.ExpiresAt = &metav1.Time{Time: end.Add(2 * time.Hour)} }
 	wantStatus(t, change(t, alice, ns, "my-pat", longer), 403, "spec.expiresAt", "cannot live longer; set an earlier end, or rotate the token in the same update")
 	if err := change(t, alice, ns, "my-pat", func(s *spec) { longer(s); s.Rotation = &v1alpha1.Rotation{Trigger: "2"} }); err != nil {
 		t.Fatal(err)
@@ -124,6 +128,7 @@ func TestCase17_AReplacedDigestStaysEnded(t *testing.T) {
 func TestCase10_AnotherUserRotates(t *testing.T) {
 	ns := team(t)
 	plaintext := issued(t, alice, pat(ns, "hers"))
+	accepted(t, plaintext)
 	trigger := func(s *spec) { s.Rotation = &v1alpha1.Rotation{Trigger: "2"} }
 	wantStatus(t, change(t, bob, ns, "hers", trigger), 403, "impersonate alice")
 	wantStatus(t, change(t, bearer(t, plaintext), ns, "hers", trigger, client.DryRunAll), 403, "may not make, renew or widen")

@@ -83,7 +83,14 @@ func TestCase29_PresetsEqualTheirClusterRoles(t *testing.T) {
 					if preset.OwnNamespace && q.namespace != ns {
 						rbac = false
 					}
-					switch less := expected[preset.Name+" "+q.verb+" "+q.resource]; {
+					less := expected[preset.Name+" "+q.verb+" "+q.resource]
+					for range 3 { // where the authorizer had no time to answer, kube-apiserver denies
+						if ours || less || !rbac {
+							break
+						}
+						ours = allowed(t, authorizationv1.SubjectAccessReviewSpec{User: root.Name, Extra: extra, ResourceAttributes: q.attributes()})
+					}
+					switch {
 					case ours && !rbac:
 						t.Errorf("%s allows %s %s in %q, and its ClusterRole does not", preset.Name, q.verb, q.resource, q.namespace)
 					case rbac && !ours && !less:

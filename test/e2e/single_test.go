@@ -76,8 +76,8 @@ func TestRunInOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	holder := env.Must[client.WithWatch](t)(p.Bearer(plaintext))
-	eventually(t, kasRemembers, func() bool {
+	within(t, kasRemembers, func() bool {
 		_, last := env.WhoIs(t.Context(), holder)
 		return apierrors.IsUnauthorized(last)
-	}, func() string { return "the token works on after its resource was deleted" })
+	}, "the token works on after its resource was deleted")
 }

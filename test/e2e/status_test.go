@@ -19,7 +19,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -42,7 +41,6 @@ import (
 	ac "github.com/pat-operator/pat-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
-	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -337,11 +335,10 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	long.Only(t)
 	ns, desk := team(t), helpDesk(t)
 	stolen := issued(t, alice, pat(ns, "stolen"))
-	thief := bearer(t, issued(t, alice, pat(ns, "another")))
+	another := issued(t, alice, pat(ns, "another"))
+	thief := bearer(t, another)
 	accepted(t, stolen)
-	if _, err := env.WhoIs(t.Context(), thief); err != nil {
-		t.Fatal(err)
-	}
+	accepted(t, another)
 	if err := operator.Stop(); err != nil {
 		t.Error(err)
 	}
@@ -356,11 +353,16 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	var attack sync.WaitGroup
 	sent := 0
 	attack.Go(func() {
-		for ; ctx.Err() == nil; sent++ {
+		for ctx.Err() == nil {
 			patch := client.RawPatch(types.MergePatchType, []byte(takenBack))
-			if err := alice.Status().Patch(ctx, pat(ns, "stolen"), patch); !apierrors.IsForbidden(err) && !errors.Is(err, context.Canceled) {
-				t.Errorf("the revocation is taken back: %v", err)
+			switch err := alice.Status().Patch(ctx, pat(ns, "stolen"), patch); {
+			case err == nil:
+				t.Error("the revocation is taken back")
 				return
+			case apierrors.IsForbidden(err):
+				sent++
+			case ctx.Err() == nil:
+				t.Logf("neither taken back nor refused: %v", err) // a busy machine
 			}
 		}
 	})
@@ -375,7 +377,9 @@ func TestCase44_NobodyTakesARevocationBack(t *testing.T) {
 	refused(t, stolen)
 	stop()
 	attack.Wait()
-	t.Logf("refused %d times", sent)
+	if t.Logf("refused %d times", sent); sent == 0 {
+		t.Error("nobody tried to take it back")
+	}
 	if got := get(t, ns, "stolen").Status.Revoked; len(got) != 1 {
 		t.Errorf("status.revoked is %v", got)
 	}
@@ -411,7 +415,7 @@ func TestCase44_AThiefAtFullSpeed(t *testing.T) {
 			underWay := func(more int) {
 				t.Helper()
 				until := min(forgets(), annotates()) + more
-				eventually(t, time.Minute, func() bool { return min(forgets(), annotates()) >= until }, func() string { return "the attack is over" })
+				eventually(t, 3*patience, func() bool { return min(forgets(), annotates()) >= until }, func() string { return "the attack is over" })
 			}
 			underWay(100)
 			if err := desk.Status().Patch(t.Context(), pat(ns, name), revocation(t, ns, name)); err != nil {

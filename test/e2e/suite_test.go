@@ -26,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,6 +90,7 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 // team makes a namespace where the group team-devs may do what developers do, and returns its name.
 func team(t *testing.T) string {
 	t.Helper()
+	revive(t)
 	if err := cl.WaitAccepted(t.Context()); err != nil { // An earlier test may have put the webhooks away.
 		t.Fatal(err)
 	}
@@ -171,6 +173,21 @@ func accepted(t *testing.T, plaintext string) authenticationv1.UserInfo {
 	return env.Must[authenticationv1.UserInfo](t)(product.Whoami(t.Context(), plaintext))
 }
 
+// within is env.Within, and returns how long it took.
+func within(t *testing.T, promised time.Duration, ok func() bool, otherwise string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	if err := env.Within(t.Context(), promised, func() error {
+		if ok() {
+			return nil
+		}
+		return errors.New(otherwise)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start)
+}
+
 // directReview asks the verifier itself about a token, past everything that kube-apiserver remembers.
 func directReview(t *testing.T, plaintext string, audiences ...string) authenticationv1.TokenReviewStatus {
 	t.Helper()
@@ -227,6 +244,22 @@ func startOperator(t *testing.T, args ...string) {
 	var err error
 	if operator, err = cl.StartOperator(context.Background(), append(args, verbose...)...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+var reviving sync.Mutex
+
+// revive starts the operator where it has ended: it loses its lease where kube-apiserver takes long to restart. Its Deployment
+// would start another.
+func revive(t *testing.T) {
+	t.Helper()
+	reviving.Lock()
+	defer reviving.Unlock()
+	select {
+	case <-operator.Exited():
+		t.Log("the operator has ended, and is started again")
+		startOperator(t)
+	default:
 	}
 }
 

@@ -89,7 +89,7 @@ func (s *APIServer) start() error {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return errors.New("KUBEBUILDER_ASSETS is not set: run make test, or set it to what hack/controlplane/assets.sh prints")
 	}
-	environment := &envtest.Environment{}
+	environment := &envtest.Environment{ControlPlaneStartTimeout: 2 * Patience}
 	if s.CRDs {
 		root, err := cluster.ModuleRoot()
 		if err != nil {

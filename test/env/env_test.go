@@ -19,8 +19,10 @@ package env
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,6 +65,36 @@ func TestPollEndsWithWhatItSawLast(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWithinJudgesByWhenATryBegan(t *testing.T) {
+	late := errors.New("late")
+	for name, c := range map[string]struct {
+		pauses []time.Duration // how long each failing try takes
+		want   string
+	}{
+		"at once":                       {nil, ""},
+		"the last began in time":        {[]time.Duration{time.Second, 20 * time.Second}, ""},
+		"the machine stood still":       {[]time.Duration{5 * time.Second, 7 * time.Second, 0}, ""},
+		"many late tries":               {slices.Repeat([]time.Duration{time.Second}, 15), "promised within 10s, where a try took up to 1.02s: late"},
+		"one that began well afterward": {[]time.Duration{6 * time.Second, 6 * time.Second, 6 * time.Second, 6 * time.Second, 6 * time.Second}, "late"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				err := Within(t.Context(), 10*time.Second, func() error {
+					if tries++; tries > len(c.pauses) {
+						return nil
+					}
+					time.Sleep(c.pauses[tries-1])
+					return late
+				})
+				if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+					t.Errorf("the error is %v; want %q", err, c.want)
+				}
+			})
+		})
 	}
 }
 

@@ -46,6 +46,51 @@ func Poll(ctx context.Context, within time.Duration, try func() error) error {
 	}
 }
 
+// Within polls until it works, as is promised within a time. It fails where a try that began later did not work. The machine
+// may have stood still, for who is measured as for who measures: twice the longest time from one try to the next is added.
+func Within(ctx context.Context, promised time.Duration, try func() error) error {
+	start := time.Now()
+	var began, late, slowest time.Duration
+	var last error
+	err := Poll(ctx, promised+Patience, func() error {
+		now := time.Since(start)
+		slowest = max(slowest, now-began)
+		began = now
+		err := try()
+		if err != nil {
+			late, last = began, err
+		}
+		return err
+	})
+	if err == nil && late > promised+2*slowest {
+		return fmt.Errorf("after %v, promised within %v, where a try took up to %v: %w", late, promised, slowest, last)
+	}
+	return err
+}
+
+// Stalls measures until it is stopped, and returns the longest time that this process did not run when it should have.
+func Stalls() (stop func() time.Duration) {
+	const every = 10 * time.Millisecond
+	end, longest := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var worst time.Duration
+		for last := time.Now(); ; {
+			select {
+			case <-end:
+				longest <- worst
+				return
+			case <-time.After(every):
+			}
+			now := time.Now()
+			worst, last = max(worst, now.Sub(last)-every), now
+		}
+	}()
+	return func() time.Duration {
+		close(end)
+		return <-longest
+	}
+}
+
 // Eventually waits until ok, and returns how long that took. The test fails with what otherwise says at the end. Unlike Poll
 // it works in a Cleanup.
 func Eventually(t testing.TB, within time.Duration, ok func() bool, otherwise func() string) time.Duration {

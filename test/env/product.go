@@ -248,7 +248,7 @@ func (p *Product) Refused(ctx context.Context, plaintext string) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	err = Poll(ctx, KASRemembers, func() error {
+	err = Within(ctx, KASRemembers, func() error {
 		_, err := WhoIs(ctx, c)
 		switch {
 		case apierrors.IsUnauthorized(err):

@@ -93,14 +93,14 @@ func TestCase36_NoVerifierAtAll(t *testing.T) {
 		d.measure("black hole, on connections that were open", false, func() func() error {
 			restore := pinned(verifiers[0].Manager)
 			// It stood still just now, so it may have to prove first how fresh it is.
-			if err := env.Poll(t.Context(), prompt, func() error { return whoami(t.Context(), d.bearers[len(d.bearers)-1]) }); err != nil {
+			if err := env.Poll(t.Context(), patience, func() error { return whoami(t.Context(), d.bearers[len(d.bearers)-1]) }); err != nil {
 				t.Fatal(err)
 			}
 			resume := frozen(verifiers[0].Manager)
 			return func() error { return errors.Join(resume(), restore()) }
 		})
 	}
-	if err := env.Poll(t.Context(), maxStaleness+tolerance, func() error {
+	if err := env.Within(t.Context(), maxStaleness+tolerance, func() error {
 		if stale.Ready(t.Context()) == nil {
 			return errors.New("it is ready without an API server")
 		}
@@ -176,7 +176,7 @@ func (d *down) measure(what string, works bool, breakIt func() (mend func() erro
 		t.Fatal(err)
 	}
 	mended := time.Now()
-	again := env.Poll(ctx, prompt, func() error { return whoami(ctx, d.bearers[eachTime-1]) })
+	again := env.Within(ctx, prompt, func() error { return whoami(ctx, d.bearers[eachTime-1]) })
 	back := time.Since(mended)
 	d.bearers = d.bearers[eachTime:]
 

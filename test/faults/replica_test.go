@@ -37,17 +37,18 @@ type replica struct {
 	name  string
 	proxy *proxy.Proxy
 	face  *face
+	apart bool // not an endpoint of the Service
 }
 
 // startReplica starts a verifier that reaches the API server through a new proxy, and waits until it is ready.
-func startReplica(ctx context.Context, name string) (*replica, error) {
+func startReplica(ctx context.Context, name string, apart bool) (*replica, error) {
 	certificate, err := cl.ServingCertificate("127.0.0.1")
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cl.Anonymous().CAData)
-	r := &replica{name: name}
+	r := &replica{name: name, apart: apart}
 	if r.proxy, err = proxy.New(proxy.Options{Upstream: cl.Server, RootCAs: roots, Certificate: certificate}); err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func startReplica(ctx context.Context, name string) (*replica, error) {
 // start starts the verifier, anew where it has ended.
 func (r *replica) start(ctx context.Context) (err error) {
 	if r.Manager, err = cl.StartManager(ctx, cluster.ManagerOptions{
-		Command: "verifier", Server: r.proxy.URL, Args: []string{"--max-staleness=" + maxStaleness.String()},
+		Command: "verifier", Server: r.proxy.URL, Args: []string{"--max-staleness=" + maxStaleness.String()}, Apart: r.apart,
 	}); err != nil {
 		return fmt.Errorf("replica %s: %w", r.name, err)
 	}
@@ -75,11 +76,11 @@ func (r *replica) end() {
 }
 
 // startReplicas starts several at once.
-func startReplicas(ctx context.Context, names ...string) ([]*replica, error) {
+func startReplicas(ctx context.Context, apart bool, names ...string) ([]*replica, error) {
 	started, errs := make([]*replica, len(names)), make([]error, len(names))
 	var starting sync.WaitGroup
 	for i, name := range names {
-		starting.Go(func() { started[i], errs[i] = startReplica(ctx, name) })
+		starting.Go(func() { started[i], errs[i] = startReplica(ctx, name, apart) })
 	}
 	starting.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -65,7 +65,7 @@ func TestCase34_LeadersComeAndGo(t *testing.T) {
 		}
 		// kube-apiserver keeps a connection for each request that there ever was at once, and loses five seconds of admission
 		// to each of them, until the liveness probe ends the pod. That is not what is looked at here.
-		if err := env.Poll(ctx, tolerance, func() error {
+		if err := env.Poll(ctx, patience, func() error {
 			if first.Ready(ctx) == nil {
 				return errors.New("an operator that stands still is ready")
 			}
@@ -107,15 +107,24 @@ func TestCase34_LeadersComeAndGo(t *testing.T) {
 func issuesAgain(t *testing.T, ns, name string) time.Duration {
 	t.Helper()
 	start := time.Now()
-	if err := env.Poll(t.Context(), takeover, func() error { return client.IgnoreAlreadyExists(alice.Create(t.Context(), pat(ns, name))) }); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := product.Take(t.Context(), alice, ns, name); err != nil {
+	if err := env.Within(t.Context(), takeover, func() error {
+		if err := client.IgnoreAlreadyExists(alice.Create(t.Context(), pat(ns, name))); err != nil {
+			return err
+		}
+		p := pat(ns, name)
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		if env.Condition(p, v1alpha1.ConditionReady) != "True/"+v1alpha1.ReasonReconciled {
+			return errors.New("nothing is issued")
+		}
+		return nil
+	}); err != nil {
 		t.Error(err)
 	}
 	took := time.Since(start)
-	if took > takeover {
-		t.Errorf("nothing was issued for %v", took)
+	if _, err := product.Take(t.Context(), alice, ns, name); err != nil {
+		t.Error(err)
 	}
 	return took.Round(10 * time.Millisecond)
 }
@@ -136,7 +145,7 @@ func leader(t *testing.T) string {
 // waitLeader waits until another process leads.
 func waitLeader(t *testing.T, than string) {
 	t.Helper()
-	if err := env.Poll(t.Context(), takeover, func() error {
+	if err := env.Poll(t.Context(), takeover+patience, func() error {
 		if now := leader(t); now == "" || now == than {
 			return fmt.Errorf("the leader is %q", now)
 		}
@@ -191,15 +200,19 @@ func TestCase35_AVerifierIsKilledUnderLoad(t *testing.T) {
 	s := startStream(t)
 	const killed = "verifier killed (SIGKILL), still an endpoint of the Service"
 	var dead time.Time
+	var stood time.Duration
 	w := s.watch(t, killed, 1, func() {
 		cl.PinVerifiers(managers()...)
 		defer cl.PinVerifiers()
+		stalled := env.Stalls()
 		verifiers[0].Kill()
 		dead = time.Now().Add(100 * time.Millisecond) // until kube-apiserver has read that its connections are gone
 		if err := verifiers[0].start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		stood = stalled()
 	})
+	dead = dead.Add(2*stood + 10*w.quantile(0.5)) // it reads later where the machine is slow, or stands still
 	for _, wrong := range w.refused {
 		if wrong.asked.After(dead) {
 			t.Errorf("%s (dead at %s): %s", killed, dead.Format(time.TimeOnly), wrong)
@@ -223,7 +236,7 @@ func TestCase35_OneStaleReplicaBehindTheService(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.during(t, "one of three replicas cut off, an endpoint of the Service", 1, func() {
-		if err := env.Poll(t.Context(), maxStaleness+tolerance, func() error {
+		if err := env.Within(t.Context(), maxStaleness+tolerance, func() error {
 			if stale.Ready(t.Context()) == nil {
 				return fmt.Errorf("it is ready without an API server")
 			}

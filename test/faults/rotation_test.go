@@ -122,7 +122,7 @@ func TestCase35_TheCARotatesUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range managers() {
-			if err := env.Poll(t.Context(), followsWithin, func() error {
+			if err := env.Poll(t.Context(), followsWithin+patience, func() error {
 				by, err := issuer(t.Context(), m)
 				if err == nil && by != "signs-later" {
 					err = errors.New("the certificate is by " + by)

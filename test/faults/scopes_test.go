@@ -108,27 +108,32 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 	}{{"no authorizer", ""}, {"an authorizer that has no opinion", nothing}} {
 		must(t, second.Start(ctx, fault.config))
 		started := time.Now()
-		var last time.Time // that the second exceeded the scopes
-		for time.Since(started) < scopesWindow {
+		var exceeded, slowest time.Duration // when it was last asked and exceeded the scopes; the longest time that asking all took
+		for began, still := started, true; still && time.Since(started) < scopesWindow+patience; {
+			now := time.Now()
+			slowest, began = max(slowest, now.Sub(began)), now
 			if exceeds(second.Address) {
-				last = time.Now()
+				exceeded = began.Sub(started)
 			}
 			if exceeds(servers["the first"]) {
 				t.Fatalf("%s at the second: the first, which enforces scopes, exceeds them", fault.name)
 			}
-			if !does(second.Address, full, &corev1.SecretList{}) {
+			if !does(second.Address, full, &corev1.SecretList{}) && !does(second.Address, full, &corev1.SecretList{}) {
 				t.Fatalf("%s: a token without scopes does not work", fault.name)
 			}
-		}
-		exceeded := time.Duration(0)
-		if !last.IsZero() {
-			exceeded = last.Sub(started)
+			if began.Sub(started) < scopesWindow {
+				continue
+			}
+			still = false
+			for _, address := range servers {
+				if exceeds(address) || reads(address) {
+					still, exceeded = true, began.Sub(started)
+				}
+			}
 		}
 		t.Logf("%s at one of two: exceeded for %v, of at most %v", fault.name, exceeded.Round(10*time.Millisecond), scopesWindow)
-		for name, address := range servers {
-			if exceeds(address) || reads(address) {
-				t.Errorf("%s: the token with scopes still works at %s after %v", fault.name, name, scopesWindow)
-			}
+		if exceeded > scopesWindow+2*slowest {
+			t.Errorf("%s: the token with scopes still works after %v, where asking took up to %v", fault.name, exceeded, slowest)
 		}
 		must(t, second.Start(ctx, p.AuthorizationConfig))
 		works(fault.name + " no more")

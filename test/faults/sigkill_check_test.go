@@ -40,7 +40,7 @@ type verdicts struct {
 // want asks the verifier about a token, until it says what is wanted or time is up.
 func (v *verdicts) want(what, plaintext string, valid bool) {
 	v.t.Helper()
-	err := env.Poll(v.t.Context(), patience/6, func() error {
+	err := env.Poll(v.t.Context(), patience, func() error {
 		got, err := v.face.accepts(v.t.Context(), plaintext)
 		if err == nil && got != valid {
 			err = fmt.Errorf("accepted: %v, want %v", got, valid)

@@ -128,8 +128,38 @@ var streamTokens = sync.OnceValues(func() (*stream, error) {
 		})
 	}
 	issuing.Wait()
-	return s, errors.Join(errs...)
+	return s, errors.Join(append(errs, deletionsAreKnown(ctx, s.namespace))...)
 })
+
+// deletionsAreKnown waits until every verifier of the Service knows what was deleted before.
+func deletionsAreKnown(ctx context.Context, ns string) error {
+	const inARow = 12 // the Service takes turns between four
+	last := pat(ns, "the-last")
+	plaintext, err := issue(ctx, last)
+	if err != nil {
+		return err
+	}
+	say := func(want bool) error {
+		return env.Poll(ctx, patience, func() error {
+			for range inARow {
+				switch status, err := product.Review(ctx, plaintext); {
+				case err != nil:
+					return err
+				case status.Authenticated != want:
+					return fmt.Errorf("a verifier authenticates it: %v", status.Authenticated)
+				}
+			}
+			return nil
+		})
+	}
+	if err := say(true); err != nil {
+		return err
+	}
+	if err := client.IgnoreNotFound(alice.Delete(ctx, last)); err != nil {
+		return err
+	}
+	return say(false)
+}
 
 // startStream starts asking, until the test ends.
 func startStream(t *testing.T) *stream {
@@ -277,7 +307,7 @@ func (s *stream) churn(ctx context.Context, random *rand.Rand) {
 	start := time.Now()
 	if err == nil {
 		// A replica that is cut off does not know a new token, and says so for as long as it may be behind.
-		err = env.Poll(ctx, maxStaleness+prompt, func() error { return whoami(ctx, c) })
+		err = env.Poll(ctx, maxStaleness+patience, func() error { return whoami(ctx, c) })
 	}
 	first := time.Since(start)
 	if err == nil {
@@ -292,13 +322,18 @@ func (s *stream) churn(ctx context.Context, random *rand.Rand) {
 	}
 	deleted, last, bound := time.Now(), time.Now(), kasRemembers
 	behind := oneIsCutOff.Load()
-	_ = env.Poll(ctx, maxStaleness+kasRemembers+prompt, func() error {
-		if err := whoami(ctx, c); err != nil {
+	var slowest time.Duration
+	_ = env.Poll(ctx, maxStaleness+kasRemembers+patience, func() error {
+		asked := time.Now()
+		err := whoami(ctx, c)
+		slowest = max(slowest, time.Since(asked))
+		if err != nil {
 			return nil
 		}
-		last = time.Now()
+		last = asked
 		return fmt.Errorf("it is accepted")
 	})
+	bound += 2 * slowest
 	s.mu.Lock()
 	s.worst = max(s.worst, last.Sub(deleted))
 	s.mu.Unlock()

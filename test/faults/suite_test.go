@@ -73,14 +73,14 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 		return err
 	}
 	// The first verifier alone, and before the operator: kube-apiserver is restarted for it, which a lease might not survive.
-	first, err := startReplica(ctx, "first")
+	first, err := startReplica(ctx, "first", false)
 	if err != nil {
 		return err
 	}
 	if err := startOperator(ctx); err != nil {
 		return err
 	}
-	others, err := startReplicas(ctx, "second", "third", "quiet")
+	others, err := startReplicas(ctx, false, "second", "third", "quiet")
 	if err != nil {
 		return err
 	}

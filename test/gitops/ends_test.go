@@ -25,12 +25,14 @@ import (
 	"github.com/fluxcd/pkg/ssa"
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -119,9 +121,12 @@ func TestCase17_GitRevertsToAReplacedDigest(t *testing.T) {
 	old, rotated := n.manifest("mine", was), n.manifest("mine", is.with("rotation", map[string]any{"overlapSeconds": int64(5)}))
 	f.apply(t, ssa.CreatedAction, old)
 	n.waitFor(t, "mine", v1alpha1.ConditionActive, "True/Active")
+	began := time.Now() // of the overlap, at the earliest
 	f.apply(t, ssa.ConfiguredAction, rotated)
 	works(t, second)
-	works(t, first)
+	if status, err := product.Review(t.Context(), first); time.Since(began) < 4*time.Second && (err != nil || !status.Authenticated) {
+		t.Errorf("within the overlap: %+v, %v", status, err)
+	}
 	f.apply(t, ssa.ConfiguredAction, old)
 	n.waitFor(t, "mine", v1alpha1.ConditionStalled, "True/TokenRevoked")
 	over(t, first)
@@ -279,31 +284,42 @@ func TestCase17_WhatHasExpiredIsNeverIssuedAgain(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, "expired-in-git")
 	f := newFlux(t, n)
-	git := n.manifest("brief", spec{"expiresAt": in(12 * time.Second)})
-	f.apply(t, ssa.CreatedAction, git)
-	plaintext := n.take(t, "brief")
-	n.waitFor(t, "brief", v1alpha1.ConditionActive, "False/Expired")
-	n.waitFor(t, "brief", v1alpha1.ConditionReady, "True/Reconciled")
-	id := n.get(t, "brief").Status.TokenID
+	var name, plaintext string
+	var git *unstructured.Unstructured
+	for life := 8 * time.Second; plaintext == ""; life *= 4 { // until it is issued before it ends, at any speed
+		name = fmt.Sprintf("lives-%.0fs", life.Seconds())
+		git = n.manifest(name, spec{"expiresAt": in(life)})
+		f.apply(t, ssa.CreatedAction, git)
+		NewWithT(t).Eventually(func() bool {
+			p, secret := n.get(t, name), &corev1.Secret{}
+			if admin.Get(t.Context(), client.ObjectKey{Namespace: n.ns, Name: p.Status.DeliverySecretName}, secret) == nil {
+				plaintext = string(secret.Data[v1alpha1.SecretKeyToken])
+			}
+			return plaintext != "" || env.Condition(p, v1alpha1.ConditionActive) == "False/"+v1alpha1.ReasonExpired
+		}, patience, poll).Should(BeTrue(), "it is neither issued nor over")
+	}
+	n.waitFor(t, name, v1alpha1.ConditionActive, "False/Expired")
+	n.waitFor(t, name, v1alpha1.ConditionReady, "True/Reconciled")
+	id := n.get(t, name).Status.TokenID
 	f.quiet(t, git)
 	n.sync(t, serverSide, git)
 	n.sync(t, clientSide, git)
 	n.inSync(t, git)
-	if now := n.get(t, "brief").Status.TokenID; now != id {
+	if now := n.get(t, name).Status.TokenID; now != id {
 		t.Errorf("token %s took the place of %s", now, id)
 	}
 	over(t, plaintext)
 
 	// A cluster that is new to it, which the namespace stands for: another UID, and no record.
-	if err := admin.Delete(t.Context(), git.DeepCopy(), client.Preconditions{UID: ptr.To(n.get(t, "brief").UID)}); err != nil {
+	if err := admin.Delete(t.Context(), git.DeepCopy(), client.Preconditions{UID: ptr.To(n.get(t, name).UID)}); err != nil {
 		t.Fatal(err)
 	}
 	_, stderr, err := n.try(t, n.argocd, text(t, git), serverSide...)
 	if err != nil || !strings.Contains(stderr, "has passed, so no token will work") {
 		t.Errorf("%v, and as a warning %q", err, stderr)
 	}
-	n.waitFor(t, "brief", v1alpha1.ConditionActive, "False/Expired")
-	if now := n.get(t, "brief").Status; now.TokenID != "" || now.DeliverySecretName != "" {
+	n.waitFor(t, name, v1alpha1.ConditionActive, "False/Expired")
+	if now := n.get(t, name).Status; now.TokenID != "" || now.DeliverySecretName != "" {
 		t.Errorf("token %s in %s", now.TokenID, now.DeliverySecretName)
 	}
 	if err := f.settle(t, git); err != nil {

@@ -23,7 +23,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
@@ -59,7 +58,7 @@ func customization(name string) string {
 	return filepath.Join(root, "config", "gitops", "argocd", "resource_customizations", "pat-operator.io", "PersonalAccessToken", name)
 }
 
-// argoHealth runs health.lua as Argo CD does: with the libraries base and table, and for at most a second.
+// argoHealth runs health.lua as Argo CD does, with the libraries base and table.
 func argoHealth(t *testing.T, o *unstructured.Unstructured) argoStatus {
 	t.Helper()
 	script, err := os.ReadFile(customization("health.lua"))
@@ -68,7 +67,7 @@ func argoHealth(t *testing.T, o *unstructured.Unstructured) argoStatus {
 	}
 	l := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l.SetContext(ctx)
 	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {

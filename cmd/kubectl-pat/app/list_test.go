@@ -235,7 +235,7 @@ func TestListWatches(t *testing.T) {
 			go func() { code <- Run(ctx, tr.Environment, args) }()
 			soon := func(read func() (string, error), want string) {
 				t.Helper()
-				gomega.NewWithT(t).Eventually(read).WithTimeout(10 * time.Second).WithPolling(time.Millisecond).Should(gomega.ContainSubstring(want))
+				gomega.NewWithT(t).Eventually(read).WithTimeout(time.Minute).WithPolling(time.Millisecond).Should(gomega.ContainSubstring(want))
 			}
 			printed := func() (string, error) { return out.String(), nil }
 			soon(printed, want[0])

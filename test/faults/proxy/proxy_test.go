@@ -43,7 +43,7 @@ const (
 	list  = "/api/v1/namespaces/team/secrets"
 	watch = list + "?watch=true"
 	// patience is for what must happen, quiet for what must not.
-	patience = 10 * time.Second
+	patience = time.Minute
 	quiet    = 300 * time.Millisecond
 )
 
