@@ -328,6 +328,7 @@ func setup(t *testing.T, args ...string) string {
 // scopes, and with the way back to none.
 func TestWhatSetupPrintsConnectsKubeAPIServer(t *testing.T) {
 	long.Only(t)
+	dir, starts := t.TempDir(), 0 // gone after kube-apiserver has its former files again
 	t.Cleanup(func() {
 		if err := errors.Join(cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig), cl.UseAuthorizer(context.Background(), cl.AuthorizationConfig)); err != nil {
 			t.Error(err)
@@ -338,8 +339,8 @@ func TestWhatSetupPrintsConnectsKubeAPIServer(t *testing.T) {
 	// start pastes what is printed, and starts kube-apiserver with the flags.
 	start := func(args ...string) {
 		t.Helper()
-		folder := filepath.Join(t.TempDir(), "pat-operator")
-		text := setup(t, append(args, "--node-dir="+folder)...)
+		starts++
+		text := setup(t, append(args, fmt.Sprintf("--node-dir=%s/pat-operator-%d", dir, starts))...)
 		_, paste, _ := strings.Cut(text, "paste\n")
 		paste, flags, found := strings.Cut(paste, "\n2. Start each kube-apiserver with\n\n")
 		if !found {
