@@ -164,8 +164,8 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 	return at, nil
 }
 
-// setup serves the console, if it is on.
-func (o *consoleOptions) setup(p *componentHost, c client.Client) error {
+// setup serves the console, if it is on. scopesEnforced reports whether tokens with scopes work now.
+func (o *consoleOptions) setup(p *componentHost, c client.Client, scopesEnforced func() bool) error {
 	if o.address == off {
 		return nil
 	}
@@ -188,7 +188,7 @@ func (o *consoleOptions) setup(p *componentHost, c client.Client) error {
 	}
 	page, err := console.New(console.Options{
 		URL: at, Config: p.GetConfig(), Keys: keys, OIDC: oidc, ProxyAuthorization: o.byProxy, Namespaces: o.namespaces,
-		Cluster: cluster, MaxLifetime: p.maxLifetime,
+		Cluster: cluster, MaxLifetime: p.maxLifetime, ScopesEnforced: scopesEnforced,
 		Clock: clock.RealClock{}, Log: log,
 	})
 	if err != nil {

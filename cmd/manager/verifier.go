@@ -183,19 +183,23 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	installation := func() string { return string(p.authority.UID()) }
 	probe := authz.NewProbe(c, p.GetConfig(), authz.ProbeOptions{
 		Servers: o.kubeAPIServers, TrustPath: o.trustPath, Installation: installation, Clock: clock.RealClock{}, Log: log,
+		Publish: func(ctx context.Context, enforced bool) error {
+			return certs.AuthnConfigMap{Namespace: p.operatorNamespace}.PublishScopes(ctx, c, installation(), enforced)
+		},
 	})
 	if err := p.Add(probe); err != nil {
 		return err
 	}
+	scopesEnforced := func() bool { return probe.Enforced() == nil }
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
 	tokenReviews := authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: func() bool { return probe.Enforced() == nil },
+		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: scopesEnforced,
 	})
 	mux.Handle(authnconfig.TokenReviewPath, tokenReviews)
 	mux.Handle(authnconfig.ScopedPath, tokenReviews)
 	mux.Handle(authnconfig.AuthorizePath, authz.NewHandler(index, authz.Options{Log: log, Installation: installation}))
-	if err := o.console.setup(p, c); err != nil {
+	if err := o.console.setup(p, c, scopesEnforced); err != nil {
 		return err
 	}
 	return p.serveTLS("verifier", o.verifierAddress, mux, config, authn.Limits, drain)

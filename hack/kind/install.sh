@@ -59,5 +59,7 @@ for _ in $(seq 90); do
   sleep 2
 done
 
+echo "For tokens with scopes, paste on the node what this prints: kubectl pat setup --scopes"
+
 step "6/6 the smoke test"
 "$smoke"

@@ -45,9 +45,8 @@ const (
 	ExtraCredentialID = "authentication.kubernetes.io/credential-id"
 	// ExtraName is the extra key that names the PersonalAccessToken, as <namespace>/<name>.
 	ExtraName = "pat-operator.io/name"
-	// ExtraScopes is the extra key that names the scopes of a token that has any. kube-apiserver asks the authorizer about
-	// users with it.
-	ExtraScopes = "pat-operator.io/scopes"
+	// ExtraScopes is the extra key that names the scopes of a token that has any.
+	ExtraScopes = authnconfig.ExtraScopes
 
 	resultMalformed = "malformed_request"
 	resultPanic     = "panic"

@@ -25,17 +25,14 @@ import (
 // start with these fields, and keep answers for the shortest time that there is.
 const firstUncached = 34
 
-// AuthorizationConfiguration is an AuthorizationConfiguration for kube-apiserver 1.minor: first the authorizer of the kubeconfig, whose path
-// is absolute, then Node and RBAC. Only requests of tokens with scopes reach the authorizer.
-func AuthorizationConfiguration(minor int, kubeconfig string) []byte {
+// Authorizer is our item of an AuthorizationConfiguration for kube-apiserver 1.minor; the path of its kubeconfig is absolute. Only
+// requests of tokens with scopes reach it. An unknown minor, 0, gets what every version takes.
+func Authorizer(minor int, kubeconfig string) string {
 	caching := "authorizedTTL: 1ns\n    unauthorizedTTL: 1ns"
 	if minor >= firstUncached {
 		caching = "authorizedTTL: 1s\n    unauthorizedTTL: 1s\n    cacheAuthorizedRequests: false\n    cacheUnauthorizedRequests: false"
 	}
-	return fmt.Appendf(nil, `apiVersion: apiserver.config.k8s.io/v1
-kind: AuthorizationConfiguration
-authorizers:
-- type: Webhook
+	return fmt.Sprintf(`- type: Webhook
   name: pat-operator
   webhook:
     %s
@@ -48,9 +45,11 @@ authorizers:
       kubeConfigFile: %s
     matchConditions:
     - expression: has(request.extra) && 'pat-operator.io/scopes' in request.extra
-- type: Node
-  name: node
-- type: RBAC
-  name: rbac
 `, caching, strconv.Quote(kubeconfig))
+}
+
+// AuthorizationConfiguration has first the Authorizer, then Node and RBAC.
+func AuthorizationConfiguration(minor int, kubeconfig string) []byte {
+	return []byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n" + Authorizer(minor, kubeconfig) +
+		"- type: Node\n  name: node\n- type: RBAC\n  name: rbac\n")
 }

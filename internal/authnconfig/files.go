@@ -58,6 +58,14 @@ const (
 	FlagConfigFile = "authentication-token-webhook-config-file"
 	// FlagCacheTTL is its flag for CacheTTL.
 	FlagCacheTTL = "authentication-token-webhook-cache-ttl"
+	// AuthorizerFile is the kubeconfig of the authorizer, which AuthorizationFile names.
+	AuthorizerFile = "pat-operator-authorizer.kubeconfig"
+	// AuthorizationFile is what FlagAuthorizationConfig names; see AuthorizationConfiguration.
+	AuthorizationFile = "authorization.yaml"
+	// FlagAuthorizationConfig is kube-apiserver's flag for AuthorizationFile; it replaces FlagAuthorizationMode.
+	FlagAuthorizationConfig = "authorization-config"
+	// FlagAuthorizationMode names authorizers, where FlagAuthorizationConfig does not.
+	FlagAuthorizationMode = "authorization-mode"
 	// CacheTTL is how long kube-apiserver may remember that a token is valid.
 	CacheTTL = 10 * time.Second
 
@@ -85,6 +93,11 @@ const (
 	KeyScoped = "kubeconfig-scoped"
 	// KeyAuthorizer is its key for the kubeconfig of the authorizer that enforces scopes.
 	KeyAuthorizer = "kubeconfig-authorizer"
+	// KeyScopesEnforced is its key for whether tokens with scopes work: "true" or "false". It is news for people, and nothing
+	// that decides believes it.
+	KeyScopesEnforced = "scopes-enforced"
+	// KeyInstallation is its key for what the authorizer of this installation answers with; see Probe.
+	KeyInstallation = "installation"
 	// KeyEmbedded is its key for a kubeconfig that holds the CAs itself.
 	KeyEmbedded = "kubeconfig-embedded"
 )
@@ -133,7 +146,7 @@ func (c Config) kubeconfig(cluster *clientcmdapi.Cluster) ([]byte, error) {
 	return kubeconfig, nil
 }
 
-// at is the Config of another face of the same verifier.
+// at is the Config of another face of the same verifier, whose path is that of TokenReviews.
 func (c Config) at(path string) Config {
 	c.Server = strings.TrimSuffix(c.Server, TokenReviewPath) + path
 	return c
@@ -217,25 +230,44 @@ func (p ClientCertificate) Check() error {
 	return nil
 }
 
-// Write writes KubeconfigFile and CAFile into dir, which it makes if needed, and returns their paths. They hold no secret and are
-// readable by all, since kube-apiserver may run as another user. An existing file is replaced as a whole, so this may run under
-// a live kube-apiserver.
-func (c Config) Write(dir string) (kubeconfigPath, caPath string, err error) {
+// File is one that kube-apiserver reads.
+type File struct{ Name, Content string }
+
+// Files are those that kube-apiserver reads to ask about tokens.
+func (c Config) Files() ([]File, error) {
 	kubeconfig, err := c.Kubeconfig()
+	return []File{{CAFile, string(c.Bundle)}, {KubeconfigFile, string(kubeconfig)}}, err
+}
+
+// ScopedFiles are those of kube-apiserver 1.minor, which enforces scopes as well, in folder.
+func (c Config) ScopedFiles(minor int, folder string) ([]File, error) {
+	files, err := c.at(ScopedPath).Files()
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
+	authorizer, err := c.at(AuthorizePath).Kubeconfig()
+	return append(files, File{AuthorizerFile, string(authorizer)},
+		File{AuthorizationFile, string(AuthorizationConfiguration(minor, folder+"/"+AuthorizerFile))}), err
+}
+
+// Write writes files into dir, which it makes if needed, and returns their paths. They hold no secret and are readable by all,
+// since kube-apiserver may run as another user. An existing file is replaced as a whole, so this may run under a live
+// kube-apiserver.
+func Write(dir string, files []File) (paths []string, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
-		return "", "", fmt.Errorf("find the folder to write to: %w", err)
+		return nil, fmt.Errorf("find the folder to write to: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", "", fmt.Errorf("make the folder to write to: %w", err)
+		return nil, fmt.Errorf("make the folder to write to: %w", err)
 	}
-	kubeconfigPath, caPath = filepath.Join(dir, KubeconfigFile), filepath.Join(dir, CAFile)
-	if err := ReplaceFile(caPath, c.Bundle, 0o644); err != nil {
-		return "", "", err
+	for _, file := range files {
+		path := filepath.Join(dir, file.Name)
+		if err := ReplaceFile(path, []byte(file.Content), 0o644); err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
 	}
-	return kubeconfigPath, caPath, ReplaceFile(kubeconfigPath, kubeconfig, 0o644)
+	return paths, nil
 }
 
 var plainPath = regexp.MustCompile(`[A-Za-z0-9._/-]*`)

@@ -55,10 +55,15 @@ func TestTheTwoFiles(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, bundle := range [][]byte{first, append(first, second...)} {
 		c := Config{Server: "https://pat.example.com:8443/authenticate", ServerName: serverName, Bundle: bundle}
-		path, caPath, err := c.Write("etc/pat")
+		files, err := c.Files()
 		if err != nil {
 			t.Fatal(err)
 		}
+		paths, err := Write("etc/pat", files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		caPath, path := paths[0], paths[1]
 		if !filepath.IsAbs(path) || filepath.Base(path) != KubeconfigFile || caPath != filepath.Join(filepath.Dir(path), CAFile) {
 			t.Errorf("paths %s, %s", path, caPath)
 		}
@@ -98,7 +103,7 @@ func TestTheTwoFiles(t *testing.T) {
 	if err := os.WriteFile("file", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := (Config{Server: server, Bundle: first}).Write("file"); err == nil || !strings.Contains(err.Error(), "file") {
+	if _, err := Write("file", []File{{CAFile, ""}}); err == nil || !strings.Contains(err.Error(), "file") {
 		t.Errorf("error = %v", err)
 	}
 }
@@ -222,5 +227,31 @@ func TestAClientCertificateIsNamedByPath(t *testing.T) {
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v; want %q", present, err, want)
 		}
+	}
+}
+
+// The files of a kube-apiserver that enforces scopes lead to the faces for it, and name each other.
+func TestTheFilesWithScopes(t *testing.T) {
+	c := Config{Server: server, ServerName: serverName, Bundle: newCA(t), Present: ClientCertificate{"/a.crt", "/a.key"}}
+	files, err := c.ScopedFiles(37, "/etc/pat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]string{}
+	for _, file := range files {
+		content[file.Name] = file.Content
+	}
+	for name, want := range map[string]string{KubeconfigFile: server + "/scoped", AuthorizerFile: "https://10.96.0.20/authorize"} {
+		config, err := clientcmd.Load([]byte(content[name]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster := config.Clusters["pat-operator"]
+		if cluster.Server != want || cluster.TLSServerName != serverName || cluster.CertificateAuthority != CAFile || config.AuthInfos["kube-apiserver"].ClientCertificate != "/a.crt" {
+			t.Errorf("%s:\n%s", name, content[name])
+		}
+	}
+	if want := string(AuthorizationConfiguration(37, "/etc/pat/"+AuthorizerFile)); content[AuthorizationFile] != want || len(files) != 4 {
+		t.Errorf("%d files, %s", len(files), content[AuthorizationFile])
 	}
 }

@@ -103,8 +103,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	var review authorizationv1.SubjectAccessReview
 	status := serving.ReadJSON(r, maxBody, &review)
+	_, fails, probes := authnconfig.IsProbe(&review.Spec)
 	if status == http.StatusOK && (review.Kind != "SubjectAccessReview" || review.APIVersion != authorizationv1.SchemeGroupVersion.String() ||
-		r.URL.Path != authnconfig.AuthorizePath || review.Spec.User == probeUser && isFailure(&review.Spec)) {
+		r.URL.Path != authnconfig.AuthorizePath || probes && fails) {
 		status = http.StatusBadRequest
 	}
 	if status != http.StatusOK {
@@ -132,8 +133,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // decide returns the result and, where it is not inside, the reason that the token's holder reads.
 func (h *handler) decide(s *authorizationv1.SubjectAccessReviewSpec) (result, reason string) {
-	if s.User == probeUser {
-		return resultProbe, probeReason(nonceOf(s), h.Installation())
+	if nonce, _, is := authnconfig.IsProbe(s); is {
+		return resultProbe, authnconfig.ProbeReason(nonce, h.Installation())
 	}
 	credentials := s.Extra[authn.ExtraCredentialID]
 	if _, scoped := s.Extra[authn.ExtraScopes]; !scoped && !isPAT(credentials) {

@@ -85,7 +85,7 @@ func TestCase29_TheAuthorizerDeniesWhatIsOutside(t *testing.T) {
 		version = `"user":"alice","nonResourceAttributes":{"verb":"get","path":"/version"},`
 		both    = `"user":"alice","resourceAttributes":{"verb":"get","resource":"pods"},"nonResourceAttributes":{"verb":"get","path":"/version"},`
 		outside = "outside of the scopes of the personal access token team-a/ci"
-		probe   = `"user":"pat-operator.io:probe","nonResourceAttributes":{"verb":"get","path":"/pat-operator.io/probe/NONCE"},"extra":{"pat-operator.io/scopes":["probe"]}`
+		probe   = `"user":"pat-operator.io:probe","nonResourceAttributes":{"verb":"get","path":"/apis/pat-operator.io/probe/NONCE"},"extra":{"pat-operator.io/scopes":["probe"]}`
 	)
 	ours := ofToken("PAT=aaaaaaaaaaaaaaaa", "team-a/ci")
 	for name, tc := range map[string]struct{ spec, denied string }{
@@ -144,7 +144,7 @@ func TestCase29_TheAuthorizerFailsClosed(t *testing.T) {
 		"empty":           {"", nil, http.StatusBadRequest},
 		"too long":        {good + strings.Repeat(" ", maxBody), nil, http.StatusRequestEntityTooLarge},
 		"a panic":         {strings.Replace(good, "aaaaaaaaaaaaaaaa", "panic", 1), nil, http.StatusServiceUnavailable},
-		"a failing probe": {sar(`"user":"pat-operator.io:probe","nonResourceAttributes":{"verb":"get","path":"/pat-operator.io/probe-failure/NONCE"}`), nil, http.StatusBadRequest},
+		"a failing probe": {sar(`"user":"pat-operator.io:probe","nonResourceAttributes":{"verb":"get","path":"/apis/pat-operator.io/probe-failure/NONCE"}`), nil, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			edit := tc.edit

@@ -18,13 +18,11 @@ package authz
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +38,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 )
 
 // The probe's own RBAC, the SubjectAccessReviews aside. Leases are listed in every namespace, since nothing of ours may be in
@@ -62,9 +60,6 @@ const (
 	// serverName is in the certificate of every kube-apiserver.
 	serverName = "kubernetes.default.svc"
 
-	probeUser    = "pat-operator.io:probe"
-	probePath    = "/pat-operator.io/probe/"
-	failurePath  = "/pat-operator.io/probe-failure/"
 	identityKey  = "apiserver.kubernetes.io/identity"
 	identityName = "kube-apiserver"
 )
@@ -90,8 +85,10 @@ type ProbeOptions struct {
 	TrustPath bool
 	// Installation is what the authorizer of this installation answers with. Empty: it is not known yet.
 	Installation func() string
-	Clock        clock.Clock
-	Log          logr.Logger
+	// Publish tells everybody whether tokens with scopes work; nil: nobody is told.
+	Publish func(ctx context.Context, enforced bool) error
+	Clock   clock.Clock
+	Log     logr.Logger
 }
 
 // Probe proves again and again that every kube-apiserver asks the authorizer of this installation, and denies where it does not
@@ -156,6 +153,11 @@ func (p *Probe) Start(ctx context.Context) error {
 			is = err.Error()
 		}
 		enforced.Set(map[bool]float64{true: 1}[is == ""])
+		if p.Publish != nil {
+			if err := p.Publish(ctx, is == ""); err != nil && ctx.Err() == nil {
+				p.Log.Error(err, "Cannot publish whether tokens with scopes work")
+			}
+		}
 		switch is {
 		case was:
 		case "":
@@ -291,35 +293,17 @@ func (p *Probe) ask(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	nonce := rand.Text()
-	status, err := review(ctx, c, probePath+nonce)
-	switch want := probeReason(nonce, p.Installation()); {
-	case err != nil:
-		return err
-	case status.Allowed || !status.Denied || !strings.Contains(status.Reason, want):
-		return fmt.Errorf("%w: it does not ask the authorizer of this installation", errNotEnforced)
+	found, cause, err := authnconfig.Probe(ctx, p.Installation(), func(ctx context.Context, review *authorizationv1.SubjectAccessReview) (authorizationv1.SubjectAccessReviewStatus, error) {
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		answer := &authorizationv1.SubjectAccessReview{}
+		err := c.Post().Resource("subjectaccessreviews").Body(review).Do(ctx).Into(answer)
+		return answer.Status, err
+	})
+	if err == nil && found != authnconfig.Enforced {
+		err = fmt.Errorf("%w: %s %s", errNotEnforced, found, cause)
 	}
-	status, err = review(ctx, c, failurePath+nonce)
-	switch {
-	case err != nil:
-		return err
-	case status.Allowed || !status.Denied || status.EvaluationError == "":
-		return fmt.Errorf("%w: it goes on where the authorizer fails; set failurePolicy: Deny", errNotEnforced)
-	}
-	return nil
-}
-
-func review(ctx context.Context, c rest.Interface, path string) (*authorizationv1.SubjectAccessReviewStatus, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	asked := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:                  probeUser,
-		Extra:                 map[string]authorizationv1.ExtraValue{authn.ExtraScopes: {"probe"}},
-		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "get", Path: path},
-	}}
-	answer := &authorizationv1.SubjectAccessReview{}
-	err := c.Post().Resource("subjectaccessreviews").Body(asked).Do(ctx).Into(answer)
-	return &answer.Status, err
+	return err
 }
 
 // clientOf returns a client of one kube-apiserver, at its own address, which its certificate need not have.
@@ -339,23 +323,6 @@ func (p *Probe) clientOf(address string) (rest.Interface, error) {
 	}
 	s.client = c
 	return c, nil
-}
-
-// nonceOf is what tells the probes apart: the last part of the path.
-func nonceOf(s *authorizationv1.SubjectAccessReviewSpec) string {
-	if s.NonResourceAttributes == nil {
-		return ""
-	}
-	return s.NonResourceAttributes.Path[strings.LastIndex(s.NonResourceAttributes.Path, "/")+1:]
-}
-
-// isFailure reports whether a probe wants to see what kube-apiserver does where the authorizer fails.
-func isFailure(s *authorizationv1.SubjectAccessReviewSpec) bool {
-	return s.NonResourceAttributes != nil && strings.HasPrefix(s.NonResourceAttributes.Path, failurePath)
-}
-
-func probeReason(nonce, installation string) string {
-	return fmt.Sprintf("pat-operator denies probe %s for installation %s", nonce, installation)
 }
 
 func clientAt(config *rest.Config, address string) (rest.Interface, error) {

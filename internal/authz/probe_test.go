@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,7 +93,13 @@ var behaviors = map[string]behavior{
 		return webhook(h, r, false)
 	},
 	"an answer to another probe": func(h http.Handler, r *authorizationv1.SubjectAccessReview) authorizationv1.SubjectAccessReviewStatus {
-		r.Spec.NonResourceAttributes.Path = probePath + "another"
+		r.Spec.NonResourceAttributes.Path += "another"
+		return enforcing(h, r)
+	},
+	"RBAC is asked first": func(h http.Handler, r *authorizationv1.SubjectAccessReview) authorizationv1.SubjectAccessReviewStatus {
+		if slices.Contains(r.Spec.Groups, "system:authenticated") && strings.HasPrefix(r.Spec.NonResourceAttributes.Path, "/apis/") {
+			return authorizationv1.SubjectAccessReviewStatus{Allowed: true}
+		}
 		return enforcing(h, r)
 	},
 }

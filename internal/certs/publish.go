@@ -33,7 +33,10 @@ import (
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
 )
 
-const authnFieldOwner = client.FieldOwner("pat-operator-verifier")
+const (
+	authnFieldOwner  = client.FieldOwner("pat-operator-verifier")
+	scopesFieldOwner = client.FieldOwner("pat-operator-scopes")
+)
 
 // AuthnConfigMap keeps the ConfigMap authnconfig.ConfigMapName up to date.
 type AuthnConfigMap struct {
@@ -59,27 +62,43 @@ func (m AuthnConfigMap) Publish(ctx context.Context, c client.Client, bundle []b
 		return err
 	}
 
+	changed, err := m.write(ctx, c, authnFieldOwner, want)
+	if changed {
+		log.FromContext(ctx).Info("Published what kube-apiserver needs to ask the verifier", "configMap", authnconfig.ConfigMapName, "server", server)
+	}
+	return err
+}
+
+// PublishScopes writes whether every kube-apiserver enforces scopes, and what the authorizer of this installation answers with.
+func (m AuthnConfigMap) PublishScopes(ctx context.Context, c client.Client, installation string, enforced bool) error {
+	_, err := m.write(ctx, c, scopesFieldOwner, map[string]string{
+		authnconfig.KeyScopesEnforced: strconv.FormatBool(enforced), authnconfig.KeyInstallation: installation,
+	})
+	return err
+}
+
+// write writes these keys, if the ConfigMap says anything else.
+func (m AuthnConfigMap) write(ctx context.Context, c client.Client, owner client.FieldOwner, want map[string]string) (changed bool, err error) {
 	key := client.ObjectKey{Namespace: m.Namespace, Name: authnconfig.ConfigMapName}
 	is := &corev1.ConfigMap{}
 	if err := c.Get(ctx, key, is); apierrors.IsNotFound(err) {
 		// Creating it would need the right to create every ConfigMap.
-		return fmt.Errorf("the ConfigMap %s does not exist: apply the manifests of the installation again", key)
+		return false, fmt.Errorf("the ConfigMap %s does not exist: apply the manifests of the installation again", key)
 	} else if err != nil {
-		return fmt.Errorf("read ConfigMap %s: %w", key, err)
+		return false, fmt.Errorf("read ConfigMap %s: %w", key, err)
 	}
 	stale := false // Keys of others do not count, and stay.
 	for key, text := range want {
 		stale = stale || is.Data[key] != text
 	}
 	if !stale {
-		return nil
+		return false, nil
 	}
 	apply := corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want)
-	if err := c.Apply(ctx, apply, authnFieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("write ConfigMap %s: %w", key, err)
+	if err := c.Apply(ctx, apply, owner, client.ForceOwnership); err != nil {
+		return false, fmt.Errorf("write ConfigMap %s: %w", key, err)
 	}
-	log.FromContext(ctx).Info("Published what kube-apiserver needs to ask the verifier", "configMap", key.Name, "server", server)
-	return nil
+	return true, nil
 }
 
 // serviceURL returns the URL of the TokenReview face behind a Service, by its ClusterIP: kube-apiserver cannot look up its name.

@@ -102,6 +102,33 @@ func TestWhatKubeAPIServerNeedsIsPublished(t *testing.T) {
 	publish(bundle)
 }
 
+// Whether scopes are enforced stands next to what kube-apiserver needs, and is written only when it changes.
+func TestWhetherScopesAreEnforcedIsPublished(t *testing.T) {
+	m, configMap, _ := published(t)
+	bundle := cacert.Encode(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
+	for _, enforced := range []bool{false, true, true, false} {
+		before := configMap.ResourceVersion
+		was := configMap.Data[authnconfig.KeyScopesEnforced]
+		if err := errors.Join(m.PublishScopes(t.Context(), admin(t), "uid-1", enforced), m.Publish(t.Context(), admin(t), bundle),
+			admin(t).Get(t.Context(), client.ObjectKeyFromObject(configMap), configMap)); err != nil {
+			t.Fatal(err)
+		}
+		is := fmt.Sprint(enforced)
+		if data := configMap.Data; data[authnconfig.KeyScopesEnforced] != is || data[authnconfig.KeyInstallation] != "uid-1" || data[authnconfig.KeyCA] != string(bundle) {
+			t.Errorf("it holds %v", data)
+		}
+		if unchanged := configMap.ResourceVersion == before; unchanged != (was == is) {
+			t.Errorf("%s after %q: unchanged is %v", is, was, unchanged)
+		}
+	}
+	if err := admin(t).Delete(t.Context(), configMap); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.PublishScopes(t.Context(), admin(t), "uid-1", true); err == nil || !strings.HasSuffix(err.Error(), "does not exist: apply the manifests of the installation again") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWhatCannotBePublishedNamesTheWayOut(t *testing.T) {
 	m, configMap, service := published(t)
 	bundle := cacert.Encode(must[*authority](t)(newAuthority("ca", epoch, day)).cert)
@@ -199,11 +226,9 @@ func TestTheCertificateIsCheckedByTheServicesName(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	for serverName, want := range map[string]string{name: "", "": "because it doesn't contain any IP SANs"} {
-		path, _, err := authnconfig.Config{Server: server.URL + "/authenticate", ServerName: serverName, Bundle: cacert.Encode(ca.cert)}.Write(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		config := must[*rest.Config](t)(clientcmd.BuildConfigFromFlags("", path))
+		published := authnconfig.Config{Server: server.URL + "/authenticate", ServerName: serverName, Bundle: cacert.Encode(ca.cert)}
+		paths := must[[]string](t)(authnconfig.Write(t.TempDir(), must[[]authnconfig.File](t)(published.Files())))
+		config := must[*rest.Config](t)(clientcmd.BuildConfigFromFlags("", paths[1]))
 		response, err := must[*http.Client](t)(rest.HTTPClientFor(config)).Get(server.URL)
 		if err == nil {
 			_ = response.Body.Close()

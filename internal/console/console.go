@@ -69,6 +69,8 @@ type Options struct {
 	Namespaces []string
 	// Cluster is how token holders reach the API server; nil: unknown, so the page shows no commands.
 	Cluster *Cluster
+	// ScopesEnforced reports whether tokens with scopes work now; nil: unknown, so the page does not mention it.
+	ScopesEnforced func() bool
 	// MaxLifetime is the operator's limit for the lifetime of a token.
 	MaxLifetime time.Duration
 	Clock       clock.PassiveClock
@@ -87,9 +89,11 @@ type Console struct {
 	namespaces []string
 	cluster    *Cluster
 	maxLife    time.Duration
-	clock      clock.PassiveClock
-	log        logr.Logger
-	lists      chan struct{} // a semaphore
+	// scopesEnforced is as in Options.
+	scopesEnforced func() bool
+	clock          clock.PassiveClock
+	log            logr.Logger
+	lists          chan struct{} // a semaphore
 	// activeWithin is how long a response waits until its token works. It then shows the token anyway.
 	activeWithin time.Duration
 }
@@ -98,7 +102,7 @@ type Console struct {
 func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
-		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, maxLife: o.MaxLifetime, clock: o.Clock, log: o.Log,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, maxLife: o.MaxLifetime, scopesEnforced: o.ScopesEnforced, clock: o.Clock, log: o.Log,
 		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)

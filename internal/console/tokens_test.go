@@ -31,6 +31,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -463,5 +464,32 @@ func TestListsWaitForEachOther(t *testing.T) {
 	}
 	if a := b.get("/"); a.StatusCode != http.StatusOK {
 		t.Errorf("afterwards: %s", a.Status)
+	}
+}
+
+// The page says that a token with scopes does not work where they are not enforced, and of no other token.
+func TestCase29_ThePageSaysThatScopesAreNotEnforced(t *testing.T) {
+	const says = "Tokens with limited permissions do not work at the moment"
+	scoped := []v1alpha1.Scope{{Preset: "read-only"}}
+	active := []metav1.Condition{{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue}}
+	is := func(enforced bool) func() bool { return func() bool { return enforced } }
+	for name, tc := range map[string]struct {
+		enforced   func() bool
+		scopes     []v1alpha1.Scope
+		conditions []metav1.Condition
+		want       bool
+	}{
+		"not enforced": {is(false), scoped, active, true}, "enforced": {is(true), scoped, active, false}, "unknown": {nil, scoped, active, false},
+		"without scopes": {is(false), nil, active, false}, "not active": {is(false), scoped, nil, false},
+	} {
+		pat := &v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Scopes: tc.scopes}, Status: v1alpha1.PersonalAccessTokenStatus{Conditions: tc.conditions}}
+		c := &Console{scopesEnforced: tc.enforced, clock: testingclock.NewFakePassiveClock(time.Now())}
+		var body strings.Builder
+		if err := page.ShowDetails(&body, nil, c.detailsOf(pat, &visitor{})); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(body.String(), says); got != tc.want {
+			t.Errorf("%s: it says so: %v", name, got)
+		}
 	}
 }

@@ -141,6 +141,7 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 	for i := range pat.Spec.Scopes {
 		d.Scopes = append(d.Scopes, holder.Visible(describeScope(&pat.Spec.Scopes[i], pat.Namespace)))
 	}
+	d.Unenforced = d.Works && len(d.Scopes) > 0 && c.scopesEnforced != nil && !c.scopesEnforced()
 	if holder.Sealed(pat) {
 		d.EncryptedToken, _ = holder.Encrypted(pat) // empty for any other text
 	}

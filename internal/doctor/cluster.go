@@ -238,13 +238,18 @@ func (d *doctor) checkImages(images []string) {
 	}
 }
 
+// published reads what the verifier publishes.
+func (d *doctor) published(ctx context.Context) (*corev1.ConfigMap, error) {
+	configMap := &corev1.ConfigMap{}
+	return configMap, d.Client.Get(ctx, client.ObjectKey{Namespace: d.OperatorNamespace, Name: authnconfig.ConfigMapName}, configMap)
+}
+
 // checkCA looks at what kube-apiserver needs, as published now. Its own copy is on the nodes.
 func (d *doctor) checkCA(ctx context.Context) {
 	const check = "CA"
-	key := client.ObjectKey{Namespace: d.OperatorNamespace, Name: authnconfig.ConfigMapName}
-	configMap := &corev1.ConfigMap{}
-	if err := d.Client.Get(ctx, key, configMap); err != nil {
-		d.unread(check, "the ConfigMap "+key.String(), err, applyAgain)
+	configMap, err := d.published(ctx)
+	if err != nil {
+		d.unread(check, "the ConfigMap "+d.OperatorNamespace+"/"+authnconfig.ConfigMapName, err, applyAgain)
 		return
 	}
 	config, err := authnconfig.FromData(configMap.Data)

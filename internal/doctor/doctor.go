@@ -80,13 +80,14 @@ func Run(ctx context.Context, o Options) ([]Finding, error) {
 	if err := d.askServers(ctx); err != nil {
 		return nil, err
 	}
-	if o.MakeToken {
-		d.measure(ctx)
-	}
 	d.checkAdmission(ctx)
 	d.checkWorkloads(ctx)
 	d.checkCA(ctx)
 	d.checkVersions(ctx)
+	d.checkScopes(ctx)
+	if o.MakeToken {
+		d.measure(ctx)
+	}
 	for i, f := range d.findings {
 		d.findings[i].Fix = strings.ReplaceAll(f.Fix, "NAMESPACE", o.OperatorNamespace)
 	}
@@ -122,6 +123,8 @@ type doctor struct {
 	findings []Finding
 	// servers are those that have answered.
 	servers []*server
+	// scoped reports that each of them enforces the scopes of tokens.
+	scoped bool
 }
 
 func (d *doctor) add(result Result, check, message, fix string) {

@@ -70,6 +70,9 @@ type patient struct {
 	date          time.Time
 	group         int
 	kubernetes    string
+	// authorizer is what is wrong with the one for scopes, and reviews the HTTP status of a SubjectAccessReview.
+	authorizer string
+	reviews    int
 
 	objects []client.Object
 	hooks   interceptor.Funcs
@@ -101,6 +104,7 @@ func published(t *testing.T, cas ...*x509.Certificate) *corev1.ConfigMap {
 	if err != nil {
 		t.Fatal(err)
 	}
+	data[authnconfig.KeyScopesEnforced], data[authnconfig.KeyInstallation] = "true", "uid-1"
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: authnconfig.Namespace, Name: authnconfig.ConfigMapName}, Data: data}
 }
 
@@ -114,7 +118,7 @@ func deployment(name string, ready int32) *appsv1.Deployment {
 func newPatient(t *testing.T) *patient {
 	t.Helper()
 	p := &patient{
-		text: "[invalid bearer token, " + authnconfig.UnknownError + "]", status: http.StatusCreated, flagz: http.StatusOK, date: now, group: http.StatusOK, kubernetes: "v1.37.2+k3s1",
+		text: "[invalid bearer token, " + authnconfig.UnknownError + "]", status: http.StatusCreated, flagz: http.StatusOK, date: now, group: http.StatusOK, kubernetes: "v1.37.2+k3s1", reviews: http.StatusCreated,
 		flags: map[string]string{"authentication-token-webhook-cache-ttl": "10s", "authentication-token-webhook-config-file": "/etc/x"},
 	}
 	to := admissionregistrationv1.WebhookClientConfig{CABundle: []byte("x"), Service: &admissionregistrationv1.ServiceReference{Namespace: authnconfig.Namespace}}
@@ -160,6 +164,13 @@ func (p *patient) serve(t *testing.T) *httptest.Server {
 		switch r.URL.Path {
 		case "/apis/authentication.k8s.io/v1/tokenreviews":
 			answer(p.status, &authenticationv1.TokenReview{Status: authenticationv1.TokenReviewStatus{Error: p.text, Authenticated: p.authenticated}})
+		case "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+			var review authorizationv1.SubjectAccessReview
+			if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+				t.Error(err)
+			}
+			review.Status = p.authorize(&review.Spec)
+			answer(p.reviews, &review)
 		case "/flagz":
 			answer(p.flagz, map[string]any{"flags": p.flags})
 		case "/version":
@@ -172,6 +183,26 @@ func (p *patient) serve(t *testing.T) *httptest.Server {
 	}))
 	t.Cleanup(server.Close)
 	return server
+}
+
+// authorize is what kube-apiserver's authorizers say of a probe.
+func (p *patient) authorize(spec *authorizationv1.SubjectAccessReviewSpec) (status authorizationv1.SubjectAccessReviewStatus) {
+	nonce, fails, _ := authnconfig.IsProbe(spec)
+	installation := "uid-1"
+	rbac := authorizationv1.SubjectAccessReviewStatus{Allowed: slices.Contains(spec.Groups, "system:authenticated"), Reason: "RBAC"}
+	switch _, scoped := spec.Extra[authnconfig.ExtraScopes]; {
+	case p.authorizer == "none", p.authorizer == "last" && rbac.Allowed, !scoped && p.authorizer != "for everyone":
+		return rbac
+	case p.authorizer == "down":
+		return authorizationv1.SubjectAccessReviewStatus{Denied: true, EvaluationError: "connection refused"}
+	case p.authorizer == "open" && fails:
+		return rbac
+	case fails:
+		return authorizationv1.SubjectAccessReviewStatus{Denied: true, EvaluationError: "HTTP 400"}
+	case p.authorizer == "of another cluster":
+		installation = "uid-2"
+	}
+	return authorizationv1.SubjectAccessReviewStatus{Denied: true, Reason: authnconfig.ProbeReason(nonce, installation)}
 }
 
 // lines are the findings, with the address of the server as HOST.
@@ -211,7 +242,14 @@ var well = []string{
 	"ok CA: that of the verifier is valid until 2031-11-28T11:00:00Z",
 	"ok versions: the cluster serves pat-operator.io/v1alpha1",
 	"ok versions: Kubernetes is v1.37.2+k3s1",
+	"ok scopes at HOST: kube-apiserver enforces the scopes of tokens",
+	"ok scopes: the verifier has the proof of every kube-apiserver, and accepts tokens with scopes",
 }
+
+const (
+	notAskedLine = "kube-apiserver does not ask the verifier about tokens with scopes"
+	unpublished  = "unchecked scopes: the ConfigMap pat-operator-authn does not say whether the verifier has the proof of every kube-apiserver"
+)
 
 // remove takes an object away.
 func (p *patient) remove(o client.Object, name string) {
@@ -416,11 +454,11 @@ func TestFindings(t *testing.T) {
 		},
 		"no ConfigMap": {
 			change: func(p *patient) { p.remove(&corev1.ConfigMap{}, authnconfig.ConfigMapName) },
-			lost:   well[10:11], more: []string{"failed CA: the ConfigMap pat-operator-system/pat-operator-authn does not exist"}, failed: true,
+			lost:   []string{well[10], well[14]}, more: []string{"failed CA: the ConfigMap pat-operator-system/pat-operator-authn does not exist", unpublished}, failed: true,
 		},
 		"an empty ConfigMap": {
 			change: func(p *patient) { p.objects[4].(*corev1.ConfigMap).Data = nil },
-			lost:   well[10:11], more: []string{"failed CA: the ConfigMap pat-operator-authn is empty: no verifier has run, or it cannot write it; see its log"}, failed: true,
+			lost:   []string{well[10], well[14]}, more: []string{"failed CA: the ConfigMap pat-operator-authn is empty: no verifier has run, or it cannot write it; see its log", unpublished}, failed: true,
 		},
 		"a new CA": {
 			change: func(p *patient) {
@@ -448,7 +486,49 @@ func TestFindings(t *testing.T) {
 		},
 		"an old Kubernetes": {
 			change: func(p *patient) { p.kubernetes = "v1.32.9" },
-			lost:   well[12:], more: []string{"failed versions: Kubernetes is v1.32.9"}, failed: true,
+			lost:   well[12:13], more: []string{"failed versions: Kubernetes is v1.32.9"}, failed: true,
+		},
+		"no authorizer for scopes": {
+			change: func(p *patient) { p.authorizer = "none" },
+			lost:   well[13:], more: []string{"due scopes at HOST: " + notAskedLine + ", so these are refused"},
+		},
+		"an authorizer whose matchConditions are others": {
+			change: func(p *patient) {
+				p.authorizer, p.flags["authorization-config"] = "none", "/etc/pat-operator/authorization.yaml"
+			},
+			lost: well[13:], more: []string{"failed scopes at HOST: " + notAskedLine + ", although it has --authorization-config=/etc/pat-operator/authorization.yaml: that lacks the authorizer pat-operator, or has other matchConditions"}, failed: true,
+		},
+		"an authorizer without matchConditions": {
+			change: func(p *patient) { p.authorizer = "for everyone" },
+			more:   []string{"failed scopes at HOST: kube-apiserver asks the verifier about everyone's requests, and denies them all while it does not answer: the authorizer pat-operator lacks its matchConditions"}, failed: true,
+		},
+		"an authorizer after RBAC": {
+			change: func(p *patient) { p.authorizer = "last" },
+			lost:   well[13:14], more: []string{"failed scopes at HOST: kube-apiserver has an authorizer before that of pat-operator, which allows requests of tokens with scopes"}, failed: true,
+		},
+		"another cluster's authorizer": {
+			change: func(p *patient) { p.authorizer = "of another cluster" },
+			lost:   well[13:14], more: []string{"failed scopes at HOST: kube-apiserver asks the verifier of another installation about tokens with scopes"}, failed: true,
+		},
+		"an authorizer without a verifier": {
+			change: func(p *patient) { p.authorizer = "down" },
+			lost:   well[13:14], more: []string{"failed scopes at HOST: kube-apiserver gets no answer from the verifier about tokens with scopes, so they may do nothing: connection refused"}, failed: true,
+		},
+		"an authorizer whose failures pass": {
+			change: func(p *patient) { p.authorizer = "open" },
+			lost:   well[13:14], more: []string{"failed scopes at HOST: kube-apiserver lets tokens with scopes do everything while the verifier does not answer"}, failed: true,
+		},
+		"no proof": {
+			change: func(p *patient) { p.objects[4].(*corev1.ConfigMap).Data[authnconfig.KeyScopesEnforced] = "false" },
+			lost:   well[14:], more: []string{"failed scopes: the verifier refuses tokens with scopes: it lacks the proof of a kube-apiserver"}, failed: true,
+		},
+		"no right to ask about scopes": {
+			change: func(p *patient) { p.reviews = http.StatusForbidden },
+			lost:   well[13:], more: []string{"unchecked scopes at HOST: you may not create subjectaccessreviews"},
+		},
+		"no answer about scopes": {
+			change: func(p *patient) { p.reviews = http.StatusServiceUnavailable },
+			lost:   well[13:], more: []string{"unchecked scopes at HOST: it answers HTTP 503 to a SubjectAccessReview"},
 		},
 		"the addresses may not be read": {
 			change: func(p *patient) { p.forbid("EndpointSliceList") },
@@ -563,5 +643,28 @@ func TestCredentialsGoToTheAPIServerOnly(t *testing.T) {
 	}
 	if got := p.bearers(); len(got) == 0 || got[0] != "Bearer mine" {
 		t.Errorf("the API server got %v", got)
+	}
+}
+
+// One of two kube-apiservers lacks the authorizer: that is a fault, since the verifier then refuses tokens with scopes at both.
+func TestAnAuthorizerMissesOnOneOfTwo(t *testing.T) {
+	p, second := newPatient(t), newPatient(t)
+	p.certified(t)
+	second.certified(t)
+	second.authorizer = "none"
+	p.options.Config.CAData = append(p.options.Config.CAData, second.options.Config.CAData...)
+	host := strings.TrimPrefix(second.server.URL, "https://")
+	other := addressed(host)
+	other.SetName("kubernetes-2")
+	p.objects = append(p.objects, addressed(strings.TrimPrefix(p.server.URL, "https://")), other)
+	p.objects[4].(*corev1.ConfigMap).Data[authnconfig.KeyScopesEnforced] = "false"
+	lines := p.lines(t)
+	for _, want := range []string{
+		well[13], "failed scopes at " + host + ": " + notAskedLine + ", and another kube-apiserver does: so these are refused",
+		"failed scopes: the verifier refuses tokens with scopes: it lacks the proof of a kube-apiserver",
+	} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("%s is not in\n%s", want, strings.Join(lines, "\n"))
+		}
 	}
 }

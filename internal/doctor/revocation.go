@@ -83,6 +83,11 @@ func (d *doctor) revoke(ctx context.Context) (took time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
+	what := "a new token"
+	if d.scoped { // it shows as well that kube-apiserver has the kubeconfig for tokens with scopes
+		what = "a new token with scopes; kubectl pat setup --scopes writes the kubeconfig for them"
+		pat.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}}
+	}
 	if err := holder.Submit(ctx, d.Client, pat); err != nil {
 		return 0, err
 	}
@@ -104,7 +109,7 @@ func (d *doctor) revoke(ctx context.Context) (took time.Duration, err error) {
 		return 0, err
 	}
 	if err := wait.PollUntilContextTimeout(ctx, pause, startTimeout, true, s.accepts); err != nil {
-		return 0, fmt.Errorf("the API server does not accept a new token: %w", err)
+		return 0, fmt.Errorf("the API server does not accept %s: %w", what, err)
 	}
 	if err := d.Client.Delete(ctx, pat); err != nil {
 		return 0, err

@@ -25,6 +25,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // Distribution is who starts kube-apiserver.
@@ -72,6 +73,8 @@ type Cluster struct {
 	ControlPlane []string
 	// TalosMinor is 14 of Talos 1.14; 0 if unknown.
 	TalosMinor int
+	// Minor is 37 of Kubernetes 1.37; 0 if unknown.
+	Minor int
 	// Kubeadm is as in Facts.
 	Kubeadm string
 }
@@ -84,6 +87,9 @@ var talosImage = regexp.MustCompile(`^Talos \(v1\.(\d+)\.`)
 // provider's Kubernetes themselves, such as EKS Anywhere.
 func Detect(facts Facts) Cluster {
 	c := Cluster{Kubeadm: facts.Kubeadm}
+	if v, err := version.ParseGeneric(facts.ServerVersion); err == nil {
+		c.Minor = int(v.Minor())
+	}
 	for _, node := range facts.Nodes {
 		if _, ok := node.Labels[controlPlaneLabel]; ok {
 			c.ControlPlane = append(c.ControlPlane, node.Name)

@@ -40,7 +40,8 @@ func certificatesDir(configuration string) string {
 	return path.Clean(c.CertificatesDir)
 }
 
-// withFlags returns kubeadm's ClusterConfiguration with flags of kube-apiserver in the place of their former values.
+// withFlags returns kubeadm's ClusterConfiguration with flags of kube-apiserver in the place of their former values. kubeadm sets
+// no --authorization-mode where there is an --authorization-config.
 func withFlags(configuration string, flags []Flag) (string, error) {
 	var c map[string]any
 	if err := yaml.Unmarshal([]byte(configuration), &c); err != nil {
@@ -59,7 +60,7 @@ func withFlags(configuration string, flags []Flag) (string, error) {
 		for _, flag := range flags {
 			args = slices.DeleteFunc(args, func(arg any) bool {
 				named, _ := arg.(map[string]any)
-				return named["name"] == flag.Name
+				return named["name"] == flag.Name || flag.Name == authnconfig.FlagAuthorizationConfig && named["name"] == authnconfig.FlagAuthorizationMode
 			})
 			args = append(args, map[string]any{"name": flag.Name, "value": flag.Value})
 		}
@@ -71,6 +72,9 @@ func withFlags(configuration string, flags []Flag) (string, error) {
 		}
 		for _, flag := range flags {
 			args[flag.Name] = flag.Value
+			if flag.Name == authnconfig.FlagAuthorizationConfig {
+				delete(args, authnconfig.FlagAuthorizationMode)
+			}
 		}
 		server["extraArgs"] = args
 	default:
@@ -83,6 +87,25 @@ func withFlags(configuration string, flags []Flag) (string, error) {
 
 // webhookOf returns the file that the ClusterConfiguration names for another webhook; "" without one.
 func webhookOf(configuration string) string {
+	if file := argOf(configuration, authnconfig.FlagConfigFile); !strings.Contains(file, "pat-operator") {
+		return file
+	}
+	return ""
+}
+
+// authorizersOf returns the flag of the ClusterConfiguration that names other authorizers than Node, RBAC and ours; "" without one.
+func authorizersOf(configuration string) string {
+	if file := argOf(configuration, authnconfig.FlagAuthorizationConfig); file != "" && !strings.Contains(file, "pat-operator") {
+		return "--" + authnconfig.FlagAuthorizationConfig + "=" + file
+	}
+	if modes := argOf(configuration, authnconfig.FlagAuthorizationMode); modes != "" && modes != nodeAndRBAC {
+		return "--" + authnconfig.FlagAuthorizationMode + "=" + modes
+	}
+	return ""
+}
+
+// argOf returns the value of a flag of kube-apiserver in the ClusterConfiguration.
+func argOf(configuration, flag string) string {
 	var c struct {
 		APIServer struct {
 			ExtraArgs any `json:"extraArgs"`
@@ -91,19 +114,16 @@ func webhookOf(configuration string) string {
 	if err := yaml.Unmarshal([]byte(configuration), &c); err != nil {
 		return ""
 	}
-	file := ""
+	value := ""
 	switch args := c.APIServer.ExtraArgs.(type) {
 	case map[string]any:
-		file, _ = args[authnconfig.FlagConfigFile].(string)
+		value, _ = args[flag].(string)
 	case []any:
 		for _, arg := range args {
-			if named, ok := arg.(map[string]any); ok && named["name"] == authnconfig.FlagConfigFile {
-				file, _ = named["value"].(string)
+			if named, ok := arg.(map[string]any); ok && named["name"] == flag {
+				value, _ = named["value"].(string)
 			}
 		}
 	}
-	if strings.Contains(file, "pat-operator") {
-		return ""
-	}
-	return file
+	return value
 }

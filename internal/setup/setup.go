@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package setup writes instructions that connect a kube-apiserver to the verifier: two files and two flags, where to put them,
-// how to make them last, and how to get back.
+// Package setup writes instructions that connect a kube-apiserver to the verifier: two files and two flags, four and three with
+// scopes, where to put them, how to make them last, and how to get back.
 //
 // What it prints is pasted into shells of root. What comes from the cluster is checked and encoded anew, or left out.
 package setup
@@ -35,8 +35,10 @@ import (
 const (
 	// end is the last line of each heredoc.
 	end = "PAT-OPERATOR"
-	// kubeadmFile has kubeadm's configuration with the two flags.
+	// kubeadmFile has kubeadm's configuration with the flags.
 	kubeadmFile = "pat-operator-kubeadm.yaml"
+	// nodeAndRBAC are the authorizers of most clusters.
+	nodeAndRBAC = "Node,RBAC"
 )
 
 var cacheTTL = authnconfig.CacheTTL.String()
@@ -63,17 +65,22 @@ type Plan struct {
 	Cluster
 	// Config is how kube-apiserver reaches the verifier.
 	Config authnconfig.Config
-	// Folder has the two files on the nodes.
+	// Folder has the files on the nodes.
 	Folder string
+	// Scopes lets kube-apiserver enforce the scopes of tokens as well.
+	Scopes bool
 }
 
 // NewPlan returns the plan for a cluster. folder is empty for that of the distribution.
-func NewPlan(cluster Cluster, config authnconfig.Config, folder string) Plan {
+func NewPlan(cluster Cluster, config authnconfig.Config, folder string, scopes bool) Plan {
 	if folder == "" {
 		folder = cluster.folder()
 	}
-	return Plan{cluster, config, folder}
+	return Plan{cluster, config, folder, scopes && cluster.takesAuthorizers()}
 }
+
+// takesAuthorizers reports whether there are instructions for an AuthorizationConfiguration.
+func (c Cluster) takesAuthorizers() bool { return c.Distribution != Talos && c.Distribution != KOps }
 
 // folder is one that kube-apiserver sees without a further mount, where there is such a folder.
 func (c Cluster) folder() string {
@@ -94,12 +101,32 @@ func (c Cluster) folder() string {
 	return "/etc/kubernetes/pat-operator"
 }
 
-// Flags are those that kube-apiserver gets.
-func (p Plan) Flags() []Flag {
-	return []Flag{{authnconfig.FlagConfigFile, p.Folder + "/" + authnconfig.KubeconfigFile}, {authnconfig.FlagCacheTTL, cacheTTL}}
+// Files are those in Folder.
+func (p Plan) Files() ([]authnconfig.File, error) {
+	if p.Scopes {
+		return p.Config.ScopedFiles(p.Minor, p.Folder)
+	}
+	return p.Config.Files()
 }
 
-// KubeadmConfiguration returns the name and the content of kubeadm's configuration with the two flags; "" for other
+// Flags are those that kube-apiserver gets.
+func (p Plan) Flags() []Flag {
+	flags := []Flag{{authnconfig.FlagConfigFile, p.Folder + "/" + authnconfig.KubeconfigFile}, {authnconfig.FlagCacheTTL, cacheTTL}}
+	if p.Scopes && authorizersOf(p.Kubeadm) == "" {
+		flags = append(flags, Flag{authnconfig.FlagAuthorizationConfig, p.Folder + "/" + authnconfig.AuthorizationFile})
+	}
+	return flags
+}
+
+// Removed are the flags that kube-apiserver does not start with any more.
+func (p Plan) Removed() []string {
+	if len(p.Flags()) > 2 {
+		return []string{authnconfig.FlagAuthorizationMode}
+	}
+	return nil
+}
+
+// KubeadmConfiguration returns the name and the content of kubeadm's configuration with the flags; "" for other
 // distributions, and where kubeadm's is not known.
 func (p Plan) KubeadmConfiguration() (name, content string, err error) {
 	if p.Distribution != Kubeadm || p.Kubeadm == "" {
@@ -124,17 +151,17 @@ func (p Plan) Text() (string, error) {
 		w.linef("")
 		w.linef("STOP: kube-apiserver has a token webhook already, %s. It takes one. The flags below would take that one's place.", holder.Visible(other))
 	}
-	kubeconfig, err := p.Config.Kubeconfig()
+	files, err := p.Files()
 	if err != nil {
 		return "", err
 	}
 	switch p.Distribution {
 	case KOps:
-		p.kops(w, string(kubeconfig))
+		p.kops(w, files)
 	case Talos:
-		err = p.talos(w, string(kubeconfig))
+		err = p.talos(w, files)
 	default:
-		p.nodes(w, string(kubeconfig))
+		p.nodes(w, files)
 	}
 	if err != nil {
 		return "", err
@@ -172,19 +199,19 @@ func (d Distribution) title() string {
 }
 
 // nodes are the instructions for distributions whose control plane nodes have a shell.
-func (p Plan) nodes(w *writer, kubeconfig string) {
+func (p Plan) nodes(w *writer, files []authnconfig.File) {
 	switch {
 	case p.Distribution == Hosted:
 		p.hosted(w)
 	case p.Distribution == Kind && len(p.ControlPlane) > 0:
 		for _, name := range p.ControlPlane {
 			w.step("In the node %s (docker exec -it %[1]s bash), paste", name)
-			p.paste(w, kubeconfig)
+			p.paste(w, files)
 			p.manifest(w)
 		}
 	default:
 		w.step("On %s, as root, paste", p.each())
-		p.paste(w, kubeconfig)
+		p.paste(w, files)
 		switch p.Distribution {
 		case Kubeadm, Kind, Kubespray:
 			p.manifest(w)
@@ -199,13 +226,45 @@ func (p Plan) nodes(w *writer, kubeconfig string) {
 		p.upgrades(w)
 	case Kubespray:
 		w.step("So that upgrade-cluster.yml keeps the flags, in group_vars/k8s_cluster/k8s-cluster.yml:")
-		w.block("kube_kubeadm_apiserver_extra_args:\n  %s: %s\n  %s: %s", authnconfig.FlagConfigFile, p.Flags()[0].Value, authnconfig.FlagCacheTTL, cacheTTL)
+		vars := fmt.Sprintf("kube_kubeadm_apiserver_extra_args:\n  %s: %s\n  %s: %s", authnconfig.FlagConfigFile, p.Flags()[0].Value, authnconfig.FlagCacheTTL, cacheTTL)
+		if p.Scopes { // since Kubespray 2.28
+			vars += "\nkube_apiserver_use_authorization_config_file: true\nkube_apiserver_authorization_config_authorizers:\n" + p.authorizer() + "- type: Node\n  name: node\n- type: RBAC\n  name: rbac"
+		}
+		w.block("%s", vars)
 		w.linef("Leave kube_webhook_token_auth at false: its kubeconfig has no tls-server-name, and it sets no cache-ttl.")
 	case Other:
 		p.flags(w)
 	}
+	if p.Scopes {
+		p.otherAuthorizers(w)
+	}
 	w.linef("")
+	if p.Scopes {
+		w.linef("If kube-apiserver does not start: everything else works with the former flags. %s", p.back())
+		return
+	}
 	w.linef("If kube-apiserver does not start: everything else works without the flags. %s", p.back())
+}
+
+// authorizer is our item of an AuthorizationConfiguration.
+func (p Plan) authorizer() string {
+	return authnconfig.Authorizer(p.Minor, p.Folder+"/"+authnconfig.AuthorizerFile)
+}
+
+// otherAuthorizers are the instructions for a kube-apiserver that has other authorizers than Node and RBAC: they stay, after ours.
+func (p Plan) otherAuthorizers(w *writer) {
+	if authorizers := authorizersOf(p.Kubeadm); authorizers != "" {
+		w.step("kube-apiserver has other authorizers, which stay: %s. Put this item before them:", holder.Visible(authorizers))
+	} else {
+		w.step("Only where kube-apiserver has other authorizers than %s: these stay. Put this item before them:", nodeAndRBAC)
+	}
+	w.block("%s", strings.TrimSuffix(p.authorizer(), "\n"))
+	w.linef("If it has an --%s, that is its file, which it follows. If it has --%s, that is a", authnconfig.FlagAuthorizationConfig, authnconfig.FlagAuthorizationMode)
+	w.linef("file of your own, like %s/%s, with each of", p.Folder, authnconfig.AuthorizationFile)
+	w.linef("those authorizers after this item: set --%s to it, instead of --%s.", authnconfig.FlagAuthorizationConfig, authnconfig.FlagAuthorizationMode)
+	if p.Distribution == K3s || p.Distribution == RKE2 {
+		w.linef("Name it in the paste, too.")
+	}
 }
 
 // hosted are the instructions for a kube-apiserver that runs elsewhere, and that reaches no ClusterIP.
@@ -215,8 +274,12 @@ func (p Plan) hosted(w *writer) {
 	w.linef("not built yet.")
 	w.step("Expose the Service %s by a load balancer or a node port, and install with", authnconfig.Service)
 	w.block("verifier:\n  endpoint: https://HOST:PORT   # where kube-apiserver reaches it; %s in the files now", p.Config.Server)
-	w.step("Write the two files, and mount them into kube-apiserver as %s:", p.Folder)
-	w.block("kubectl pat setup -o files --dir pat-operator")
+	scopes, number := "", "two"
+	if p.Scopes {
+		scopes, number = " --scopes", "four"
+	}
+	w.step("Write the %s files, and mount them into kube-apiserver as %s:", number, p.Folder)
+	w.block("kubectl pat setup%s -o files --dir pat-operator", scopes)
 	w.linef("Where only one file can be mounted, take the key %s of the ConfigMap %s.", authnconfig.KeyEmbedded, authnconfig.ConfigMapName)
 	p.flags(w)
 }
@@ -236,48 +299,80 @@ func (p Plan) each() string {
 func (p Plan) back() string {
 	switch p.Distribution {
 	case Kubeadm, Kind, Kubespray:
-		return "On the node:\n\nmv " + before + " " + manifestFile
+		return "On the node:\n\nmv " + p.before() + " " + manifestFile
 	case K3s:
 		return "On the node:\n\nrm " + dropIn("k3s") + " && systemctl restart k3s"
 	case RKE2:
 		return "On the node:\n\nrm " + dropIn("rke2") + " && systemctl restart rke2-server"
 	}
+	if p.Scopes {
+		return "Set those again, in the same way."
+	}
 	return "Take them out again, in the same way."
 }
 
-// paste writes the two files.
-func (p Plan) paste(w *writer, kubeconfig string) {
+// paste writes the files.
+func (p Plan) paste(w *writer, files []authnconfig.File) {
 	w.linef("")
 	w.linef("(umask 022 && mkdir -p %s)", p.Folder)
-	w.heredoc(p.Folder+"/"+authnconfig.CAFile, string(p.Config.Bundle))
-	w.heredoc(p.Folder+"/"+authnconfig.KubeconfigFile, kubeconfig)
+	for _, file := range files {
+		w.heredoc(p.Folder+"/"+file.Name, file.Content)
+	}
 	w.linef("chmod 0644 %s/*", p.Folder)
 }
 
 const (
 	manifestFile = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 	// after and before are outside of the folder that kubelet watches.
-	after  = "/etc/kubernetes/kube-apiserver.with-pat-operator.yaml"
-	before = "/etc/kubernetes/kube-apiserver.without-pat-operator.yaml"
+	after        = "/etc/kubernetes/kube-apiserver.with-pat-operator.yaml"
+	before       = "/etc/kubernetes/kube-apiserver.without-pat-operator.yaml"
+	beforeScopes = "/etc/kubernetes/kube-apiserver.without-scopes.yaml"
 )
+
+func (p Plan) before() string {
+	if p.Scopes {
+		return beforeScopes
+	}
+	return before
+}
 
 // manifest puts the flags into the manifest of the static pod, in one step. kubelet starts kube-apiserver again.
 func (p Plan) manifest(w *writer) {
 	flags := p.Flags()
+	insert := fmt.Sprintf(`'s|^\( *\)- kube-apiserver$|&\n\1- --%s=%s\n\1- --%s=%s|'`, flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
 	w.linef("m=%s new=%s", manifestFile, after)
-	w.linef("grep -q %s $m || {", authnconfig.FlagConfigFile)
-	w.linef("  cp -p $m %s && cp -p $m $new &&", before)
-	w.linef(`  sed 's|^\( *\)- kube-apiserver$|&\n\1- --%s=%s\n\1- --%s=%s|' $m > $new &&`, flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
-	w.linef("  grep -q %s $new && mv $new $m || echo 'FAILED: nothing was changed'", authnconfig.FlagConfigFile)
-	w.linef("}")
+	if p.Scopes {
+		p.scopedManifest(w, insert)
+	} else {
+		w.linef("grep -q %s $m || {", authnconfig.FlagConfigFile)
+		w.linef("  cp -p $m %s && cp -p $m $new &&", before)
+		w.linef("  sed %s $m > $new &&", insert)
+		w.linef("  grep -q %s $new && mv $new $m || echo 'FAILED: nothing was changed'", authnconfig.FlagConfigFile)
+		w.linef("}")
+	}
 	w.linef("")
 	w.linef("kubelet starts kube-apiserver again within a minute. Wait for it before the next node: kubectl get --raw /readyz")
+}
+
+// scopedManifest adds what the manifest lacks, and leaves other authorizers than Node and RBAC.
+func (p Plan) scopedManifest(w *writer, insert string) {
+	file := p.Folder + "/" + authnconfig.AuthorizationFile
+	w.linef("cp -p $m $new")
+	w.linef("grep -q %s $new || sed -i %s $new", authnconfig.FlagConfigFile, insert)
+	w.linef(`sed -i 's|^\( *- --\)%s=%s$|\1%s=%s|' $new`, authnconfig.FlagAuthorizationMode, nodeAndRBAC, authnconfig.FlagAuthorizationConfig, file)
+	w.linef("if cmp -s $m $new; then echo 'nothing to change'")
+	w.linef("elif grep -q %s $new; then cp -p $m %s && mv $new $m", authnconfig.FlagConfigFile, beforeScopes)
+	w.linef("else echo 'FAILED: nothing was changed'; fi")
+	w.linef("grep -q %s=%s $m || echo 'kube-apiserver has other authorizers, which stay: see below'", authnconfig.FlagAuthorizationConfig, file)
 }
 
 // rancher puts the flags into a file of their own, which is read after the others.
 func (p Plan) rancher(w *writer, name, service string, mount bool) {
 	flags := p.Flags()
-	config := fmt.Sprintf("kube-apiserver-arg+:\n  - %s=%s\n  - %s=%s\n", flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
+	config := "kube-apiserver-arg+:\n"
+	for _, flag := range flags {
+		config += fmt.Sprintf("  - %s=%s\n", flag.Name, flag.Value)
+	}
 	if mount {
 		config += fmt.Sprintf("kube-apiserver-extra-mount+:\n  - %s:%[1]s:ro\n", p.Folder)
 	}
@@ -287,6 +382,9 @@ func (p Plan) rancher(w *writer, name, service string, mount bool) {
 	w.linef("")
 	w.linef("The file lasts. It adds to the lists of /etc/rancher/%s/config.yaml. If the unit of %s has --kube-apiserver-arg on its", name, service)
 	w.linef("command line, that list wins: move it into config.yaml.")
+	if p.Scopes {
+		w.linef("With --%s it starts kube-apiserver without its own --%s; take out one that you have set yourself.", authnconfig.FlagAuthorizationConfig, authnconfig.FlagAuthorizationMode)
+	}
 }
 
 func dropIn(name string) string {
@@ -301,10 +399,13 @@ func (p Plan) upgrades(w *writer) {
 		if err != nil {
 			w.linef("(The next commands let you edit it yourself: %s.)", err)
 		}
-		flags := p.Flags()
+		args := make([]string, 0, len(p.Flags()))
+		for _, flag := range p.Flags() {
+			args = append(args, fmt.Sprintf("{name: %s, value: %s}", flag.Name, flag.Value))
+		}
 		w.linef("")
 		w.linef("kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' > %s", kubeadmFile)
-		w.linef("# add to it: apiServer: {extraArgs: [{name: %s, value: %s}, {name: %s, value: %s}]}", flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value)
+		w.linef("# add to it: apiServer: {extraArgs: [%s]}", strings.Join(args, ", "))
 	} else {
 		w.linef("")
 		w.heredoc(file, content)
@@ -319,18 +420,22 @@ func (p Plan) flags(w *writer) {
 		w.linef("--%s=%s", flag.Name, flag.Value)
 	}
 	w.linef("")
+	for _, name := range p.Removed() {
+		w.linef("and without --%s=%s.", name, nodeAndRBAC)
+	}
 	w.linef("It must see the folder %s: mount it, if it runs in a container.", p.Folder)
 }
 
 // kops has no shell to paste into: what is on the nodes is lost when they are replaced.
-func (p Plan) kops(w *writer, kubeconfig string) {
+func (p Plan) kops(w *writer, files []authnconfig.File) {
 	w.step("kops edit cluster, and add")
-	asset := func(name, content string) string {
-		return fmt.Sprintf("  - name: %s\n    path: %s/%s\n    roles: [ControlPlane, APIServer]\n    mode: \"0644\"\n    content: |\n%s",
-			strings.ReplaceAll(name, ".", "-"), p.Folder, name, indent(6, content))
+	assets := ""
+	for _, file := range files {
+		assets += fmt.Sprintf("  - name: %s\n    path: %s/%s\n    roles: [ControlPlane, APIServer]\n    mode: \"0644\"\n    content: |\n%s",
+			strings.ReplaceAll(file.Name, ".", "-"), p.Folder, file.Name, indent(6, file.Content))
 	}
-	w.block("spec:\n  fileAssets:\n%s%s  kubeAPIServer:\n    authenticationTokenWebhookConfigFile: %s\n    authenticationTokenWebhookCacheTtl: %s",
-		asset(authnconfig.CAFile, string(p.Config.Bundle)), asset(authnconfig.KubeconfigFile, kubeconfig), p.Flags()[0].Value, cacheTTL)
+	w.block("spec:\n  fileAssets:\n%s  kubeAPIServer:\n    authenticationTokenWebhookConfigFile: %s\n    authenticationTokenWebhookCacheTtl: %s",
+		assets, p.Flags()[0].Value, cacheTTL)
 	w.linef("kube-apiserver sees the folder %s without a further mount. kOps 1.26 or later has these roles.", path.Dir(p.Folder))
 	w.step("Replace the control plane nodes, which kOps knows to be out of date:")
 	w.block("kops update cluster --yes\nkops rolling-update cluster --yes")
@@ -338,7 +443,7 @@ func (p Plan) kops(w *writer, kubeconfig string) {
 	w.linef("replace that node (kops rolling-update cluster --cloudonly --yes).")
 }
 
-func (p Plan) talos(w *writer, kubeconfig string) error {
+func (p Plan) talos(w *writer, files []authnconfig.File) error {
 	if p.TalosMinor == 0 || p.TalosMinor >= 15 {
 		embedded, err := p.Config.Embedded()
 		if err != nil {
@@ -350,13 +455,13 @@ func (p Plan) talos(w *writer, kubeconfig string) error {
 	}
 	if p.TalosMinor < 15 {
 		w.step("Talos up to 1.14: write this to pat-operator.yaml")
-		file := func(name, content string) string {
-			return fmt.Sprintf("    - path: %s/%s\n      op: create\n      permissions: 0o644\n      content: |\n%s", p.Folder, name, indent(8, content))
+		written := ""
+		for _, file := range files {
+			written += fmt.Sprintf("    - path: %s/%s\n      op: create\n      permissions: 0o644\n      content: |\n%s", p.Folder, file.Name, indent(8, file.Content))
 		}
 		flags := p.Flags()
-		w.block("machine:\n  files:\n%s%scluster:\n  apiServer:\n    extraArgs:\n      %s: %s\n      %s: %s\n    extraVolumes:\n      - hostPath: %s\n        mountPath: %[7]s\n        readonly: true",
-			file(authnconfig.CAFile, string(p.Config.Bundle)), file(authnconfig.KubeconfigFile, kubeconfig),
-			flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value, p.Folder)
+		w.block("machine:\n  files:\n%scluster:\n  apiServer:\n    extraArgs:\n      %s: %s\n      %s: %s\n    extraVolumes:\n      - hostPath: %s\n        mountPath: %[6]s\n        readonly: true",
+			written, flags[0].Name, flags[0].Value, flags[1].Name, flags[1].Value, p.Folder)
 		w.linef("Talos 1.14 takes it with a warning, and not together with a KubeAPIServerConfig document, which cannot mount files")
 		w.linef("(siderolabs/talos#14394): keep cluster.apiServer there, or upgrade to 1.15.")
 	}

@@ -690,16 +690,14 @@ func TestKubernetesVersions(t *testing.T) {
 	}
 }
 
-// The notes lead to the two files that API servers read, wherever the release is.
-func TestNotesNameTheFilesOfAPIServers(t *testing.T) {
-	notes := render(t, Release{Namespace: "tokens"}).Notes
-	for _, want := range []string{
-		`kubectl -n tokens get configmap pat-operator-authn -o jsonpath='{.data.ca\.crt}' > pat-operator-ca.crt`,
-		"kubectl -n tokens get configmap pat-operator-authn -o jsonpath='{.data.kubeconfig}' > pat-operator-authn.kubeconfig",
-		"--authentication-token-webhook-config-file=/etc/kubernetes/pat-operator/pat-operator-authn.kubeconfig",
-	} {
-		if !strings.Contains(notes, want) {
-			t.Errorf("the notes do not say %q:\n%s", want, notes)
+// The notes lead to what connects API servers, wherever the release is.
+func TestNotesLeadToSetup(t *testing.T) {
+	for namespace, want := range map[string]string{"tokens": " --operator-namespace tokens\n", "pat-operator-system": "\n"} {
+		notes := render(t, Release{Namespace: namespace}).Notes
+		for _, command := range []string{"kubectl pat setup", "kubectl pat doctor"} {
+			if !strings.Contains(notes, "     "+command+want) {
+				t.Errorf("the notes do not say %q:\n%s", command+want, notes)
+			}
 		}
 	}
 }

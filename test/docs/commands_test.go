@@ -221,7 +221,7 @@ func TestEachDistributionHasAPage(t *testing.T) {
 		if !strings.Contains(page, "://") {
 			t.Errorf("docs/install/%s.md names no source", name)
 		}
-		plan := setup.NewPlan(setup.Cluster{Distribution: d}, authnconfig.Config{}, "")
+		plan := setup.NewPlan(setup.Cluster{Distribution: d}, authnconfig.Config{}, "", false)
 		if d != setup.Talos && name != "managed" && !strings.Contains(page, plan.Flags()[0].Value) {
 			t.Errorf("docs/install/%s.md does not name %s", name, plan.Flags()[0].Value)
 		}

@@ -19,6 +19,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -31,15 +32,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiversion "k8s.io/apimachinery/pkg/version"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
+	"github.com/pat-operator/pat-operator/internal/authz"
 	"github.com/pat-operator/pat-operator/internal/cacert"
 	"github.com/pat-operator/pat-operator/internal/doctor"
 	"github.com/pat-operator/pat-operator/test/cluster"
@@ -93,6 +101,7 @@ func soon(t *testing.T, config *rest.Config, want []string, change ...func(*doct
 func unsaid(findings []doctor.Finding, want []string) []string {
 	var missing []string
 	for _, line := range want {
+		line = strings.ReplaceAll(line, "SCOPES", "scopes at "+strings.TrimPrefix(cl.Server, "https://"))
 		line = strings.ReplaceAll(line, "SERVER", "kube-apiserver "+strings.TrimPrefix(cl.Server, "https://"))
 		if !slices.ContainsFunc(findings, func(f doctor.Finding) bool {
 			return strings.HasPrefix(fmt.Sprintf("%s %s: %s", f.Result, f.Check, f.Message), line)
@@ -113,11 +122,8 @@ func published(t *testing.T) authnconfig.Config {
 // webhook writes the two files and restarts kube-apiserver with them.
 func webhook(t *testing.T, config authnconfig.Config, args ...string) {
 	t.Helper()
-	kubeconfig, _, err := config.Write(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cl.UseTokenWebhook(t.Context(), kubeconfig, args...); err != nil {
+	files := env.Must[[]string](t)(authnconfig.Write(t.TempDir(), env.Must[[]authnconfig.File](t)(config.Files())))
+	if err := cl.UseTokenWebhook(t.Context(), files[1], args...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -324,33 +330,126 @@ func setup(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// What `kubectl pat setup` prints for a node is pasted into a shell, and kube-apiserver starts with the flags that it names.
+// What `kubectl pat setup` prints for a node is pasted into a shell, and kube-apiserver starts with the flags that it names: with
+// scopes, and with the way back to none.
 func TestWhatSetupPrintsConnectsKubeAPIServer(t *testing.T) {
 	long.Only(t)
+	dir, starts := t.TempDir(), 0 // gone after kube-apiserver has its former files again
 	t.Cleanup(func() {
-		if err := cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig); err != nil {
+		if err := errors.Join(cl.UseTokenWebhook(context.Background(), cl.AuthnKubeconfig), cl.UseAuthorizer(context.Background(), cl.AuthorizationConfig)); err != nil {
 			t.Error(err)
 		}
 		restartOperator(t)
 	})
+	ns := team(t)
+	// start pastes what is printed, and starts kube-apiserver with the flags.
+	start := func(args ...string) {
+		t.Helper()
+		starts++
+		text := setup(t, append(args, fmt.Sprintf("--node-dir=%s/pat-operator-%d", dir, starts))...)
+		_, paste, _ := strings.Cut(text, "paste\n")
+		paste, flags, found := strings.Cut(paste, "\n2. Start each kube-apiserver with\n\n")
+		if !found {
+			t.Fatalf("it prints\n%s", text)
+		}
+		if out, err := cl.Command(t.Context(), "", "sh", "-euc", paste).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s\n%s", err, out, paste)
+		}
+		flags, _, _ = strings.Cut(flags, "\n\n")
+		values := map[string]string{}
+		for line := range strings.Lines(flags) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			values[name] = value
+		}
+		if err := errors.Join(
+			cl.UseTokenWebhook(t.Context(), values["--authentication-token-webhook-config-file"], "--authentication-token-webhook-cache-ttl="+values["--authentication-token-webhook-cache-ttl"]),
+			cl.UseAuthorizer(t.Context(), values["--authorization-config"]),
+		); err != nil {
+			t.Fatal(err)
+		}
+		restartOperator(t)
+	}
+	says := func(want ...string) {
+		t.Helper()
+		soon(t, cl.Admin(), want)
+	}
+	const asks, ttl = "ok SERVER: asks the verifier, trusts it, and the verifier is up to date", "ok SERVER: takes a revoked token for 10s at most"
+
+	start("--scopes=false")
+	says(asks, ttl, "due SCOPES: kube-apiserver does not ask the verifier about tokens with scopes, so these are refused")
+	if got := accepted(t, issued(t, alice, pat(ns, "full"))); got.Username != "alice" {
+		t.Errorf("it is %s", got.Username)
+	}
+	plaintext := issued(t, alice, pat(ns, "limited", scoped(v1alpha1.Scope{Preset: "read-only"})))
+	if status := review(t, plaintext); status.Authenticated || !strings.Contains(status.Error, authnconfig.ScopedError) {
+		t.Errorf("a token with scopes is not refused: %v", status)
+	}
+
+	start("--scopes")
+	says(asks, ttl, "ok SCOPES: kube-apiserver enforces the scopes of tokens", "ok scopes: the verifier has the proof of every kube-apiserver")
+	accepted(t, plaintext)
+	if err := bearer(t, plaintext).List(t.Context(), &corev1.SecretList{}, client.InNamespace(ns)); !apierrors.IsForbidden(err) {
+		t.Errorf("it reads Secrets: %v", err)
+	}
+
+	start() // as kube-apiserver does now
+	says("ok SCOPES: kube-apiserver enforces the scopes of tokens")
+}
+
+// What the doctor says of an authorizer is what a real kube-apiserver makes of it. It follows the file while it runs.
+func TestTheDoctorSeesWhatTheAuthorizerLacks(t *testing.T) {
+	long.Only(t)
+	replica := env.Must[*cluster.Replica](t)(cl.NewReplica())
+	t.Cleanup(replica.Kill)
 	folder := filepath.Join(t.TempDir(), "pat-operator")
-	text := setup(t, "--node-dir="+folder)
-	_, paste, _ := strings.Cut(text, "paste\n")
-	paste, flags, found := strings.Cut(paste, "\n2. Start each kube-apiserver with\n\n")
-	if !found {
-		t.Fatalf("it prints\n%s", text)
-	}
-	if out, err := cl.Command(t.Context(), "", "sh", "-euc", paste).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, out, paste)
-	}
-	flags, _, _ = strings.Cut(flags, "\n\n")
-	file, rest, _ := strings.Cut(flags, "\n")
-	if err := cl.UseTokenWebhook(t.Context(), strings.TrimPrefix(file, "--authentication-token-webhook-config-file="), strings.Fields(rest)...); err != nil {
+	file, kubeconfig := filepath.Join(folder, authnconfig.AuthorizationFile), filepath.Join(folder, authnconfig.AuthorizerFile)
+	minor := 0
+	version := env.Must[*discovery.DiscoveryClient](t)(discovery.NewDiscoveryClientForConfig(cl.Admin()))
+	if _, err := fmt.Sscanf(env.Must[*apiversion.Info](t)(version.ServerVersion()).GitVersion, "v1.%d.", &minor); err != nil {
 		t.Fatal(err)
 	}
-	restartOperator(t)
-	soon(t, cl.Admin(), []string{"ok SERVER: asks the verifier, trusts it, and the verifier is up to date", "ok SERVER: takes a revoked token for 10s at most"})
-	if got := accepted(t, issued(t, alice, pat(team(t), "my-pat"))); got.Username != "alice" {
-		t.Errorf("it is %s", got.Username)
+	files := env.Must[[]authnconfig.File](t)(published(t).ScopedFiles(minor, folder))
+	ours := env.Must[[]string](t)(authnconfig.Write(folder, files))
+	if ours[3] != file {
+		t.Fatalf("it writes %q", ours)
+	}
+	good := string(authnconfig.AuthorizationConfiguration(minor, kubeconfig))
+	if err := replica.Start(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	config := cl.Admin()
+	config.Host = "https://" + replica.Address
+
+	// leadsTo makes the authorizer ask a handler.
+	leadsTo := func(h http.Handler) string {
+		server := httptest.NewTLSServer(h)
+		t.Cleanup(server.Close)
+		other := authnconfig.Config{Server: server.URL + "/authenticate", ServerName: "example.com", Bundle: cacert.Encode(server.Certificate())}
+		dir := t.TempDir()
+		env.Must[[]string](t)(authnconfig.Write(dir, env.Must[[]authnconfig.File](t)(other.ScopedFiles(minor, dir))))
+		return string(authnconfig.AuthorizationConfiguration(minor, filepath.Join(dir, authnconfig.AuthorizerFile)))
+	}
+	const rbac = "- type: RBAC\n  name: rbac\n"
+	where := "scopes at " + replica.Address + ": kube-apiserver "
+	for _, tc := range []struct{ name, config, want string }{
+		{"ours", good, "ok " + where + "enforces the scopes of tokens"},
+		{"RBAC before it", strings.Replace(strings.Replace(good, rbac, "", 1), "authorizers:\n", "authorizers:\n"+rbac, 1), "failed " + where + "has an authorizer before that of pat-operator, which allows"},
+		{"failures pass", strings.Replace(good, "failurePolicy: Deny", "failurePolicy: NoOpinion", 1), "failed " + where + "lets tokens with scopes do everything"},
+		{"other matchConditions", strings.Replace(good, "has(request.extra) && 'pat-operator.io/scopes'", "has(request.extra) && 'pat-operator.io/scope'", 1), "failed " + where + "does not ask the verifier about tokens with scopes, although it has --authorization-config="},
+		{"no matchConditions", good[:strings.Index(good, "    matchConditions:")] + good[strings.Index(good, "- type: Node"):], "failed " + where + "asks the verifier about everyone's requests"},
+		{"another cluster's", leadsTo(authz.NewHandler(nil, authz.Options{Log: logr.Discard(), Installation: func() string { return "elsewhere" }})), "failed " + where + "asks the verifier of another installation"},
+		{"nobody", leadsTo(http.NotFoundHandler()), "failed " + where + "gets no answer from the verifier about tokens with scopes"},
+		{"ours again", good, "ok " + where + "enforces the scopes of tokens"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := authnconfig.ReplaceFile(file, []byte(tc.config), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var findings []doctor.Finding
+			t.Logf("after %v", eventually(t, 3*time.Minute, func() bool {
+				findings = examine(t, config)
+				return len(unsaid(findings, []string{tc.want})) == 0
+			}, func() string { return fmt.Sprintf("the doctor does not say %q but %v", tc.want, findings) }))
+		})
 	}
 }

@@ -168,3 +168,20 @@ func TestCase29_ScopesAreNarrowedAtOnceAndWidenedByRight(t *testing.T) {
 		t.Errorf("bob takes the scopes of alice's token away: %v", err)
 	}
 }
+
+// With --require-scopes a token without scopes is not made, not renewed, and no token loses its scopes. What exists goes on.
+func TestCase29_OnlyTokensWithScopesAreMade(t *testing.T) {
+	ns := team(t)
+	full := issued(t, alice, pat(ns, "full"))
+	restartOperator(t, "--require-scopes")
+	defer restartOperator(t)
+	const says = "this cluster allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]"
+	wantStatus(t, alice.Create(t.Context(), pat(ns, "another")), http.StatusUnprocessableEntity, "spec.scopes", says)
+	accepted(t, issued(t, alice, pat(ns, "limited", scoped(v1alpha1.Scope{Preset: "read-only"}))))
+	wantStatus(t, merge(t, alice, ns, "limited", `{"spec":{"scopes":null}}`), http.StatusForbidden, "spec.scopes", says)
+	wantStatus(t, merge(t, alice, ns, "full", `{"spec":{"rotation":{"trigger":"now"}}}`), http.StatusForbidden, "spec.scopes", says)
+	if err := merge(t, alice, ns, "full", `{"spec":{"displayName":"goes on"}}`); err != nil {
+		t.Error(err)
+	}
+	accepted(t, full)
+}

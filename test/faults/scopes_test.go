@@ -103,9 +103,14 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 	fake, fakeKubeconfig := silentAuthorizer(t)
 	nothing := filepath.Join(t.TempDir(), "authorization.yaml")
 	must(t, os.WriteFile(nothing, authnconfig.AuthorizationConfiguration(37, fakeKubeconfig), 0o600))
+	ours, err := os.ReadFile(p.AuthorizationConfig)
+	must(t, err)
+	const rbac = "- type: RBAC\n  name: rbac\n"
+	late := filepath.Join(t.TempDir(), "authorization.yaml")
+	must(t, os.WriteFile(late, []byte(strings.Replace(strings.Replace(string(ours), rbac, "", 1), "authorizers:\n", "authorizers:\n"+rbac, 1)), 0o600))
 	for _, fault := range []struct {
 		name, config string
-	}{{"no authorizer", ""}, {"an authorizer that has no opinion", nothing}} {
+	}{{"no authorizer", ""}, {"an authorizer that has no opinion", nothing}, {"an authorizer after RBAC", late}} {
 		must(t, second.Start(ctx, fault.config))
 		started := time.Now()
 		var exceeded, slowest time.Duration // when it was last asked and exceeded the scopes; the longest time that asking all took

@@ -34,12 +34,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/holder"
 	"github.com/pat-operator/pat-operator/internal/scope"
 )
-
-// extraScopes is the extra key of a token that has scopes.
-const extraScopes = "pat-operator.io/scopes"
 
 // errNo is the exit code of a question whose answer was printed, and is not yes.
 var errNo = errors.New("no")
@@ -237,7 +235,7 @@ func (o *canIOptions) askRBAC(ctx context.Context, c client.Client, u *v1alpha1.
 
 // anotherUser returns why the caller's own permissions are not those of a token's user, "" if they are.
 func anotherUser(me *authenticationv1.UserInfo, u *v1alpha1.UserInfo) string {
-	_, limited := me.Extra[extraScopes]
+	_, limited := me.Extra[authnconfig.ExtraScopes]
 	switch {
 	case me.Username != u.Username, me.UID != "" && u.UID != "" && me.UID != u.UID:
 		return fmt.Sprintf("the token is that of %s", u.Username)

@@ -157,6 +157,7 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 	}
 	if err = o.print(pat, plaintext, to); err == nil && inactive == nil {
 		o.sayNext(pat, to)
+		o.warnOfScopes(ctx, c, *pat)
 	}
 	if inactive != nil {
 		inactive = fmt.Errorf("the token is not active: %w; see kubectl describe pat %s -n %s, and revoke it with kubectl delete pat %[2]s -n %[3]s",

@@ -127,6 +127,7 @@ func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1a
 			return err
 		}
 	}
+	o.warnOfScopes(ctx, c, pats...)
 	return nil
 }
 

@@ -56,6 +56,7 @@ var tries = map[string]struct{ good, bad []string }{
 	"new-ca":                {[]string{"--endpoint=https://10.96.0.20 --dir=TEMP/ca true", "false"}, []string{"", "maybe", "true", "--endpoint=https://10.96.0.20 true", "--endpoint=https://10.96.0.20 --dir=TEMP/ca --output=json true"}},
 	"node-dir":              {[]string{"/etc/pat"}, []string{"", "etc", "/etc/../pat", "/a b", "/$(x)"}},
 	"operator-namespace":    {[]string{"pat-operator-system"}, []string{"", "A", "a b"}},
+	"setup scopes":          {[]string{"true", "false"}, []string{"", "maybe"}},
 	"setup output":          {[]string{"", "json", "--dir=TEMP/files files"}, []string{"xml", "files"}},
 	"all-namespaces":        {[]string{"true", "false"}, []string{"", "maybe"}},
 	"revoke all-namespaces": {[]string{"false"}, []string{"", "true", "maybe"}}, // true goes with --user

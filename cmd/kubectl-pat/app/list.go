@@ -127,7 +127,11 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	if o.watch {
 		return o.follow(ctx, c, selected, revision, pats, words)
 	}
-	return o.print(pats, now)
+	err = o.print(pats, now)
+	if o.output.format == "" || o.output.format == outputWide {
+		o.warnOfScopes(ctx, c, pats...)
+	}
+	return err
 }
 
 // readAll reads in pages. To watch it reads all at once, because it needs the list's revision.

@@ -26,14 +26,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/scope"
 )
 
@@ -183,7 +186,7 @@ func TestCanITellsScopesAndRBACApart(t *testing.T) {
 		"RBAC cannot be asked":        {nil, access{me: authenticationv1.UserInfo{Username: "bob"}, allowed: true}, "get pods", "unknown - the scopes allow it; RBAC was not asked: you may not create subjectaccessreviews.authorization.k8s.io, and the token is that of alice", exitError},
 		"RBAC need not be asked":      {nil, access{me: authenticationv1.UserInfo{Username: "bob"}, allowed: true}, "delete pods", "no - outside of the scopes read-only", exitError},
 		"other groups":                {nil, access{me: authenticationv1.UserInfo{Username: "alice", Groups: []string{"developers", "admins"}}, allowed: true}, "get pods", "unknown - the scopes allow it; RBAC was not asked: you may not create subjectaccessreviews.authorization.k8s.io, and the token has other groups than you have now", exitError},
-		"a token with scopes asks":    {nil, access{me: authenticationv1.UserInfo{Username: "alice", Groups: alice.Groups, Extra: map[string]authenticationv1.ExtraValue{extraScopes: {"limited"}}}}, "get pods", "unknown - the scopes allow it; RBAC was not asked: you may not create subjectaccessreviews.authorization.k8s.io, and your own credential is a token with scopes", exitError},
+		"a token with scopes asks":    {nil, access{me: authenticationv1.UserInfo{Username: "alice", Groups: alice.Groups, Extra: map[string]authenticationv1.ExtraValue{authnconfig.ExtraScopes: {"limited"}}}}, "get pods", "unknown - the scopes allow it; RBAC was not asked: you may not create subjectaccessreviews.authorization.k8s.io, and your own credential is a token with scopes", exitError},
 		"it is suspended":             {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }, access{me: alice, allowed: true}, "get pods", "no - the token does not work (Suspended)", exitError},
 		"it has not been issued":      {func(p *v1alpha1.PersonalAccessToken) { p.Status.Conditions = nil }, access{me: alice, allowed: true}, "get pods", "no - the token does not work (Pending)", exitError},
 		"a scope of another API only": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{API: "mail.send"}} }, access{me: alice, allowed: true}, "get pods", "no - outside of the scopes api:mail.send", exitError},
@@ -245,4 +248,41 @@ func TestCanIAsksForTheUserOfTheToken(t *testing.T) {
 	tr.errs(t, `error: personalaccesstokens.pat-operator.io "no-such" not found in namespace team-a`)
 	tr.run(t.Context(), t, exitUsage, "can-i", "ci", "-n", "team-a", "get", "/metrics", "-A")
 	tr.errs(t, `error: the path /metrics is in no namespace and has no objects: leave out --in, -A and OBJECT`)
+}
+
+// Who looks at a token with scopes learns that the cluster does not enforce them, and nobody else does.
+func TestCase29_ScopesThatAreNotEnforcedAreSaid(t *testing.T) {
+	const says = "Tokens with scopes do not work at the moment: the API server is not proven to enforce scopes. Show this to a cluster administrator: kubectl pat doctor\n"
+	named := func(name string, scopes ...v1alpha1.Scope) *v1alpha1.PersonalAccessToken {
+		return &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.PersonalAccessTokenSpec{Scopes: scopes}}
+	}
+	scoped := named("scoped", v1alpha1.Scope{Preset: "read-only"})
+	for name, tc := range map[string]struct {
+		pat      *v1alpha1.PersonalAccessToken
+		enforced string
+		args     []string
+		want     bool
+	}{
+		"list": {scoped, "false", []string{"list"}, true}, "describe": {scoped, "false", []string{"describe", "scoped"}, true},
+		"enforced": {scoped, "true", []string{"list"}, false}, "an older verifier": {scoped, "", []string{"list"}, false},
+		"nothing published": {scoped, "none", []string{"list"}, false}, "without scopes": {named("full"), "false", []string{"list"}, false},
+		"for a program": {scoped, "false", []string{"list", "-o", "json"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, interceptor.Funcs{}, tc.pat)
+			if tc.enforced != "none" {
+				published := &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Namespace: authnconfig.Namespace, Name: authnconfig.ConfigMapName},
+					Data:       map[string]string{authnconfig.KeyScopesEnforced: tc.enforced},
+				}
+				if err := tr.client.Create(t.Context(), published); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tr.run(t.Context(), t, exitOK, tc.args...)
+			if got := strings.Contains(tr.errOut.String(), says); got != tc.want {
+				t.Errorf("it says so: %v\n%s", got, tr.errOut)
+			}
+		})
+	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,6 +87,7 @@ type setupOptions struct {
 	nodeDir      string
 	present      authnconfig.ClientCertificate
 	newCA        bool
+	scopes       bool
 	output       string
 	dir          string
 }
@@ -100,6 +102,8 @@ type setupResult struct {
 	Folder string            `json:"folder"`
 	Files  map[string]string `json:"files"`
 	Flags  []setup.Flag      `json:"flags"`
+	// RemovedFlags are those that kube-apiserver does not start with any more.
+	RemovedFlags []string `json:"removedFlags,omitempty"`
 }
 
 func newSetupCommand(s *session) *cobra.Command {
@@ -112,25 +116,35 @@ func newSetupCommand(s *session) *cobra.Command {
 make it last, and how to get back. It detects the distribution and changes nothing in the cluster. The files are public: the
 verifier publishes them in the ConfigMap pat-operator-authn.
 
+With --scopes kube-apiserver enforces the scopes of tokens as well: two more files, and an AuthorizationConfiguration with an
+authorizer before those that kube-apiserver has. Without it tokens with scopes are refused, and all others work. Where
+kube-apiserver enforces scopes already, --scopes is the default.
+
 With --new-ca it makes a CA and both files before there is a cluster, for kind, Cluster API or Terraform, and a Secret with the
 CA, which you create before you install pat-operator. Keep the Secret's file secret.`,
 		Example: `  # What to do on this cluster
   kubectl pat setup
 
-  # The two files, to copy them yourself
+  # Let tokens have scopes, too
+  kubectl pat setup --scopes
+
+  # The files, to copy them yourself
   kubectl pat setup -o files --dir pat-operator
 
   # Before the cluster exists, with a ClusterIP that you choose for the verifier's Service
   kubectl pat setup --new-ca --endpoint https://10.96.0.20 --distribution kubeadm --dir pat-operator`,
 		Args:              noTokens(noArguments),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), !cmd.Flags().Changed("scopes"))
+		},
 	}
 	flags := cmd.Flags()
 	o.operator.bind(flags)
+	flags.BoolVar(&o.scopes, "scopes", false, "let kube-apiserver enforce the scopes of tokens (default: as it does now)")
 	flags.StringVar(&o.distribution, "distribution", "", "the `NAME` of the distribution: "+distributions()+" (default: detected)")
 	flags.StringVar(&o.endpoint, "endpoint", "", "the `URL` at which kube-apiserver reaches the verifier, https://HOST[:PORT] (default: as published)")
-	flags.StringVar(&o.nodeDir, "node-dir", "", "the `FOLDER` of the two files on the nodes (default: one that kube-apiserver sees)")
+	flags.StringVar(&o.nodeDir, "node-dir", "", "the `FOLDER` of the files on the nodes (default: one that kube-apiserver sees)")
 	flags.StringVar(&o.present.CertFile, "apiserver-certificate", "", "the `FILE`, on the nodes, of a client certificate that kube-apiserver presents to the verifier")
 	flags.StringVar(&o.present.KeyFile, "apiserver-key", "", "the `FILE`, on the nodes, of that certificate's key")
 	flags.BoolVar(&o.newCA, "new-ca", false, "make a CA, for a cluster that does not exist yet; needs --endpoint and --dir")
@@ -191,7 +205,8 @@ func (o *setupOptions) validate() error {
 	return o.operator.validate()
 }
 
-func (o *setupOptions) run(ctx context.Context) error {
+// run shows the instructions; keep leaves kube-apiserver as it is about scopes.
+func (o *setupOptions) run(ctx context.Context, keep bool) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -215,7 +230,13 @@ func (o *setupOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plan := setup.NewPlan(cluster, config, o.nodeDir)
+	if keep {
+		o.scopes = o.enforcesScopes(ctx, c)
+	}
+	plan := setup.NewPlan(cluster, config, o.nodeDir, o.scopes)
+	if o.scopes && !plan.Scopes {
+		o.sayf("There are no instructions for an AuthorizationConfiguration on this distribution (%s): tokens with scopes stay refused.", cluster.Distribution)
+	}
 	switch o.output {
 	case outputFiles:
 		return o.writeFiles(plan)
@@ -235,6 +256,18 @@ func (o *setupOptions) published(ctx context.Context, c client.Client) (authncon
 		return authnconfig.Config{}, err
 	}
 	return authnconfig.FromData(configMap.Data)
+}
+
+// enforcesScopes reports whether kube-apiserver has an authorizer of pat-operator, well or not.
+func (o *setupOptions) enforcesScopes(ctx context.Context, c client.Client) bool {
+	found, _, err := authnconfig.Probe(ctx, "", func(ctx context.Context, review *authorizationv1.SubjectAccessReview) (authorizationv1.SubjectAccessReviewStatus, error) {
+		err := c.Create(ctx, review)
+		return review.Status, err
+	})
+	if err != nil {
+		o.sayf("You may not ask whether kube-apiserver enforces the scopes of tokens: %v. If it does, add --scopes.", err)
+	}
+	return err == nil && found != authnconfig.NotAsked
 }
 
 // detect tells the distribution, unless the user did. It says what it was not allowed to read.
@@ -293,15 +326,14 @@ func (o *setupOptions) printText(plan setup.Plan) error {
 	return err
 }
 
-// files are the two, and kubeadm's configuration where it is known.
-func files(plan setup.Plan) (map[string]string, error) {
-	kubeconfig, err := plan.Config.Kubeconfig()
+// files are those for kube-apiserver, and kubeadm's configuration where it is known.
+func files(plan setup.Plan) ([]authnconfig.File, error) {
+	files, err := plan.Files()
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{authnconfig.CAFile: string(plan.Config.Bundle), authnconfig.KubeconfigFile: string(kubeconfig)}
 	if name, content, err := plan.KubeadmConfiguration(); err == nil && content != "" {
-		files[name] = content
+		files = append(files, authnconfig.File{Name: name, Content: content})
 	}
 	return files, nil
 }
@@ -311,34 +343,30 @@ func (o *setupOptions) writeJSON(plan setup.Plan) error {
 	if err != nil {
 		return err
 	}
+	contents := map[string]string{}
+	for _, file := range files {
+		contents[file.Name] = file.Content
+	}
 	return write(o.Out, outputJSON, setupResult{
 		Distribution: plan.Distribution, Because: plan.Because, ControlPlane: plan.ControlPlane,
-		Folder: plan.Folder, Files: files, Flags: plan.Flags(),
+		Folder: plan.Folder, Files: contents, Flags: plan.Flags(), RemovedFlags: plan.Removed(),
 	})
 }
 
 func (o *setupOptions) writeFiles(plan setup.Plan) error {
-	kubeconfig, ca, err := plan.Config.Write(o.dir)
+	files, err := files(plan)
 	if err != nil {
 		return err
 	}
-	paths := []string{ca, kubeconfig}
-	if name, content, err := plan.KubeadmConfiguration(); err == nil && content != "" {
-		path := filepath.Join(filepath.Dir(ca), name)
-		if err := authnconfig.ReplaceFile(path, []byte(content), 0o644); err != nil {
-			return err
-		}
-		paths = append(paths, path)
+	paths, err := authnconfig.Write(o.dir, files)
+	if err != nil {
+		return err
 	}
-	for _, path := range paths {
-		if _, err := fmt.Fprintln(o.Out, path); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = fmt.Fprintln(o.Out, strings.Join(paths, "\n"))
+	return err
 }
 
-// runNewCA makes a CA, its Secret and the two files without a cluster.
+// runNewCA makes a CA, its Secret and the files without a cluster.
 func (o *setupOptions) runNewCA() (err error) {
 	if o.operator.namespace == "" {
 		o.operator.namespace = authnconfig.Namespace
@@ -354,7 +382,7 @@ func (o *setupOptions) runNewCA() (err error) {
 	bundle := cacert.Encode(cert)
 	plan := setup.NewPlan(cluster, authnconfig.Config{
 		Server: o.endpoint, ServerName: authnconfig.ServerName(o.operator.namespace), Bundle: bundle, Present: o.present,
-	}, o.nodeDir)
+	}, o.nodeDir, o.scopes)
 
 	// A key that is in use is never overwritten, and files of another CA are not left next to it.
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
@@ -377,7 +405,9 @@ func (o *setupOptions) runNewCA() (err error) {
 	}
 	if o.output == outputFiles {
 		err = o.writeFiles(plan)
-	} else if _, _, err = plan.Config.Write(o.dir); err == nil {
+	} else if files, filesErr := plan.Files(); filesErr != nil {
+		err = filesErr
+	} else if _, err = authnconfig.Write(o.dir, files); err == nil {
 		err = o.printText(plan)
 	}
 	if err != nil {

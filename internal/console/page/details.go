@@ -41,6 +41,8 @@ type Details struct {
 	MayRotate, MaySuspend, MayResume, MayRevoke bool
 	// ReadOnly says why the visitor may only look and revoke; "": more is allowed.
 	ReadOnly string
+	// Unenforced reports that the token is refused for the moment, because it has Scopes.
+	Unenforced bool
 	// Fixed reports that the end is fixed, so that a new token would have expired or would expire soon.
 	Fixed bool
 	// MayRename offers to rename the token. The form has DisplayName, or NewName as typed with NameError and NameCause.

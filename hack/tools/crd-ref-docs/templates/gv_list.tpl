@@ -34,7 +34,8 @@ For authors of manifests: examples first, then every field.
 | `rotation.overlapSeconds` | how long the predecessor works together with it: 0 without it, and never past its own end |
 | `rotation.everyDays` | a successor every N days without a request; only with recipients, and for `--max-lifetime` after the trigger last changed |
 | `rotation.retireOnFirstUse` | the predecessor ends as soon as its successor is first used, if that is before the overlap is over |
-| `scopes` | refused until a later version |
+| `scopes` | 1 to 16 [scopes](scopes.md): the token may do what one of them allows and its user may do. Without it, all that its user may do |
+| `from` | refused until a later version |
 
 A user who may update the resource may shorten and suspend its token; one who may delete it may revoke it. To resume it, or to widen
 it in another way, takes its user, or a user who may impersonate them. An issued token is never extended: rotate it.
