@@ -163,6 +163,15 @@ func TestEachFormActsForWhomItSays(t *testing.T) {
 					t.Errorf("%s: %q, %v; want 403", name, who, err)
 				}
 			}
+			if !may["bob"] {
+				_, err := i.whoami(attempts["bob"])
+				_, groups := i.whoami(attempts["another group"])
+				for text, err := range map[string]error{`cannot impersonate resource "users"`: err, `cannot impersonate resource "groups"`: groups} {
+					if !strings.Contains(fmt.Sprint(err), text) { // docs/install/proxy.md quotes it
+						t.Errorf("error %v; want %q", err, text)
+					}
+				}
+			}
 			// As itself it reads nothing.
 			own := i.as(rest.ImpersonationConfig{})
 			for what, list := range map[string]client.ObjectList{"secrets": &corev1.SecretList{}, "config maps": &corev1.ConfigMapList{}, "roles": &rbacv1.ClusterRoleList{}} {
