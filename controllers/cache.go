@@ -17,6 +17,7 @@ limitations under the License.
 package controllers
 
 import (
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/cache"
 	"github.com/pat-operator/pat-operator/internal/guards"
+	"github.com/pat-operator/pat-operator/internal/impersonation"
 )
 
 // digested begins a digest of status. No field that came from the API does: it is not UTF-8.
@@ -50,9 +52,10 @@ func stripResource(obj any) (any, error) {
 }
 
 // CacheOptions is what may be cached, and so what the process needs to list and watch: Secrets of the records namespace
-// and of no other, PersonalAccessTokens, the metadata of service accounts, and the guards.
+// and of no other, PersonalAccessTokens, the metadata of service accounts, the guards, and the proxy's role.
 func CacheOptions(recordsNamespace string) ctrlcache.Options {
 	byObject := guards.ByObject()
+	maps.Copy(byObject, impersonation.ByObject())
 	byObject[&corev1.Secret{}] = ctrlcache.ByObject{Namespaces: map[string]ctrlcache.Config{recordsNamespace: {}}}
 	byObject[&v1alpha1.PersonalAccessToken{}] = ctrlcache.ByObject{Transform: stripResource}
 	byObject[cache.ServiceAccounts()] = ctrlcache.ByObject{Transform: cache.StripServiceAccount}

@@ -45,6 +45,7 @@ var values = map[string]struct{ good, bad []string }{
 	"admission-bind-address":              {[]string{":9443", "0.0.0.0:9443"}, []string{"", "0", "9443", "10.0.0.300:9443", ":65536"}},
 	"leader-elect":                        {[]string{"true", "false"}, []string{"", "maybe"}},
 	"secret-delivery":                     {[]string{"true", "false"}, []string{"", "never"}},
+	"managed-impersonation":               {[]string{"true", "false"}, []string{"", "always"}},
 	"require-scopes":                      {[]string{"true", "false"}, []string{"", "always"}},
 	"max-lifetime":                        {[]string{"8784h", "24h", "87840h"}, []string{"", "366", "366d", "23h59m", "87841h"}},
 	"expiry-warnings":                     {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
@@ -154,7 +155,7 @@ func TestCase60_ARefusalNamesAnExample(t *testing.T) {
 	example := regexp.MustCompile(`--([a-z-]+)=(\S+?)(?: or |$)`)
 	for flag, tests := range values {
 		command := "verifier"
-		if strings.Contains("admission-bind-address leader-elect secret-delivery require-scopes expiry-warnings restricting-extra-keys", flag) {
+		if strings.Contains("admission-bind-address leader-elect secret-delivery managed-impersonation require-scopes expiry-warnings restricting-extra-keys", flag) {
 			command = "operator"
 		}
 		if strings.HasPrefix(flag, "proxy-") || flag == "last-used-from" {

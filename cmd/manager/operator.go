@@ -40,6 +40,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/certs"
 	"github.com/pat-operator/pat-operator/internal/guards"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/impersonation"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/serving"
@@ -70,6 +71,7 @@ type operatorOptions struct {
 	leaderElect          bool
 	secretDelivery       bool
 	requireScopes        bool
+	managedImpersonation bool
 	expiryWarnings       []time.Duration
 	restrictingExtraKeys []string
 }
@@ -98,6 +100,7 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "reconcile only while holding the lease")
 	fs.BoolVar(&o.secretDelivery, "secret-delivery", true, "allow delivery in Secrets, which needs create and delete of Secrets in every namespace (config/rbac/operator/secret_delivery.yaml)")
 	fs.BoolVar(&o.requireScopes, "require-scopes", false, "refuse tokens without spec.scopes, which may do all that their user may")
+	fs.BoolVar(&o.managedImpersonation, "managed-impersonation", false, "keep the ClusterRole pat-operator-impersonator-users to the users and groups of active tokens, for the proxy (config/proxy/managed)")
 	fs.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", []time.Duration{7 * v1alpha1.Day, v1alpha1.Day},
 		"how long before its end a token is warned of, by the condition ExpiringSoon and an event each; empty warns of none")
 	warnings := fs.Lookup("expiry-warnings")
@@ -180,6 +183,11 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 	if err := reconciler.SetupWithManager(ctx, p); err != nil {
 		return err
 	}
+	if o.managedImpersonation {
+		if err := p.keepImpersonation(); err != nil {
+			return err
+		}
+	}
 	if err := (&controllers.Labeler{Client: p.GetClient()}).SetupWithManager(p); err != nil {
 		return err
 	}
@@ -208,6 +216,22 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 		return err
 	}
 	return p.serveTLS("admission", o.admissionAddress, mux, tlsConfig, admissionLimits, nil)
+}
+
+// keepImpersonation wires what keeps the proxy's role to the users and groups of active tokens.
+func (p *componentHost) keepImpersonation() error {
+	keeper, err := impersonation.New(impersonation.Options{
+		Client:           p.GetClient(),
+		Cache:            p.GetCache(),
+		RecordsNamespace: p.recordsNamespace,
+		Clock:            clock.RealClock{},
+		Recorder:         p.GetEventRecorder("pat-operator"),
+		Log:              p.GetLogger().WithName("impersonation"),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(metrics.Registry.Register(keeper), p.Add(keeper))
 }
 
 // acceptedGuards wires what proves that the guards of admission are in force, and accepts them.

@@ -158,8 +158,8 @@ func installOfDist(t *testing.T) {
 			}
 		}
 	}
-	if images != 2 || kinds["Namespace"] != 2 || kinds["CustomResourceDefinition"] != 1 || kinds["ValidatingAdmissionPolicy"] < 5 {
-		t.Errorf("install.yaml has %d images and %v; want two of each process and namespace, one CRD, five policies", images, kinds)
+	if images != 2 || kinds["Namespace"] != 2 || kinds["CustomResourceDefinition"] != 1 || kinds["ValidatingAdmissionPolicy"] < 6 {
+		t.Errorf("install.yaml has %d images and %v; want two of each process and namespace, one CRD, six policies", images, kinds)
 	}
 }
 

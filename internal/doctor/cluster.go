@@ -47,7 +47,7 @@ const (
 )
 
 // policies are ours; each has a binding of its name.
-var policies = []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities", "pat-operator-status"}
+var policies = []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities", "pat-operator-status", "pat-operator-impersonator"}
 
 // minKubernetes is the oldest that the chart takes.
 var minKubernetes = version.MustParseGeneric("1.33.0")

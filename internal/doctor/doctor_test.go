@@ -234,7 +234,7 @@ var well = []string{
 	"ok clock: those of this machine and of kube-apiserver HOST agree",
 	"ok admission: the MutatingWebhookConfiguration pat-operator is there, with a caBundle",
 	"ok admission: the ValidatingWebhookConfiguration pat-operator is there, with a caBundle",
-	"ok admission: the 5 policies and their bindings are there",
+	"ok admission: the 6 policies and their bindings are there",
 	"ok admission: the operator answers, when a token is asked for in a dry run",
 	"ok workloads: the Deployment pat-operator-system/pat-operator has 2 of 2 pods ready",
 	"ok workloads: the Deployment pat-operator-system/pat-operator-verifier has 2 of 2 pods ready",
@@ -403,6 +403,7 @@ func TestFindings(t *testing.T) {
 				"unchecked admission: you may not read the ValidatingAdmissionPolicyBinding pat-operator-users", "unchecked admission: you may not read the ValidatingAdmissionPolicyBinding pat-operator-records",
 				"unchecked admission: you may not read the ValidatingAdmissionPolicyBinding pat-operator-delivery", "unchecked admission: you may not read the ValidatingAdmissionPolicyBinding pat-operator-authorities",
 				"unchecked admission: you may not read the ValidatingAdmissionPolicyBinding pat-operator-status",
+				"unchecked admission: you may not read the ValidatingAdmissionPolicyBinding pat-operator-impersonator",
 			},
 		},
 		"the operator refuses a token": {change: func(p *patient) {

@@ -79,7 +79,7 @@ func (g *Guards) reportState(state string) {
 // others judge no wish: the mutating webhook and the policies that hold RBAC rights narrow.
 func others() []*metav1.PartialObjectMetadata {
 	all := []*metav1.PartialObjectMetadata{metadata("MutatingWebhookConfiguration", webhookName)}
-	for _, policy := range []string{"records", "delivery", "authorities", "status"} {
+	for _, policy := range []string{"records", "delivery", "authorities", "status", "impersonator"} {
 		all = append(all, metadata(policyKind, "pat-operator-"+policy), metadata(bindingKind, "pat-operator-"+policy))
 	}
 	return all

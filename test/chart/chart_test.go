@@ -79,6 +79,11 @@ func file(t *testing.T, name string) map[string]any {
 	return v
 }
 
+// proxy is values of a proxy with a form of impersonation.
+func proxy(impersonation string) string {
+	return "proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {" + impersonation + "}}"
+}
+
 func text(t *testing.T, r *Rendering) string {
 	t.Helper()
 	var b strings.Builder
@@ -155,6 +160,9 @@ func TestEverythingSetsEveryValue(t *testing.T) {
 	want := []string{
 		"console.proxyAuthorization", // excludes oidc
 		"console.service.clusterIP", "console.service.ipFamilyPolicy",
+		"proxy.impersonation.namespaces", "proxy.service.clusterIP",
+		"proxy.podSecurityContext.runAsNonRoot", "proxy.podSecurityContext.seccompProfile",
+		"proxy.securityContext.allowPrivilegeEscalation", "proxy.securityContext.capabilities", "proxy.securityContext.readOnlyRootFilesystem",
 		"crds.enabled", "image.digest", "image.registry", "mode", "rbac.secretDelivery", "recordsNamespace.create", "verifier.topologySpreadConstraints",
 		"operator.podSecurityContext.runAsNonRoot", "operator.podSecurityContext.seccompProfile",
 		"operator.securityContext.allowPrivilegeEscalation", "operator.securityContext.capabilities", "operator.securityContext.readOnlyRootFilesystem",
@@ -251,6 +259,7 @@ func TestChartIsConfig(t *testing.T) {
   oidc: {issuerURL: https://login.example.com, clientID: pat-console}
   namespaces: [people]
 `},
+		{"config/samples/proxy", "proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
 		{"config/samples/prometheus", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}"},
 	} {
 		t.Run(tc.config, func(t *testing.T) {
@@ -276,8 +285,10 @@ func TestChartIsConfig(t *testing.T) {
 }
 
 func TestPodsKeepToTheRestrictedLevel(t *testing.T) {
-	r := render(t, Release{})
-	for _, name := range []string{"Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier"} {
+	r := render(t, Release{Values: []map[string]any{values(t, proxy("form: managed"))}})
+	for _, name := range []string{
+		"Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier", "Deployment pat-operator-system/pat-operator-proxy",
+	} {
 		spec, _, _ := unstructured.NestedMap(find(t, r, name).Object, "spec", "template", "spec")
 		want := map[string]any{"runAsNonRoot": true, "seccompProfile": map[string]any{"type": "RuntimeDefault"}}
 		if diff := cmp.Diff(want, spec["securityContext"]); diff != "" {
@@ -328,6 +339,30 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 		{name: "one port twice", values: "operator: {ports: {admission: 8081}}", want: []string{"operator.ports names one port twice"}},
 		{name: "one port of the verifier twice", values: "verifier: {ports: {verifier: 8081}}", want: []string{"verifier.ports names one port twice"}},
 		{name: "one port of one process twice", values: "{mode: single, verifier: {ports: {verifier: 9443}}}", want: []string{"in mode single one process has them all"}},
+		{name: "a proxy for nobody knows whom", values: "proxy: {enabled: true, externalURL: https://a}",
+			want: []string{"proxy.impersonation.form is empty: choose whom the proxy may act for", "managed (recommended)", "listed:", "namespaces:", "unlimited:"}},
+		{name: "no form", values: "proxy: {impersonation: {form: all}}", want: []string{"/proxy/impersonation/form"}},
+		{name: "a proxy without its address", values: "proxy: {enabled: true, impersonation: {form: managed}}", want: []string{"proxy.externalURL is empty"}},
+		{name: "a proxy at a path", values: "proxy: {externalURL: https://a/kubernetes}", want: []string{"/proxy/externalURL"}},
+		{name: "a list without users", values: proxy("form: listed, groups: [a]"), want: []string{"proxy.impersonation.users is empty, and the form is listed"}},
+		{name: "a list of Kubernetes' own", values: proxy("form: listed, users: [a], groups: ['system:masters']"),
+			want: []string{`proxy.impersonation names "system:masters": the proxy acts for none of Kubernetes' own`}},
+		{name: "an empty name in a list", values: proxy("form: listed, users: ['']"), want: []string{"/proxy/impersonation/users/0"}},
+		{name: "a list of another form", values: proxy("form: managed, users: [a]"), want: []string{"are of the form listed, and the form is managed"}},
+		{name: "no namespaces", values: proxy("form: namespaces"), want: []string{"proxy.impersonation.namespaces is empty, and the form is namespaces"}},
+		{name: "namespaces of another form", values: proxy("form: unlimited, namespaces: [a]"), want: []string{"is of the form namespaces, and the form is unlimited"}},
+		{name: "the operator's namespace", values: proxy("form: namespaces, namespaces: [a, pat-operator-system]"),
+			want: []string{`proxy.impersonation names the namespace "pat-operator-system", which is pat-operator's own`}},
+		{name: "service accounts of the records", values: proxy("form: managed, serviceAccountNamespaces: [pat-operator-records]"),
+			want: []string{`proxy.impersonation names the namespace "pat-operator-records", which is pat-operator's own`}},
+		{name: "every extra key", values: proxy("form: managed, extraKeys: ['*']"), want: []string{"/proxy/impersonation/extraKeys/0"}},
+		{name: "an address without a network", values: "proxy: {trustedProxies: [10.0.0.1]}", want: []string{"/proxy/trustedProxies/0"}},
+		{name: "one port of the proxy twice", values: "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, ports: {health: 6443}}",
+			want: []string{"proxy.ports names one port twice"}},
+		{name: "one port of the proxy and another", values: "{operator: {hostNetwork: true}, proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, hostNetwork: true}}",
+			want: []string{"the proxy is in the network of the host and shares a port"}},
+		{name: "fewer pods than the least", values: "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, autoscaling: {minReplicas: 20}}",
+			want: []string{"proxy.autoscaling.minReplicas is more than maxReplicas"}},
 		{name: "one port of one node twice", values: "{operator: {hostNetwork: true}, verifier: {hostNetwork: true}}", want: []string{"a node cannot run both"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -430,8 +465,9 @@ func TestBothNamespacesCanBeChosen(t *testing.T) {
 					t.Errorf("the rendering names pat-operator-records as a namespace:\n%s", grep(rest, "pat-operator-records"))
 				}
 				for _, o := range r.Objects {
-					// The addresses of kube-apiserver are in default.
-					if ns := o.GetNamespace(); ns != "" && ns != tc.operator && ns != tc.records && !strings.HasSuffix(key(o), "default/pat-operator-verifier") {
+					// The addresses of kube-apiserver are in default, and the values opt in with it.
+					elsewhere := strings.HasSuffix(key(o), "default/pat-operator-verifier") || strings.HasPrefix(key(o), "RoleBinding default/pat-operator-impersonator-")
+					if ns := o.GetNamespace(); ns != "" && ns != tc.operator && ns != tc.records && !elsewhere {
 						t.Errorf("%s is in neither namespace", key(o))
 					}
 				}
@@ -493,6 +529,7 @@ func TestWhatUninstallingKeeps(t *testing.T) {
 // What a few values change, each by the place where it must be.
 func TestValuesReachTheirFields(t *testing.T) {
 	const operator, verifier = "Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier"
+	const proxyPods = "Deployment pat-operator-system/pat-operator-proxy"
 	const pdb = "PodDisruptionBudget pat-operator-system/pat-operator"
 	pod := []string{"spec", "template", "spec"}
 	container := func(field string) []string { return append(slices.Clone(pod), "containers", "0", field) }
@@ -569,6 +606,53 @@ func TestValuesReachTheirFields(t *testing.T) {
 		{"view is", "rbac: {aggregateToDefaultRoles: [view]}", "ClusterRole /pat-operator-personalaccesstoken-view", []string{"metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-view"}, "true"},
 		{"only tokens with limited permissions", "operator: {requireScopes: true}", operator, container("args"),
 			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--require-scopes"}},
+		{"a managed proxy is told where it is", proxy("form: managed"), proxyPods, container("args"),
+			[]any{"proxy", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--proxy-external-url=https://pat.example.com"}},
+		{"its operator keeps the list", proxy("form: managed"), operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--managed-impersonation"}},
+		{"another's does not", proxy("form: listed, users: [a]"), operator, container("args"),
+			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records"}},
+		{"in one process it does too", "{mode: single, " + proxy("form: managed") + "}", operator, container("args"),
+			[]any{"run", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--managed-impersonation"}},
+		{"an unlimited proxy is told so", proxy("form: unlimited"), proxyPods, container("args"),
+			[]any{"proxy", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--proxy-external-url=https://pat.example.com",
+				"--proxy-allow-unlimited-impersonation"}},
+		{"the list of a managed proxy is the operator's", proxy("form: managed"), "ClusterRole /pat-operator-impersonator-users", []string{"rules"}, nil},
+		{"a list", proxy("form: listed, users: [a, b], groups: [c]"), "ClusterRole /pat-operator-impersonator-listed", []string{"rules"}, []any{
+			map[string]any{"apiGroups": []any{""}, "resources": []any{"users"}, "resourceNames": []any{"pat-operator.io:self-test", "a", "b"}, "verbs": []any{"impersonate"}},
+			map[string]any{"apiGroups": []any{""}, "resources": []any{"groups"}, "resourceNames": []any{"pat-operator.io:self-test", "c"}, "verbs": []any{"impersonate"}},
+		}},
+		{"a namespace", proxy("form: namespaces, namespaces: [a]"), "RoleBinding a/pat-operator-impersonator-actions", []string{"subjects"},
+			[]any{map[string]any{"kind": "ServiceAccount", "name": "pat-operator-impersonator", "namespace": "pat-operator-system"}}},
+		{"service accounts of a namespace", proxy("form: managed, serviceAccountNamespaces: [a]"), "RoleBinding a/pat-operator-impersonator-service-accounts",
+			[]string{"roleRef", "name"}, "pat-operator-impersonator-service-accounts"},
+		{"another extra key", proxy("form: managed, extraKeys: [example.com/tenant]"), "ClusterRole /pat-operator-impersonator", []string{"rules", "0", "resources"},
+			[]any{"uids", "userextras/authentication.kubernetes.io/credential-id", "userextras/pat-operator.io/name", "userextras/pat-operator.io/scopes",
+				"userextras/example.com/tenant"}},
+		{"and in constrained impersonation", proxy("form: namespaces, namespaces: [a], extraKeys: [example.com/tenant]"),
+			"ClusterRole /pat-operator-impersonator-constrained", []string{"rules", "0", "resources"},
+			[]any{"users", "groups", "uids", "userextras/authentication.kubernetes.io/credential-id", "userextras/pat-operator.io/name",
+				"userextras/pat-operator.io/scopes", "userextras/example.com/tenant"}},
+		{"who finds the proxy", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, discovery: {groups: [devs]}}",
+			"RoleBinding pat-operator-system/pat-operator-proxy-discovery", []string{"subjects"},
+			[]any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}}},
+		{"a certificate of your own", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, tls: {secretName: tls}}", proxyPods,
+			append(slices.Clone(pod), "volumes"), []any{map[string]any{"name": "pat-operator", "projected": map[string]any{"sources": []any{map[string]any{
+				"secret": map[string]any{"name": "tls", "items": []any{map[string]any{"key": "tls.crt", "path": "proxy/tls.crt"}, map[string]any{"key": "tls.key", "path": "proxy/tls.key"}}},
+			}}}}}},
+		{"time to drain", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, drainDelaySeconds: 10, drainSeconds: 20}", proxyPods,
+			append(slices.Clone(pod), "terminationGracePeriodSeconds"), int64(45)},
+		{"an autoscaler sets the replicas", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, autoscaling: {enabled: true}}", proxyPods,
+			[]string{"spec", "replicas"}, nil},
+		{"the proxy keeps the client's address", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, service: {type: LoadBalancer}}",
+			"Service pat-operator-system/pat-operator-proxy", []string{"spec", "externalTrafficPolicy"}, "Local"},
+		{"a port for the proxy", "{networkPolicy: {enabled: true}, " + proxy("form: managed") + "}", "NetworkPolicy pat-operator-system/pat-operator",
+			[]string{"spec", "ingress"}, []any{
+				map[string]any{"ports": []any{map[string]any{"port": "admission"}, map[string]any{"port": "verifier"}}},
+				map[string]any{"ports": []any{map[string]any{"port": "health"}}},
+				map[string]any{"ports": []any{map[string]any{"port": "proxy"}}},
+				map[string]any{"ports": []any{map[string]any{"port": "metrics"}}},
+			}},
 		{"delivery off", "rbac: {secretDelivery: false}", operator, container("args"),
 			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--secret-delivery=false"}},
 	} {
@@ -601,12 +685,62 @@ func TestValuesReachTheirFields(t *testing.T) {
 		"metrics: {enabled: false}":                                  "ClusterRole /pat-operator-metrics-reader",
 		"metrics: {enabled: false, prometheusRule: {enabled: true}}": "PrometheusRule pat-operator-system/pat-operator",
 		console("httpRoute: {enabled: true, parentRefs: [{}]}"):      "BackendTLSPolicy pat-operator-system/pat-operator-console",
-		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":            "NetworkPolicy pat-operator-system/pat-operator",
+		"{}":                   proxyPods,
+		proxy("form: managed"): "HorizontalPodAutoscaler pat-operator-system/pat-operator-proxy",
+		"proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, discovery: {groups: []}}": "RoleBinding pat-operator-system/pat-operator-proxy-discovery",
+		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":                                                         "NetworkPolicy pat-operator-system/pat-operator",
 	}
 	for v, object := range without {
 		if byKey(render(t, Release{Values: []map[string]any{values(t, v)}}).Objects)[object] != nil {
 			t.Errorf("with %q there is a %s", v, object)
 		}
+	}
+}
+
+// Each form gives the impersonator what it says, and by default nobody acts for another.
+func TestEachFormOfImpersonationIsWhatItSays(t *testing.T) {
+	for _, tc := range []struct {
+		values string
+		// roles are bound to the impersonator in the whole cluster.
+		roles []string
+		// everybody is that a role allows all users.
+		everybody bool
+	}{
+		{"{}", nil, false},
+		{proxy("form: managed"), []string{"pat-operator-impersonator", "pat-operator-impersonator-users"}, false},
+		{proxy("form: listed, users: [a]"), []string{"pat-operator-impersonator", "pat-operator-impersonator-listed"}, false},
+		{proxy("form: namespaces, namespaces: [a]"), []string{"pat-operator-impersonator", "pat-operator-impersonator-constrained"}, false},
+		{proxy("form: unlimited"), []string{"pat-operator-impersonator", "pat-operator-impersonator-unlimited"}, true},
+	} {
+		t.Run(tc.values, func(t *testing.T) {
+			r := render(t, Release{Values: []map[string]any{values(t, tc.values)}})
+			var roles []string
+			everybody := false
+			for _, o := range r.Objects {
+				if o.GetKind() == "ClusterRoleBinding" && strings.Contains(fmt.Sprint(o.Object["subjects"]), "pat-operator-impersonator") {
+					role, _, _ := unstructured.NestedString(o.Object, "roleRef", "name")
+					roles = append(roles, role)
+				}
+				if o.GetKind() != "ClusterRole" && o.GetKind() != "Role" {
+					continue
+				}
+				rules, _, _ := unstructured.NestedSlice(o.Object, "rules")
+				for _, rule := range rules {
+					rule := rule.(map[string]any)
+					names, _ := rule["resourceNames"].([]any)
+					if !slices.Contains(rule["verbs"].([]any), any("impersonate")) {
+						continue
+					}
+					if users := fmt.Sprint(rule["resources"]); strings.Contains(users, "[users") || strings.Contains(users, "groups") {
+						everybody = everybody || len(names) == 0
+					}
+				}
+			}
+			slices.Sort(roles)
+			if diff := cmp.Diff(tc.roles, roles); diff != "" || everybody != tc.everybody {
+				t.Errorf("the impersonator's roles (-want +got), everybody %t, want %t:\n%s", everybody, tc.everybody, diff)
+			}
+		})
 	}
 }
 

@@ -36,6 +36,7 @@ const (
 
 	operatorCA = "pat-operator-ca"
 	verifierCA = "pat-operator-verifier-ca"
+	proxyCA    = "pat-operator-proxy-ca"
 	consoleKey = console.KeySecretName
 )
 
@@ -55,21 +56,30 @@ func ofUs(name string, kind corev1.SecretType, with ...func(*corev1.Secret)) *co
 	return s
 }
 
-// Who has taken over one of the two accounts may create Secrets in their namespace and read one by name. By policy that is
-// the Secret of their own CA, so neither gets a token of the other's account, nor its key.
+// Who has taken over one of the accounts may create Secrets in their namespace and read one by name. By policy that is the
+// Secret of their own CA, so none gets a token of another's account, nor its key.
 func TestNeitherAccountGetsAtTheOther(t *testing.T) {
+	proxied(t)
+	create(t, admin, ofUs(proxyCA, corev1.SecretTypeTLS)) // No proxy runs here.
+	t.Cleanup(func() {
+		if err := admin.Delete(context.Background(), ofUs(proxyCA, corev1.SecretTypeTLS)); err != nil {
+			t.Error(err)
+		}
+	})
 	const sometoken = "pat-abcdefghijklmnop"
 	generated := func(s *corev1.Secret) { s.Name, s.GenerateName = "", s.Name }
-	ofVerifier := func(s *corev1.Secret) { s.Annotations[corev1.ServiceAccountNameKey] = "pat-operator-verifier" }
+	of := func(account string) func(*corev1.Secret) {
+		return func(s *corev1.Secret) { s.Annotations[corev1.ServiceAccountNameKey] = account }
+	}
 	for _, account := range []struct {
 		name, own, foreign string
 		refused            map[string]*corev1.Secret
 	}{
 		{operatorAccount, operatorCA, verifierCA, map[string]*corev1.Secret{
-			"a token of the verifier under the name of its CA": ofUs(operatorCA, corev1.SecretTypeServiceAccountToken, ofVerifier),
+			"a token of the verifier under the name of its CA": ofUs(operatorCA, corev1.SecretTypeServiceAccountToken, of("pat-operator-verifier")),
 			"a delivery Secret under the name of its CA":       ofUs(operatorCA, "pat-operator.io/token"),
 			"a delivery Secret under a name of no token":       ofUs("pat-operator-verifier", "pat-operator.io/token"),
-			"a delivery Secret's name for a token":             ofUs(sometoken, corev1.SecretTypeServiceAccountToken, ofVerifier),
+			"a delivery Secret's name for a token":             ofUs(sometoken, corev1.SecretTypeServiceAccountToken, of("pat-operator-verifier")),
 			"the console's key":                                ofUs(consoleKey, console.KeySecretType),
 		}},
 		{verifierAccount, verifierCA, operatorCA, map[string]*corev1.Secret{
@@ -79,6 +89,15 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 			"a delivery Secret":                                ofUs(sometoken, "pat-operator.io/token"),
 			"a token of the operator as the console's key":     ofUs(consoleKey, corev1.SecretTypeServiceAccountToken),
 			"the console's key under another name":             ofUs("mine", console.KeySecretType),
+			"the proxy's CA":                                   ofUs(proxyCA, corev1.SecretTypeTLS),
+		}},
+		{proxyAccount, proxyCA, verifierCA, map[string]*corev1.Secret{
+			"a token of the operator under the name of its CA":     ofUs(proxyCA, corev1.SecretTypeServiceAccountToken),
+			"a token of the impersonator under the name of its CA": ofUs(proxyCA, corev1.SecretTypeServiceAccountToken, of("pat-operator-impersonator")),
+			"a token of the impersonator under another name":       ofUs("mine", corev1.SecretTypeServiceAccountToken, of("pat-operator-impersonator")),
+			"a delivery Secret": ofUs(sometoken, "pat-operator.io/token"),
+			"the console's key": ofUs(consoleKey, console.KeySecretType),
+			"the operator's CA": ofUs(operatorCA, corev1.SecretTypeTLS),
 		}},
 	} {
 		t.Run(account.name, func(t *testing.T) {

@@ -187,7 +187,7 @@ func TestEachAnswerOfKubeAPIServer(t *testing.T) {
 		{"nothing", func(t *testing.T) { webhook(t, good) }, []string{
 			"ok SERVER: asks the verifier, trusts it, and the verifier is up to date", "ok SERVER: takes a revoked token for 10s at most", "ok clock: those of this machine",
 			"ok admission: the MutatingWebhookConfiguration pat-operator is there", "ok admission: the ValidatingWebhookConfiguration pat-operator is there",
-			"ok admission: the 5 policies and their bindings are there", "ok admission: the operator answers", "ok CA: that of the verifier is valid until 20",
+			"ok admission: the 6 policies and their bindings are there", "ok admission: the operator answers", "ok CA: that of the verifier is valid until 20",
 			"ok versions: the cluster serves pat-operator.io/v1alpha1", "ok versions: Kubernetes is v1.",
 			"failed workloads: no Deployment of pat-operator is in the namespace pat-operator-system",
 		}},
@@ -290,7 +290,7 @@ func TestTheDoctorSeesWhatAdmissionLacks(t *testing.T) {
 	if err := cl.WaitAccepted(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	soon(t, cl.Admin(), []string{"ok admission: the 5 policies and their bindings are there", "ok admission: the operator answers"})
+	soon(t, cl.Admin(), []string{"ok admission: the 6 policies and their bindings are there", "ok admission: the operator answers"})
 	for want, o := range map[string]client.Object{
 		"failed admission: the MutatingWebhookConfiguration pat-operator does not exist": &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "pat-operator"}},
 		"failed admission: the ValidatingAdmissionPolicy pat-operator-delivery does not exist": &admissionregistrationv1.ValidatingAdmissionPolicy{

@@ -40,6 +40,7 @@ var forms = map[string][]string{
 	"config/default":                   {"operator", "verifier"},
 	"config/single":                    {"run"},
 	"config/samples/console":           {"operator", "verifier"},
+	"config/samples/proxy":             {"operator", "proxy", "verifier"},
 	"test/e2e/testdata/console-single": {"run"},
 }
 
@@ -72,11 +73,13 @@ func rendered[T any](t *testing.T, form, kind string) []T {
 
 // The pods of either form meet the restricted PodSecurity standard, which their namespace enforces.
 func TestPodsAreRestricted(t *testing.T) {
+	proxied(t)
 	for form, commands := range forms {
 		var got []string
 		for _, d := range rendered[appsv1.Deployment](t, form, "Deployment") {
 			got = append(got, d.Spec.Template.Spec.Containers[0].Args[0])
-			// A dry run asks for more than the schema: whether the account is there, for instance. That of config/default is.
+			// A dry run asks for more than the schema: whether the account is there, for instance. That of config/default is, and
+			// the proxy's here.
 			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: "probe"}, Spec: d.Spec.Template.Spec}
 			if err := admin.Create(t.Context(), p, client.DryRunAll); err != nil {
 				t.Errorf("%s: %v", form, err)
@@ -122,7 +125,7 @@ func TestManifestsFitTogether(t *testing.T) {
 			}
 		}
 		for name, used := range accounts {
-			if !used {
+			if !used && name != cluster.OperatorNamespace+"/pat-operator-impersonator" {
 				t.Errorf("%s: nothing runs as %s", form, name)
 			}
 		}
@@ -142,8 +145,8 @@ func TestManifestsFitTogether(t *testing.T) {
 		for _, kind := range []string{"RoleBinding", "ClusterRoleBinding"} {
 			for _, b := range rendered[rbacv1.RoleBinding](t, form, kind) {
 				for _, s := range b.Subjects {
-					// All but what kube-apiserver needs is for our own accounts.
-					if b.Name == "pat-operator-authn" && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
+					// All but what kube-apiserver needs, and where the proxy is, is for our own accounts.
+					if slices.Contains([]string{"pat-operator-authn", "pat-operator-proxy-discovery"}, b.Name) && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
 						continue
 					}
 					if _, there := accounts[s.Namespace+"/"+s.Name]; !there {

@@ -43,7 +43,7 @@ const usersPolicy = "ValidatingAdmissionPolicy 'pat-operator-users'"
 
 // The controller manager checks the policies' expressions against the present schema.
 func TestPoliciesHaveNoTypeCheckingWarning(t *testing.T) {
-	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities", "pat-operator-status"} {
+	for _, name := range []string{"pat-operator-users", "pat-operator-records", "pat-operator-delivery", "pat-operator-authorities", "pat-operator-status", "pat-operator-impersonator"} {
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		eventually(t, patience, func() bool {
 			if err := admin.Get(t.Context(), types.NamespacedName{Name: name}, policy); err != nil {

@@ -27,38 +27,49 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// What the verifier reads comes before other workloads where the API server is busy; what it does else does not.
+// What verifier and proxy read comes before other workloads where the API server is busy; what they do else does not. What the
+// proxy forwards has the priority of its user, whom the impersonator stands for.
 func TestVerifiersDoNotQueueBehindOthers(t *testing.T) {
-	ours := &flowcontrolv1.FlowSchema{}
-	if err := admin.Get(t.Context(), client.ObjectKey{Name: "pat-operator-verifier"}, ours); err != nil {
-		t.Fatal(err)
+	proxied(t)
+	for name, account := range map[string]string{"pat-operator-verifier": cluster.VerifierUser, "pat-operator-proxy": proxyAccount} {
+		t.Run(name, func(t *testing.T) {
+			ours := &flowcontrolv1.FlowSchema{}
+			if err := admin.Get(t.Context(), client.ObjectKey{Name: name}, ours); err != nil {
+				t.Fatal(err)
+			}
+			// kube-apiserver follows a new FlowSchema after a moment.
+			for _, path := range []string{
+				"/apis/pat-operator.io/v1alpha1/personalaccesstokens", "/api/v1/serviceaccounts", "/api/v1/namespaces/pat-operator-records/secrets",
+			} {
+				eventually(t, patience, func() bool { return flowSchema(t, account, path+"?limit=1") == string(ours.UID) },
+					func() string { return "another FlowSchema counts for " + path })
+			}
+			if flowSchema(t, account, "/version") == string(ours.UID) {
+				t.Error("it counts for everything")
+			}
+			if flowSchema(t, impersonatorAccount, "/version") == string(ours.UID) {
+				t.Error("it counts for the impersonator")
+			}
+		})
 	}
+}
+
+// flowSchema is the UID of the FlowSchema that counts for a request of an account.
+func flowSchema(t *testing.T, account, path string) string {
+	t.Helper()
 	config := rest.CopyConfig(cl.Admin())
-	config.Impersonate = rest.ImpersonationConfig{UserName: cluster.VerifierUser}
+	config.Impersonate = rest.ImpersonationConfig{UserName: account}
 	c, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema := func(path string) string {
-		t.Helper()
-		resp, err := c.Get(cl.Server + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Errorf("GET %s: HTTP %d", path, resp.StatusCode)
-		}
-		return resp.Header.Get("X-Kubernetes-PF-FlowSchema-UID")
+	resp, err := c.Get(cl.Server + path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// kube-apiserver follows a new FlowSchema after a moment.
-	for _, path := range []string{
-		"/apis/pat-operator.io/v1alpha1/personalaccesstokens", "/api/v1/serviceaccounts", "/api/v1/namespaces/pat-operator-records/secrets",
-	} {
-		eventually(t, patience, func() bool { return schema(path+"?limit=1") == string(ours.UID) },
-			func() string { return "another FlowSchema counts for " + path })
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("GET %s: HTTP %d", path, resp.StatusCode)
 	}
-	if schema("/version") == string(ours.UID) {
-		t.Error("it counts for everything")
-	}
+	return resp.Header.Get("X-Kubernetes-PF-FlowSchema-UID")
 }

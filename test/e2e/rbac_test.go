@@ -17,6 +17,7 @@ limitations under the License.
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -43,19 +44,25 @@ var update = flag.Bool("update", false, "write the golden files")
 const (
 	operatorAccount = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator"
 	verifierAccount = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-verifier"
+	proxyAccount    = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-proxy"
+	// impersonatorAccount is what the proxy forwards requests as.
+	impersonatorAccount = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-impersonator"
 )
 
 // Each service account of ours may do what its golden file lists, and nothing more: what it is told of itself in our two
 // namespaces and in any other, less what everybody may do.
 func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
 	namespaces := []string{cluster.OperatorNamespace, cluster.RecordsNamespace, "default"}
+	proxied(t)
 	everybody := map[string]bool{}
 	for _, ns := range namespaces {
 		for _, line := range rules(t, "system:serviceaccount:default:nobody", ns) {
 			everybody[ns+line] = true
 		}
 	}
-	for name, account := range map[string]string{"operator": operatorAccount, "verifier": verifierAccount} {
+	for name, account := range map[string]string{
+		"operator": operatorAccount, "verifier": verifierAccount, "proxy": proxyAccount, "impersonator": impersonatorAccount,
+	} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder
 			for _, ns := range namespaces {
@@ -81,6 +88,33 @@ func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// proxied installs the accounts of the proxy and what they may do in every form.
+func proxied(t *testing.T) {
+	t.Helper()
+	apply(t, "config/rbac/proxy")
+	eventually(t, patience, func() bool {
+		discovery := client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: "pat-operator-proxy"}
+		return as(t, proxyAccount).List(t.Context(), &corev1.SecretList{}, client.InNamespace(cluster.RecordsNamespace)) == nil &&
+			as(t, "system:serviceaccount:default:nobody").Get(t.Context(), discovery, &corev1.ConfigMap{}) == nil
+	}, func() string { return "the proxy's roles do not take effect" })
+}
+
+// apply applies a kustomization for the time of a test.
+func apply(t *testing.T, kustomization string) {
+	t.Helper()
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(root, kustomization)
+	kubectl(t, cl.AdminKubeconfig, "", "apply", "-k", folder)
+	t.Cleanup(func() {
+		if _, _, err := cl.Kubectl(context.Background(), cl.AdminKubeconfig, "", "delete", "--ignore-not-found", "-k", folder); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // rules lists what an account may do in a namespace, by its own rules review, a line for each rule.

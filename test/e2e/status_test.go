@@ -149,16 +149,17 @@ func statusFields(t *testing.T) map[string][2]any {
 // Each account sets, changes and removes each field of status.
 func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
 	long.Only(t)
+	proxied(t)
 	ns, desk := team(t), helpDesk(t)
 	withoutOperator(t, pat(ns, "my-pat"))
 	accounts := map[string]client.Client{
-		"operator": as(t, operatorAccount), "verifier": as(t, verifierAccount), "help desk": desk, "cluster admin": admin,
+		"operator": as(t, operatorAccount), "verifier": as(t, verifierAccount), "proxy": as(t, proxyAccount), "help desk": desk, "cluster admin": admin,
 	}
 	may := func(account, field, step string) bool {
 		switch account {
 		case "operator":
 			return true
-		case "verifier":
+		case "verifier", "proxy":
 			return slices.Contains([]string{"firstUsedAt", "lastUsedAt", "lastUsedFrom"}, field)
 		}
 		return field == "revoked" && step == "set"

@@ -32,6 +32,29 @@ Call with a dict: context, path.
     {{- $_ := unset $o.metadata.labels $label -}}
   {{- end -}}
 {{- end -}}
+{{- /* Whom the proxy may act for, and with which extra values. */ -}}
+{{- $impersonation := $c.Values.proxy.impersonation -}}
+{{- if and (eq $o.kind "ClusterRole") (has $name (list "pat-operator-impersonator" "pat-operator-impersonator-constrained")) -}}
+  {{- range $o.rules -}}
+    {{- if has "uids" .resources -}}
+      {{- $resources := .resources -}}
+      {{- range $impersonation.extraKeys -}}{{- $resources = append $resources (printf "userextras/%s" .) -}}{{- end -}}
+      {{- $_ := set . "resources" $resources -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if and (eq $o.kind "ClusterRole") (eq $name "pat-operator-impersonator-listed") -}}
+  {{- /* A rule without names would allow everybody, so each keeps the name that it has. */ -}}
+  {{- range $o.rules -}}{{- $_ := set . "resourceNames" (concat .resourceNames (get $impersonation (index .resources 0))) -}}{{- end -}}
+{{- end -}}
+{{- if and (eq $o.kind "RoleBinding") (eq $name "pat-operator-proxy-discovery") -}}
+  {{- $subjects := list -}}
+  {{- range $c.Values.proxy.discovery.groups -}}
+    {{- $subjects = append $subjects (dict "apiGroup" "rbac.authorization.k8s.io" "kind" "Group" "name" .) -}}
+  {{- end -}}
+  {{- $_ := set $o "subjects" $subjects -}}
+  {{- if not $subjects -}}{{- $out = true -}}{{- end -}}
+{{- end -}}
 {{- if eq $c.Values.mode "single" -}}
   {{- /* As config/single has it: one account with the rights of both. */ -}}
   {{- if eq $name "pat-operator-verifier" -}}
@@ -43,8 +66,8 @@ Call with a dict: context, path.
   {{- end -}}
   {{- if and (eq $name "pat-operator-authorities") (eq $o.kind "ValidatingAdmissionPolicy") -}}
     {{- range $o.spec.variables -}}
-      {{- if eq .name "authorities" -}}{{- $_ := set . "expression" "['pat-operator-ca', 'pat-operator-verifier-ca']" -}}{{- end -}}
-      {{- if eq .name "consoles" -}}{{- $_ := set . "expression" "['pat-operator-console']" -}}{{- end -}}
+      {{- if eq .name "authorities" -}}{{- $_ := set . "expression" "variables.proxy ? ['pat-operator-proxy-ca'] : ['pat-operator-ca', 'pat-operator-verifier-ca']" -}}{{- end -}}
+      {{- if eq .name "consoles" -}}{{- $_ := set . "expression" "variables.proxy ? [] : ['pat-operator-console']" -}}{{- end -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

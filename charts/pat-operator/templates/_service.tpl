@@ -1,4 +1,7 @@
-{{/* A Service of the pods that verify. Call with a dict: context, name, port, service (values). */}}
+{{/*
+A Service of the pods that verify, or of those of another component. Call with a dict: context, name, port, service (values);
+component (optional).
+*/}}
 {{- define "pat-operator.service" }}
 apiVersion: v1
 kind: Service
@@ -19,11 +22,25 @@ spec:
   {{- with .service.clusterIP }}
   clusterIP: {{ . | quote }}
   {{- end }}
+  {{- if ne .service.type "ClusterIP" }}
+  {{- with .service.externalTrafficPolicy }}
+  externalTrafficPolicy: {{ . }}
+  {{- end }}
+  {{- end }}
+  {{- if eq .service.type "LoadBalancer" }}
+  {{- with .service.loadBalancerClass }}
+  loadBalancerClass: {{ . | quote }}
+  {{- end }}
+  {{- with .service.loadBalancerSourceRanges }}
+  loadBalancerSourceRanges:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
   {{- with .service.ipFamilyPolicy }}
   ipFamilyPolicy: {{ . }}
   {{- end }}
   selector:
-    {{- include "pat-operator.selector" (include "pat-operator.verifierComponent" .context) | nindent 4 }}
+    {{- include "pat-operator.selector" (.component | default (include "pat-operator.verifierComponent" .context)) | nindent 4 }}
   ports:
     - name: https
       port: 443

@@ -1,7 +1,8 @@
 {{/*
 One Deployment or DaemonSet. Call with a dict:
 context; values (of operator or verifier); kind; name; component (of the selector); label (the component that the object's
-label names); args and ports (lists); files (sources of the volume /etc/pat-operator, may be empty).
+label names); args and ports (lists); files (sources of the volume /etc/pat-operator, may be empty); grace (in seconds, of a
+process that drains by itself; without it, there is a pause before the process is told to end).
 */}}
 {{- define "pat-operator.workload" -}}
 {{- $c := .context -}}
@@ -51,7 +52,9 @@ spec:
   template:
     metadata:
       annotations:
-        {{- toYaml (mergeOverwrite (dict "kubectl.kubernetes.io/default-container" "manager") ($v.podAnnotations | default dict)) | nindent 8 }}
+        {{- /* kube-apiserver is in no service mesh, and the proxy ends TLS itself. */}}
+        {{- toYaml (mergeOverwrite (dict "kubectl.kubernetes.io/default-container" "manager" "kuma.io/sidecar-injection" "disabled"
+          "linkerd.io/inject" "disabled" "sidecar.istio.io/inject" "false") ($v.podAnnotations | default dict)) | nindent 8 }}
       labels:
         {{- toYaml $podLabels | nindent 8 }}
     spec:
@@ -77,7 +80,7 @@ spec:
       priorityClassName: {{ . | quote }}
       {{- end }}
       {{- /* The pause below, the drain (2 s), and the slowest request that the server's limits allow (20 s). */}}
-      terminationGracePeriodSeconds: 30
+      terminationGracePeriodSeconds: {{ .grace | default 30 }}
       {{- with $v.podSecurityContext }}
       securityContext:
         {{- toYaml . | nindent 8 }}
@@ -112,11 +115,13 @@ spec:
           {{- end }}
           ports:
             {{- toYaml .ports | nindent 12 }}
+          {{- if not .grace }}
           {{- /* Keeps serving until every node knows that this pod has left the endpoints. */}}
           lifecycle:
             preStop:
               sleep:
                 seconds: 5
+          {{- end }}
           livenessProbe:
             httpGet:
               path: /healthz
