@@ -102,7 +102,7 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 
 	fake, fakeKubeconfig := silentAuthorizer(t)
 	nothing := filepath.Join(t.TempDir(), "authorization.yaml")
-	must(t, os.WriteFile(nothing, authnconfig.AuthorizationConfiguration(37, fakeKubeconfig), 0o600))
+	must(t, os.WriteFile(nothing, authnconfig.AuthorizationConfiguration(p.Minor, fakeKubeconfig), 0o600))
 	for _, fault := range []struct {
 		name, config string
 	}{{"no authorizer", ""}, {"an authorizer that has no opinion", nothing}} {
