@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 RUN ?=
 # A share of the mutations: make mutations SHARE=2/4
 SHARE ?= 1/1
+# The versions that test-versions runs on. make demo KUBERNETES=1.33, and others, run on the one.
+KUBERNETES ?= $(patsubst hack/controlplane/v%,%,$(wildcard hack/controlplane/v*))
 # More flags for go test: make test TESTFLAGS=-count=1
 TESTFLAGS ?=
 # Flags of the benchmarks: make bench BENCHFLAGS='--tokens 10000 --duration 5s'
@@ -72,7 +74,7 @@ dev: ## The same control plane and operator in the foreground until Ctrl-C; writ
 		echo "building the dev cluster (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev dev
 
 .PHONY: controlplane
-controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder.
+controlplane: ## Fill the cache with etcd, kube-apiserver, kube-controller-manager and kubectl; print its folder. KUBERNETES=1.33 for another version.
 	@hack/controlplane/assets.sh
 
 .PHONY: chromium
@@ -88,6 +90,10 @@ test: ## Run the tests with the race detector: units, envtest, end to end, brows
 .PHONY: test-long
 test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 	@$(assets); $(browser); LONG=1 hack/tools/test.sh $(TESTFLAGS)
+
+.PHONY: test-versions
+test-versions: ## Run what depends on the version of Kubernetes on older ones, which are built first. KUBERNETES=1.33 for one; RUN for other tests.
+	@RUN='$(RUN)' hack/tools/test-versions.sh $(KUBERNETES)
 
 .PHONY: mutations
 mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches, SHARE=1/4 a quarter.

@@ -2,15 +2,21 @@
 # Prints the folder that holds etcd, kube-apiserver, kube-controller-manager and kubectl, and fills it first
 # where needed, by the first way that works: KUBEBUILDER_ASSETS, setup-envtest, a build from Go modules.
 # The folder is outside the checkout, so every clone on the machine shares one build. With arguments, only the binaries that
-# they name are looked after.
+# they name are looked after. KUBERNETES=1.33 chooses a version that has a folder here; KUBEBUILDER_ASSETS then gives etcd alone.
+# CACHED=1 fetches and builds nothing, and fails where something is missing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binaries=(etcd kube-apiserver kube-controller-manager kubectl)
 [ $# -eq 0 ] || binaries=("$@")
+main=$here
+if [ -n "${KUBERNETES:-}" ]; then
+  here=$here/v$KUBERNETES
+  [ -d "$here" ] || { echo "controlplane: no Kubernetes $KUBERNETES here, only" "$(cd "$main" && echo v*)" >&2; exit 1; }
+fi
 version=$(cd "$here" && go list -m -f "{{.Version}}" k8s.io/kubernetes)
 cache=${PAT_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pat-operator}
 out=$cache/controlplane/$version-$(go env GOOS)-$(go env GOARCH)
-if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -z "${KUBERNETES:-}" ]; then
   out=$cache/controlplane/assets-$(printf %s "$KUBEBUILDER_ASSETS" | cksum | tr ' ' -)
 fi
 
@@ -41,15 +47,23 @@ build() {
   mv "$out/.$name.$$" "$out/$name"
 }
 
+if [ -n "${CACHED:-}" ]; then
+  [ -z "$(missing)" ] || exit 1
+  printf '%s\n' "$out"
+  exit
+fi
 mkdir -p "$out"
 if [ -n "$(missing)" ]; then
   exec 9>"$out/.lock"
   if command -v flock >/dev/null; then flock -n 9 || { say "another process is filling $out, waiting"; flock 9; }; fi
-  if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+  if [ -n "${KUBERNETES:-}" ] && missing | grep -qx etcd; then
+    ln -sfn "$(KUBERNETES='' "$main/assets.sh" etcd)/etcd" "$out/etcd"
+  fi
+  if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -z "${KUBERNETES:-}" ]; then
     take "$KUBEBUILDER_ASSETS"
   elif [ -n "$(missing)" ]; then
     say "asking setup-envtest for $version"
-    if dir=$(cd "$here/../tools/setup-envtest" && go tool setup-envtest use "${version#v}" -p path 2>"$out/.setup-envtest.log"); then
+    if dir=$(cd "$main/../tools/setup-envtest" && go tool setup-envtest use "${version#v}" -p path 2>"$out/.setup-envtest.log"); then
       take "$dir"
     else
       say "setup-envtest has none here ($(tail -n 1 "$out/.setup-envtest.log" | cut -c1-120))"

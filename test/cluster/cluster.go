@@ -70,6 +70,8 @@ type Cluster struct {
 	Dir string
 	// Assets is the folder with the control plane's binaries and kubectl.
 	Assets string
+	// Minor is the minor version of their Kubernetes 1, such as 37.
+	Minor int
 	// Server is the API server's URL.
 	Server string
 	// CAFile verifies the API server.
@@ -147,11 +149,15 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 		opts.ConfigDir = filepath.Join(root, "config", "default")
 	}
 
+	minor, err := minorVersion(ctx, opts.Assets)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "pat-cluster-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Dir: dir, Assets: opts.Assets, opts: opts}
+	c := &Cluster{Dir: dir, Assets: opts.Assets, Minor: minor, opts: opts}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}

@@ -24,6 +24,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -52,10 +53,41 @@ func auditPolicy() ([]byte, error) {
 	return append(before, "  - level: RequestResponse\n"...), nil
 }
 
-// authorization is what internal/authnconfig makes for the newest Kubernetes; a test there holds it equal.
-//
-//go:embed testdata/authorization.yaml
-var authorization []byte
+// firstUncached is the first minor version whose authorizers can be told to cache nothing.
+const firstUncached = 34
+
+var (
+	// authorization is what internal/authnconfig makes; a test there holds the two equal.
+	//
+	//go:embed testdata/authorization.yaml
+	authorization []byte
+	// authorization133 is the same for Kubernetes before firstUncached.
+	//
+	//go:embed testdata/authorization-1.33.yaml
+	authorization133 []byte
+)
+
+// authorizationConfig is the AuthorizationConfiguration with the authorizer of a kubeconfig.
+func (c *Cluster) authorizationConfig(kubeconfig string) []byte {
+	config := authorization
+	if c.Minor < firstUncached {
+		config = authorization133
+	}
+	return bytes.Replace(config, []byte("KUBECONFIG"), []byte(kubeconfig), 1)
+}
+
+// minorVersion asks the kube-apiserver in a folder for its minor version.
+func minorVersion(ctx context.Context, assets string) (minor int, err error) {
+	program := filepath.Join(assets, "kube-apiserver")
+	text, err := exec.CommandContext(ctx, program, "--version").Output()
+	if err != nil {
+		return 0, fmt.Errorf("%s --version: %w", program, err)
+	}
+	if _, err := fmt.Sscanf(string(text), "Kubernetes v1.%d.", &minor); err != nil {
+		return 0, fmt.Errorf("%s --version says %q: %w", program, bytes.TrimSpace(text), err)
+	}
+	return minor, nil
+}
 
 func (c *Cluster) startEtcd(ctx context.Context) error {
 	client := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcd)

@@ -79,8 +79,12 @@ func (c *Cluster) stopIssuer() {
 
 // writeAuthenticationConfig is what an administrator writes so that kube-apiserver takes the issuer's ID tokens.
 func (c *Cluster) writeAuthenticationConfig() error {
+	version := apiserverv1.SchemeGroupVersion
+	if c.Minor < 34 {
+		version.Version = "v1beta1" // with the same fields
+	}
 	config, err := yaml.Marshal(apiserverv1.AuthenticationConfiguration{
-		TypeMeta: metav1.TypeMeta{APIVersion: apiserverv1.SchemeGroupVersion.String(), Kind: "AuthenticationConfiguration"},
+		TypeMeta: metav1.TypeMeta{APIVersion: version.String(), Kind: "AuthenticationConfiguration"},
 		JWT: []apiserverv1.JWTAuthenticator{{
 			Issuer: apiserverv1.Issuer{
 				URL: c.IssuerURL, CertificateAuthority: string(c.ca.pem()), Audiences: []string{issuer.ClientID},

@@ -17,7 +17,6 @@ limitations under the License.
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -205,7 +204,7 @@ func (c *Cluster) takeAuthnFiles(ctx context.Context) error {
 		os.MkdirAll(dir, 0o700),
 		os.WriteFile(c.AuthnKubeconfig, []byte(published.Data["kubeconfig-scoped"]), 0o600),
 		os.WriteFile(authorizer, []byte(published.Data["kubeconfig-authorizer"]), 0o600),
-		os.WriteFile(c.AuthorizationConfig, bytes.Replace(authorization, []byte("KUBECONFIG"), []byte(authorizer), 1), 0o600),
+		os.WriteFile(c.AuthorizationConfig, c.authorizationConfig(authorizer), 0o600),
 		os.WriteFile(c.AuthnCAFile, []byte(published.Data["ca.crt"]), 0o600),
 	)
 }

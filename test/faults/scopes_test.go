@@ -102,7 +102,7 @@ func TestCase71_AnAPIServerThatDoesNotEnforceScopes(t *testing.T) {
 
 	fake, fakeKubeconfig := silentAuthorizer(t)
 	nothing := filepath.Join(t.TempDir(), "authorization.yaml")
-	must(t, os.WriteFile(nothing, authnconfig.AuthorizationConfiguration(37, fakeKubeconfig), 0o600))
+	must(t, os.WriteFile(nothing, authnconfig.AuthorizationConfiguration(p.Minor, fakeKubeconfig), 0o600))
 	ours, err := os.ReadFile(p.AuthorizationConfig)
 	must(t, err)
 	const rbac = "- type: RBAC\n  name: rbac\n"
