@@ -29,30 +29,22 @@ import (
 	"github.com/pat-operator/pat-operator/test/env"
 )
 
-// Kubectl is a way to a pod: whose, and by which protocol.
+// Kubectl is a way to a pod: whose, and by which protocols.
 type Kubectl struct {
 	*Kubelet
 	Kubeconfig, Namespace, Pod string
-	// SPDY takes the place of WebSocket.
-	SPDY bool
-}
-
-// Protocol is the name of it.
-func (k Kubectl) Protocol() string {
-	if k.SPDY {
-		return "SPDY"
-	}
-	return "WebSocket"
+	// Old protocols are used: SPDY in place of WebSocket, HTTP/1.1 in place of HTTP/2.
+	Old bool
 }
 
 // Command prepares kubectl.
 func (k Kubectl) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := k.product.Command(ctx, k.Kubeconfig, filepath.Join(k.product.Assets, "kubectl"), append([]string{"--namespace=" + k.Namespace}, args...)...)
-	websockets := "true"
-	if k.SPDY {
-		websockets = "false"
+	if k.Old {
+		cmd.Env = append(cmd.Env, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false", "KUBECTL_PORT_FORWARD_WEBSOCKETS=false", "DISABLE_HTTP2=true")
+	} else {
+		cmd.Env = append(cmd.Env, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true", "KUBECTL_PORT_FORWARD_WEBSOCKETS=true")
 	}
-	cmd.Env = append(cmd.Env, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS="+websockets, "KUBECTL_PORT_FORWARD_WEBSOCKETS="+websockets)
 	return cmd
 }
 

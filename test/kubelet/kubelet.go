@@ -27,6 +27,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -60,14 +61,15 @@ type Kubelet struct {
 
 	mu    sync.Mutex
 	seen  []Request
-	open  int
+	open  map[string]int // by pod
 	sizes []remotecommand.TerminalSize
 }
 
 // Request is one that the kubelet has received.
 type Request struct {
-	Method, Path string
-	Header       http.Header
+	Method string
+	URL    *url.URL
+	Header http.Header
 }
 
 // Start serves a kubelet and makes its Node. Dir is removed with the cluster's.
@@ -92,7 +94,7 @@ func Start(ctx context.Context, p *env.Product) (*Kubelet, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kubelet{Dir: dir, product: p, address: listener.Addr().String()}
+	k := &Kubelet{open: map[string]int{}, Dir: dir, product: p, address: listener.Addr().String()}
 	k.running, k.kill = context.WithCancel(context.Background())
 	k.server = &http.Server{
 		Handler:           k,
@@ -169,11 +171,11 @@ func (k *Kubelet) Seen() []Request {
 	return slices.Clone(k.seen)
 }
 
-// Open is how many requests have not ended: commands, attachments, forwarded ports and logs.
-func (k *Kubelet) Open() int {
+// Open is how many requests of a pod's name have not ended: commands, attachments, forwarded ports and logs.
+func (k *Kubelet) Open(pod string) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.open
+	return k.open[pod]
 }
 
 // Sizes are those that terminals have had so far.

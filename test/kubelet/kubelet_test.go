@@ -71,19 +71,15 @@ func run(ctx context.Context, _ string, tests func()) (err error) {
 	return nil
 }
 
-func admin(spdy bool) Kubectl {
-	return Kubectl{Kubelet: kubelet, Kubeconfig: kubelet.product.AdminKubeconfig, Namespace: namespace, Pod: podName, SPDY: spdy}
-}
-
 func TestKubectl(t *testing.T) {
 	short := []string{"exec", "port-forward", "logs -f"}
-	for _, spdy := range []bool{false, true} {
-		k := admin(spdy)
+	for _, old := range []bool{false, true} {
+		k := Kubectl{Kubelet: kubelet, Kubeconfig: kubelet.product.AdminKubeconfig, Namespace: namespace, Pod: podName, Old: old}
 		for _, o := range Operations {
-			if (o.HTTP && spdy) || (!long.Form() && !slices.Contains(short, o.Name)) {
+			if !long.Form() && !slices.Contains(short, o.Name) {
 				continue
 			}
-			t.Run(o.Name+" over "+k.Protocol(), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, old protocols: %v", o.Name, old), func(t *testing.T) {
 				t.Parallel()
 				o.Check(t, k)
 			})

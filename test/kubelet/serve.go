@@ -39,6 +39,9 @@ const (
 	// Lines is how many lines of log there are for those who do not follow it.
 	Lines = 3
 
+	// bytesPerSecond is what a command may say, so that one that says something without end is no load.
+	bytesPerSecond = 8 << 20
+
 	idleTimeout     = 4 * time.Hour // a kubelet's own
 	creationTimeout = remotecommand.DefaultStreamCreationTimeout
 )
@@ -49,19 +52,25 @@ func (k *Kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, name+" is not kube-apiserver", http.StatusForbidden)
 		return
 	}
-	k.begin(r)
-	defer k.end()
-	switch path := strings.Split(r.URL.Path, "/"); path[1] {
+	path := strings.Split(r.URL.Path, "/") // "", what, namespace, pod
+	if len(path) < 4 {
+		http.NotFound(w, r)
+		return
+	}
+	what, pod := path[1], path[3]
+	k.begin(r, pod)
+	defer k.end(pod)
+	switch what {
 	case "exec", "attach":
 		options, err := remotecommand.NewOptions(r)
 		switch {
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusBadRequest)
-		case path[1] == "exec":
-			remotecommand.ServeExec(w, r, k, path[3], "", Container, r.URL.Query()["command"], options,
+		case what == "exec":
+			remotecommand.ServeExec(w, r, k, pod, "", Container, r.URL.Query()["command"], options,
 				idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 		default:
-			remotecommand.ServeAttach(w, r, k, path[3], "", Container, options,
+			remotecommand.ServeAttach(w, r, k, pod, "", Container, options,
 				idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 		}
 	case "portForward":
@@ -70,7 +79,7 @@ func (k *Kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		portforward.ServePortForward(w, r, k, path[3], "", options, idleTimeout, creationTimeout, portforward.SupportedProtocols)
+		portforward.ServePortForward(w, r, k, pod, "", options, idleTimeout, creationTimeout, portforward.SupportedProtocols)
 	case "containerLogs":
 		lines := Lines
 		if r.URL.Query().Get("follow") == "true" {
@@ -82,17 +91,17 @@ func (k *Kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (k *Kubelet) begin(r *http.Request) {
+func (k *Kubelet) begin(r *http.Request, pod string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.open++
-	k.seen = append(k.seen, Request{Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone()})
+	k.open[pod]++
+	k.seen = append(k.seen, Request{Method: r.Method, URL: r.URL, Header: r.Header.Clone()})
 }
 
-func (k *Kubelet) end() {
+func (k *Kubelet) end(pod string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.open--
+	k.open[pod]--
 }
 
 // ExecInContainer runs a command without a terminal, but keeps the sizes that one would have.
@@ -102,7 +111,10 @@ func (k *Kubelet) ExecInContainer(
 ) error {
 	go k.keep(sizes)
 	cmd := k.product.Command(k.running, "", words[0], words[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = k.Dir, out, errOut
+	cmd.Dir, cmd.Stderr = k.Dir, errOut
+	if out != nil {
+		cmd.Stdout = slow{out}
+	}
 	if in != nil {
 		// Not as cmd.Stdin, whose end Wait would wait for: a command may end before its user does.
 		pipe, err := cmd.StdinPipe()
@@ -169,6 +181,15 @@ func (k *Kubelet) say(ctx context.Context, w io.Writer, n int) error {
 		}
 	}
 	return nil
+}
+
+// slow is a writer that a command does not fill faster than bytesPerSecond.
+type slow struct{ io.Writer }
+
+func (s slow) Write(b []byte) (int, error) {
+	n, err := s.Writer.Write(b)
+	<-time.After(time.Duration(n) * time.Second / bytesPerSecond)
+	return n, err
 }
 
 // flushed sends each write at once.
