@@ -49,7 +49,7 @@ browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh)
 promtool = PAT_PROMTOOL=$$(hack/tools/promtool.sh); export PAT_PROMTOOL
 # What packs a release.
 release = go run ./hack/release --version '$(VERSION)' --created $(SOURCE_DATE_EPOCH) --repository '$(IMAGE_REPOSITORY)' --source '$(SOURCE)'
-generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml config/rbac/proxy/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
 	charts/pat-operator/files config/prometheus/rules.yaml
 
 ##@ General
@@ -196,7 +196,8 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api
 		crd paths=./api/... output:crd:dir=config/crd/bases
 	go tool controller-gen rbac:roleName=pat-operator paths="./cmd/...;./controllers/...;./internal/admission/...;./internal/guards/..." \
 		output:rbac:dir=config/rbac/operator
-	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/console/...;./internal/authz/..." output:rbac:dir=config/rbac/verifier
+	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/authn/...;./internal/console/...;./internal/authz/..." output:rbac:dir=config/rbac/verifier
+	go tool controller-gen rbac:roleName=pat-operator-proxy paths="./internal/verifier/...;./internal/lastused/...;./internal/proxy/..." output:rbac:dir=config/rbac/proxy
 	hack/chart/files.sh
 	hack/chart/prometheus.sh
 	@mkdir -p docs

@@ -115,7 +115,7 @@ func matters(pat *v1alpha1.PersonalAccessToken, rec *record.Record, id string) b
 	return rec.EndOf(id) == nil && (rec.Knows(id) || pat.Spec.Token != nil && pat.Spec.Token.ID == id)
 }
 
-// onlyLastUse reports whether an update changes only status.lastUsedAt: these are many, and need no reconcile. It compares
+// onlyLastUse reports whether an update changes only status.lastUsedAt and status.lastUsedFrom: these are many, and need no reconcile. It compares
 // resources as the cache holds them, without most of status, so any other update counts as a change.
 func onlyLastUse(before, after client.Object) bool {
 	was, ok := before.(*v1alpha1.PersonalAccessToken)
@@ -124,7 +124,7 @@ func onlyLastUse(before, after client.Object) bool {
 		return false
 	}
 	was = was.DeepCopy()
-	was.ResourceVersion, was.Status.LastUsedAt = is.ResourceVersion, is.Status.LastUsedAt
+	was.ResourceVersion, was.Status.LastUsedAt, was.Status.LastUsedFrom = is.ResourceVersion, is.Status.LastUsedAt, is.Status.LastUsedFrom
 	return equality.Semantic.DeepEqual(was, is)
 }
 

@@ -71,6 +71,11 @@ type PersonalAccessTokenStatus struct {
 	// +optional
 	LastUsedAt *metav1.Time `json:"lastUsedAt,omitempty"`
 
+	// lastUsedFrom is the address of the client at that time. It is set by the proxy alone, which knows it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	LastUsedFrom string `json:"lastUsedFrom,omitempty"`
+
 	// deliverySecretName is the Secret of this namespace that holds the plaintext, while there is one.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^pat-[a-z2-7]{16}$`

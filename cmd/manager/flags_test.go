@@ -29,46 +29,62 @@ import (
 // values are, for each flag of a command that serves, some that it takes and some that can never work. Those of the console
 // are tried with a console that is on.
 var values = map[string]struct{ good, bad []string }{
-	"kubeconfig":                      {nil, []string{"/no/such"}},
-	"operator-namespace":              {[]string{"pat-operator-system", "tokens"}, []string{"", "A", "a.b", "a/b", strings.Repeat("a", 64)}},
-	"records-namespace":               {[]string{"pat-operator-records", "records"}, []string{"", "A B", "pat-operator-system"}},
-	"health-probe-bind-address":       {[]string{":8081", "0", "127.0.0.1:0", "[::1]:8081"}, []string{"", "8081", ":99999", "10.0.0.300:8081", ":http!", "a b:1"}},
-	"metrics-bind-address":            {[]string{"0", ":8443", "localhost:8443"}, []string{"", "8443", ":-1", "10.0.0.300:8443"}},
-	"audit-log":                       {[]string{"off", "-"}, []string{"", "/var/log/"}},
-	"serving-host":                    {[]string{"pat.example.com", "10.0.0.30", "2001:db8::1", "a,10.0.0.30", ""}, []string{"10.0.0.300", "a_b", "https://pat.example.com", "pat.example.com:9443", "fe80::1%eth0", "a b"}},
-	"max-clock-skew":                  {[]string{"1m", "2s"}, []string{"", "1", "1s", "-1m", "a minute"}},
-	"zap-log-level":                   {[]string{"debug", "info", "error", "panic", "1", "7"}, []string{"", "0", "8", "129", "200", "trace"}},
-	"zap-devel":                       {[]string{"false", "true"}, []string{"", "yes please"}},
-	"zap-encoder":                     {[]string{"json", "console"}, []string{"", "xml"}},
-	"zap-stacktrace-level":            {[]string{"info", "error", "panic"}, []string{"", "1", "debug"}},
-	"zap-time-encoding":               {[]string{"epoch", "millis", "nanos", "iso8601", "rfc3339", "rfc3339nano"}, []string{"", "nano"}},
-	"admission-bind-address":          {[]string{":9443", "0.0.0.0:9443"}, []string{"", "0", "9443", "10.0.0.300:9443", ":65536"}},
-	"leader-elect":                    {[]string{"true", "false"}, []string{"", "maybe"}},
-	"secret-delivery":                 {[]string{"true", "false"}, []string{"", "never"}},
-	"require-scopes":                  {[]string{"true", "false"}, []string{"", "always"}},
-	"max-lifetime":                    {[]string{"8784h", "24h", "87840h"}, []string{"", "366", "366d", "23h59m", "87841h"}},
-	"expiry-warnings":                 {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
-	"restricting-extra-keys":          {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
-	"verifier-bind-address":           {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},
-	"max-staleness":                   {[]string{"1m", "20s"}, []string{"", "60", "19s", "-1m"}},
-	"kube-apiservers":                 {[]string{"10.0.0.1:6443,10.0.0.2:6443", "[2001:db8::1]:443"}, []string{"10.0.0.1", ":6443", "https://10.0.0.1:6443"}},
-	"scoped-tokens-trust-path":        {[]string{"true"}, []string{"", "maybe"}},
-	"last-used-rate":                  {[]string{"10", "0", "1000"}, []string{"", "1001", "-1", "ten"}},
-	"api-audiences":                   {[]string{"", "https://kubernetes.default.svc", "a,b"}, []string{"a,,b"}},
-	"verifier-client-ca-file":         {[]string{""}, nil},
-	"admission-client-ca-file":        {[]string{""}, nil},
-	"console-bind-address":            {[]string{"0", ":9445"}, []string{"", "9445", "10.0.0.300:9445"}},
-	"console-url":                     {[]string{"https://tokens.example.com", "https://10.0.0.30:8443"}, []string{"", "http://tokens.example.com", "https://10.0.0.300", "tokens.example.com"}},
-	"console-oidc-issuer-url":         {[]string{"https://login.example.com/realms/a"}, []string{"login.example.com", "http://login.example.com", "https://10.0.0.300", "https://login.example.com?a=b"}},
-	"console-oidc-client-id":          {[]string{"pat"}, []string{""}},
-	"console-oidc-client-secret-file": {[]string{"", "/run/secret"}, nil},
-	"console-oidc-ca-file":            {[]string{"", "/run/ca.crt"}, nil},
-	"console-oidc-scopes":             {[]string{"profile,email,groups", ""}, nil},
-	"console-proxy-authorization":     {[]string{"false"}, []string{"", "true", "nginx"}}, // true goes with no issuer
-	"console-oidc-name":               {[]string{"", "Example Login"}, nil},
-	"console-api-server-url":          {[]string{"", "https://kubernetes.example.com:6443", "https://10.0.0.30/k8s/a"}, []string{"kubernetes.example.com", "http://kubernetes.example.com", "https://10.0.0.300", "https://a;b", "https://a/$(b)", "https://a/?b"}},
-	"console-api-server-ca-file":      {[]string{""}, nil},
-	"console-namespaces":              {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
+	"kubeconfig":                          {nil, []string{"/no/such"}},
+	"operator-namespace":                  {[]string{"pat-operator-system", "tokens"}, []string{"", "A", "a.b", "a/b", strings.Repeat("a", 64)}},
+	"records-namespace":                   {[]string{"pat-operator-records", "records"}, []string{"", "A B", "pat-operator-system"}},
+	"health-probe-bind-address":           {[]string{":8081", "0", "127.0.0.1:0", "[::1]:8081"}, []string{"", "8081", ":99999", "10.0.0.300:8081", ":http!", "a b:1"}},
+	"metrics-bind-address":                {[]string{"0", ":8443", "localhost:8443"}, []string{"", "8443", ":-1", "10.0.0.300:8443"}},
+	"audit-log":                           {[]string{"off", "-"}, []string{"", "/var/log/"}},
+	"serving-host":                        {[]string{"pat.example.com", "10.0.0.30", "2001:db8::1", "a,10.0.0.30", ""}, []string{"10.0.0.300", "a_b", "https://pat.example.com", "pat.example.com:9443", "fe80::1%eth0", "a b"}},
+	"max-clock-skew":                      {[]string{"1m", "2s"}, []string{"", "1", "1s", "-1m", "a minute"}},
+	"zap-log-level":                       {[]string{"debug", "info", "error", "panic", "1", "7"}, []string{"", "0", "8", "129", "200", "trace"}},
+	"zap-devel":                           {[]string{"false", "true"}, []string{"", "yes please"}},
+	"zap-encoder":                         {[]string{"json", "console"}, []string{"", "xml"}},
+	"zap-stacktrace-level":                {[]string{"info", "error", "panic"}, []string{"", "1", "debug"}},
+	"zap-time-encoding":                   {[]string{"epoch", "millis", "nanos", "iso8601", "rfc3339", "rfc3339nano"}, []string{"", "nano"}},
+	"admission-bind-address":              {[]string{":9443", "0.0.0.0:9443"}, []string{"", "0", "9443", "10.0.0.300:9443", ":65536"}},
+	"leader-elect":                        {[]string{"true", "false"}, []string{"", "maybe"}},
+	"secret-delivery":                     {[]string{"true", "false"}, []string{"", "never"}},
+	"require-scopes":                      {[]string{"true", "false"}, []string{"", "always"}},
+	"max-lifetime":                        {[]string{"8784h", "24h", "87840h"}, []string{"", "366", "366d", "23h59m", "87841h"}},
+	"expiry-warnings":                     {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
+	"restricting-extra-keys":              {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
+	"verifier-bind-address":               {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},
+	"max-staleness":                       {[]string{"1m", "20s"}, []string{"", "60", "19s", "-1m"}},
+	"kube-apiservers":                     {[]string{"10.0.0.1:6443,10.0.0.2:6443", "[2001:db8::1]:443"}, []string{"10.0.0.1", ":6443", "https://10.0.0.1:6443"}},
+	"scoped-tokens-trust-path":            {[]string{"true"}, []string{"", "maybe"}},
+	"last-used-rate":                      {[]string{"10", "0", "1000"}, []string{"", "1001", "-1", "ten"}},
+	"api-audiences":                       {[]string{"", "https://kubernetes.default.svc", "a,b"}, []string{"a,,b"}},
+	"verifier-client-ca-file":             {[]string{""}, nil},
+	"admission-client-ca-file":            {[]string{""}, nil},
+	"console-bind-address":                {[]string{"0", ":9445"}, []string{"", "9445", "10.0.0.300:9445"}},
+	"console-url":                         {[]string{"https://tokens.example.com", "https://10.0.0.30:8443"}, []string{"", "http://tokens.example.com", "https://10.0.0.300", "tokens.example.com"}},
+	"console-oidc-issuer-url":             {[]string{"https://login.example.com/realms/a"}, []string{"login.example.com", "http://login.example.com", "https://10.0.0.300", "https://login.example.com?a=b"}},
+	"console-oidc-client-id":              {[]string{"pat"}, []string{""}},
+	"console-oidc-client-secret-file":     {[]string{"", "/run/secret"}, nil},
+	"console-oidc-ca-file":                {[]string{"", "/run/ca.crt"}, nil},
+	"console-oidc-scopes":                 {[]string{"profile,email,groups", ""}, nil},
+	"console-proxy-authorization":         {[]string{"false"}, []string{"", "true", "nginx"}}, // true goes with no issuer
+	"console-oidc-name":                   {[]string{"", "Example Login"}, nil},
+	"console-api-server-url":              {[]string{"", "https://kubernetes.example.com:6443", "https://10.0.0.30/k8s/a"}, []string{"kubernetes.example.com", "http://kubernetes.example.com", "https://10.0.0.300", "https://a;b", "https://a/$(b)", "https://a/?b"}},
+	"console-api-server-ca-file":          {[]string{""}, nil},
+	"last-used-from":                      {[]string{"true", "false"}, []string{"", "sometimes"}},
+	"proxy-bind-address":                  {[]string{":6443"}, []string{"", "0", "6443", "10.0.0.300:6443"}},
+	"proxy-external-url":                  {[]string{"https://pat.example.com", "https://10.0.0.30:6443/", "https://[2001:db8::1]"}, []string{"", "http://pat.example.com", "https://pat.example.com/k8s", "https://10.0.0.300", "pat.example.com", "https://u:p@pat.example.com", "https://pat.example.com?a"}},
+	"proxy-tls-cert-file":                 {[]string{""}, []string{"/tls.crt"}}, // goes with a key
+	"proxy-tls-key-file":                  {[]string{""}, []string{"/tls.key"}},
+	"proxy-trusted-proxies":               {[]string{"", "10.0.0.0/8,2001:db8::/32"}, []string{"10.0.0.1", "10.0.0.1/8", "::ffff:10.0.0.0/104", "anywhere"}},
+	"proxy-upstream":                      {[]string{"", "https://10.0.0.1:6443"}, []string{"http://10.0.0.1", "https://10.0.0.1/k8s", "10.0.0.1:6443"}},
+	"proxy-impersonator":                  {[]string{"pat-operator-impersonator"}, []string{"", "a/b", "A"}},
+	"proxy-max-connections":               {[]string{"8192", "2"}, []string{"", "1", "-1", "many", "1048577"}},
+	"proxy-max-requests":                  {[]string{"8192", "2"}, []string{"", "1", "-1", "many", "1048577"}},
+	"proxy-max-requests-per-token":        {[]string{"1000", "2"}, []string{"", "1", "-1", "many", "1048577"}},
+	"proxy-max-session":                   {[]string{"0", "12h"}, []string{"", "-1s", "12"}},
+	"proxy-drain-delay":                   {[]string{"30s", "0"}, []string{"", "-1s", "30"}},
+	"proxy-drain":                         {[]string{"1m", "0"}, []string{"", "-1s", "60"}},
+	"proxy-audit-log":                     {[]string{"-", "off"}, []string{"", "/var/log/"}},
+	"proxy-allow-unlimited-impersonation": {[]string{"false", "true"}, []string{"", "maybe"}},
+	"console-namespaces":                  {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
 }
 
 // started is how far a command gets whose flags can be.
@@ -82,6 +98,9 @@ func tried(t *testing.T, command, flag, value string) error {
 		args = append(args, "--console-bind-address=:9445", "--console-url=https://tokens.example.com",
 			"--console-oidc-issuer-url=https://login.example.com", "--console-oidc-client-id=pat")
 	}
+	if command == "proxy" && flag != "proxy-external-url" {
+		args = append(args, "--proxy-external-url=https://pat.example.com")
+	}
 	return run(t.Context(), append(args, "--"+flag+"="+value), &bytes.Buffer{}, &bytes.Buffer{})
 }
 
@@ -92,23 +111,24 @@ func TestCase60_EachDocumentedValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| (both|operator|verifier) \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(docs), -1) {
-		flag, command, value := row[1], row[2], row[3]
+	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| (both|operator|verifier|proxy|verifier, proxy) \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(docs), -1) {
+		flag, of, value := row[1], row[2], row[3]
 		documented[flag] = true
-		if command == "both" {
-			command = "operator"
-		}
+		commands := map[string][]string{
+			"both": {"operator", "proxy", "run"}, "operator": {"operator", "run"}, "verifier": {"verifier", "run"}, "proxy": {"proxy"},
+			"verifier, proxy": {"verifier", "proxy", "run"},
+		}[of]
 		tests, ok := values[flag]
 		if !ok {
 			t.Errorf("no value of --%s is tried", flag)
 		}
-		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" {
+		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" && flag != "proxy-external-url" {
 			tests.good = append(tests.good, value)
 		}
 		if value == "" && regexp.MustCompile("^(zap|max|leader)").MatchString(flag) {
 			t.Errorf("--%s has no default", flag)
 		}
-		for _, command := range []string{command, "run"} {
+		for _, command := range commands {
 			for _, value := range tests.good {
 				if err := tried(t, command, flag, value); err == nil || !strings.HasPrefix(err.Error(), started) {
 					t.Errorf("manager %s --%s=%s: %v", command, flag, value, err)
@@ -137,8 +157,11 @@ func TestCase60_ARefusalNamesAnExample(t *testing.T) {
 		if strings.Contains("admission-bind-address leader-elect secret-delivery require-scopes expiry-warnings restricting-extra-keys", flag) {
 			command = "operator"
 		}
+		if strings.HasPrefix(flag, "proxy-") || flag == "last-used-from" {
+			command = "proxy"
+		}
 		for _, value := range tests.bad {
-			if flag == "kubeconfig" || flag == "console-oidc-client-id" || flag == "console-proxy-authorization" && value == "true" {
+			if strings.HasPrefix(flag, "proxy-tls-") || flag == "kubeconfig" || flag == "console-oidc-client-id" || flag == "console-proxy-authorization" && value == "true" {
 				continue // no one value is right
 			}
 			err := tried(t, command, flag, value)

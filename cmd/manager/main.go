@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command manager is the operator and the verifier of personal access tokens.
+// Command manager is the operator, the verifier and the proxy of personal access tokens.
 package main
 
 import (
@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(operatorCommand(), verifierCommand(), runCommand(), versionCommand())
+	root.AddCommand(operatorCommand(), verifierCommand(), proxyCommand(), runCommand(), versionCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -49,7 +50,11 @@ import (
 	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
-const leaseName = "pat-operator"
+const (
+	leaseName = "pat-operator"
+	// defaultShutdown is how long a process may take to end.
+	defaultShutdown = 30 * time.Second
+)
 
 // The limits of what an administrator's tools ask, and kubelet.
 var (
@@ -57,11 +62,13 @@ var (
 	metricsLimits = serving.Limits{Slots: 64}
 )
 
-// component is the operator or the verifier: its certificates, and how to set it up.
+// component is the operator, the verifier or the proxy: its certificates, and how to set it up.
 type component struct {
 	name         string
 	certificates certs.Options
 	setup        func(context.Context, *componentHost) error
+	// shutdown is how long it may take to end.
+	shutdown time.Duration
 }
 
 // componentHost is the process that components are set up in.
@@ -92,14 +99,16 @@ func (o *commonOptions) serve(ctx context.Context, leaderElect bool, components 
 	config.Wrap(controllers.NoRetryOnSecretCreate)
 
 	var authorities []*certs.Authority
+	shutdown := defaultShutdown
 	for _, c := range components {
+		shutdown = max(shutdown, c.shutdown)
 		authority, err := o.authority(config, skew, c.certificates)
 		if err != nil {
 			return err
 		}
 		authorities = append(authorities, authority)
 	}
-	mgr, err := o.manager(config, leaderElect)
+	mgr, err := o.manager(config, leaderElect, shutdown)
 	if err != nil {
 		return err
 	}
@@ -169,7 +178,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
-func (o *commonOptions) manager(config *rest.Config, leaderElect bool) (ctrl.Manager, error) {
+func (o *commonOptions) manager(config *rest.Config, leaderElect bool, shutdown time.Duration) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -182,6 +191,7 @@ func (o *commonOptions) manager(config *rest.Config, leaderElect bool) (ctrl.Man
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.operatorNamespace,
 		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &shutdown,
 		Metrics:                       metricsserver.Options{BindAddress: off}, // serveMetrics
 	})
 }

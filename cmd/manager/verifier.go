@@ -92,23 +92,32 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 }
 
 func (o *verifierOptions) validate() error {
-	errs := []error{validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate()}
+	errs := []error{
+		validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate(),
+		validateVerifying(o.maxStaleness, o.lastUsedRate, o.apiAudiences),
+	}
 	if o.url != "" {
 		errs = append(errs, authnconfig.CheckURL("--verifier-url", o.url))
-	}
-	if o.maxStaleness < verifier.MinMaxStaleness {
-		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", o.maxStaleness, verifier.MinMaxStaleness))
-	}
-	if o.lastUsedRate < 0 || o.lastUsedRate > maxLastUsedRate {
-		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d; set it as --last-used-rate=10", o.lastUsedRate, maxLastUsedRate))
-	}
-	if slices.Contains(o.apiAudiences, "") {
-		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
 	}
 	for _, address := range o.kubeAPIServers {
 		if err := validateAddress("--kube-apiservers", address); err != nil || strings.HasPrefix(address, ":") {
 			errs = append(errs, fmt.Errorf("--kube-apiservers %q is not a host and a port; set it as --kube-apiservers=10.0.0.1:6443,10.0.0.2:6443", address))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateVerifying returns what is wrong with the flags of every process that verifies tokens.
+func validateVerifying(maxStaleness time.Duration, lastUsedRate int, apiAudiences []string) error {
+	var errs []error
+	if maxStaleness < verifier.MinMaxStaleness {
+		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", maxStaleness, verifier.MinMaxStaleness))
+	}
+	if lastUsedRate < 0 || lastUsedRate > maxLastUsedRate {
+		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d; set it as --last-used-rate=10", lastUsedRate, maxLastUsedRate))
+	}
+	if slices.Contains(apiAudiences, "") {
+		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
 	}
 	return errors.Join(errs...)
 }

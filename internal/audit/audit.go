@@ -45,7 +45,7 @@ const (
 
 const (
 	// buffered is how many lines wait to be written; more are dropped.
-	buffered = 4096
+	buffered = 8192
 	// maxText is the length of a field in bytes, at most: users choose some of them.
 	maxText = 1024
 	// refusalsPerSecond and refusalsBurst bound the lines about refused tokens, for each reason.
@@ -97,16 +97,43 @@ type Event struct {
 	// User is whose authority the token carries, By who asked.
 	User string `json:"user,omitempty"`
 	By   string `json:"by,omitempty"`
-	// Operation, DryRun and Code are those of a request that admission refused.
+	// Operation, DryRun and Code are those of a request that admission refused; Code is that of the proxy's answer, too.
 	Operation string `json:"operation,omitempty"`
 	DryRun    bool   `json:"dryRun,omitempty"`
 	Code      int32  `json:"code,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	Message   string `json:"message,omitempty"`
-	// SourceIP is the client that asked the verifier, mostly an API server.
+	// SourceIP is the client that asked the verifier, mostly an API server, or the client of the proxy.
 	SourceIP string `json:"sourceIP,omitempty"`
 	// Count is how many events were dropped, or how many like this one were suppressed before it.
 	Count int64 `json:"count,omitempty"`
+	// Request is one that went through the proxy.
+	Request *Request `json:"request,omitempty"`
+}
+
+// Request is a request to the API server. It has no path and no query, which can hold commands and secrets.
+type Request struct {
+	// AuditID is that of kube-apiserver's event, too.
+	AuditID     string  `json:"auditID,omitempty"`
+	Method      string  `json:"method,omitempty"`
+	Verb        string  `json:"verb,omitempty"`
+	Group       string  `json:"group,omitempty"`
+	Resource    string  `json:"resource,omitempty"`
+	Subresource string  `json:"subresource,omitempty"`
+	Namespace   string  `json:"namespace,omitempty"`
+	Name        string  `json:"name,omitempty"`
+	UserAgent   string  `json:"userAgent,omitempty"`
+	Seconds     float64 `json:"seconds,omitempty"`
+	Bytes       int64   `json:"bytes,omitempty"`
+}
+
+// texts are what users write of an event.
+func (e *Event) texts() []*string {
+	all := []*string{&e.Namespace, &e.Name, &e.UID, &e.TokenID, &e.User, &e.By, &e.Operation, &e.Reason, &e.Message, &e.SourceIP}
+	if r := e.Request; r != nil {
+		all = append(all, &r.AuditID, &r.Method, &r.Verb, &r.Group, &r.Resource, &r.Subresource, &r.Namespace, &r.Name, &r.UserAgent)
+	}
+	return all
 }
 
 // Log writes events. A nil Log writes none.
@@ -183,7 +210,7 @@ func (l *Log) Write(e Event) {
 		return
 	}
 	e.Time = l.now().UTC()
-	for _, text := range []*string{&e.Namespace, &e.Name, &e.UID, &e.TokenID, &e.User, &e.By, &e.Operation, &e.Reason, &e.Message, &e.SourceIP} {
+	for _, text := range e.texts() {
 		if len(*text) > maxText {
 			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}

@@ -249,7 +249,7 @@ func answer(apiVersion string, result *verifier.Result) *authenticationv1.TokenR
 				Username: result.User.Username,
 				UID:      result.User.UID,
 				Groups:   result.User.Groups,
-				Extra:    extra(result),
+				Extra:    extraOf(result),
 			},
 		}
 	case verifier.Unknown:
@@ -262,16 +262,26 @@ func answer(apiVersion string, result *verifier.Result) *authenticationv1.TokenR
 	return review
 }
 
-func extra(result *verifier.Result) map[string]authenticationv1.ExtraValue {
-	out := make(map[string]authenticationv1.ExtraValue, len(result.User.Extra)+2)
-	for key, values := range result.User.Extra {
-		out[key] = authenticationv1.ExtraValue(values)
+func extraOf(result *verifier.Result) map[string]authenticationv1.ExtraValue {
+	extra := Extra(result)
+	out := make(map[string]authenticationv1.ExtraValue, len(extra))
+	for key, values := range extra {
+		out[key] = values
 	}
-	out[ExtraCredentialID] = authenticationv1.ExtraValue{token.CredentialPrefix + result.ID}
-	out[ExtraName] = authenticationv1.ExtraValue{result.Namespace + "/" + result.Name}
+	return out
+}
+
+// Extra is the extra of a token's user as the API server sees it: the user's own, and what names the token.
+func Extra(result *verifier.Result) map[string][]string {
+	out := make(map[string][]string, len(result.User.Extra)+3)
+	for key, values := range result.User.Extra {
+		out[key] = values
+	}
+	out[ExtraCredentialID] = []string{token.CredentialPrefix + result.ID}
+	out[ExtraName] = []string{result.Namespace + "/" + result.Name}
 	if !result.Limits.Full() {
 		// Never empty: without a value the key might get lost on the way, and with it the limits.
-		out[ExtraScopes] = append(authenticationv1.ExtraValue{"limited"}, result.Limits.Names()...)
+		out[ExtraScopes] = append([]string{"limited"}, result.Limits.Names()...)
 	}
 	return out
 }

@@ -59,7 +59,7 @@ func StripResource(obj any) (any, error) {
 	}
 	pat.ObjectMeta = bareMeta(&pat.ObjectMeta)
 	was := pat.Status
-	pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: was.TokenID, FirstUsedAt: was.FirstUsedAt, LastUsedAt: was.LastUsedAt}
+	pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: was.TokenID, FirstUsedAt: was.FirstUsedAt, LastUsedAt: was.LastUsedAt, LastUsedFrom: was.LastUsedFrom}
 	for _, r := range was.Revoked {
 		pat.Status.Revoked = append(pat.Status.Revoked, v1alpha1.RevokedToken{TokenID: r.TokenID})
 	}

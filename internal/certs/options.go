@@ -36,6 +36,8 @@ const (
 	// VerifierSecretName names the Secret, there too, that holds the CA of what the verifier serves: the one that
 	// kube-apiserver has a copy of.
 	VerifierSecretName = authnconfig.CASecretName
+	// ProxySecretName names the Secret, there too, that holds the CA of the proxy.
+	ProxySecretName = "pat-operator-proxy-ca"
 
 	// bundleKey is the key of that Secret which holds the certificates to trust.
 	bundleKey = "ca.crt"
@@ -56,7 +58,7 @@ const (
 type Options struct {
 	// Namespace of the CA Secret: the operator's own.
 	Namespace string
-	// SecretName is OperatorSecretName or VerifierSecretName: each process has a key of its own.
+	// SecretName is one of OperatorSecretName, VerifierSecretName and ProxySecretName: each process has a key of its own.
 	SecretName string
 
 	// DNSNames and IPAddresses are what leaves are valid for; at least one is needed.
@@ -151,8 +153,11 @@ func (o Options) Validate() error {
 
 // afterNewCA tells the admin what to do after a new CA, if anything: webhook configurations are updated automatically.
 func (o Options) afterNewCA(joint string) string {
-	if o.WebhookConfigurationName != "" {
+	switch {
+	case o.WebhookConfigurationName != "":
 		return ""
+	case o.SecretName == ProxySecretName:
+		return joint + "write the kubeconfigs of the proxy's clients again, with ca.crt of the ConfigMap pat-operator-proxy"
 	}
 	return joint + "copy ca.crt of the ConfigMap pat-operator-authn to every kube-apiserver"
 }

@@ -18,7 +18,7 @@ limitations under the License.
 //
 // The verifier calls Used, which only remembers. A loop in every replica writes at a limited rate, and for each token at most
 // once in ten minutes. A write names the revision that it is based on: of two replicas the later time stays, and no time is
-// written to the successor of a token. Only the two times are applied.
+// written to the successor of a token. Only the two times and the address of the last use are applied.
 package lastused
 
 import (
@@ -43,7 +43,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
-// FieldOwner owns status.firstUsedAt and status.lastUsedAt.
+// FieldOwner owns status.firstUsedAt, status.lastUsedAt and status.lastUsedFrom.
 const FieldOwner = client.FieldOwner("pat-operator-last-used")
 
 const (
@@ -101,9 +101,12 @@ type Tracker struct {
 
 type key struct{ namespace, name, id string }
 
-// use is the first and last use of a token since the last write; last is zero if only the first use is to be written. retry is
-// the end of its wait after a failed write, else zero.
-type use struct{ first, last, retry time.Time }
+// use is the first and last use of a token since the last write; last is zero if only the first use is to be written. from is
+// the address of the last use, where it is known. retry is the end of its wait after a failed write, else zero.
+type use struct {
+	first, last, retry time.Time
+	from               string
+}
 
 // NewTracker makes a tracker that writes at most rate times a second.
 func NewTracker(index Index, status client.SubResourceWriter, rate int, clock clock.PassiveClock, log logr.Logger) *Tracker {
@@ -114,8 +117,11 @@ func NewTracker(index Index, status client.SubResourceWriter, rate int, clock cl
 }
 
 // Used remembers that a token was used. It waits only for other calls of Used.
-func (t *Tracker) Used(r *verifier.Result, at time.Time) {
-	t.remember(key{r.Namespace, r.Name, r.ID}, use{first: at, last: at})
+func (t *Tracker) Used(r *verifier.Result, at time.Time) { t.UsedFrom(r, at, "") }
+
+// UsedFrom remembers that a token was used from an address; empty where that is not known.
+func (t *Tracker) UsedFrom(r *verifier.Result, at time.Time, from string) {
+	t.remember(key{r.Namespace, r.Name, r.ID}, use{first: at, last: at, from: from})
 }
 
 func (t *Tracker) remember(k key, u use) {
@@ -126,7 +132,7 @@ func (t *Tracker) remember(k key, u use) {
 			u.first = had.first
 		}
 		if had.last.After(u.last) {
-			u.last = had.last
+			u.last, u.from = had.last, had.from
 		}
 		if had.retry.After(u.retry) {
 			u.retry = had.retry
@@ -163,6 +169,7 @@ type write struct {
 	// firstUse reports that status does not show yet that the token is in use.
 	firstUse                bool
 	firstUsedAt, lastUsedAt time.Time
+	lastUsedFrom            string
 }
 
 // flush writes what is due, first uses first, for about a tick. Failed writes wait behind all others, so tokens whose writes are
@@ -226,7 +233,7 @@ func plan(k key, u use, said verifier.Use, now time.Time) *write {
 	if last.After(now.Add(window)) {
 		last = time.Time{}
 	}
-	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: last}
+	w := &write{key: k, use: u, revision: said.ResourceVersion, firstUsedAt: said.FirstUsedAt, lastUsedAt: last, lastUsedFrom: said.LastUsedFrom}
 	if w.firstUse = said.Current && said.TokenID == k.id && said.FirstUsedAt.IsZero(); w.firstUse {
 		w.firstUsedAt = u.first
 		u.last = cmp.Or(u.last, u.first)
@@ -234,7 +241,7 @@ func plan(k key, u use, said verifier.Use, now time.Time) *write {
 		return nil
 	}
 	if u.last.After(last) {
-		w.lastUsedAt = u.last
+		w.lastUsedAt, w.lastUsedFrom = u.last, u.from
 	}
 	return w
 }
@@ -244,6 +251,9 @@ func (t *Tracker) write(ctx context.Context, w *write) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	status := ac.PersonalAccessTokenStatus().WithLastUsedAt(stamp(w.lastUsedAt))
+	if w.lastUsedFrom != "" {
+		status.WithLastUsedFrom(w.lastUsedFrom)
+	}
 	if !w.firstUsedAt.IsZero() {
 		status.WithFirstUsedAt(stamp(w.firstUsedAt)) // An apply removes the fields that it leaves out.
 	}

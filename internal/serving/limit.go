@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,6 +75,8 @@ func sourceOf(address net.Addr) netip.Prefix {
 // ledger counts what the sources hold.
 type ledger struct {
 	Limits
+	// exempt are networks whose connections do not count.
+	exempt []netip.Prefix
 
 	mu      sync.Mutex
 	taken   int
@@ -92,6 +95,8 @@ type conn struct {
 	source netip.Prefix
 	// requests is how many slots the requests of the connection need; negative once it is closed.
 	requests int
+	// exempt reports that neither the connection nor its requests count.
+	exempt bool
 }
 
 // closed is what conn.requests says of a connection that no longer counts.
@@ -106,6 +111,9 @@ func (l *ledger) open(raw net.Conn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &conn{Conn: raw, ledger: l, source: sourceOf(raw.RemoteAddr())}
+	if c.exempt = slices.ContainsFunc(l.exempt, func(n netip.Prefix) bool { return n.Contains(c.source.Addr()) }); c.exempt {
+		return c
+	}
 	if !l.makeRoom(c.source, 1) {
 		return nil
 	}
@@ -123,7 +131,10 @@ func (l *ledger) open(raw net.Conn) *conn {
 func (l *ledger) begin(c *conn, slots int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.requests == closed {
+	switch {
+	case c.exempt:
+		return true
+	case c.requests == closed:
 		return false
 	}
 	more := max(1, c.requests+slots) - c.slots()
@@ -139,7 +150,7 @@ func (l *ledger) begin(c *conn, slots int) bool {
 func (l *ledger) end(c *conn, slots int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.requests == closed {
+	if c.exempt || c.requests == closed {
 		return
 	}
 	before := c.slots()
@@ -149,7 +160,7 @@ func (l *ledger) end(c *conn, slots int) {
 
 // close takes a connection off with its requests, once.
 func (l *ledger) close(c *conn) {
-	if c.requests == closed {
+	if c.exempt || c.requests == closed {
 		return
 	}
 	h := l.holders[c.source]
@@ -279,6 +290,28 @@ func (l *ledger) handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// streams refuses requests that their source gets no more of.
+func (l *ledger) streams(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := r.Context().Value(connKey{}).(*conn)
+		if !ok || !l.begin(c, 1) {
+			refusedForLoad.WithLabelValues("request").Inc()
+			w.Header().Set("Retry-After", "1")
+			refuse(w, http.StatusTooManyRequests)
+			return
+		}
+		context.AfterFunc(r.Context(), func() { l.end(c, 1) })
+		next.ServeHTTP(w, r)
+	})
+}
+
+// HangUp closes the connection that a request came by, without a word.
+func HangUp(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(*conn); ok {
+		_ = c.Close()
+	}
 }
 
 // refuse answers without a body, since headers need no window, and closes the connection. kube-apiserver takes a 500 with

@@ -25,6 +25,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,52 @@ func NewServer(handler http.Handler, config *tls.Config, limits Limits, log logr
 			MaxReceiveBufferPerStream:     maxUnread,
 			MaxReceiveBufferPerConnection: maxUnreadOfConn,
 			WriteByteTimeout:              stuckTimeout,
+		},
+		ErrorLog: errorLog(log),
+	}}
+}
+
+// The limits of a server of streams. A request, and the answer to it, may take any time.
+const (
+	streamHeaderTimeout = 10 * time.Second
+	streamIdleTimeout   = 180 * time.Second
+	// maxStreamsOfClient is what kube-apiserver allows.
+	maxStreamsOfClient = 250
+	pingAfter          = 30 * time.Second
+	pingTimeout        = 15 * time.Second
+	streamStuckTimeout = 60 * time.Second
+)
+
+// streamCiphers are those of TLS 1.2 that are as good as those of TLS 1.3.
+var streamCiphers = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// NewStreamServer returns a server of HTTPS for a handler that passes on what comes, and keeps none of it: bodies may have any
+// length, and a request takes one slot. Connections of the exempt networks, those of load balancers, do not count.
+func NewStreamServer(handler http.Handler, config *tls.Config, slots int, exempt []netip.Prefix, log logr.Logger) *Server {
+	config = config.Clone()
+	config.MinVersion, config.CipherSuites = tls.VersionTLS12, streamCiphers
+	l := newLedger(Limits{Slots: slots})
+	l.exempt = exempt
+	return &Server{ledger: l, HTTP: &http.Server{
+		Handler: l.streams(handler),
+		// OPTIONS * is for the handler, as everything is.
+		DisableGeneralOptionsHandler: true,
+		ConnContext:                  withConn,
+		TLSConfig:                    config,
+		ReadHeaderTimeout:            streamHeaderTimeout,
+		IdleTimeout:                  streamIdleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreamsOfClient,
+			MaxReceiveBufferPerStream:     maxUnread,
+			MaxReceiveBufferPerConnection: maxUnreadOfConn,
+			SendPingTimeout:               pingAfter,
+			PingTimeout:                   pingTimeout,
+			WriteByteTimeout:              streamStuckTimeout,
 		},
 		ErrorLog: errorLog(log),
 	}}

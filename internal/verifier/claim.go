@@ -17,6 +17,7 @@ limitations under the License.
 package verifier
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 	"unique"
@@ -50,6 +51,7 @@ type indexEntry struct {
 	user                           *v1alpha1.UserInfo
 	recordAudiences, specAudiences []string
 	limits                         scope.Limits
+	networks                       *Networks
 }
 
 // idEntry is an index entry and the id that it is published under.
@@ -63,8 +65,7 @@ type recordFacts struct {
 	resource  record.Resource
 	user      *v1alpha1.UserInfo
 	audiences []string
-	// scopes is nil for the user's full authority.
-	scopes *scope.Set
+	limits
 	// account is the service account that the user is; zero for everybody else.
 	account types.NamespacedName
 	// withheld is why the record itself makes its tokens invalid.
@@ -90,8 +91,7 @@ type resourceFacts struct {
 	uid      types.UID
 	deleting bool
 	spec     *v1alpha1.PersonalAccessTokenSpec
-	// scopes is nil for the user's full authority.
-	scopes *scope.Set
+	limits
 	// withheld is why the resource itself makes its tokens invalid.
 	withheld Reason
 	// revoked are the ids that status names as such now.
@@ -117,7 +117,7 @@ func factsOfRecord(r *record.Record) *recordFacts {
 	if r.Granted != nil {
 		f.audiences = r.Granted.Audiences
 		if f.withheld == "" {
-			f.scopes, f.withheld = limitsOf(r.Granted, r.Resource.Namespace)
+			f.limits, f.withheld = limitsOf(r.Granted, r.Resource.Namespace)
 		}
 	}
 	if r.Current != nil {
@@ -144,7 +144,7 @@ func factsOfRecord(r *record.Record) *recordFacts {
 
 // factsOfResource keeps nothing of the object alive but what it returns.
 func factsOfResource(pat *v1alpha1.PersonalAccessToken) *resourceFacts {
-	scopes, withheld := limitsOf(&pat.Spec, pat.Namespace)
+	limits, withheld := limitsOf(&pat.Spec, pat.Namespace)
 	spec := pat.Spec
 	spec.DisplayName, spec.Rotation, spec.Delivery, spec.Scopes, spec.From = "", nil, nil, nil, nil
 	f := &resourceFacts{
@@ -152,7 +152,7 @@ func factsOfResource(pat *v1alpha1.PersonalAccessToken) *resourceFacts {
 		uid:      pat.UID,
 		deleting: pat.DeletionTimestamp != nil,
 		spec:     &spec,
-		scopes:   scopes,
+		limits:   limits,
 		withheld: withheld,
 		use:      useOf(pat),
 	}
@@ -162,19 +162,33 @@ func factsOfResource(pat *v1alpha1.PersonalAccessToken) *resourceFacts {
 	return f
 }
 
-// limitsOf compiles the scopes of a spec, or says why no face can enforce its limits.
-func limitsOf(spec *v1alpha1.PersonalAccessTokenSpec, namespace string) (*scope.Set, Reason) {
-	if len(spec.From) > 0 {
-		return nil, reasonAddressBound
+// limits are what a record or a spec narrows a token to.
+type limits struct {
+	// scopes is nil for the user's full authority.
+	scopes *scope.Set
+	// from is nil for every address.
+	from []netip.Prefix
+}
+
+// limitsOf compiles the limits of a spec, or says why no face can enforce them.
+func limitsOf(spec *v1alpha1.PersonalAccessTokenSpec, namespace string) (limits, Reason) {
+	var l limits
+	for _, cidr := range spec.From {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return limits{}, reasonAddressBound
+		}
+		l.from = append(l.from, prefix)
 	}
 	if len(spec.Scopes) == 0 {
-		return nil, ""
+		return l, ""
 	}
 	set, err := scope.Compile(spec.Scopes, namespace)
 	if err != nil {
-		return nil, ReasonScoped
+		return limits{}, ReasonScoped
 	}
-	return set, ""
+	l.scopes = set
+	return l, ""
 }
 
 // intern keeps equal strings once: thousands of tokens have the same users, groups and namespaces.
@@ -260,6 +274,9 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 	c.deleting = pat.deleting
 	c.specAudiences = pat.spec.Audiences
 	c.limits = scope.Limits{Record: r.scopes, Spec: pat.scopes}
+	if r.from != nil || pat.from != nil {
+		c.networks = &Networks{record: r.from, spec: pat.from}
+	}
 	if end := lifecycle.End(pat.spec, t.issuedAt); end.Before(c.expiresAt) {
 		c.expiresAt = end
 	}

@@ -184,7 +184,7 @@ func TestCase49_ClaimsWithoutADigestAreCounted(t *testing.T) {
 		s.end(record.EndedDeleted)
 		s.set(t, x)
 	}
-	want(t, x, plaintext, start, Refused, reasonEnded)
+	want(t, x, plaintext, start, Refused, ReasonEnded)
 	x.SetResource(victim.resource.DeepCopy())
 	want(t, x, plaintext, start, Unknown, reasonNoMatch)
 	victim.set(t, x)

@@ -77,11 +77,11 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	}
 	replace("records", "10", p.secret(t))
 	replace("resources", "10", p.resource.DeepCopy())
-	want(t, x, p.bearer, start, NotReady, reasonNotReady)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 	replace("serviceaccounts", "10", account)
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	want(t, x, p.bearer, start.Add(time.Minute), Authenticated, reasonValid)
-	want(t, x, p.bearer, start.Add(time.Minute+1), NotReady, reasonNotReady)
+	want(t, x, p.bearer, start.Add(time.Minute+1), NotReady, ReasonNotReady)
 
 	suspended := p.resource.DeepCopy()
 	suspended.Spec.Suspend = true
@@ -167,7 +167,7 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 	p.set(t, x)
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	feeds.opts.ClockOff = func() error { return errors.New("this clock is off") }
-	want(t, x, p.bearer, start, NotReady, reasonNotReady)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 }
 
 func TestStalenessAndSizeAreGauges(t *testing.T) {

@@ -87,7 +87,7 @@ func TestCase11_SquattingNeverHarmsTheVictim(t *testing.T) {
 			x.SetRecord(v.secret(t))
 			want(t, x, plaintext, start, Unknown, reasonNoMatch)
 			gone(x)
-			want(t, x, plaintext, start, Refused, reasonEnded)
+			want(t, x, plaintext, start, Refused, ReasonEnded)
 		})
 	}
 }

@@ -67,6 +67,10 @@ type Index struct {
 
 	shards [shardCount]shard
 
+	// listener is told of each id that is published anew; changed are those since mu was taken.
+	listener func(id string)
+	changed  []string
+
 	own atomic.Pointer[[]string]
 	// ready returns why the index may be too stale to answer; nil if no feed vouches for it yet.
 	ready atomic.Pointer[func(time.Time) error]
@@ -108,6 +112,23 @@ func NewIndex(log logr.Logger) *Index {
 	return x
 }
 
+// OnChange has f called with every id whose claims have changed, after readers see the change and without a lock held. Call it
+// before the index is fed.
+func (x *Index) OnChange(f func(id string)) { x.listener = f }
+
+// lock takes the writers' lock. The function it returns releases the lock, then tells the listener what has changed.
+func (x *Index) lock() (unlock func()) {
+	x.mu.Lock()
+	return func() {
+		changed := x.changed
+		x.changed = nil
+		x.mu.Unlock()
+		for _, id := range changed {
+			x.listener(id)
+		}
+	}
+}
+
 // SetRecord takes a Secret of the records namespace. A Secret that is not a record, is marked deleted or is inconsistent
 // makes every token of a former version invalid.
 func (x *Index) SetRecord(secret *corev1.Secret) {
@@ -117,8 +138,7 @@ func (x *Index) SetRecord(secret *corev1.Secret) {
 	}
 	r, err := record.FromSecret(secret)
 
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.lock()()
 	e := x.entry(secret.Name)
 	x.disown(secret.Name, e)
 	if err != nil {
@@ -144,8 +164,7 @@ func (x *Index) SetRecord(secret *corev1.Secret) {
 
 // DeleteRecord forgets the record in the Secret of this name.
 func (x *Index) DeleteRecord(secretName string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.lock()()
 	e, ok := x.entries[secretName]
 	if !ok {
 		return
@@ -159,8 +178,7 @@ func (x *Index) DeleteRecord(secretName string) {
 func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 	name := record.SecretName(pat.Namespace, pat.Name)
 
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.lock()()
 	e := x.entry(name)
 	e.resource = factsOfResource(pat)
 	if e.uid != pat.UID {
@@ -177,8 +195,7 @@ func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 // DeleteResource forgets a PersonalAccessToken, whatever its UID.
 func (x *Index) DeleteResource(namespace, name string) {
 	key := record.SecretName(namespace, name)
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.lock()()
 	if e, ok := x.entries[key]; ok {
 		e.resource = nil
 		x.rejoin(key, e)
@@ -188,8 +205,7 @@ func (x *Index) DeleteResource(namespace, name string) {
 // SetServiceAccount takes the UID of a service account.
 func (x *Index) SetServiceAccount(namespace, name string, uid types.UID) {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.lock()()
 	if x.accounts[key] == uid {
 		return
 	}
@@ -200,8 +216,7 @@ func (x *Index) SetServiceAccount(namespace, name string, uid types.UID) {
 // DeleteServiceAccount forgets a service account, whatever its UID.
 func (x *Index) DeleteServiceAccount(namespace, name string) {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.lock()()
 	delete(x.accounts, key)
 	x.rejoinOwned(key)
 }
@@ -364,6 +379,9 @@ func (x *Index) replace(id string, old, next *indexEntry) {
 	s := x.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if x.listener != nil {
+		x.changed = append(x.changed, id)
+	}
 	all := s.ids[key]
 	all.remove(old)
 	all.add(next)
@@ -382,12 +400,14 @@ type Use struct {
 	// TokenID is the current token's by status; FirstUsedAt is of that one. Zero times stand for never.
 	TokenID                 string
 	FirstUsedAt, LastUsedAt time.Time
+	// LastUsedFrom is the address of the last use; empty where it is not known.
+	LastUsedFrom string
 	// Current reports whether the verified token is the current one by its record.
 	Current bool
 }
 
 func useOf(pat *v1alpha1.PersonalAccessToken) Use {
-	u := Use{ResourceVersion: pat.ResourceVersion, TokenID: pat.Status.TokenID}
+	u := Use{ResourceVersion: pat.ResourceVersion, TokenID: pat.Status.TokenID, LastUsedFrom: pat.Status.LastUsedFrom}
 	if at := pat.Status.FirstUsedAt; at != nil {
 		u.FirstUsedAt = at.Time
 	}

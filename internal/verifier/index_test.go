@@ -54,12 +54,12 @@ func TestRevokedInStatusIsOverAtOnce(t *testing.T) {
 	p.revokes(predecessor)
 	x.SetResource(p.resource.DeepCopy())
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
-	want(t, x, itsBearer, start, Refused, reasonEnded)
+	want(t, x, itsBearer, start, Refused, ReasonEnded)
 
 	p.revokes(p.id())
 	x.SetResource(p.resource.DeepCopy())
-	want(t, x, p.bearer, start, Refused, reasonEnded)
-	want(t, x, itsBearer, start, Refused, reasonEnded)
+	want(t, x, p.bearer, start, Refused, ReasonEnded)
+	want(t, x, itsBearer, start, Refused, ReasonEnded)
 }
 
 func TestTheCurrentTokenTakesItsPredecessorWithIt(t *testing.T) {
@@ -67,8 +67,8 @@ func TestTheCurrentTokenTakesItsPredecessorWithIt(t *testing.T) {
 	_, itsBearer := rotated(t, p)
 	p.revokes(p.id())
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Refused, reasonEnded)
-	want(t, x, itsBearer, start, Refused, reasonEnded)
+	want(t, x, p.bearer, start, Refused, ReasonEnded)
+	want(t, x, itsBearer, start, Refused, ReasonEnded)
 }
 
 func TestARevocationIsNeverForgotten(t *testing.T) {
@@ -85,7 +85,7 @@ func TestARevocationIsNeverForgotten(t *testing.T) {
 	}
 	p.revokes()
 	p.set(t, x)
-	want(t, x, p.bearer, start, Refused, reasonEnded)
+	want(t, x, p.bearer, start, Refused, ReasonEnded)
 
 	other := newPAT(t, "team-a", "other", "uid-2")
 	for i := range 2 * maxRevoked {
@@ -96,7 +96,7 @@ func TestARevocationIsNeverForgotten(t *testing.T) {
 	for _, ids := range [][]string{{other.id()}, nil, {"cccccccccccccccc"}} {
 		other.revokes(ids...)
 		other.set(t, x)
-		want(t, x, other.bearer, start, Refused, reasonEnded)
+		want(t, x, other.bearer, start, Refused, ReasonEnded)
 	}
 }
 

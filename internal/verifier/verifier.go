@@ -64,9 +64,9 @@ type Reason string
 // Reasons of a Result.
 const (
 	reasonValid           Reason = "Valid"
-	reasonNotReady        Reason = "NotReady"
+	ReasonNotReady        Reason = "NotReady"
 	ReasonForeign         Reason = "Foreign"
-	reasonEnded           Reason = "Ended"
+	ReasonEnded           Reason = "Ended"
 	ReasonExpired         Reason = "Expired"
 	ReasonDeleting        Reason = "ResourceDeleting"
 	ReasonAudience        Reason = "Audience"
@@ -84,8 +84,8 @@ const (
 // Verdicts are all reasons that Verify gives, with the verdict of each, for metrics that show all of them from the start.
 func Verdicts() map[Reason]Verdict {
 	return map[Reason]Verdict{
-		reasonValid: Authenticated, reasonNotReady: NotReady,
-		ReasonForeign: Refused, reasonEnded: Refused, ReasonExpired: Refused, ReasonDeleting: Refused, ReasonAudience: Refused,
+		reasonValid: Authenticated, ReasonNotReady: NotReady,
+		ReasonForeign: Refused, ReasonEnded: Refused, ReasonExpired: Refused, ReasonDeleting: Refused, ReasonAudience: Refused,
 		reasonUnknownID: Unknown, reasonNoMatch: Unknown, reasonResourceNotSeen: Unknown, reasonOwnerNotSeen: Unknown,
 		ReasonUserRefused: Unknown, ReasonUserChanged: Unknown, ReasonScoped: Unknown, reasonAddressBound: Unknown, ReasonSuspended: Unknown,
 	}
@@ -110,7 +110,16 @@ type Result struct {
 	ExpiresAt time.Time
 	// Limits are the scopes of the token. A face that cannot enforce them on its API must not accept the token there.
 	Limits scope.Limits
+	// Networks are where requests with the token may come from. A face that does not know that must not accept the token.
+	Networks *Networks
+
+	// entry is what the answer rests on, and face who was asked.
+	entry *indexEntry
+	face  enforces
 }
+
+// enforces is what a face enforces itself.
+type enforces struct{ scopes, networks bool }
 
 // Verify decides whether a bearer token is valid at a time for any of the audiences; none stand for the API server's own.
 //
@@ -118,14 +127,20 @@ type Result struct {
 // other. Only a matching digest, or the end of every entry of the id, makes a refusal that may be cached. An ended token keeps
 // no digest, so only its id tells it.
 //
-// A token with scopes is not valid for the API server, because the caller does not enforce them; VerifyScoped is for callers that do.
+// A token with scopes is not valid for the API server, and one that is bound to addresses for nobody, because the caller does
+// not enforce that; VerifyScoped and VerifyProxied are for callers that do.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
-	return x.verify(bearer, audiences, now, false)
+	return x.verify(bearer, audiences, now, enforces{})
 }
 
 // VerifyScoped is Verify where the API server enforces Limits.
 func (x *Index) VerifyScoped(bearer string, audiences []string, now time.Time) Result {
-	return x.verify(bearer, audiences, now, true)
+	return x.verify(bearer, audiences, now, enforces{scopes: true})
+}
+
+// VerifyProxied is Verify for the API server's own audiences where the caller enforces Limits and Networks.
+func (x *Index) VerifyProxied(bearer string, now time.Time) Result {
+	return x.verify(bearer, nil, now, enforces{scopes: true, networks: true})
 }
 
 // Limits are the scopes of a token that is valid now, by its id and its resource. ok is false where it is not, or where this
@@ -143,14 +158,14 @@ func (x *Index) Limits(id, namespace, name string, now time.Time) (limits scope.
 	return scope.Limits{}, false
 }
 
-func (x *Index) verify(bearer string, audiences []string, now time.Time, scoped bool) Result {
+func (x *Index) verify(bearer string, audiences []string, now time.Time, face enforces) Result {
 	id, err := token.Parse(bearer)
 	if err != nil {
 		return Result{Verdict: Refused, Reason: ReasonForeign}
 	}
 	own := x.apiAudiences()
 	if x.Ready(now) != nil {
-		return Result{Verdict: NotReady, Reason: reasonNotReady, ID: id}
+		return Result{Verdict: NotReady, Reason: ReasonNotReady, ID: id}
 	}
 	if len(audiences) == 0 {
 		audiences = own
@@ -162,17 +177,17 @@ func (x *Index) verify(bearer string, audiences []string, now time.Time, scoped 
 	for _, c := range all.compared {
 		// A digest names its resource, and a resource claims an id once, so no other entry matches.
 		if c.digest.Equal(token.NewDigest(c.namespace, c.name, bearer)) {
-			return c.answer(id, audiences, own, now, scoped)
+			return c.answer(id, audiences, own, now, face)
 		}
 	}
 	if all.allEnded() {
-		return Result{Verdict: Refused, Reason: reasonEnded, ID: id}
+		return Result{Verdict: Refused, Reason: ReasonEnded, ID: id}
 	}
 	return Result{Verdict: Unknown, Reason: reasonNoMatch, ID: id, Audiences: audiences}
 }
 
 // answer is the result for the token that matches the entry's digest.
-func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, scoped bool) Result {
+func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, face enforces) Result {
 	switch {
 	case c.deleting:
 		return Result{Verdict: Refused, Reason: ReasonDeleting, ID: id, Namespace: c.namespace, Name: c.name}
@@ -190,8 +205,11 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, s
 	if len(granted) == 0 {
 		return Result{Verdict: Refused, Reason: ReasonAudience, ID: id, Namespace: c.namespace, Name: c.name}
 	}
+	if c.networks != nil && !face.networks {
+		return Result{Verdict: Unknown, Reason: reasonAddressBound, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
+	}
 	// One audience of its own in the question tells the API server, which may have more of them than are known here.
-	if !c.limits.Full() && !scoped && slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(own, a) }) {
+	if !c.limits.Full() && !face.scopes && slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(own, a) }) {
 		return Result{Verdict: Unknown, Reason: ReasonScoped, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
 	return Result{
@@ -204,6 +222,9 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, s
 		Name:      c.name,
 		ExpiresAt: c.expiresAt,
 		Limits:    c.limits,
+		Networks:  c.networks,
+		entry:     c,
+		face:      face,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -37,7 +38,7 @@ func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
 		Verdict: Authenticated, Reason: reasonValid, ID: p.id(), Audiences: []string{apiAudience},
 		User: p.record.User, Namespace: "team-a", Name: "ci", ExpiresAt: start.Add(90 * 24 * time.Hour),
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Result{})); diff != "" {
 		t.Errorf("Verify (-want +got):\n%s", diff)
 	}
 }
@@ -47,7 +48,7 @@ func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
 	x := newIndex(t)
 	x.ready.Store(nil)
 	p.set(t, x)
-	want(t, x, p.bearer, start, NotReady, reasonNotReady)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 	want(t, x, "eyJhbGciOi", start, Refused, ReasonForeign)
 	if x.Ready(start) == nil {
 		t.Error("ready without having synced")
@@ -57,7 +58,7 @@ func TestNotReadyUntilSyncedAndAudiencesKnown(t *testing.T) {
 
 	x.own.Store(nil)
 	x.SetAPIAudiences([]string{""})
-	want(t, x, p.bearer, start, NotReady, reasonNotReady)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 	if x.Ready(start) == nil {
 		t.Error("ready without audiences")
 	}
@@ -136,10 +137,10 @@ func TestCase15_KindsOfNo(t *testing.T) {
 		"expired by the clock": {now: at(90 * 24 * time.Hour), verdict: Refused, reason: ReasonExpired},
 		"expired, and suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, now: at(91 * 24 * time.Hour),
 			verdict: Refused, reason: ReasonExpired},
-		"expired by the record": {mod: func(p *pat) { p.end(record.EndedExpired) }, verdict: Refused, reason: reasonEnded},
-		"revoked":               {mod: func(p *pat) { p.end(record.EndedRevoked) }, verdict: Refused, reason: reasonEnded},
+		"expired by the record": {mod: func(p *pat) { p.end(record.EndedExpired) }, verdict: Refused, reason: ReasonEnded},
+		"revoked":               {mod: func(p *pat) { p.end(record.EndedRevoked) }, verdict: Refused, reason: ReasonEnded},
 		"tombstone": {mod: func(p *pat) { p.end(record.EndedDeleted) },
-			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Refused, reason: reasonEnded},
+			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Refused, reason: ReasonEnded},
 		"resource marked deleted": {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} },
 			verdict: Refused, reason: ReasonDeleting},
 		"record of another type": {after: func(x *Index, p *pat) {
@@ -241,13 +242,14 @@ func TestCase29_LimitsOfATokenByItsID(t *testing.T) {
 		now             time.Time
 		known, readOnly bool
 	}{
-		"scoped":            {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, known: true, readOnly: true},
-		"full":              {known: true},
-		"another resource":  {namespace: "team-b"},
-		"another id":        {id: "aaaaaaaaaaaaaaaa"},
-		"a preset unknown":  {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "later"}} }},
-		"bound to networks": {mod: func(p *pat) { p.resource.Spec.From = []string{"192.0.2.0/24"} }},
-		"bound by record":   {mod: func(p *pat) { p.record.Granted.From = []string{"192.0.2.0/24"} }},
+		"scoped":           {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }, known: true, readOnly: true},
+		"full":             {known: true},
+		"another resource": {namespace: "team-b"},
+		"another id":       {id: "aaaaaaaaaaaaaaaa"},
+		"a preset unknown": {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "later"}} }},
+		// The proxy has checked the address. A TokenReview never authenticates such a token.
+		"bound to networks": {mod: func(p *pat) { p.resource.Spec.From = []string{"192.0.2.0/24"} }, known: true},
+		"bound by record":   {mod: func(p *pat) { p.record.Granted.From = []string{"192.0.2.0/24"} }, known: true},
 		"suspended":         {mod: func(p *pat) { p.resource.Spec.Suspend = true }},
 		"expired":           {now: later},
 		"ended":             {mod: func(p *pat) { p.end(record.EndedRevoked) }},
@@ -333,7 +335,7 @@ func TestCase14_ExpiryIsByTheClock(t *testing.T) {
 	p.end(record.EndedExpired)
 	x.SetRecord(p.secret(t))
 	for _, now := range []time.Time{end, end.Add(-time.Hour), start, start.Add(-time.Hour)} {
-		want(t, x, p.bearer, now, Refused, reasonEnded)
+		want(t, x, p.bearer, now, Refused, ReasonEnded)
 	}
 }
 
@@ -446,9 +448,9 @@ func TestCase21_NewUIDNeverInherits(t *testing.T) {
 	again.record.Ended = []record.Ended{{ID: id, Reason: record.EndedDeleted, Until: again.record.Current.ExpiresAt}}
 	again.record.Current = nil
 	x.SetRecord(again.secret(t))
-	want(t, x, plaintext, start, Refused, reasonEnded)
+	want(t, x, plaintext, start, Refused, ReasonEnded)
 	x.DeleteResource("team-a", "ci")
-	want(t, x, plaintext, start, Refused, reasonEnded)
+	want(t, x, plaintext, start, Refused, ReasonEnded)
 	x.DeleteRecord(again.secretName())
 	wantClean(t, x)
 }

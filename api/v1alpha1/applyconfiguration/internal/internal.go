@@ -162,6 +162,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lastUsedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastUsedFrom
+      type:
+        scalar: string
     - name: modifiedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

@@ -51,6 +51,8 @@ type PersonalAccessTokenStatusApplyConfiguration struct {
 	FirstUsedAt *metav1.Time `json:"firstUsedAt,omitempty"`
 	// lastUsedAt is when the token was last used, to within ten minutes.
 	LastUsedAt *metav1.Time `json:"lastUsedAt,omitempty"`
+	// lastUsedFrom is the address of the client at that time. It is set by the proxy alone, which knows it.
+	LastUsedFrom *string `json:"lastUsedFrom,omitempty"`
 	// deliverySecretName is the Secret of this namespace that holds the plaintext, while there is one.
 	DeliverySecretName *string `json:"deliverySecretName,omitempty"`
 	// encryptedToken is an armored age file that only spec.delivery.recipients can open.
@@ -147,6 +149,14 @@ func (b *PersonalAccessTokenStatusApplyConfiguration) WithFirstUsedAt(value meta
 // If called multiple times, the LastUsedAt field is set to the value of the last call.
 func (b *PersonalAccessTokenStatusApplyConfiguration) WithLastUsedAt(value metav1.Time) *PersonalAccessTokenStatusApplyConfiguration {
 	b.LastUsedAt = &value
+	return b
+}
+
+// WithLastUsedFrom sets the LastUsedFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastUsedFrom field is set to the value of the last call.
+func (b *PersonalAccessTokenStatusApplyConfiguration) WithLastUsedFrom(value string) *PersonalAccessTokenStatusApplyConfiguration {
+	b.LastUsedFrom = &value
 	return b
 }
 

@@ -14,9 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package verifier
+package authn
 
-// config/rbac/verifier is made from the markers of this package, internal/lastused and internal/console. These are what
+// config/rbac/verifier is made from the markers of this package, internal/verifier, internal/lastused, internal/authz and
+// internal/console. These are what
 // `manager verifier` needs for packages that the operator uses too.
 
 // Who may read the metrics.

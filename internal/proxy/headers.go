@@ -1,0 +1,87 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package proxy
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/pat-operator/pat-operator/internal/authn"
+	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/verifier"
+)
+
+const (
+	headerUser        = "Impersonate-User"
+	headerUID         = "Impersonate-Uid"
+	headerGroup       = "Impersonate-Group"
+	headerExtraPrefix = "Impersonate-Extra-"
+	// everybodysGroup is added by kube-apiserver, and an impersonator that may name it could name others.
+	everybodysGroup = "system:authenticated"
+)
+
+func newAuditID() string { return uuid.NewString() }
+
+// rewrite makes the request that is sent on. Path and query stay as they are, because scopes were checked against them.
+func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
+	x, out := exchangeOf(pr.In.Context()), pr.Out
+	out.URL.Scheme, out.URL.Host, out.Host = p.Upstream.Scheme, p.Upstream.Host, ""
+	out.Trailer = nil
+	for name := range out.Header {
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-forwarded-") || lower == "forwarded" || lower == "x-real-ip" {
+			delete(out.Header, name)
+		}
+	}
+	out.Header.Set("X-Forwarded-For", x.client.String())
+	out.Header.Set("Audit-Id", x.auditID)
+	for name, values := range impersonation(&x.result) {
+		out.Header[name] = values
+	}
+	if x.narrowsRules() {
+		out.Header.Del("Accept-Encoding")
+		out.Header.Set("Accept", x.rulesType)
+	}
+	*out = *out.WithContext(x.sent.watch(out.Context()))
+}
+
+// impersonation are the headers that say whom a request is from. A service account gets its groups from kube-apiserver.
+func impersonation(r *verifier.Result) http.Header {
+	h := http.Header{headerUser: {r.User.Username}}
+	if r.User.UID != "" {
+		h[headerUID] = []string{r.User.UID}
+	}
+	if _, isAccount := identity.ServiceAccount(r.User.Username); !isAccount {
+		groups := slices.DeleteFunc(slices.Clone(r.User.Groups), func(g string) bool { return g == everybodysGroup })
+		if len(groups) > 0 {
+			h[headerGroup] = groups
+		}
+	}
+	for key, values := range authn.Extra(r) {
+		h[extraHeader(key)] = values
+	}
+	return h
+}
+
+// extraHeader is the name of the header for an extra key, in the form in which net/http finds it. Keys have no character but the
+// slash that a header's name cannot have.
+func extraHeader(key string) string {
+	return http.CanonicalHeaderKey(headerExtraPrefix + strings.NewReplacer("%", "%25", "/", "%2F").Replace(key))
+}

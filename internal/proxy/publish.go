@@ -1,0 +1,70 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package proxy
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// ConfigMapName is the ConfigMap, in the operator's namespace, where clients find the proxy.
+const ConfigMapName = "pat-operator-proxy"
+
+const (
+	keyURL = "url"
+	keyCA  = "ca.crt"
+
+	fieldOwner = client.FieldOwner("pat-operator-proxy")
+)
+
+// Published keeps the ConfigMap up to date.
+type Published struct {
+	Namespace, URL string
+	// OwnCertificate reports that the proxy serves a certificate that the CA has not signed.
+	OwnCertificate bool
+}
+
+// Publish writes where the proxy is and which CA signs its certificate. It needs get and patch of the ConfigMap.
+func (p Published) Publish(ctx context.Context, c client.Client, bundle []byte) error {
+	key := client.ObjectKey{Namespace: p.Namespace, Name: ConfigMapName}
+	is := &corev1.ConfigMap{}
+	if err := c.Get(ctx, key, is); apierrors.IsNotFound(err) {
+		return fmt.Errorf("the ConfigMap %s does not exist: apply the manifests of the proxy again", key)
+	} else if err != nil {
+		return fmt.Errorf("read ConfigMap %s: %w", key, err)
+	}
+	want := map[string]string{keyURL: p.URL}
+	if !p.OwnCertificate {
+		want[keyCA] = string(bundle)
+	}
+	same := true
+	for key, text := range want {
+		same = same && is.Data[key] == text
+	}
+	if same {
+		return nil
+	}
+	if err := c.Apply(ctx, corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want), fieldOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("write ConfigMap %s: %w", key, err)
+	}
+	return nil
+}
