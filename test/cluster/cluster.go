@@ -223,7 +223,7 @@ func (c *Cluster) prepare() error {
 	if _, c.AdminKubeconfig, err = c.User("admin", "system:masters"); err != nil {
 		return err
 	}
-	c.AnonymousKubeconfig, err = c.writeKubeconfig("anonymous", c.Anonymous())
+	c.AnonymousKubeconfig, err = c.Kubeconfig("anonymous", c.Anonymous())
 	return err
 }
 

@@ -156,6 +156,9 @@ func (c *Cluster) startAPIServerAt(ctx context.Context, place **process, port in
 		"--service-account-signing-key-file=" + c.path(accountKey),
 		"--allow-privileged=true",
 		"--egress-selector-config-file=" + c.path(egressConfig),
+		"--kubelet-certificate-authority=" + c.path(caFile),
+		"--kubelet-client-certificate=" + c.path(kubeletCert),
+		"--kubelet-client-key=" + c.path(kubeletKey),
 	}
 	if authorizer != "" {
 		args = append(args, "--authorization-config="+authorizer)

@@ -37,7 +37,7 @@ import (
 
 const egressConfig = "egress.yaml"
 
-// egress is the proxy through which kube-apiserver reaches Services (HTTP CONNECT, an "egress selector"): here is
+// egress is the proxy through which kube-apiserver reaches Services and kubelets (HTTP CONNECT, an "egress selector"): here is
 // no network that would route their addresses. So webhook configurations are installed as they are, and TLS
 // verifies the Services' names as in any cluster.
 type egress struct {
@@ -45,6 +45,7 @@ type egress struct {
 
 	mu     sync.RWMutex
 	routes map[string]string // address of a Service -> address of a local server
+	nodes  map[string]bool   // addresses of kubelets
 }
 
 // startEgress serves with the API server's own certificate, out of dir, and writes the file for
@@ -74,7 +75,7 @@ egressSelections:
 `, listener.Addr(), filepath.Join(dir, caFile), crt, key), 0o600); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	e := &egress{}
+	e := &egress{nodes: map[string]bool{}}
 	e.server = &http.Server{
 		Handler:           http.HandlerFunc(e.connect),
 		ReadHeaderTimeout: time.Minute,
@@ -96,9 +97,19 @@ func (e *egress) setRoutes(routes map[string]string) {
 	e.routes = maps.Clone(routes)
 }
 
+// RouteNode lets kube-apiserver connect to a kubelet at this address, HOST:PORT.
+func (c *Cluster) RouteNode(address string) {
+	c.egress.mu.Lock()
+	defer c.egress.mu.Unlock()
+	c.egress.nodes[address] = true
+}
+
 func (e *egress) connect(w http.ResponseWriter, r *http.Request) {
 	e.mu.RLock()
 	target, known := e.routes[r.RequestURI] // kube-apiserver sends 127.0.0.1 as Host
+	if e.nodes[r.RequestURI] {
+		target, known = r.RequestURI, true
+	}
 	e.mu.RUnlock()
 	if r.Method != http.MethodConnect || !known {
 		http.Error(w, "no such Service", http.StatusBadGateway)

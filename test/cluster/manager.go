@@ -50,6 +50,7 @@ const (
 
 	accountPrefix   = "system:serviceaccount:" + OperatorNamespace + ":"
 	verifierAccount = "pat-operator-verifier"
+	proxyAccount    = "pat-operator-proxy"
 	// authnConfigMap has the files that kube-apiserver reads. Tests of internal packages use this one, so it imports none of them.
 	authnConfigMap = "pat-operator-authn"
 	readyTimeout   = 3 * time.Minute
@@ -64,7 +65,7 @@ const (
 
 // ManagerOptions say which manager to start, and how.
 type ManagerOptions struct {
-	// Command is operator, verifier or run.
+	// Command is operator, verifier, run or proxy.
 	Command string
 	// Args are further flags of the command.
 	Args []string
@@ -78,13 +79,13 @@ type ManagerOptions struct {
 	Console bool
 }
 
-// Manager is a running `manager operator`, `manager verifier` or `manager run`.
+// Manager is a running `manager operator`, `manager verifier`, `manager run` or `manager proxy`.
 type Manager struct {
 	// Command is what it was started as.
 	Command string
 	PID     int
-	// AdmissionPort and VerifierPort are its own, 0 where it does not serve it; the Services lead to them.
-	AdmissionPort, VerifierPort, HealthPort, MetricsPort int
+	// AdmissionPort, VerifierPort and ProxyPort are its own, 0 where it does not serve it; the Services lead to the first two.
+	AdmissionPort, VerifierPort, ProxyPort, HealthPort, MetricsPort int
 	// LogFile has what it prints; Cluster.Stop removes it.
 	LogFile string
 
@@ -112,23 +113,26 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	if c.opts.ManagerBinary == "" {
 		return nil, errors.New("Options.ManagerBinary is not set")
 	}
+	m := &Manager{Command: o.Command, apart: o.Apart}
 	account := OperatorAccount
-	if o.Command == "verifier" {
-		account = verifierAccount
+	ports := map[string]*int{"--health-probe-bind-address": &m.HealthPort, "--metrics-bind-address": &m.MetricsPort}
+	switch o.Command {
+	case "verifier":
+		account, ports["--verifier-bind-address"] = verifierAccount, &m.VerifierPort
+	case "proxy":
+		account, ports["--proxy-bind-address"] = proxyAccount, &m.ProxyPort
+	case "run":
+		ports["--verifier-bind-address"] = &m.VerifierPort
+		fallthrough
+	default:
+		ports["--admission-bind-address"] = &m.AdmissionPort
 	}
 	kubeconfig, err := c.serviceAccountKubeconfig(ctx, OperatorNamespace, account, o.Server)
 	if err != nil {
 		return nil, fmt.Errorf("service account of the %s: %w", o.Command, err)
 	}
-	m := &Manager{Command: o.Command, apart: o.Apart}
 	args := []string{o.Command, "--kubeconfig=" + kubeconfig}
-	for flag, port := range map[string]*int{
-		"--admission-bind-address": &m.AdmissionPort, "--verifier-bind-address": &m.VerifierPort,
-		"--health-probe-bind-address": &m.HealthPort, "--metrics-bind-address": &m.MetricsPort,
-	} {
-		if (o.Command == "operator" && port == &m.VerifierPort) || (o.Command == "verifier" && port == &m.AdmissionPort) {
-			continue
-		}
+	for flag, port := range ports {
 		if *port, err = c.reserved.take(); err != nil {
 			return nil, err
 		}
@@ -136,6 +140,9 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	}
 	if m.VerifierPort != 0 {
 		args = append(args, "--verifier-url="+c.TokenReviewURL(), fmt.Sprintf("--kube-apiservers=127.0.0.1:%d", c.ports.apiServer))
+	}
+	if m.ProxyPort != 0 {
+		args = append(args, "--proxy-external-url="+m.ProxyURL())
 	}
 	if o.Console {
 		args = append(args, c.consoleArgs()...)
@@ -228,7 +235,7 @@ func (c *Cluster) follow(m *Manager) {
 		case <-tick.C:
 		case <-m.process.exited:
 			m.inService.Store(false)
-			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.HealthPort, m.MetricsPort)
+			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.ProxyPort, m.HealthPort, m.MetricsPort)
 			return
 		}
 	}
@@ -247,6 +254,9 @@ func (c *Cluster) running() []*Manager {
 	c.managers = out
 	return append([]*Manager(nil), out...)
 }
+
+// ProxyURL is where a proxy serves the Kubernetes API.
+func (m *Manager) ProxyURL() string { return fmt.Sprintf("https://127.0.0.1:%d", m.ProxyPort) }
 
 // MetricsURL is where its metrics are, for those who may get the path /metrics.
 func (m *Manager) MetricsURL() string {
@@ -355,5 +365,5 @@ func (c *Cluster) serviceAccountKubeconfig(ctx context.Context, namespace, name,
 	if server != "" {
 		config.Host = server
 	}
-	return c.writeKubeconfig(name, config)
+	return c.Kubeconfig(name, config)
 }

@@ -132,7 +132,7 @@ func publish(kubeconfig, server, ca string) error {
 	if err != nil {
 		return err
 	}
-	path, err := (&Cluster{Dir: filepath.Dir(kubeconfig)}).writeKubeconfig("stand-in",
+	path, err := (&Cluster{Dir: filepath.Dir(kubeconfig)}).Kubeconfig("stand-in",
 		&rest.Config{Host: server, TLSClientConfig: rest.TLSClientConfig{CAData: crt}})
 	if err != nil {
 		return err

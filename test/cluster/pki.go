@@ -34,11 +34,16 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
+// KubeletClient is the user name that kube-apiserver has for kubelets, in its client certificate.
+const KubeletClient = "kube-apiserver-kubelet-client"
+
 const (
 	caFile        = "ca.crt"
 	servingCert   = "apiserver.crt"
 	servingKey    = "apiserver.key"
 	accountKey    = "service-accounts.key"
+	kubeletCert   = "kubelet-client.crt"
+	kubeletKey    = "kubelet-client.key"
 	certsLifetime = 30 * 24 * time.Hour
 )
 
@@ -105,6 +110,10 @@ func (a *authority) writePKI(dir string) error {
 	if err != nil {
 		return err
 	}
+	kubeletCrt, kubeletPEM, err := a.issue(pkix.Name{CommonName: KubeletClient}, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return err
+	}
 	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -115,6 +124,7 @@ func (a *authority) writePKI(dir string) error {
 	}
 	for name, data := range map[string][]byte{
 		caFile: a.pem(), servingCert: crt, servingKey: key, accountKey: signerPEM,
+		kubeletCert: kubeletCrt, kubeletKey: kubeletPEM,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return err

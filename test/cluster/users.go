@@ -42,7 +42,7 @@ func (c *Cluster) User(name string, groups ...string) (config *rest.Config, kube
 	}
 	config = c.Anonymous()
 	config.CertData, config.KeyData = crt, key
-	kubeconfig, err = c.writeKubeconfig(name, config)
+	kubeconfig, err = c.Kubeconfig(name, config)
 	return config, kubeconfig, err
 }
 
@@ -109,8 +109,8 @@ func (c *Cluster) Env(kubeconfig string) []string {
 	return env
 }
 
-// writeKubeconfig writes what config holds: server, CA, and a client certificate or a token.
-func (c *Cluster) writeKubeconfig(user string, config *rest.Config) (string, error) {
+// Kubeconfig writes what config holds: server, CA, and a client certificate or a token.
+func (c *Cluster) Kubeconfig(user string, config *rest.Config) (string, error) {
 	kubeconfig := clientcmdapi.NewConfig()
 	kubeconfig.Clusters["pat"] = &clientcmdapi.Cluster{
 		Server:                   config.Host,
