@@ -460,7 +460,7 @@ func TestCase51_TheLoopFollowsTheGuards(t *testing.T) {
 	w.install()
 	await(func() bool { return p.Accepted() == nil }, "the guards are not accepted")
 	w.change(timeout(7))
-	// How long the watch takes is no time of this clock.
+	// The time that the watch takes does not count.
 	g.Eventually(p.Accepted, env.Patience, "2ms").Should(MatchError(errAccepting))
 	began := w.clock.Now()
 	await(func() bool { return p.Accepted() == nil && w.kept() == w.live() }, "the change is not accepted")

@@ -254,7 +254,7 @@ func TestATimeThatIsNobodysClockIsPutRight(t *testing.T) {
 	}
 }
 
-// mostWritten is how many writes there may have been, at so many a second, since a time.
+// mostWritten is how many writes there may have been since a time, at this rate a second.
 func mostWritten(began time.Time, rate int) int {
 	return rate + 1 + int(float64(rate)*time.Since(began).Seconds())
 }
