@@ -205,7 +205,7 @@ func (o *setupOptions) validate() error {
 	return o.operator.validate()
 }
 
-// run shows the instructions; keep leaves kube-apiserver as it is about scopes.
+// run shows the instructions. With keep, kube-apiserver enforces scopes afterwards if it does now.
 func (o *setupOptions) run(ctx context.Context, keep bool) error {
 	if err := o.validate(); err != nil {
 		return err
