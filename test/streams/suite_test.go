@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package proxy tests `manager proxy` with what people use: kubectl, and pods that it opens shells and ports in.
-package proxy
+// Package streams tests what stays open through `manager proxy`: shells, ports, logs, copies and watches of kubectl.
+package streams
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func run(ctx context.Context, dir string, tests func()) (err error) {
 		return err
 	}
 	c, err := cluster.Start(ctx, cluster.Options{
-		ConfigDir: filepath.Join(root, "test", "proxy", "testdata", "install"), ManagerBinary: binary, Audit: true,
+		ConfigDir: filepath.Join(root, "test", "streams", "testdata", "install"), ManagerBinary: binary, Audit: true,
 	})
 	if err != nil {
 		return err
