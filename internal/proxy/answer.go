@@ -31,6 +31,8 @@ const (
 	stuckWrite = 60 * time.Second
 	// lastWords is how long a client has to take what is said to it at the end.
 	lastWords = time.Second
+	// lastBytes is how long a client has to send the rest of a body that nobody reads any more.
+	lastBytes = 5 * time.Second
 )
 
 // answer writes the answer to the client, and keeps what audit tells of it.
@@ -63,13 +65,19 @@ func (a *answer) hurry() {
 	defer a.mu.Unlock()
 	if !a.finished {
 		_ = a.control.SetWriteDeadline(time.Now())
+		_ = a.control.SetReadDeadline(time.Now())
 	}
 }
 
+// finish ends the answer. The server still reads what is left of a short body, which a client could hold back forever; for the
+// next request it sets a deadline of its own.
 func (a *answer) finish() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.finished = true
+	if a.http1 && !a.hijacked {
+		_ = a.control.SetReadDeadline(time.Now().Add(lastBytes))
+	}
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -94,6 +94,31 @@ func TestCase68_AWatchIsCutAtTheEndOfItsToken(t *testing.T) {
 	wantStatus(t, resp2, body, 401, "no valid")
 }
 
+// An API server that sees the cancellation may end its answer in order before the connection is closed.
+func TestCase68_AnEndInOrderAfterTheCutIsAnError(t *testing.T) {
+	b := newBed(t, nil, func(o *Options) {
+		o.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r, ContentLength: -1, Body: io.NopCloser(endsInOrder{r.Context()})}, nil
+		})
+	})
+	for _, http2 := range []bool{true, false} {
+		token := b.issue(fmt.Sprint("ends-", http2), alice)
+		resp := b.open(b.client(http2), token, "/api/v1/namespaces/team-a/pods/p/log?follow=true")
+		token.Revoke(t, b.index)
+		if rest, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("HTTP/2 %v: it ends in order: %q", http2, rest)
+		}
+	}
+}
+
+// endsInOrder is a body that ends, as if it were complete, when its request is canceled.
+type endsInOrder struct{ ctx context.Context }
+
+func (e endsInOrder) Read([]byte) (int, error) {
+	<-e.ctx.Done()
+	return 0, io.EOF
+}
+
 func TestTheSweepCutsWhatNoEventTellsOf(t *testing.T) {
 	b := newBed(t, stream)
 	resp := b.open(b.client(true), b.token, "/api/v1/pods?watch=1")

@@ -208,6 +208,7 @@ func (x *exchange) forward(r *http.Request) {
 		x.refuse(refuseEnded(cutFor(reason)))
 		return
 	}
+	defer x.w.follow(ctx)()
 	if refused, answered := x.answerSelfReview(r); refused != nil || answered {
 		if refused != nil {
 			x.refuse(refused)
@@ -217,7 +218,6 @@ func (x *exchange) forward(r *http.Request) {
 	if x.long {
 		x.started(r)
 	}
-	defer x.w.follow(ctx)()
 	defer func() { // The ReverseProxy may panic when the copying fails.
 		if c, cut := cutOf(ctx); cut {
 			x.reason = c.audited()

@@ -24,6 +24,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -460,6 +461,32 @@ func TestANewcomerIsServedWhereNothingIsLeft(t *testing.T) {
 	if l.count != 10 || len(l.all()) != 10 {
 		t.Errorf("%d, %d", l.count, len(l.all()))
 	}
+}
+
+// A body that never ends keeps no connection.
+func TestABodyThatNeverEnds(t *testing.T) {
+	b := newBed(t, func(http.ResponseWriter, *http.Request) {})
+	for name, headers := range map[string]string{
+		"no token":    "Content-Length: 1000\n",
+		"chunks":      "Transfer-Encoding: chunked\n",
+		"an identity": "Content-Length: 1000\nImpersonate-User: a\n",
+		"a question":  "Content-Length: 1000\nExpect: 100-continue\n",
+	} {
+		conn := b.dial()
+		_, _ = io.WriteString(conn, strings.ReplaceAll("POST /api/v1/namespaces HTTP/1.1\nHost: x\n"+headers+"\n", "\n", "\r\n"))
+		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is still open after %v", name, patience)
+		}
+	}
+	// With a valid token it may take as long as the API server waits for it, and not longer than the token.
+	conn := b.dial()
+	_, _ = fmt.Fprintf(conn, "POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nAuthorization: Bearer %s\r\n\r\n", b.token.Bearer)
+	env.Eventually(t, patience, func() bool { return b.proxy.Open() == 1 }, func() string { return "the request has not arrived" })
+	b.token.Revoke(t, b.index)
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a token that has ended: the connection is still open after %v", patience)
+	}
+	env.Eventually(t, patience, func() bool { return b.proxy.Open() == 0 }, func() string { return "a request is still open" })
 }
 
 func TestAConnectionOfAStrangerIsNotKeptForever(t *testing.T) {

@@ -34,7 +34,8 @@ type refusal struct {
 	text   string
 	// why is for audit and metrics.
 	why string
-	// retry has clients try again in a second, close has them take another connection.
+	// retry has clients try again in a second, close has them take another connection. Before a token is verified every refusal
+	// closes: otherwise the server would read on in a body that never ends.
 	retry, close bool
 	// challenge says which credential is wanted.
 	challenge bool
@@ -63,11 +64,11 @@ const (
 )
 
 var (
-	refuseMethod = &refusal{code: http.StatusMethodNotAllowed, reason: metav1.StatusReasonMethodNotAllowed, why: reasonMethod,
+	refuseMethod = &refusal{code: http.StatusMethodNotAllowed, reason: metav1.StatusReasonMethodNotAllowed, why: reasonMethod, close: true,
 		text: "this method is not allowed; use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"}
-	refusePath = &refusal{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, why: reasonPath,
+	refusePath = &refusal{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, why: reasonPath, close: true,
 		text: "the path is not one of the Kubernetes API; a path begins with a slash"}
-	refuseImpersonation = &refusal{code: http.StatusForbidden, reason: metav1.StatusReasonForbidden, why: reasonImpersonate,
+	refuseImpersonation = &refusal{code: http.StatusForbidden, reason: metav1.StatusReasonForbidden, why: reasonImpersonate, close: true,
 		text: "impersonation (--as) does not work with a personal access token; use a token of that user, or leave --as out"}
 	refuseCredentials = &refusal{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, why: reasonCredentials, close: true,
 		text: "a request has exactly one credential; send a personal access token as Authorization: Bearer"}

@@ -1,0 +1,97 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/proxy"
+	"github.com/pat-operator/pat-operator/test/env"
+)
+
+func TestTheSelfTestNamesWhatIsWrong(t *testing.T) {
+	start(t)
+	without := func(i int, resource string) []rbacv1.PolicyRule {
+		rules := listed()
+		var left []string
+		for _, r := range rules[i].Resources {
+			if r != resource {
+				left = append(left, r)
+			}
+		}
+		rules[i].Resources = left
+		if len(left) == 0 {
+			return append(rules[:i:i], rules[i+1:]...)
+		}
+		return rules
+	}
+	and := func(group, resource, verb string) []rbacv1.PolicyRule {
+		return append(listed(), rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: []string{verb}})
+	}
+	for i, tc := range []struct {
+		name      string
+		rules     []rbacv1.PolicyRule
+		unlimited bool
+		problem   string
+	}{
+		{"as it must be", listed(), false, ""},
+		{"no users", without(0, "users"), false, "resources: [users]"},
+		{"no UIDs", without(2, "uids"), false, "resources: [uids]"},
+		{"no ids of credentials", without(2, "userextras/authentication.kubernetes.io/credential-id"), false, "resources: [userextras/authentication.kubernetes.io/credential-id]"},
+		{"no names", without(2, "userextras/pat-operator.io/name"), false, "resources: [userextras/pat-operator.io/name]"},
+		{"no scopes", without(2, "userextras/pat-operator.io/scopes"), false, "resources: [userextras/pat-operator.io/scopes]"},
+		{"reads Secrets", and("", "secrets", "get"), false, "may read Secrets"},
+		{"every user", and("", "users", "impersonate"), false, "set --proxy-allow-unlimited-impersonation"},
+		{"every group", and("", "groups", "impersonate"), false, "set --proxy-allow-unlimited-impersonation"},
+		{"every user, as allowed", and("", "users", "impersonate"), true, ""},
+		{"every user, constrained", append(and("authentication.k8s.io", "users", "impersonate:user-info"), rbacv1.PolicyRule{
+			APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"impersonate-on:user-info:list"},
+		}), false, "set --proxy-allow-unlimited-impersonation"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			name := fmt.Sprintf("impersonator-%d", i)
+			impersonator(t, admin, name, tc.rules)
+			config := apiServer.Config(t)
+			transport := env.Must[*proxy.Transport](t)(proxy.NewTransport(config))
+			account := proxy.NewImpersonator(admin, client.ObjectKey{Namespace: system, Name: name}, logr.Discard())
+			test := env.Must[*proxy.SelfTest](t)(proxy.NewSelfTest(httpsURL(config.Host), transport, account, tc.unlimited, logr.Discard()))
+			if test.Ready(nil) == nil {
+				t.Error("ready before the first test")
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			go func() { _ = account.Start(ctx) }()
+			go func() { _ = test.Start(ctx) }()
+			if err := env.Poll(ctx, env.Patience, func() error {
+				err := test.Ready(nil)
+				if (err == nil) != (tc.problem == "") || err != nil && !strings.Contains(err.Error(), tc.problem) {
+					return fmt.Errorf("it says %q; want %q", fmt.Sprint(err), tc.problem)
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
