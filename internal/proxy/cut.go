@@ -59,7 +59,7 @@ func cutFor(reason verifier.Reason) *cut {
 		c.text = notHonored + ": it is suspended; ask who suspended it"
 	case verifier.ReasonChanged:
 		c.text = notHonored + ": its user or its limits have changed; connect again"
-	case verifier.ReasonEnded, verifier.ReasonDeleting:
+	case verifier.ReasonEnded, verifier.ReasonDeleting, verifier.ReasonResourceNotSeen, verifier.ReasonOwnerNotSeen:
 		c.reason = string(verifier.ReasonEnded)
 		c.text = notHonored + ": it has ended; make another one"
 	default:

@@ -218,14 +218,16 @@ func (x *exchange) forward(r *http.Request) {
 	if x.long {
 		x.started(r)
 	}
-	x.proxy.reverse.ServeHTTP(x.w, r.WithContext(ctx))
-	if c, cut := cutOf(ctx); cut {
-		x.reason = c.audited()
-		// The API server may end the answer in order when it sees that the request was canceled. The client must not take that
-		// for the end of what it asked for.
-		if !x.w.hijacked && x.w.code < http.StatusBadRequest {
-			panic(http.ErrAbortHandler)
+	defer func() { // The ReverseProxy may panic when the copying fails.
+		if c, cut := cutOf(ctx); cut {
+			x.reason = c.audited()
 		}
+	}()
+	x.proxy.reverse.ServeHTTP(x.w, r.WithContext(ctx))
+	// The API server may end the answer in order when it sees that the request was canceled. The client must not take that for the
+	// end of what it asked for.
+	if _, cut := cutOf(ctx); cut && !x.w.hijacked && x.w.code < http.StatusBadRequest {
+		panic(http.ErrAbortHandler)
 	}
 }
 

@@ -268,7 +268,7 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 		c.since = t.issuedAt
 	}
 	if pat == nil || (record.Resource{Namespace: pat.key.Namespace, Name: pat.key.Name, UID: pat.uid}) != r.resource {
-		c.withheld = reasonResourceNotSeen
+		c.withheld = ReasonResourceNotSeen
 		return c
 	}
 	c.deleting = pat.deleting
@@ -288,7 +288,7 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 	case pat.spec.User == nil || !identity.Equal(pat.spec.User, r.user):
 		c.withheld = ReasonUserChanged
 	case r.account.Name != "" && string(accounts[r.account]) != r.user.UID:
-		c.withheld = reasonOwnerNotSeen
+		c.withheld = ReasonOwnerNotSeen
 	case pat.spec.Suspend:
 		c.withheld = ReasonSuspended
 	}

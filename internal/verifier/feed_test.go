@@ -91,10 +91,10 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	do(resources.Update(p.resource.DeepCopy()))
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	do(accounts.Delete(account))
-	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 	do(accounts.Add(account))
 	do(resources.Delete(p.resource))
-	want(t, x, p.bearer, start, Unknown, reasonResourceNotSeen)
+	want(t, x, p.bearer, start, Unknown, ReasonResourceNotSeen)
 	do(resources.Add(p.resource.DeepCopy()))
 	do(records.Delete(toolscache.DeletedFinalStateUnknown{Key: recordsNamespace + "/" + p.secretName()}))
 	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
@@ -110,8 +110,8 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 		reason Reason
 		again  any
 	}{
-		{"resources", reasonResourceNotSeen, p.resource.DeepCopy()},
-		{"serviceaccounts", reasonOwnerNotSeen, account},
+		{"resources", ReasonResourceNotSeen, p.resource.DeepCopy()},
+		{"serviceaccounts", ReasonOwnerNotSeen, account},
 		{"records", reasonUnknownID, nil},
 	} {
 		replace(tc.feed, "11")

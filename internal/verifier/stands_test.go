@@ -64,7 +64,7 @@ func TestStandsUntilSomethingOfItChanges(t *testing.T) {
 			p.resource.DeletionTimestamp = &metav1.Time{Time: start}
 			p.set(t, x)
 		}, ReasonDeleting},
-		{"the resource is gone", func(_ *testing.T, x *Index, p *pat) { x.DeleteResource("team-a", "ci") }, reasonResourceNotSeen},
+		{"the resource is gone", func(_ *testing.T, x *Index, p *pat) { x.DeleteResource("team-a", "ci") }, ReasonResourceNotSeen},
 		{"the record is gone", func(_ *testing.T, x *Index, p *pat) { x.DeleteRecord(p.secretName()) }, ReasonEnded},
 		{"an earlier end", func(t *testing.T, x *Index, p *pat) {
 			p.resource.Spec.ExpiresInDays, p.resource.Spec.ExpiresAt = nil, &metav1.Time{Time: start}

@@ -72,8 +72,8 @@ const (
 	ReasonAudience        Reason = "Audience"
 	reasonUnknownID       Reason = "UnknownID"
 	reasonNoMatch         Reason = "NoMatch"
-	reasonResourceNotSeen Reason = "ResourceNotSeen"
-	reasonOwnerNotSeen    Reason = "OwnerNotSeen"
+	ReasonResourceNotSeen Reason = "ResourceNotSeen"
+	ReasonOwnerNotSeen    Reason = "OwnerNotSeen"
 	ReasonUserRefused     Reason = "UserRefused"
 	ReasonUserChanged     Reason = "UserChanged"
 	ReasonScoped          Reason = "Scoped"
@@ -86,7 +86,7 @@ func Verdicts() map[Reason]Verdict {
 	return map[Reason]Verdict{
 		reasonValid: Authenticated, ReasonNotReady: NotReady,
 		ReasonForeign: Refused, ReasonEnded: Refused, ReasonExpired: Refused, ReasonDeleting: Refused, ReasonAudience: Refused,
-		reasonUnknownID: Unknown, reasonNoMatch: Unknown, reasonResourceNotSeen: Unknown, reasonOwnerNotSeen: Unknown,
+		reasonUnknownID: Unknown, reasonNoMatch: Unknown, ReasonResourceNotSeen: Unknown, ReasonOwnerNotSeen: Unknown,
 		ReasonUserRefused: Unknown, ReasonUserChanged: Unknown, ReasonScoped: Unknown, reasonAddressBound: Unknown, ReasonSuspended: Unknown,
 	}
 }

@@ -119,7 +119,7 @@ func TestCase15_KindsOfNo(t *testing.T) {
 		"record not seen":  {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()) }, verdict: Unknown, reason: reasonUnknownID},
 		"nothing seen yet": {after: func(x *Index, p *pat) { x.DeleteRecord(p.secretName()); x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: reasonUnknownID},
 		"resource not seen": {
-			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: reasonResourceNotSeen},
+			after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }, verdict: Unknown, reason: ReasonResourceNotSeen},
 		"suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, verdict: Unknown, reason: ReasonSuspended},
 		"pending": {mod: func(p *pat) { p.record.Pending, p.record.Current = p.record.Current, nil },
 			verdict: Unknown, reason: reasonNoMatch},
@@ -133,7 +133,7 @@ func TestCase15_KindsOfNo(t *testing.T) {
 			verdict: Unknown, reason: ReasonSuspended},
 		"scoped by spec": {mod: func(p *pat) { p.resource.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} },
 			verdict: Unknown, reason: ReasonScoped},
-		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: reasonOwnerNotSeen},
+		"owner not seen":       {mod: ofServiceAccount("team-a", "bot", "sa-1"), verdict: Unknown, reason: ReasonOwnerNotSeen},
 		"expired by the clock": {now: at(90 * 24 * time.Hour), verdict: Refused, reason: ReasonExpired},
 		"expired, and suspended": {mod: func(p *pat) { p.resource.Spec.Suspend = true }, now: at(91 * 24 * time.Hour),
 			verdict: Refused, reason: ReasonExpired},
@@ -401,15 +401,15 @@ func TestCase14_TheLesserExpiryRules(t *testing.T) {
 func TestCase16_RecreatedServiceAccountIsRefused(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1", ofServiceAccount("team-a", "bot", "sa-1"))
 	x := newIndex(t, p)
-	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 	x.SetServiceAccount("team-a", "bot", "sa-1")
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	x.SetServiceAccount("team-b", "bot", "sa-2")
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	x.DeleteServiceAccount("team-a", "bot")
-	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 	x.SetServiceAccount("team-a", "bot", "sa-3")
-	want(t, x, p.bearer, start, Unknown, reasonOwnerNotSeen)
+	want(t, x, p.bearer, start, Unknown, ReasonOwnerNotSeen)
 
 	// The account first, the record later.
 	late := newIndex(t)
@@ -426,7 +426,7 @@ func TestCase18_MarkedDeletedIsRevoked(t *testing.T) {
 	x.SetResource(p.resource.DeepCopy())
 	want(t, x, p.bearer, start, Refused, ReasonDeleting)
 	x.DeleteResource("team-a", "ci")
-	want(t, x, p.bearer, start, Unknown, reasonResourceNotSeen)
+	want(t, x, p.bearer, start, Unknown, ReasonResourceNotSeen)
 	x.DeleteRecord(p.secretName())
 	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	wantClean(t, x)
@@ -442,7 +442,7 @@ func TestCase21_NewUIDNeverInherits(t *testing.T) {
 	x := newIndex(t, old)
 	want(t, x, plaintext, start, Authenticated, reasonValid)
 	x.SetResource(again.resource.DeepCopy())
-	want(t, x, plaintext, start, Unknown, reasonResourceNotSeen)
+	want(t, x, plaintext, start, Unknown, ReasonResourceNotSeen)
 
 	// The record moves on to the new UID, and remembers the id.
 	again.record.Ended = []record.Ended{{ID: id, Reason: record.EndedDeleted, Until: again.record.Current.ExpiresAt}}
@@ -464,11 +464,11 @@ func TestCase21_RecordAndResourceMoveOnInAnyOrder(t *testing.T) {
 		if recordFirst {
 			x.SetRecord(again.secret(t))
 			want(t, x, old.bearer, start, Unknown, reasonUnknownID)
-			want(t, x, again.bearer, start, Unknown, reasonResourceNotSeen)
+			want(t, x, again.bearer, start, Unknown, ReasonResourceNotSeen)
 			x.SetResource(again.resource.DeepCopy())
 		} else {
 			x.SetResource(again.resource.DeepCopy())
-			want(t, x, old.bearer, start, Unknown, reasonResourceNotSeen)
+			want(t, x, old.bearer, start, Unknown, ReasonResourceNotSeen)
 			want(t, x, again.bearer, start, Unknown, reasonUnknownID)
 			x.SetRecord(again.secret(t))
 		}

@@ -26,6 +26,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // Operations are what kubectl does with a pod, byte for byte.
@@ -132,20 +135,21 @@ func (k Kubectl) Forward(t testing.TB) (s *Session, address string) {
 func portForwards(t *testing.T, k Kubectl) {
 	_, address := k.Forward(t)
 	for _, want := range []string{"hello", string(megabyte()), strings.Repeat("x", 70000)} {
-		got, err := echo(address, want)
+		got, err := Echo(address, want)
 		if err != nil || got != want {
 			t.Errorf("%d bytes of %d: %v", len(got), len(want), err)
 		}
 	}
 }
 
-// echo sends a text, and returns what comes back until the other side has ended.
-func echo(address, text string) (string, error) {
+// Echo sends a text to a forwarded port, and returns what comes back until the other side has ended.
+func Echo(address, text string) (string, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(env.Patience))
 	sent := make(chan error, 1)
 	go func() {
 		_, err := io.WriteString(conn, text)

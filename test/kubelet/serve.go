@@ -39,7 +39,7 @@ const (
 	// Lines is how many lines of log there are for those who do not follow it.
 	Lines = 3
 
-	// bytesPerSecond is what a command may say, so that one that says something without end is no load.
+	// bytesPerSecond is what a command may say, so that one that says something without end is cheap.
 	bytesPerSecond = 8 << 20
 
 	idleTimeout     = 4 * time.Hour // a kubelet's own
