@@ -222,7 +222,7 @@ func TestTheFormNamespacesStopsAtItsNamespaces(t *testing.T) {
 	}
 }
 
-// The emergency stop: without its account, the impersonator's token is none.
+// The emergency stop: without its account, the impersonator's token is refused.
 func TestDeletingTheImpersonatorStopsTheProxy(t *testing.T) {
 	i := proxied(t, "unlimited")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.OperatorNamespace, Name: impersonator}}

@@ -431,7 +431,7 @@ func TestTheRoleIsKept(t *testing.T) {
 	keptIs(t, "users/alice")
 }
 
-// Two leaders, one of which does not know yet that it is none, and tokens that come and go: nothing is lost, nothing stays.
+// Two leaders, as where one was paused, and tokens that come and go: nothing is lost, nothing stays.
 func TestTwoLeadersKeepOneRole(t *testing.T) {
 	world(t)
 	for range 2 {
@@ -446,7 +446,7 @@ func TestTwoLeadersKeepOneRole(t *testing.T) {
 	keptIs(t, "groups/devs", "users/user-9")
 }
 
-// An event names the token that there is no room for, once.
+// An event names the token that does not fit, once.
 func TestAnEventNamesWhoIsRefused(t *testing.T) {
 	world(t)
 	p := operator(t)

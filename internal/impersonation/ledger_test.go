@@ -160,7 +160,7 @@ func TestNamesAreCounted(t *testing.T) {
 	}
 }
 
-// Where there is no room, the tokens that came last are refused, whole, and whichever order they were seen in.
+// Where the room ends, the tokens that came last are refused, whole, and whichever order they were seen in.
 func TestTheOldestTokensHaveTheRoom(t *testing.T) {
 	many := func(of string, n int) (groups []string) {
 		for i := range n {

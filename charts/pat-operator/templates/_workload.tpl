@@ -2,7 +2,7 @@
 One Deployment or DaemonSet. Call with a dict:
 context; values (of operator or verifier); kind; name; component (of the selector); label (the component that the object's
 label names); args and ports (lists); files (sources of the volume /etc/pat-operator, may be empty); grace (in seconds, of a
-process that drains by itself; without it, there is a pause before the process is told to end).
+process that drains on its own; without it, there is a pause before the process is told to end).
 */}}
 {{- define "pat-operator.workload" -}}
 {{- $c := .context -}}
