@@ -49,7 +49,7 @@ func (x *exchange) checkRequest(r *http.Request) *refusal {
 }
 
 // checkIdentity refuses what asks for another identity, and removes what only proxies set. What a client says with Impersonate
-// headers is refused and not dropped, because it would otherwise run as somebody else than it asked for.
+// headers is refused and not dropped, because it would otherwise run as another user than it asked for.
 func (x *exchange) checkIdentity(r *http.Request) *refusal {
 	for name := range r.Header {
 		lower := strings.ToLower(name)

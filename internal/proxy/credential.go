@@ -25,8 +25,8 @@ import (
 // bearerProtocol begins the WebSocket subprotocol by which browsers send a bearer token.
 const bearerProtocol = "base64url.bearer.authorization.k8s.io."
 
-// takeCredential returns the one credential of a request and removes it, so that it goes nowhere else. It is empty where there
-// is none. ok is false where there are two or something else than a bearer token: programs differ in which one they take.
+// takeCredential returns the one credential of a request and removes it, so that it goes nowhere else. It is empty where the
+// request has no credential. ok is false where there are two or something else than a bearer token: programs differ in which one they take.
 func takeCredential(h http.Header) (bearer string, ok bool) {
 	given := h["Authorization"]
 	delete(h, "Authorization")

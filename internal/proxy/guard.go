@@ -28,7 +28,7 @@ import (
 // maxImpersonation is how long the headers that name a user may be together. kube-apiserver takes 1 MiB of headers.
 const maxImpersonation = 512 << 10
 
-var errNoToken = errors.New("there is no credential for the API server")
+var errNoToken = errors.New("no credential for the API server")
 
 // guardError is why a request was not sent.
 type guardError struct{ what string }

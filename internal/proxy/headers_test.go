@@ -66,7 +66,7 @@ func TestNoHeaderChangesTheIdentity(t *testing.T) {
 		{"the same Authorization twice", auth + auth, 400},
 		{"joined with a comma", "Authorization: Bearer " + b.token.Bearer + ", Bearer x\n", 400},
 		{"Basic", "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("u:"+b.token.Bearer)) + "\n", 400},
-		{"Basic beside a token", auth + "Authorization: Basic eDp5\n", 400},
+		{"Basic after a token", auth + "Authorization: Basic eDp5\n", 400},
 		{"the impersonator's own token", "Authorization: Bearer " + ownToken + "\n", 401},
 		{"none", "", 401},
 		{"an empty one", "Authorization: \n", 400},
@@ -126,7 +126,7 @@ func TestNoRequestLineLeadsElsewhere(t *testing.T) {
 	for _, tc := range []struct {
 		name, request string
 		code          int
-		// path is what the API server sees, as it is written.
+		// path is what the API server sees, unparsed.
 		path string
 	}{
 		{"CONNECT", "CONNECT kubernetes.default:443 HTTP/1.1\nHost: kubernetes.default:443\n" + auth + "\n", 405, ""},
@@ -164,7 +164,7 @@ func TestNoRequestLineLeadsElsewhere(t *testing.T) {
 func TestABodyIsNotARequest(t *testing.T) {
 	b := newBed(t, nil)
 	inner := "GET /api/v1/secrets HTTP/1.1\nHost: x\nImpersonate-User: system:admin\n\n"
-	length := len(inner) + strings.Count(inner, "\n") // as it is sent
+	length := len(inner) + strings.Count(inner, "\n") // with the line ends that are sent
 	for _, framing := range []string{
 		fmt.Sprintf("Content-Length: %d\n\n%s", length, inner),
 		fmt.Sprintf("Transfer-Encoding: chunked\n\n%x\n%s\n0\n\n", length, inner),

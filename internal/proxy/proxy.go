@@ -128,7 +128,7 @@ type exchange struct {
 	result  verifier.Result
 	info    *request.RequestInfo
 	auditID string
-	// upgrade reports that the client asks for another protocol, long that the request may take until somebody ends it.
+	// upgrade reports that the client asks for another protocol, long that the request may take until one side ends it.
 	upgrade, long bool
 	// reason is why the request was refused or cut, for audit and metrics.
 	reason string

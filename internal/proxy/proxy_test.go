@@ -332,7 +332,7 @@ func TestTooManyGroupsAreCounted(t *testing.T) {
 	for i := range 700 {
 		user.Groups = append(user.Groups, fmt.Sprintf("%0900d", i))
 	}
-	// Identity refuses so many bytes today; the guard stays for what it would let through.
+	// Identity refuses this many bytes today; the guard stays for what it would let through.
 	err := checkOutgoing(impersonation(&verifier.Result{ID: "i", Namespace: "n", Name: "m", User: user}))
 	if _, ok := errors.AsType[*groupsError](err); !ok {
 		t.Fatal(err)

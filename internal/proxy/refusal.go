@@ -41,7 +41,7 @@ type refusal struct {
 	challenge bool
 }
 
-// Reasons in audit lines and metrics, beside those of verification.
+// Reasons in audit lines and metrics, in addition to those of verification.
 const (
 	reasonMethod      = "Method"
 	reasonPath        = "Path"

@@ -194,7 +194,7 @@ func firstError(err, otherwise error) error {
 	return otherwise
 }
 
-// unlimited reports whether the account may act as the most powerful users, by itself or with the verbs of constrained
+// unlimited reports whether the account may act as the most powerful users, with the plain verb or with the verbs of constrained
 // impersonation.
 func (s *SelfTest) unlimited(ctx context.Context) (bool, error) {
 	const manager = "system:kube-controller-manager"

@@ -173,7 +173,7 @@ func (b *bed) doAs(bearer, method, path, body string, header ...string) (*http.R
 	return resp, string(text)
 }
 
-// raw sends bytes as they are, with lines ended as HTTP ends them. The code is 0 where there is no answer.
+// raw sends bytes as they are, with lines ended as HTTP ends them. The code is 0 without an answer.
 func (b *bed) raw(request string) (int, string) {
 	b.t.Helper()
 	conn := b.dial()

@@ -23,7 +23,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 )
 
-// Reasons of Stands, beside those of Verify.
+// Reasons of Stands, in addition to those of Verify.
 const (
 	// ReasonChanged means that the token has another user, audiences, scopes or networks than it had.
 	ReasonChanged Reason = "Changed"

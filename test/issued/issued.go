@@ -75,7 +75,7 @@ func (i *Token) Issue(id string, now time.Time) {
 // ID is the public id.
 func (i *Token) ID() string { return i.Record.Current.ID }
 
-// Secret is the record as it is stored.
+// Secret is the stored form of the record.
 func (i *Token) Secret(t testing.TB, namespace string) *corev1.Secret {
 	t.Helper()
 	secret, err := record.ToSecret(i.Record, namespace)
@@ -85,7 +85,7 @@ func (i *Token) Secret(t testing.TB, namespace string) *corev1.Secret {
 	return secret
 }
 
-// Feed has an index know the token as it is now.
+// Feed has an index know the token in its present state.
 func (i *Token) Feed(t testing.TB, x *verifier.Index) {
 	t.Helper()
 	x.SetResource(i.Resource.DeepCopy())

@@ -401,7 +401,7 @@ func issue(t *testing.T, name string, user v1alpha1.UserInfo, mods ...func(*v1al
 	return token
 }
 
-// change changes a resource as it is in the cluster.
+// change changes a resource in the cluster.
 func change(t *testing.T, token *issued.Token, mod func(*v1alpha1.PersonalAccessToken)) {
 	t.Helper()
 	pat := &v1alpha1.PersonalAccessToken{}
