@@ -116,7 +116,11 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 	for _, cells := range table(t, operations, "flag of `manager`") {
 		switch cells[1] {
 		case "both":
-			add(cells[0], "operator", "verifier", "run")
+			add(cells[0], "operator", "verifier", "run", "proxy")
+		case "verifier, proxy":
+			add(cells[0], "verifier", "run", "proxy")
+		case "proxy":
+			add(cells[0], "proxy")
 		default:
 			add(cells[0], cells[1], "run")
 		}
@@ -126,7 +130,7 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
-	for _, command := range []string{"operator", "verifier", "run"} {
+	for _, command := range []string{"operator", "verifier", "run", "proxy"} {
 		help, err := exec.CommandContext(t.Context(), manager, command, "--help").Output()
 		if err != nil {
 			t.Fatal(err)
