@@ -148,7 +148,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// The two commands of an installation's dry run, and the columns that people see.
+// The dry runs of an installation, by kubectl's two ways, and the columns that people see.
 func TestConfigAppliesAgainAndColumns(t *testing.T) {
 	long.Only(t)
 	root, err := cluster.ModuleRoot()
@@ -156,9 +156,11 @@ func TestConfigAppliesAgainAndColumns(t *testing.T) {
 		t.Fatal(err)
 	}
 	rendered := kubectl(t, cl.AdminKubeconfig, "", "kustomize", filepath.Join(root, "config", "default"))
-	_, stderr, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, rendered, "apply", "--dry-run=server", "-f", "-")
-	if err != nil || strings.Contains(stderr, "Warning") {
-		t.Errorf("dry run: %v\n%s", err, stderr)
+	for _, way := range [][]string{{"apply"}, {"apply", "--server-side", "--force-conflicts", "--field-manager=another"}} {
+		_, stderr, err := cl.Kubectl(t.Context(), cl.AdminKubeconfig, rendered, append(way, "--dry-run=server", "-f", "-")...)
+		if err != nil || strings.Contains(stderr, "Warning") {
+			t.Errorf("%s, as a dry run: %v\n%s", way, err, stderr)
+		}
 	}
 	ns := team(t)
 	issued(t, alice, pat(ns, "my-pat"))
