@@ -420,7 +420,7 @@ func TestATokenHasAShareOfRequests(t *testing.T) {
 }
 
 // open opens a request, and returns its answer once the header is there.
-func (b *bed) open(client *http.Client, token *issued.Token, path string) *http.Response {
+func (b *bed) open(client *http.Client, token *issued.Token, path string) *reply {
 	b.t.Helper()
 	r, err := http.NewRequest(http.MethodGet, "https://"+b.address+path, nil)
 	if err != nil {
@@ -435,7 +435,7 @@ func (b *bed) open(client *http.Client, token *issued.Token, path string) *http.
 	if resp.StatusCode != 200 {
 		b.t.Fatalf("HTTP %d", resp.StatusCode)
 	}
-	return resp
+	return &reply{resp.StatusCode, resp.Header, resp.Body}
 }
 
 func TestANewcomerIsServedWhereNothingIsLeft(t *testing.T) {

@@ -145,13 +145,20 @@ func (b *bed) client(http2 bool) *http.Client {
 	return &http.Client{Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
+// reply is an answer; Body is that of one that goes on.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+}
+
 // do sends a request with the bed's token, and returns the answer with its body read.
-func (b *bed) do(method, path, body string, header ...string) (*http.Response, string) {
+func (b *bed) do(method, path, body string, header ...string) (*reply, string) {
 	b.t.Helper()
 	return b.doAs(b.token.Bearer, method, path, body, header...)
 }
 
-func (b *bed) doAs(bearer, method, path, body string, header ...string) (*http.Response, string) {
+func (b *bed) doAs(bearer, method, path, body string, header ...string) (*reply, string) {
 	b.t.Helper()
 	r, err := http.NewRequest(method, "https://"+b.address+path, strings.NewReader(body))
 	if err != nil {
@@ -170,7 +177,7 @@ func (b *bed) doAs(bearer, method, path, body string, header ...string) (*http.R
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return resp, string(text)
+	return &reply{resp.StatusCode, resp.Header, nil}, string(text)
 }
 
 // raw sends bytes as they are, with lines ended as HTTP ends them. The code is 0 without an answer.
@@ -219,7 +226,7 @@ func (b *bed) last() *http.Request {
 }
 
 // wantStatus checks that an answer is a Status of a code, whose text contains something.
-func wantStatus(t testing.TB, resp *http.Response, body string, code int, contains string) {
+func wantStatus(t testing.TB, resp *reply, body string, code int, contains string) {
 	t.Helper()
 	var status metav1.Status
 	if err := json.Unmarshal([]byte(body), &status); err != nil || resp.StatusCode != code || int(status.Code) != code ||

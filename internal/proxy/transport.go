@@ -89,7 +89,7 @@ func (t *Transport) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			t.now.Load().CloseIdleConnections()
 			return nil
-		case <-time.After(minConnection + rand.N(maxConnection-minConnection)):
+		case <-time.After(minConnection + rand.N(maxConnection-minConnection)): //nolint:gosec // only spreads what replicas do
 			t.now.Swap(t.generation()).CloseIdleConnections()
 		}
 	}

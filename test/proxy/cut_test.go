@@ -35,8 +35,10 @@ import (
 
 func TestCase68_AWatchOfARealAPIServerIsCut(t *testing.T) {
 	for name, end := range map[string]func(*issued.Token){
-		"revoked":   func(token *issued.Token) { revoke(t, token) },
-		"suspended": func(token *issued.Token) { change(t, token, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true }) },
+		"revoked": func(token *issued.Token) { revoke(t, token) },
+		"suspended": func(token *issued.Token) {
+			change(t, token, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Suspend = true })
+		},
 		"expired": func(token *issued.Token) {
 			change(t, token, func(p *v1alpha1.PersonalAccessToken) {
 				p.Spec.ExpiresInDays, p.Spec.ExpiresAt = nil, &metav1.Time{Time: time.Now().Add(2 * time.Second)}

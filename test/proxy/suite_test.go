@@ -441,7 +441,13 @@ func httpClient(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport, Timeout: env.Patience}
 }
 
-func get(t *testing.T, bearer, path string) (*http.Response, string, error) {
+// reply is an answer without its body.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func get(t *testing.T, bearer, path string) (*reply, string, error) {
 	t.Helper()
 	request := env.Must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, front.url+path, nil))
 	request.Header.Set("Authorization", "Bearer "+bearer)
@@ -451,7 +457,7 @@ func get(t *testing.T, bearer, path string) (*http.Response, string, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
-	return response, string(text), err
+	return &reply{response.StatusCode, response.Header}, string(text), err
 }
 
 // kubectl runs kubectl with a token, and returns what it prints and whether it succeeds.
