@@ -34,7 +34,6 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/authn"
-	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -106,9 +105,11 @@ func (a *asSelfTest) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a.base.RoundTrip(r)
 }
 
+// selfTestResult has no scopes: an API server that enforces them itself knows no such token. Whether the account may say that
+// there are some is asked.
 func selfTestResult() *verifier.Result {
 	return &verifier.Result{
-		ID: "selftest", Namespace: "pat-operator.io", Name: "self-test", Limits: scope.Limits{Record: &scope.Set{}},
+		ID: "selftest", Namespace: "pat-operator.io", Name: "self-test",
 		User: v1alpha1.UserInfo{Username: SelfTestUser, UID: "self-test"},
 	}
 }
@@ -168,12 +169,14 @@ func (s *SelfTest) test(ctx context.Context) error {
 			"and so do anything: list the users in its role, or set --proxy-allow-unlimited-impersonation"})
 	}
 	review, err := s.as.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil {
-		missing, askErr := s.missing(ctx)
-		if askErr != nil || missing == "" {
-			return fmt.Errorf("cannot act as %s: %w", SelfTestUser, err)
-		}
+	missing, askErr := s.missing(ctx)
+	switch {
+	case askErr == nil && missing != "":
 		return &impersonatorError{"the account that impersonates lacks permissions; add to its ClusterRole:\n" + missing}
+	case err != nil:
+		return fmt.Errorf("cannot act as %s: %w", SelfTestUser, err)
+	case askErr != nil:
+		return askErr
 	}
 	want, is := selfTestResult(), review.Status.UserInfo
 	for key, values := range authn.Extra(want) {
