@@ -475,7 +475,7 @@ func TestABodyThatNeverEnds(t *testing.T) {
 		conn := b.dial()
 		_, _ = io.WriteString(conn, strings.ReplaceAll("POST /api/v1/namespaces HTTP/1.1\nHost: x\n"+headers+"\n", "\n", "\r\n"))
 		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: the connection is still open after %v", name, patience)
+			t.Fatalf("%s: the connection is still open after %v", name, patience)
 		}
 	}
 	// With a valid token it may take as long as the API server waits for it, and not longer than the token.
