@@ -224,6 +224,7 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 		return err
 	}
 	impersonator := proxy.NewImpersonator(c, client.ObjectKey{Namespace: p.operatorNamespace, Name: o.impersonator}, log)
+	proxy.RegisterMetrics()
 	test, err := proxy.NewSelfTest(upstream.Scheme+"://"+upstream.Host, transport, impersonator, o.unlimited, log)
 	if err != nil {
 		return err

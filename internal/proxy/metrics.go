@@ -17,6 +17,10 @@ limitations under the License.
 package proxy
 
 import (
+	"net/http"
+	"strconv"
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -58,9 +62,15 @@ var (
 	})
 )
 
-func init() {
+// RegisterMetrics shows the metrics in the process that is a proxy; in another they would say that it cannot impersonate.
+var RegisterMetrics = sync.OnceFunc(func() {
 	metrics.Registry.MustRegister(reviews, requests, refusals, open, upstreamErrors, guarded, throttled, selfTest)
 	for reason, verdict := range verifier.Verdicts() {
 		reviews.WithLabelValues(verdict.String(), string(reason))
 	}
-}
+	requests.WithLabelValues(strconv.Itoa(http.StatusOK))
+	for _, reason := range []string{reasonUpstream, reasonRedirect, reasonGuard, reasonGroups, reasonNoToken} {
+		refusals.WithLabelValues(reason)
+		upstreamErrors.WithLabelValues(reason)
+	}
+})

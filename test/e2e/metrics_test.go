@@ -31,13 +31,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pat-operator/pat-operator/internal/impersonation"
+	"github.com/pat-operator/pat-operator/internal/proxy"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/long"
 )
@@ -123,7 +127,7 @@ func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `(pat_operator_[a-z_]+)[`{]").FindAllStringSubmatch(string(page), -1) {
 		documented = append(documented, m[1])
 	}
-	for _, name := range exported {
+	for _, name := range append(exported, exportedByOthers(t)...) {
 		name = regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, "")
 		if strings.HasPrefix(name, "pat_operator_") && !slices.Contains(ours, name) {
 			ours = append(ours, name)
@@ -134,6 +138,26 @@ func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 	if diff := cmp.Diff(ours, documented); diff != "" {
 		t.Errorf("metrics (-exported +docs/operations.md):\n%s", diff)
 	}
+}
+
+// exportedByOthers returns the names of the metrics of a proxy, and of an operator that keeps the proxy's ClusterRole.
+func exportedByOthers(t *testing.T) (names []string) {
+	t.Helper()
+	proxy.RegisterMetrics()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		names = append(names, family.GetName())
+	}
+	descs := make(chan *prometheus.Desc, 8)
+	(*impersonation.Keeper)(nil).Describe(descs)
+	close(descs)
+	for desc := range descs {
+		names = append(names, regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(desc.String())[1])
+	}
+	return names
 }
 
 // scrape returns the names of all series of an operator and a verifier.
