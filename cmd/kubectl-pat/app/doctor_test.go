@@ -149,7 +149,7 @@ func TestDoctor(t *testing.T) {
 			"✗ kube-apiserver HOST: reaches no verifier: the connection is refused — is the address in the kubeconfig that of the verifier, and does a verifier run? kubectl -n pat-operator-system get pods,services,endpointslices",
 			"- kube-apiserver HOST: not checked: how long it takes a revoked token: you may not read /flagz — add --make-token: a token is made, used and revoked",
 			"✓ CA: that of the verifier is valid until 2031-11-23T12:00:00Z",
-		}, "error: 14 of 20 checks failed, and 3 could not be made"},
+		}, "error: 16 of 22 checks failed, and 3 could not be made"},
 		"an unknown text":         {http.StatusCreated, "a\x1b[2J", []string{"✗ kube-apiserver HOST: does not get an answer from the verifier: a\\x1b[2J — see the log of kube-apiserver"}, ""},
 		"well, as far as it goes": {http.StatusCreated, asks, []string{"✓ kube-apiserver HOST: asks the verifier, trusts it, and the verifier is up to date"}, ""},
 		"not asked":               {http.StatusForbidden, "", []string{"- kube-apiserver HOST: not checked: you may not create tokenreviews — ask a cluster administrator"}, ""},
