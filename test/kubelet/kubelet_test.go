@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -43,7 +44,12 @@ var kubelet *Kubelet
 
 const namespace, podName = "default", "pod"
 
-func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 4, run)) }
+func TestMain(m *testing.M) {
+	if flag.Parse(); !long.Form() {
+		os.Exit(m.Run()) // All skip themselves.
+	}
+	os.Exit(cluster.RunTests(m, 4, run))
+}
 
 func run(ctx context.Context, _ string, tests func()) (err error) {
 	root, err := cluster.ModuleRoot()
@@ -72,13 +78,10 @@ func run(ctx context.Context, _ string, tests func()) (err error) {
 }
 
 func TestKubectl(t *testing.T) {
-	short := []string{"exec", "port-forward", "logs -f"}
+	long.Only(t)
 	for _, old := range []bool{false, true} {
 		k := Kubectl{Kubelet: kubelet, Kubeconfig: kubelet.product.AdminKubeconfig, Namespace: namespace, Pod: podName, Old: old}
 		for _, o := range Operations {
-			if !long.Form() && !slices.Contains(short, o.Name) {
-				continue
-			}
 			t.Run(fmt.Sprintf("%s, old protocols: %v", o.Name, old), func(t *testing.T) {
 				t.Parallel()
 				o.Check(t, k)
@@ -138,6 +141,7 @@ func TestTheSizeOfATerminalArrives(t *testing.T) {
 
 // Nobody but kube-apiserver runs commands here.
 func TestOnlyKubeAPIServerMayAsk(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	const exec = "POST /exec/default/pod/main?command=id&output=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	for name, tc := range map[string]struct {

@@ -158,20 +158,15 @@ const (
 const notHonored = "the personal access token is not honored any more: "
 
 func TestCase68_WhatIsOpenEndsWithItsToken(t *testing.T) {
+	long.Only(t)
 	for i, e := range endings {
-		if i > 0 && !long.Form() {
-			break
-		}
 		t.Run(e.name, func(t *testing.T) {
 			if e.spec.ExpiresAt != nil {
 				e.spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(lifetime)}
 			}
 			p, kubeconfig := issued(t, front, e.spec)
 			pod := fmt.Sprintf("ends-%d", i)
-			streams := openStreams(t, kubectl(kubeconfig, pod, false))
-			if long.Form() {
-				streams = append(streams, openStreams(t, kubectl(kubeconfig, pod+"-old", true))...)
-			}
+			streams := append(openStreams(t, kubectl(kubeconfig, pod, false)), openStreams(t, kubectl(kubeconfig, pod+"-old", true))...)
 			wantLines(t, frontAudit, p, "RequestStarted", "", len(streams))
 			var err error
 			patch := client.RawPatch(types.MergePatchType, []byte(strings.Replace(e.patch, "<id>", p.id(), 1)))

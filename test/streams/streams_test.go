@@ -38,12 +38,9 @@ import (
 // kubectl does with a token what it does with the cluster's own credentials, byte for byte: through the proxy, and through
 // `kubectl proxy` in front of it. No credential gets as far as the kubelet.
 func TestKubectlThroughTheProxy(t *testing.T) {
+	long.Only(t)
 	_, kubeconfig := issued(t, front, v1alpha1.PersonalAccessTokenSpec{})
-	ways := map[string]string{"the proxy": kubeconfig}
-	short := []string{"exec", "port-forward", "logs -f"}
-	if long.Form() {
-		ways["kubectl proxy and the proxy"] = kubectlProxy(t, kubeconfig)
-	}
+	ways := map[string]string{"the proxy": kubeconfig, "kubectl proxy and the proxy": kubectlProxy(t, kubeconfig)}
 	t.Run("through", func(t *testing.T) {
 		for way, kubeconfig := range ways {
 			for _, old := range []bool{false, true} {
@@ -52,9 +49,6 @@ func TestKubectlThroughTheProxy(t *testing.T) {
 					protocols = " by old protocols"
 				}
 				for _, o := range kubelet.Operations {
-					if !long.Form() && !slices.Contains(short, o.Name) {
-						continue
-					}
 					t.Run(way+", "+o.Name+protocols, func(t *testing.T) {
 						t.Parallel()
 						o.Check(t, kubectl(kubeconfig, podName, old))
@@ -68,6 +62,7 @@ func TestKubectlThroughTheProxy(t *testing.T) {
 
 // A credential in the subprotocols of a WebSocket, where browsers have it, is taken out of them.
 func TestABrowsersCredentialStaysAtTheProxy(t *testing.T) {
+	long.Only(t)
 	p, _ := issued(t, front, v1alpha1.PersonalAccessTokenSpec{})
 	config := env.Must[*tls.Config](t)(rest.TLSConfigFor(at(t, front)))
 	config.NextProtos = []string{"http/1.1"}

@@ -20,6 +20,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,6 +37,7 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/kubelet"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const podName = "pod"
@@ -51,7 +53,12 @@ var (
 	frontAudit string
 )
 
-func TestMain(m *testing.M) { os.Exit(cluster.RunTests(m, 4, run)) }
+func TestMain(m *testing.M) {
+	if flag.Parse(); !long.Form() {
+		os.Exit(m.Run()) // All skip themselves.
+	}
+	os.Exit(cluster.RunTests(m, 4, run))
+}
 
 func run(ctx context.Context, dir string, tests func()) (err error) {
 	root, err := cluster.ModuleRoot()
