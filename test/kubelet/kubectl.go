@@ -74,6 +74,8 @@ type Session struct {
 	stderr bytes.Buffer
 	ended  chan struct{}
 	err    error // once it has ended
+	// discarded is closed when all of what it prints was read by Discard; nil without that.
+	discarded chan struct{}
 }
 
 // Start starts kubectl. It is killed at the end of the test.
@@ -123,11 +125,23 @@ func (s *Session) Line(t testing.TB) string {
 	return r.line
 }
 
+// Discard reads what it prints from now on, and keeps nothing. Nobody else reads Stdout then.
+func (s *Session) Discard() {
+	s.discarded = make(chan struct{})
+	go func() {
+		defer close(s.discarded)
+		_, _ = io.Copy(io.Discard, s.Stdout)
+	}()
+}
+
 // Wait waits for its end. Stdout is what has not been read.
 func (s *Session) Wait(t testing.TB) Result {
 	t.Helper()
 	result := make(chan Result, 1)
 	go func() {
+		if s.discarded != nil {
+			<-s.discarded
+		}
 		rest, _ := io.ReadAll(s.Stdout)
 		<-s.ended
 		r := Result{Stdout: string(rest), Stderr: s.stderr.String()}

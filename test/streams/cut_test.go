@@ -92,7 +92,7 @@ func openStreams(t *testing.T, k kubelet.Kubectl) []*stream {
 	if _, err := streams[5].session.Stdout.Peek(1); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, streams[5].session.Stdout) }()
+	streams[5].session.Discard()
 	forward, address := k.Forward(t)
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
