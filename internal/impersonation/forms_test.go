@@ -32,6 +32,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -188,6 +189,7 @@ func TestEachFormActsForWhomItSays(t *testing.T) {
 
 // In the form namespaces, the same user with the same rights gets through in the namespace that opted in alone.
 func TestTheFormNamespacesStopsAtItsNamespaces(t *testing.T) {
+	long.Only(t)
 	reader := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reads-config-maps"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "list", "create"}},
 	}}

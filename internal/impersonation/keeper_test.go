@@ -47,6 +47,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const records = cluster.RecordsNamespace
@@ -360,6 +361,7 @@ func TestNothingIsDroppedWithoutProof(t *testing.T) {
 
 // The records namespace may refuse the marker, by a quota for instance: names are added all the same.
 func TestWithoutAMarkerNamesAreOnlyAdded(t *testing.T) {
+	long.Only(t)
 	world(t)
 	full := false
 	p := operator(t, func(f *interceptor.Funcs) {
@@ -433,6 +435,7 @@ func TestTheRoleIsKept(t *testing.T) {
 
 // Two leaders, as where one was paused, and tokens that come and go: nothing is lost, nothing stays.
 func TestTwoLeadersKeepOneRole(t *testing.T) {
+	long.Only(t)
 	world(t)
 	for range 2 {
 		operator(t).keep()

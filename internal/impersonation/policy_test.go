@@ -29,6 +29,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // guarded installs the policy, and gives the operator's account rights that are far too wide.
@@ -200,6 +201,7 @@ func TestTheOperatorWritesNoOtherRole(t *testing.T) {
 // As large as the role may get, the policy can judge it and etcd takes it. By RBAC alone, the operator's account writes it, and
 // nothing else of its kind.
 func TestThePolicyTakesTheLargestRole(t *testing.T) {
+	long.Only(t)
 	c := world(t)
 	operator := guarded(t)
 	if err := c.Delete(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "too-wide"}}); err != nil {

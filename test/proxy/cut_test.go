@@ -31,6 +31,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/issued"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestCase68_AWatchOfARealAPIServerIsCut(t *testing.T) {
@@ -107,6 +108,7 @@ func watch(t *testing.T, token *issued.Token) io.Reader {
 }
 
 func TestAnAPIServerThatGoesAndComesBack(t *testing.T) {
+	long.Only(t)
 	token := issue(t, "gone", alice)
 	victim := watch(t, token)
 	front.relay.interrupt(true)

@@ -37,6 +37,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/proxy"
 	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestKubectlWorksAsTheTokensUser(t *testing.T) {
@@ -137,6 +138,7 @@ func wantForbidden(t *testing.T, bearer, contains string) {
 }
 
 func TestAServiceAccountTakesARuleOfItsOwn(t *testing.T) {
+	long.Only(t)
 	start(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "robot"}}
 	create(t, admin, account)
@@ -166,6 +168,7 @@ func TestAServiceAccountTakesARuleOfItsOwn(t *testing.T) {
 }
 
 func TestInformersThroughTheProxy(t *testing.T) {
+	long.Only(t)
 	token := issue(t, "informers", alice)
 	for _, contentType := range []string{"application/json", "application/vnd.kubernetes.protobuf"} {
 		c := config(token.Bearer)
@@ -197,6 +200,7 @@ func TestInformersThroughTheProxy(t *testing.T) {
 }
 
 func TestLastUseIsInStatusWithItsAddress(t *testing.T) {
+	long.Only(t)
 	token := issue(t, "used", alice)
 	if _, _, err := get(t, token.Bearer, "/api"); err != nil {
 		t.Fatal(err)

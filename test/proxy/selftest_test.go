@@ -28,9 +28,11 @@ import (
 
 	"github.com/pat-operator/pat-operator/internal/proxy"
 	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestTheSelfTestNamesWhatIsWrong(t *testing.T) {
+	long.Only(t)
 	start(t)
 	without := func(i int, resource string) []rbacv1.PolicyRule {
 		rules := listed()
