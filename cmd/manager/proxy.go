@@ -60,6 +60,7 @@ const (
 
 // proxyOptions are the flags of the proxy.
 type proxyOptions struct {
+	verifyingOptions
 	address           string
 	url               string
 	certFile, keyFile string
@@ -73,9 +74,6 @@ type proxyOptions struct {
 	drain             proxy.Drain
 	auditLog          string
 	unlimited         bool
-	apiAudiences      []string
-	maxStaleness      time.Duration
-	lastUsedRate      int
 	lastUsedFrom      bool
 }
 
@@ -113,14 +111,12 @@ func (o *proxyOptions) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.drain.Time, "proxy-drain", time.Minute, "how long open requests have after that: watches are cut in the first half, shells at the end")
 	fs.StringVar(&o.auditLog, "proxy-audit-log", audit.Stdout, "where a line of JSON for each request is written: a file, or - for standard output; off disables it")
 	fs.BoolVar(&o.unlimited, "proxy-allow-unlimited-impersonation", false, "be ready although the impersonating account may act as every user, and so as an administrator of the cluster")
-	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
-	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the proxy knows may be before it refuses requests and cuts open ones")
-	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "how many times a second, at most, this replica records when a token was used; with 0 it records nothing, and no predecessor retires on first use")
+	o.verifyingOptions.bind(fs, "refuses requests and cuts open ones")
 	fs.BoolVar(&o.lastUsedFrom, "last-used-from", true, "record in status the address from which a token was last used")
 }
 
 func (o *proxyOptions) validate() error {
-	errs := []error{validateAddress("--proxy-bind-address", o.address), validateVerifying(o.maxStaleness, o.lastUsedRate, o.apiAudiences)}
+	errs := []error{validateAddress("--proxy-bind-address", o.address), o.verifyingOptions.validate()}
 	if o.url == "" {
 		errs = append(errs, errors.New("--proxy-external-url is not set; set it as --proxy-external-url=https://pat.example.com"))
 	} else {

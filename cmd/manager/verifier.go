@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,21 +40,15 @@ import (
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
-const (
-	// drainGrace is how long a verifier that is going away sends callers to another.
-	drainGrace = 2 * time.Second
-	// maxLastUsedRate keeps a slip of the pen from flooding the API server.
-	maxLastUsedRate = 1000
-)
+// drainGrace is how long a verifier that is going away sends callers to another.
+const drainGrace = 2 * time.Second
 
 // verifierOptions are the flags of what verifies.
 type verifierOptions struct {
+	verifyingOptions
 	verifierAddress string
 	clientCAFile    string
 	url             string
-	apiAudiences    []string
-	maxStaleness    time.Duration
-	lastUsedRate    int
 	kubeAPIServers  []string
 	trustPath       bool
 	console         consoleOptions
@@ -83,9 +76,7 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.verifierAddress, "verifier-bind-address", ":9444", "where TokenReviews are answered (https)")
 	fs.StringVar(&o.clientCAFile, "verifier-client-ca-file", "", "file with the CAs of client certificates: only holders of one connect; followed when it changes")
 	fs.StringVar(&o.url, "verifier-url", "", "URL at which kube-apiserver reaches the verifier, https://HOST[:PORT]/authenticate, for the ConfigMap pat-operator-authn; the ClusterIP of its Service when empty")
-	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
-	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "how many times a second, at most, this replica records when a token was used; with 0 it records nothing, and no predecessor retires on first use")
-	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what the verifier knows may be before it refuses to answer and is unready")
+	o.verifyingOptions.bind(fs, "refuses to answer and is unready")
 	fs.StringSliceVar(&o.kubeAPIServers, "kube-apiservers", nil, "HOST:PORT of every kube-apiserver, each of which must prove that it enforces scopes; those of the EndpointSlices of the Service kubernetes when empty")
 	fs.BoolVar(&o.trustPath, "scoped-tokens-trust-path", false, "accept tokens with scopes although fewer addresses of kube-apiserver are known than there are servers, as behind a load balancer")
 	o.console.bind(fs)
@@ -94,7 +85,7 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 func (o *verifierOptions) validate() error {
 	errs := []error{
 		validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate(),
-		validateVerifying(o.maxStaleness, o.lastUsedRate, o.apiAudiences),
+		o.verifyingOptions.validate(),
 	}
 	if o.url != "" {
 		errs = append(errs, authnconfig.CheckURL("--verifier-url", o.url))
@@ -103,21 +94,6 @@ func (o *verifierOptions) validate() error {
 		if err := validateAddress("--kube-apiservers", address); err != nil || strings.HasPrefix(address, ":") {
 			errs = append(errs, fmt.Errorf("--kube-apiservers %q is not a host and a port; set it as --kube-apiservers=10.0.0.1:6443,10.0.0.2:6443", address))
 		}
-	}
-	return errors.Join(errs...)
-}
-
-// validateVerifying returns what is wrong with the flags of every process that verifies tokens.
-func validateVerifying(maxStaleness time.Duration, lastUsedRate int, apiAudiences []string) error {
-	var errs []error
-	if maxStaleness < verifier.MinMaxStaleness {
-		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", maxStaleness, verifier.MinMaxStaleness))
-	}
-	if lastUsedRate < 0 || lastUsedRate > maxLastUsedRate {
-		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d; set it as --last-used-rate=10", lastUsedRate, maxLastUsedRate))
-	}
-	if slices.Contains(apiAudiences, "") {
-		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
 	}
 	return errors.Join(errs...)
 }

@@ -260,3 +260,13 @@ func TestAServiceAccountSendsNoGroups(t *testing.T) {
 		t.Errorf("the scopes are %v: %v", got, h)
 	}
 }
+
+// The self-test must pass at an API server that enforces scopes itself: it asks about every request that says it has some, and
+// the self-test's token is one that nobody knows.
+func TestTheSelfTestSaysNothingOfScopes(t *testing.T) {
+	for name := range impersonation(selfTestResult()) {
+		if strings.Contains(strings.ToLower(name), "scopes") {
+			t.Errorf("it sends %s", name)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pat-operator/pat-operator/internal/verifier"
+)
+
+// maxLastUsedRate keeps a slip of the pen from flooding the API server.
+const maxLastUsedRate = 1000
+
+// verifyingOptions are the flags of every process that verifies tokens.
+type verifyingOptions struct {
+	apiAudiences []string
+	maxStaleness time.Duration
+	lastUsedRate int
+}
+
+// bind defines the flags; stale is what happens when what the process knows is too old.
+func (o *verifyingOptions) bind(fs *pflag.FlagSet, stale string) {
+	fs.StringSliceVar(&o.apiAudiences, "api-audiences", nil, "the API server's own audiences; found out by a TokenReview of this process's token when empty")
+	fs.DurationVar(&o.maxStaleness, "max-staleness", verifier.DefaultMaxStaleness, "how old what this process knows may be before it "+stale)
+	fs.IntVar(&o.lastUsedRate, "last-used-rate", 10, "how many times a second, at most, this replica records when a token was used; with 0 it records nothing, and no predecessor retires on first use")
+}
+
+func (o *verifyingOptions) validate() error {
+	var errs []error
+	if o.maxStaleness < verifier.MinMaxStaleness {
+		errs = append(errs, fmt.Errorf("--max-staleness %v is less than %v: a proof takes up to half of it; set it as --max-staleness=1m", o.maxStaleness, verifier.MinMaxStaleness))
+	}
+	if o.lastUsedRate < 0 || o.lastUsedRate > maxLastUsedRate {
+		errs = append(errs, fmt.Errorf("--last-used-rate %d is not between 0 and %d; set it as --last-used-rate=10", o.lastUsedRate, maxLastUsedRate))
+	}
+	if slices.Contains(o.apiAudiences, "") {
+		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
+	}
+	return errors.Join(errs...)
+}
