@@ -125,8 +125,10 @@ func TestPermissionsAreChosenByKeyboardAndWithoutScript(t *testing.T) {
 		b.says(where, "Your new token")
 		if how == "By keyboard" {
 			b.press("Copy")
+			b.says(".said", "Copied")
 		}
 		b.press("Done")
+		b.says("#table", how)
 		b.says("#table", "Read only")
 		b.fits(320, 640)
 	}

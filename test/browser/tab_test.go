@@ -38,6 +38,8 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 // tab is a page with cookies of its own.
@@ -222,9 +224,18 @@ func visible(selector string) string {
 // until polls a condition in JavaScript. It continues while the page navigates away.
 func (b *tab) until(what, condition string) {
 	b.Helper()
-	eventually(b.T, what, func() bool {
-		ok, err := tryEval[bool](b, 5*time.Second, condition)
+	b.untilWithin(patience, what, condition)
+}
+
+func (b *tab) untilWithin(within time.Duration, what, condition string) {
+	b.Helper()
+	var err error
+	env.Eventually(b.T, within, func() (ok bool) {
+		ok, err = tryEval[bool](b, 5*time.Second, condition)
 		return err == nil && ok
+	}, func() string {
+		at, _ := tryEval[string](b, 5*time.Second, `location.pathname + ": " + (document.querySelector("dialog[open]") ?? document.body).innerText.slice(0, 300)`)
+		return fmt.Sprintf("%s: not so (%v), at %s", what, err, shown.ReplaceAllString(at, "TOKEN"))
 	})
 }
 

@@ -238,6 +238,7 @@ func TestHostileNamesStayText(t *testing.T) {
 	b.press("Save")
 	b.says("#dialog", script)
 	b.press("Copy")
+	b.says(".said", "Copied")
 	b.press("Done")
 	b.open("/?q=" + `%3Cscript%3Ewindow.hostile%3D1%3C/script%3Enone`)
 	b.says("#no-match", "<script>window.hostile=1</script>none")
