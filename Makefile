@@ -95,6 +95,13 @@ test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 test-versions: ## Run what depends on the version of Kubernetes on older ones, which are built first. KUBERNETES=1.33 for one; RUN for other tests.
 	@RUN='$(RUN)' hack/tools/test-versions.sh $(KUBERNETES)
 
+.PHONY: kubeadm-check
+kubeadm-check: ## Have kubeadm of this and the older versions of Kubernetes validate what `kubectl pat setup` gives it; they are built first.
+	@for version in '' $(KUBERNETES); do \
+		folder=$$(KUBEBUILDER_ASSETS='' KUBERNETES=$$version hack/controlplane/assets.sh kubeadm); "$$folder/kubeadm" version -o short; \
+		PAT_KUBEADM=$$folder/kubeadm go test -count=1 -v -run '^TestKubeadmAcceptsWhatSetupPrints$$' ./internal/setup; \
+	done
+
 .PHONY: mutations
 mutations: ## Put each fault of test/mutations back into a copy and demand that its test finds it. RUN=a-404 tries what matches, SHARE=1/4 a quarter.
 	@$(assets); $(promtool); hack/tools/mutations.sh '$(RUN)' '$(SHARE)'

@@ -22,6 +22,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -55,6 +57,34 @@ func caBundle(t *testing.T, secretName string) []byte {
 		t.Fatal(err)
 	}
 	return secret.Data["ca.crt"]
+}
+
+// A verifier on a cluster of IPv6 addresses alone.
+func TestTheVerifierServesOverIPv6(t *testing.T) {
+	long.Only(t)
+	_, port, err := cl.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort("::1", strconv.Itoa(port))
+	m, err := cl.StartManager(t.Context(), cluster.ManagerOptions{Command: "verifier", Apart: true, Args: []string{
+		"--verifier-bind-address=" + address, "--metrics-bind-address=[::1]:0",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	plaintext := issued(t, alice, pat(team(t), "by-ipv6"))
+	client := face(t)
+	client.Transport.(*http.Transport).TLSClientConfig.ServerName = "pat-operator-verifier.pat-operator-system.svc"
+	eventually(t, patience, func() bool {
+		status, err := env.Review(t.Context(), client, "https://"+address+"/authenticate", plaintext)
+		return err == nil && status.Authenticated && status.User.Username == "alice"
+	}, func() string { return "the verifier at " + address + " does not know the token" })
 }
 
 // The running manager, at its real address: bad input ends in a 4xx or a closed connection.
