@@ -23,6 +23,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 )
 
 // BuildManager compiles cmd/manager of the module that the working directory belongs to into dir, with the race detector
@@ -57,17 +59,34 @@ func BuildAge(ctx context.Context, dir string) (string, error) {
 	return build(ctx, filepath.Join(dir, "age"), "filippo.io/age/cmd/age")
 }
 
+// build compiles into the ignored folder bin/test of the module, where go build finds what is up to date without linking it again,
+// and links the binary into dir. Test processes take turns.
 func build(ctx context.Context, binary, program string, flags ...string) (string, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", binary}, flags...), program)...)
+	kept := filepath.Join(root, "bin", "test", filepath.Base(binary)+strings.Join(flags, ""))
+	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+		return "", err
+	}
+	turn, err := os.OpenFile(kept+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = turn.Close() }()
+	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", turn.Name(), err)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", kept}, flags...), program)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", program, err, out)
 	}
-	return binary, nil
+	if err := os.Link(kept, binary); err == nil {
+		return binary, nil
+	}
+	return binary, os.Symlink(kept, binary) // on another file system
 }
 
 // ModuleRoot is the nearest folder above the working directory that has a go.mod.
