@@ -56,7 +56,7 @@ func TestKubeadmAcceptsWhatSetupPrints(t *testing.T) {
 		"v1beta4, other authorizer": "apiVersion: kubeadm.k8s.io/v1beta4\n" + head + "apiServer:\n  extraArgs:\n  - {name: authorization-mode, value: \"Node,RBAC,Webhook\"}\n",
 	} {
 		if out, err := validate(configuration); err != nil && strings.Contains(out, "old API spec") {
-			t.Logf("%s is none of this kubeadm's", name)
+			t.Logf("this kubeadm takes no %s", name)
 			continue
 		}
 		for _, scopes := range []bool{false, true} {
