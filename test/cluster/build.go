@@ -67,8 +67,10 @@ func build(ctx context.Context, binary, program string, flags ...string) (string
 		return "", err
 	}
 	kept := filepath.Join(root, "bin", "test", filepath.Base(binary)+strings.Join(flags, ""))
-	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
-		return "", err
+	for _, file := range []string{kept, binary} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return "", err
+		}
 	}
 	turn, err := os.OpenFile(kept+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
