@@ -46,6 +46,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/host"
 	"github.com/pat-operator/pat-operator/internal/lastused"
 	"github.com/pat-operator/pat-operator/internal/proxy"
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
@@ -152,11 +153,9 @@ func (o *proxyOptions) validate() error {
 	return errors.Join(errs...)
 }
 
-// validateServer returns why a URL is not that of a server alone, or nil: many clients lose a path.
+// validateServer returns why a URL is not that of a server alone, or nil.
 func validateServer(flag, server, example string) error {
-	u, err := url.Parse(server)
-	if err != nil || u.Scheme != "https" || !host.Valid(strings.ToLower(u.Hostname())) || u.User != nil || strings.Trim(u.Path, "/") != "" ||
-		u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#") || strings.HasSuffix(u.Host, ":") {
+	if !host.Server(server) {
 		return fmt.Errorf("%s is not https://HOST[:PORT]; set it as %[1]s=%s", flag, example)
 	}
 	return nil
@@ -235,7 +234,7 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	}
 	published := &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.operatorNamespace, Name: proxy.ConfigMapName},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.operatorNamespace, Name: proxyconfig.ConfigMapName},
 	}
 	recorder := p.GetEventRecorder("pat-operator-proxy")
 	options := proxy.Options{

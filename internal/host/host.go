@@ -19,6 +19,7 @@ package host
 
 import (
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -32,4 +33,11 @@ func Valid(name string) bool {
 	}
 	last := name[strings.LastIndex(name, ".")+1:]
 	return strings.Trim(last, "0123456789") != "" && len(validation.IsDNS1123Subdomain(name)) == 0
+}
+
+// Server reports whether a text is https://HOST[:PORT]. Many clients lose a path.
+func Server(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && Valid(strings.ToLower(u.Hostname())) && u.User == nil && strings.Trim(u.Path, "/") == "" &&
+		u.RawQuery == "" && !u.ForceQuery && !strings.Contains(text, "#") && !strings.HasSuffix(u.Host, ":")
 }

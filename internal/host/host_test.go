@@ -29,3 +29,15 @@ func TestCase60_AMistypedAddressIsNoHost(t *testing.T) {
 		}
 	}
 }
+
+func TestAServerIsHTTPSWithoutAPath(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://pat.example.com": true, "https://pat.example.com/": true, "https://10.0.0.1:6443": true, "https://[2001:db8::1]:6443": true, "https://PAT.example.com": true,
+		"": false, "pat.example.com": false, "http://pat.example.com": false, "https://pat.example.com/api": false, "https://me@pat.example.com": false,
+		"https://pat.example.com:": false, "https://pat.example.com?": false, "https://pat.example.com?a": false, "https://pat.example.com#": false, "https://10.0.0.300": false, "https:": false,
+	} {
+		if got := Server(text); got != want {
+			t.Errorf("%q: %t; want %t", text, got, want)
+		}
+	}
+}

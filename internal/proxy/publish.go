@@ -19,22 +19,17 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 )
 
-// ConfigMapName is the ConfigMap, in the operator's namespace, where clients find the proxy.
-const ConfigMapName = "pat-operator-proxy"
-
-const (
-	keyURL = "url"
-	keyCA  = "ca.crt"
-
-	fieldOwner = client.FieldOwner("pat-operator-proxy")
-)
+const fieldOwner = client.FieldOwner("pat-operator-proxy")
 
 // Published keeps the ConfigMap up to date.
 type Published struct {
@@ -45,25 +40,21 @@ type Published struct {
 
 // Publish writes where the proxy is and which CA signs its certificate. It needs get and patch of the ConfigMap.
 func (p Published) Publish(ctx context.Context, c client.Client, bundle []byte) error {
-	key := client.ObjectKey{Namespace: p.Namespace, Name: ConfigMapName}
+	key := client.ObjectKey{Namespace: p.Namespace, Name: proxyconfig.ConfigMapName}
 	is := &corev1.ConfigMap{}
 	if err := c.Get(ctx, key, is); apierrors.IsNotFound(err) {
 		return fmt.Errorf("the ConfigMap %s does not exist: apply the manifests of the proxy again", key)
 	} else if err != nil {
 		return fmt.Errorf("read ConfigMap %s: %w", key, err)
 	}
-	want := map[string]string{keyURL: p.URL}
+	want := proxyconfig.Config{URL: p.URL}
 	if !p.OwnCertificate {
-		want[keyCA] = string(bundle)
+		want.CA = bundle
 	}
-	same := true
-	for key, text := range want {
-		same = same && is.Data[key] == text
-	}
-	if same {
+	if maps.Equal(is.Data, want.Data()) {
 		return nil
 	}
-	if err := c.Apply(ctx, corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want), fieldOwner, client.ForceOwnership); err != nil {
+	if err := c.Apply(ctx, corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want.Data()), fieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("write ConfigMap %s: %w", key, err)
 	}
 	return nil

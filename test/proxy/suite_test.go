@@ -53,6 +53,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/proxy"
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/issued"
@@ -150,7 +151,7 @@ func install(t *testing.T, c client.Client) {
 	}
 	create(t, c,
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: account}},
-		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: proxy.ConfigMapName}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: proxyconfig.ConfigMapName}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "editor"}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{"", "apps"}, Resources: []string{"configmaps", "secrets", "services", "deployments", "pods"}, Verbs: []string{"*"},
 		}}},
@@ -252,7 +253,7 @@ func startManager(t *testing.T, config *rest.Config, binary, name string, args .
 	}
 	if err := env.Poll(t.Context(), env.Patience, func() error {
 		published := &corev1.ConfigMap{}
-		err := admin.Get(t.Context(), client.ObjectKey{Namespace: system, Name: proxy.ConfigMapName}, published)
+		err := admin.Get(t.Context(), client.ObjectKey{Namespace: system, Name: proxyconfig.ConfigMapName}, published)
 		if err == nil && (published.Data["url"] != m.url || published.Data["ca.crt"] == "") {
 			err = fmt.Errorf("the ConfigMap has %v", published.Data)
 		}
