@@ -84,7 +84,7 @@ func tokenAmong(args []string) bool {
 // fileFlags take file names, and a file may be called kubepat_ci.txt.
 var fileFlags = []string{
 	"--token-file", "--token-path", "--manifest", "--output", "-o", "--filename", "-f", "--identity", "-i", "--recipient",
-	"--kubeconfig", "--client-certificate", "--client-key", "--certificate-authority", "--apiserver-certificate", "--apiserver-key",
+	"--kubeconfig", "--client-certificate", "--client-key", "--certificate-authority", "--apiserver-certificate", "--apiserver-key", "--server-ca",
 }
 
 // readBearer reads one bearer token from a file; "-" is standard input. On a terminal it asks for the token without an echo.

@@ -19,31 +19,34 @@ package app
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
-	"github.com/pat-operator/pat-operator/internal/host"
 )
 
 type kubeconfigOptions struct {
 	*session
 	keys        identityFlags
+	operator    operatorFlags
 	decrypt     bool
 	tokenFile   string
 	tokenPath   string
+	embed       bool
 	output      string
 	clusterName string
 	server      string
+	serverCA    string
+	noProxy     bool
+	check       bool
+	// format and file are --output, file is - for standard output.
+	format, file string
 }
 
 func newKubeconfigCommand(s *session) *cobra.Command {
@@ -51,19 +54,27 @@ func newKubeconfigCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubeconfig NAME",
 		Short: "Write a kubeconfig for the holder of a token",
-		Long: `Write a kubeconfig for the holder of a token, with the cluster of the current context and its CA, the namespace of the
-PersonalAccessToken, and the token. It contains none of your own credentials.
+		Long: `Write a kubeconfig for the holder of a token: a cluster, the token, and the namespace of the PersonalAccessToken. It contains
+none of your own credentials. Where the cluster has a proxy (its address and CA are in the ConfigMap pat-operator-proxy), it leads
+to that; else, and with --no-proxy, to the API server of the current context. With --server it leads elsewhere, with the CA of the
+current context or of --server-ca. This command itself always uses the current context.
 
 The token comes from standard input (a terminal asks for it) or from --token-file. With --decrypt it is the one that was encrypted
-to your key. It must be the token of NAME. With --token-path the kubeconfig contains, instead of the token, the path of a file that
-the holder will have, relative to the kubeconfig. kubectl reads that file again each minute, so such a kubeconfig survives
-rotations.
+to your key. It must be the token of NAME. Of --token-file the kubeconfig contains only the path, unless --embed-token is given:
+kubectl reads the file again each minute, so such a kubeconfig survives rotations. --token-path is for a file that only the holder
+has, relative to the kubeconfig.
 
 A token that the operator has not processed yet is accepted, with a warning, if NAME has its digest.
 
---server is the address of the API server for the holder. This command itself uses the one of the current context.`,
-		Example: `  # From the token that create wrote into a file
-  kubectl pat kubeconfig polite-mail --token-file polite-mail.token -o polite-mail.kubeconfig
+-o argocd prints the Secret by which Argo CD knows a cluster, -o terraform the variables host, token and cluster_ca_certificate of
+the kubernetes provider as JSON. Both contain the token; -o argocd=FILE writes it into a new file that only you can read.
+
+--check then asks, with the new kubeconfig, which user it is, and compares five permissions with yours.`,
+		Example: `  # For yourself, from the token that create wrote into a file
+  kubectl pat kubeconfig my-laptop --token-file my-laptop.token -o my-laptop.kubeconfig --check
+
+  # For another person, with the token in it
+  kubectl pat kubeconfig polite-mail --token-file polite-mail.token --embed-token -o polite-mail.kubeconfig
 
   # In one step
   kubectl pat create polite-mail | kubectl pat kubeconfig polite-mail > polite-mail.kubeconfig
@@ -72,7 +83,11 @@ A token that the operator has not processed yet is accepted, with a warning, if 
   kubectl pat kubeconfig polite-mail --decrypt -i ~/.ssh/id_ed25519 -o ~/.kube/polite-mail
 
   # Without the token, which will be mounted at this path
-  kubectl pat kubeconfig polite-mail --token-path /var/run/secrets/polite-mail/token`,
+  kubectl pat kubeconfig polite-mail --token-path /var/run/secrets/polite-mail/token
+
+  # For Argo CD and for Terraform
+  kubectl pat kubeconfig deployer --token-file deployer.token -o argocd | kubectl apply -n argocd -f -
+  kubectl pat kubeconfig deployer --token-file deployer.token -o terraform=cluster.auto.tfvars.json`,
 		Args:              noTokens(oneName),
 		ValidArgsFunction: s.completeOneName,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), nameOf(args[0])) },
@@ -82,9 +97,14 @@ A token that the operator has not processed yet is accepted, with a warning, if 
 	flags.StringVar(&o.tokenPath, "token-path", "", "write the `PATH` of a file with the token instead of the token")
 	flags.BoolVar(&o.decrypt, "decrypt", false, "decrypt the token with the key of -i")
 	o.keys.bind(flags)
-	flags.StringVarP(&o.output, "output", "o", stdin, "write the kubeconfig into this `FILE`, a new one that only you can read; - is standard output")
+	flags.BoolVar(&o.embed, "embed-token", false, "write the token of --token-file instead of the file's path")
+	flags.StringVarP(&o.output, "output", "o", stdin, "write the kubeconfig into this `FILE`, a new one that only you can read; - is standard output. Or argocd, terraform, argocd=FILE, terraform=FILE")
 	flags.StringVar(&o.clusterName, "cluster-name", "", "the `NAME` of the cluster in the kubeconfig (default: that in yours)")
-	flags.StringVar(&o.server, "server", "", "the `URL` of the API server for the holder (default: yours)")
+	flags.StringVar(&o.server, "server", "", "the `URL` of the API server or the proxy for the holder (default: that of the proxy where there is one, else yours)")
+	flags.StringVar(&o.serverCA, "server-ca", "", "the `FILE` with the CA of --server; public is for a certificate that every system trusts (default: the CA in yours)")
+	flags.BoolVar(&o.noProxy, "no-proxy", false, "lead to the API server also where there is a proxy")
+	flags.BoolVar(&o.check, "check", false, "use the new kubeconfig, and compare what it may do with what you may")
+	o.operator.bind(flags)
 	return cmd
 }
 
@@ -101,70 +121,98 @@ func (o *kubeconfigOptions) validate(tokenFileGiven bool) error {
 		return usagef("give either %s or %s, not both", sources[0], sources[1])
 	case !o.decrypt && len(o.keys.files) > 0:
 		return usagef("-i works only with --decrypt: add --decrypt")
-	case o.output == "":
-		return usagef("--output is empty: give a file, as in -o ci.kubeconfig, or leave it out")
-	case slices.Contains([]string{outputJSON, outputYAML, outputName}, o.output):
-		return usagef("-o is the file to write, and a kubeconfig is always YAML; for a file of this name use -o ./%s", o.output)
+	case o.embed && o.tokenPath != "":
+		return usagef("--embed-token needs the token, which --token-path does not give: use --token-file FILE")
+	case o.check && o.tokenPath != "":
+		return usagef("--check needs the token, which --token-path does not give: use --token-file FILE")
+	case o.serverCA != "" && o.server == "":
+		return usagef("--server-ca works only with --server: add --server URL")
+	case o.noProxy && o.server != "":
+		return usagef("give either --no-proxy or --server, not both")
 	case tokenLike.MatchString(o.tokenPath), tokenLike.MatchString(o.tokenFile):
 		return errTokenGiven
 	}
-	return nil
+	if err := o.operator.validate(); err != nil {
+		return err
+	}
+	return o.parseOutput()
 }
 
-func (o *kubeconfigOptions) run(ctx context.Context, name string) (err error) {
+func (o *kubeconfigOptions) run(ctx context.Context, name string) error {
 	if err := o.validate(o.tokenFile != stdin); err != nil {
 		return err
 	}
-	config, err := restConfig(o.flags)
-	if err != nil {
+	w, err := o.hand(ctx, name)
+	if err != nil || !o.check {
 		return err
 	}
-	cluster, err := o.cluster(config)
-	if err != nil {
-		return err
+	return o.compare(ctx, w)
+}
+
+// written is what a kubeconfig that was written has.
+type written struct {
+	pat           *v1alpha1.PersonalAccessToken
+	cluster       *clientcmdv1.Cluster
+	proxied       bool
+	plaintext, id string
+}
+
+// hand writes the output and warns of what is wrong with it.
+func (o *kubeconfigOptions) hand(ctx context.Context, name string) (w written, err error) {
+	if w.cluster, w.proxied, err = o.cluster(ctx); err != nil {
+		return w, err
 	}
 	// Create the file before reading the token: the pipe may be the only place that has it.
 	out := o.Out
 	keep := func() error { return nil }
-	if o.output != stdin {
-		file, err := createNew("--output", o.output, 0o600)
+	if o.file != stdin {
+		file, err := createNew("--output", o.file, 0o600)
 		if err != nil {
-			return err
+			return w, err
 		}
 		defer file.discard()
 		out, keep = file, file.keep
 	}
 	// Read the pipe before looking NAME up: the command at its other end may be about to create NAME.
-	var plaintext, id string
 	if !o.decrypt && o.tokenPath == "" {
-		if plaintext, id, err = o.readToken(ctx, o.tokenFile); err != nil {
-			return err
+		if w.plaintext, w.id, err = o.readToken(ctx, o.tokenFile); err != nil {
+			return w, err
 		}
 		defer func() { err = o.tokenGone(err, name) }()
 	}
-	pat, err := o.get(ctx, name)
-	if err != nil {
-		return err
+	if w.pat, err = o.get(ctx, name); err != nil {
+		return w, err
 	}
 	if o.decrypt {
-		if plaintext, id, err = o.open(ctx, pat); err != nil {
-			return err
+		if w.plaintext, w.id, err = o.open(ctx, w.pat); err != nil {
+			return w, err
 		}
 	}
-	holder := clientcmdv1.AuthInfo{Token: plaintext, TokenFile: o.tokenPath}
 	if o.tokenPath == "" {
-		if err := belongs(pat, plaintext, id); err != nil {
-			return err
+		if err := belongs(w.pat, w.plaintext, w.id); err != nil {
+			return w, err
 		}
 	}
-	if err := write(out, outputYAML, o.document(pat, cluster, holder)); err != nil {
-		return err
+	if err := o.write(out, w); err != nil {
+		return w, err
 	}
 	if err := keep(); err != nil {
-		return err
+		return w, err
 	}
-	o.warn(pat, cluster, id)
-	return nil
+	o.warn(w.pat, w.cluster, w.id)
+	return w, nil
+}
+
+// credential is what the kubeconfig has of the token.
+func (o *kubeconfigOptions) credential(plaintext string) (clientcmdv1.AuthInfo, error) {
+	switch {
+	case o.tokenPath != "":
+		return clientcmdv1.AuthInfo{TokenFile: o.tokenPath}, nil
+	case o.decrypt, o.embed, o.tokenFile == stdin:
+		return clientcmdv1.AuthInfo{Token: plaintext}, nil
+	}
+	path, err := filepath.Abs(o.tokenFile) // a relative one would be relative to the kubeconfig
+	return clientcmdv1.AuthInfo{TokenFile: path}, err
 }
 
 // tokenGone adds to an error that the token from the pipe may be lost.
@@ -207,58 +255,8 @@ func orNone(id string) string {
 	return id
 }
 
-// cluster returns the cluster of the current context, without anything secret.
-func (o *kubeconfigOptions) cluster(config *rest.Config) (*clientcmdv1.Cluster, error) {
-	if o.server != "" {
-		config = rest.CopyConfig(config)
-		config.Host = o.server
-	}
-	server, err := serverOf(config)
-	if err != nil {
-		return nil, err
-	}
-	if server.Scheme != "https" {
-		return nil, errNoTLS
-	}
-	if o.server != "" && !host.Valid(strings.ToLower(server.Hostname())) {
-		return nil, usagef("--server %q has no valid host: give a URL such as --server https://api.example.com:6443", o.server)
-	}
-	if server.User != nil {
-		return nil, usagef("the API server's address contains a user name, which would be in the kubeconfig: give another address with --server URL")
-	}
-	cluster := &clientcmdv1.Cluster{
-		Server:                   server.String(),
-		TLSServerName:            config.ServerName,
-		CertificateAuthorityData: config.CAData,
-		InsecureSkipTLSVerify:    config.Insecure,
-		DisableCompression:       config.DisableCompression,
-	}
-	if config.CAFile != "" && len(config.CAData) == 0 {
-		if cluster.CertificateAuthorityData, err = os.ReadFile(config.CAFile); err != nil {
-			return nil, err
-		}
-	}
-	if config.Proxy != nil {
-		proxy, err := config.Proxy(&http.Request{URL: server})
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case proxy == nil:
-		case proxy.User != nil: // the holder could not connect without it
-			return nil, usagef("the proxy-url of your kubeconfig contains a user name or password, which would be in the holder's: give a kubeconfig with --kubeconfig whose proxy-url has neither and works for the holder")
-		default:
-			cluster.ProxyURL = proxy.String()
-		}
-	}
-	return cluster, nil
-}
-
 func (o *kubeconfigOptions) document(pat *v1alpha1.PersonalAccessToken, cluster *clientcmdv1.Cluster, holder clientcmdv1.AuthInfo) *clientcmdv1.Config {
-	name := o.clusterName
-	if name == "" {
-		name = o.currentCluster()
-	}
+	name := o.nameOfCluster()
 	context := pat.Name + "@" + name
 	return &clientcmdv1.Config{
 		APIVersion:     "v1",
@@ -270,9 +268,12 @@ func (o *kubeconfigOptions) document(pat *v1alpha1.PersonalAccessToken, cluster 
 	}
 }
 
-// currentCluster returns the cluster's name in the caller's kubeconfig.
-func (o *kubeconfigOptions) currentCluster() string {
+// nameOfCluster returns that of --cluster-name, or else the one in the caller's kubeconfig.
+func (o *kubeconfigOptions) nameOfCluster() string {
 	const otherwise = "kubernetes"
+	if o.clusterName != "" {
+		return o.clusterName
+	}
 	raw, err := o.flags.ToRawKubeConfigLoader().RawConfig()
 	if err != nil {
 		return otherwise
@@ -315,23 +316,3 @@ func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *cli
 		o.sayf("Warning: the token is not active yet: the operator has not processed it yet; is it running?")
 	}
 }
-
-// reachable reports whether people elsewhere may reach a host, as far as its name shows.
-func reachable(host string) bool {
-	if ip := net.ParseIP(host); ip != nil {
-		return ip.IsGlobalUnicast() && !ip.IsPrivate() && !sharedAddresses.Contains(ip)
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if !strings.Contains(host, ".") {
-		return false
-	}
-	for _, local := range []string{".localhost", ".local", ".internal", ".svc", ".cluster.local"} {
-		if strings.HasSuffix(host, local) {
-			return false
-		}
-	}
-	return true
-}
-
-// sharedAddresses are those of RFC 6598, between a provider and its customers.
-var sharedAddresses = &net.IPNet{IP: net.IPv4(100, 64, 0, 0).To4(), Mask: net.CIDRMask(10, 32)}
