@@ -30,6 +30,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 )
 
 // Result is how a check ended.
@@ -77,6 +79,7 @@ type Options struct {
 // Run makes every check. The error is that of a doctor who could do nothing.
 func Run(ctx context.Context, o Options) ([]Finding, error) {
 	d := &doctor{Options: o}
+	d.checkProxy(ctx)
 	if err := d.askServers(ctx); err != nil {
 		return nil, err
 	}
@@ -94,15 +97,15 @@ func Run(ctx context.Context, o Options) ([]Finding, error) {
 	return d.findings, nil
 }
 
-// Passed reports whether nothing has failed and whether kube-apiserver itself was asked: of what the doctor did not see, nobody
-// should think that it works.
+// Passed reports whether nothing has failed and whether kube-apiserver itself or the proxy was asked: of what the doctor did not
+// see, nobody should think that it works.
 func Passed(findings []Finding) bool {
 	asked := false
 	for _, f := range findings {
 		if f.Result == Failed {
 			return false
 		}
-		asked = asked || f.Result == OK && strings.HasPrefix(f.Check, serverCheck)
+		asked = asked || f.Result == OK && (strings.HasPrefix(f.Check, serverCheck) || strings.HasPrefix(f.Check, proxyAtCheck))
 	}
 	return asked
 }
@@ -125,6 +128,8 @@ type doctor struct {
 	servers []*server
 	// scoped reports that each of them enforces the scopes of tokens.
 	scoped bool
+	// proxy is one that works; nil without one.
+	proxy *proxyconfig.Config
 }
 
 func (d *doctor) add(result Result, check, message, fix string) {

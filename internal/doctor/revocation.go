@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -66,9 +67,11 @@ func (d *doctor) measure(ctx context.Context) {
 	took, err := d.revoke(ctx)
 	switch {
 	case err == nil:
-		d.ok(check, "the API server refuses a token %v after its revocation", took.Round(100*time.Millisecond))
+		_, where := d.whereTokensWork()
+		d.ok(check, "%s refuses a token %v after its revocation", where, took.Round(100*time.Millisecond))
 	case errors.Is(err, errAccepted):
-		d.add(Failed, check, fmt.Sprintf("the API server accepts a token %v after its revocation", endTimeout),
+		_, where := d.whereTokensWork()
+		d.add(Failed, check, fmt.Sprintf("%s accepts a token %v after its revocation", where, endTimeout),
 			fmt.Sprintf("set --%s=%v: kubectl pat setup", authnconfig.FlagCacheTTL, authnconfig.CacheTTL))
 	case holder.IsRefusal(err):
 		d.add(Unchecked, check, fmt.Sprintf("you cannot make a token in the namespace %s: %v", d.Namespace, err), "name another namespace with -n; a member of system:masters adds --as USER")
@@ -102,14 +105,14 @@ func (d *doctor) revoke(ctx context.Context) (took time.Duration, err error) {
 	if _, err := holder.WaitActive(waiting, d.Client, pat); err != nil {
 		return 0, fmt.Errorf("the operator does not issue a token: %w", err)
 	}
-	config := rest.AnonymousClientConfig(d.Config)
+	config, where := d.whereTokensWork()
 	config.BearerToken = plaintext
 	s, err := newServer(config, "")
 	if err != nil {
 		return 0, err
 	}
 	if err := wait.PollUntilContextTimeout(ctx, pause, startTimeout, true, s.accepts); err != nil {
-		return 0, fmt.Errorf("the API server does not accept %s: %w", what, err)
+		return 0, fmt.Errorf("%s does not accept %s: %w", where, what, err)
 	}
 	if err := d.Client.Delete(ctx, pat); err != nil {
 		return 0, err
@@ -123,6 +126,15 @@ func (d *doctor) revoke(ctx context.Context) (took time.Duration, err error) {
 		err = errAccepted
 	}
 	return time.Since(revoked), err
+}
+
+// whereTokensWork returns the way to kube-apiserver, or to the proxy if no kube-apiserver asks the verifier.
+func (d *doctor) whereTokensWork() (config *rest.Config, where string) {
+	asks := func(s *server) bool { return read(s.review.Error).holds != notAsked }
+	if d.proxy == nil || slices.ContainsFunc(d.servers, asks) {
+		return rest.AnonymousClientConfig(d.Config), "the API server"
+	}
+	return &rest.Config{Host: d.proxy.URL, TLSClientConfig: rest.TLSClientConfig{CAData: d.proxy.CA}}, "the proxy"
 }
 
 // accepts reports whether the server authenticates the client.

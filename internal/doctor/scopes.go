@@ -136,6 +136,8 @@ func (d *doctor) judgeScopes(ctx context.Context, s *server, r scopesOf, wired b
 			d.add(Failed, check, message+", although it has --"+authnconfig.FlagAuthorizationConfig+"="+file+": that lacks the authorizer pat-operator, or has other matchConditions", fixAuthorizer)
 		case wired:
 			d.add(Failed, check, message+", and another kube-apiserver does: so these are refused", "on this one, too: kubectl pat setup --scopes")
+		case d.proxy != nil:
+			d.add(Due, check, message+", so these work at the proxy alone", fixes[r.found])
 		default:
 			d.add(Due, check, message+", so these are refused", fixes[r.found])
 		}

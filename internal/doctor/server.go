@@ -246,6 +246,10 @@ func (d *doctor) judge(ctx context.Context, s *server) {
 				a.fix = "kube-apiserver takes one token webhook: replace that one, or do without personal access tokens"
 			}
 		}
+		if a.holds == notAsked && d.proxy != nil {
+			a.result, a.message = Due, a.message+". Tokens work at the proxy alone, which is how it has to be where nobody can set flags (EKS, GKE, AKS)"
+			a.fix = "elsewhere: " + a.fix
+		}
 		d.add(a.result, check, a.message, a.fix)
 		d.judgeTTL(check, a, flags, why)
 	}

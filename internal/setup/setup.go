@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package setup writes instructions that connect a kube-apiserver to the verifier: two files and two flags, four and three with
-// scopes, where to put them, how to make them last, and how to get back.
+// scopes, where to put them, how to make them last, and how to get back. Where nobody can set flags they lead to the proxy.
 //
 // What it prints is pasted into shells of root. What comes from the cluster is checked and encoded anew, or left out.
 package setup
@@ -37,6 +37,8 @@ const (
 	end = "PAT-OPERATOR"
 	// kubeadmFile has kubeadm's configuration with the flags.
 	kubeadmFile = "pat-operator-kubeadm.yaml"
+	// proxyPage says how to install the proxy.
+	proxyPage = "https://github.com/pat-operator/pat-operator/blob/main/docs/install/proxy.md"
 	// nodeAndRBAC are the authorizers of most clusters.
 	nodeAndRBAC = "Node,RBAC"
 )
@@ -69,6 +71,8 @@ type Plan struct {
 	Folder string
 	// Scopes lets kube-apiserver enforce the scopes of tokens as well.
 	Scopes bool
+	// Proxy is the URL of the proxy; empty without one.
+	Proxy string
 }
 
 // NewPlan returns the plan for a cluster. folder is empty for that of the distribution.
@@ -76,7 +80,7 @@ func NewPlan(cluster Cluster, config authnconfig.Config, folder string, scopes b
 	if folder == "" {
 		folder = cluster.folder()
 	}
-	return Plan{cluster, config, folder, scopes && cluster.takesAuthorizers()}
+	return Plan{Cluster: cluster, Config: config, Folder: folder, Scopes: scopes && cluster.takesAuthorizers()}
 }
 
 // takesAuthorizers reports whether there are instructions for an AuthorizationConfiguration.
@@ -142,9 +146,7 @@ func (p Plan) Text() (string, error) {
 	w.linef("Connect kube-apiserver to pat-operator: %s%s.", p.Distribution.title(), p.because())
 	switch p.Distribution {
 	case EKS, GKE, AKS:
-		w.linef("")
-		w.linef("%s does not let you set these flags of kube-apiserver, so personal access tokens do not work here.", p.Distribution.title())
-		w.linef("A proxy in front of the API server, which would serve such clusters, is not built yet.")
+		p.managed(w)
 		return w.String(), nil
 	}
 	if other := webhookOf(p.Kubeadm); other != "" {
@@ -267,11 +269,30 @@ func (p Plan) otherAuthorizers(w *writer) {
 	}
 }
 
+// managed are the instructions for a provider that lets nobody set flags.
+func (p Plan) managed(w *writer) {
+	w.linef("")
+	w.linef("%s does not let you set the flags of kube-apiserver. Tokens work here by the proxy, which needs none.", p.Distribution.title())
+	if p.Proxy != "" {
+		w.linef("It is installed, at %s.", holder.Visible(p.Proxy))
+	} else {
+		w.step("Choose an address that people reach, and whom the proxy may act for: %s#%s", proxyPage, p.Distribution)
+		w.step("Add to the values of the chart, and upgrade it with them:")
+		w.block("proxy:\n  enabled: true\n  externalURL: https://pat.example.com\n  impersonation:\n    form: managed\n  service:\n    type: LoadBalancer\n    loadBalancerSourceRanges: [203.0.113.0/24]   # the networks from which people reach it")
+		w.step("Lead the address to the Service pat-operator-proxy.")
+	}
+	w.step("Bind users, or their groups, in RBAC: what %s allows does not count at the proxy.", cloudAuthorization[p.Distribution])
+	w.step("Check it, as an administrator and as the holder of a token:")
+	w.block("kubectl pat doctor\nkubectl pat kubeconfig NAME --token-file FILE -o pat.kubeconfig --check")
+}
+
+// cloudAuthorization is what a provider has in addition to RBAC.
+var cloudAuthorization = map[Distribution]string{EKS: "an access policy of EKS", GKE: "Google IAM", AKS: "Azure RBAC"}
+
 // hosted are the instructions for a kube-apiserver that runs elsewhere, and that reaches no ClusterIP.
 func (p Plan) hosted(w *writer) {
 	w.linef("")
-	w.linef("If a provider runs it and lets you set no flags, personal access tokens do not work here: a proxy for such clusters is")
-	w.linef("not built yet.")
+	w.linef("If a provider runs it and lets you set no flags, install the proxy instead, which needs none: %s", proxyPage)
 	w.step("Expose the Service %s by a load balancer or a node port, and install with", authnconfig.Service)
 	w.block("verifier:\n  endpoint: https://HOST:PORT   # where kube-apiserver reaches it; %s in the files now", p.Config.Server)
 	scopes, number := "", "two"

@@ -69,12 +69,17 @@ func TestText(t *testing.T) {
 		"apiServer:\n  extraArgs:\n  - {name: authorization-config, value: /etc/kubernetes/pki/authz.yaml}", 1)}
 	plans["talos-1.13"] = Cluster{Distribution: Talos, ControlPlane: []string{"cp-1"}, TalosMinor: 13}
 	plans["talos-1.15"] = Cluster{Distribution: Talos, ControlPlane: []string{"cp-1"}, TalosMinor: 15}
+	plans["gke-proxy"] = Cluster{Distribution: GKE, Because: "for a test"}
 	plans["kubeadm-unread"] = Cluster{Distribution: Kubeadm}
 	plans["kubeadm-taken"] = Cluster{Distribution: Kubeadm, Kubeadm: strings.Replace(clusterConfiguration, "apiServer: {}",
 		"apiServer:\n  extraArgs:\n  - {name: v, value: \"1\"}\n  - {name: authentication-token-webhook-config-file, value: /etc/rancher/auth.yaml}", 1)}
 	for name, cluster := range plans {
 		t.Run(name, func(t *testing.T) {
-			got := text(t, NewPlan(cluster, config, "", strings.HasSuffix(name, withScopes)))
+			plan := NewPlan(cluster, config, "", strings.HasSuffix(name, withScopes))
+			if name == "gke-proxy" {
+				plan.Proxy = "https://pat.example.com"
+			}
+			got := text(t, plan)
 			file := filepath.Join("testdata", name+".txt")
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {

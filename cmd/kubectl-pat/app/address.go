@@ -24,11 +24,8 @@ import (
 	"os"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/cacert"
 	"github.com/pat-operator/pat-operator/internal/host"
@@ -59,19 +56,11 @@ func (o *kubeconfigOptions) publishedProxy(ctx context.Context) (*proxyconfig.Co
 		return nil, err
 	}
 	o.operator.find(ctx, c)
-	key := client.ObjectKey{Namespace: o.operator.namespace, Name: proxyconfig.ConfigMapName}
-	published := &corev1.ConfigMap{}
-	// A user who may not read it is refused also where it does not exist.
-	if err := c.Get(ctx, key, published); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("cannot read whether there is a proxy (ConfigMap %s): %w", key, err)
-	}
-	proxy, err := proxyconfig.FromData(published.Data)
+	proxy, err := o.operator.proxy(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("%w. For the API server itself add --no-proxy", err)
+		err = fmt.Errorf("%w. For the API server itself add --no-proxy", err)
 	}
-	return &proxy, nil
+	return proxy, err
 }
 
 // givenCA reads the CA of --server-ca; nil without one.

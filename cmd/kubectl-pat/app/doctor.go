@@ -48,12 +48,12 @@ func newDoctorCommand(s *session) *cobra.Command {
 		SuggestFor: []string{"status", "diagnose", "troubleshoot", "test"},
 		Short:      "Find out whether pat-operator works, and what to do if not",
 		Long: `Find out whether pat-operator works. It asks each kube-apiserver about a token that nobody has, and the answer says whether
-kube-apiserver asks the verifier and trusts it, and whether it enforces the scopes of tokens. It looks at webhooks and policies,
-workloads, the CA, clocks and versions.
+kube-apiserver asks the verifier and trusts it, and whether it enforces the scopes of tokens. It sends a request without a
+credential to the proxy, if there is one. It looks at webhooks and policies, workloads, the CA, clocks and versions.
 It has your rights, and changes nothing unless --make-token is given.
 
 Each line begins with ✓ (well), ✗ (not, with what to do), ! (to be done in time) or - (not checked). The exit code is 1 if
-something is not well, or if kube-apiserver could not be asked.`,
+something is not well, or if neither kube-apiserver nor the proxy could be asked.`,
 		Example: `  # As a cluster administrator
   kubectl pat doctor
 

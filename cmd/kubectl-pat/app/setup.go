@@ -39,6 +39,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/cacert"
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 	"github.com/pat-operator/pat-operator/internal/setup"
 )
 
@@ -79,6 +80,23 @@ func (f *operatorFlags) find(ctx context.Context, c client.Client) {
 	}
 }
 
+// proxy reads where the proxy is; nil without one that the caller may know of.
+func (f *operatorFlags) proxy(ctx context.Context, c client.Client) (*proxyconfig.Config, error) {
+	key := client.ObjectKey{Namespace: f.namespace, Name: proxyconfig.ConfigMapName}
+	published := &corev1.ConfigMap{}
+	// A user who may not read it is refused also where it does not exist.
+	if err := c.Get(ctx, key, published); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot read whether there is a proxy (ConfigMap %s): %w", key, err)
+	}
+	proxy, err := proxyconfig.FromData(published.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &proxy, nil
+}
+
 type setupOptions struct {
 	*session
 	operator     operatorFlags
@@ -114,7 +132,7 @@ func newSetupCommand(s *session) *cobra.Command {
 		Short:      "Show how to connect kube-apiserver to the verifier",
 		Long: `Show how to connect kube-apiserver to the verifier: two files and two flags, what to paste on each control plane node, how to
 make it last, and how to get back. It detects the distribution and changes nothing in the cluster. The files are public: the
-verifier publishes them in the ConfigMap pat-operator-authn.
+verifier publishes them in the ConfigMap pat-operator-authn. Where nobody can set flags (EKS, GKE, AKS) it leads to the proxy.
 
 With --scopes kube-apiserver enforces the scopes of tokens as well: two more files, and an AuthorizationConfiguration with an
 authorizer before those that kube-apiserver has. Without it tokens with scopes are refused, and all others work. Where
@@ -234,6 +252,11 @@ func (o *setupOptions) run(ctx context.Context, keep bool) error {
 		o.scopes = o.enforcesScopes(ctx, c)
 	}
 	plan := setup.NewPlan(cluster, config, o.nodeDir, o.scopes)
+	if proxy, err := o.operator.proxy(ctx, c); err != nil {
+		o.sayf("Warning: %v", err)
+	} else if proxy != nil {
+		plan.Proxy = proxy.URL
+	}
 	if o.scopes && !plan.Scopes {
 		o.sayf("There are no instructions for an AuthorizationConfiguration on this distribution (%s): tokens with scopes stay refused.", cluster.Distribution)
 	}
