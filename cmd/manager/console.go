@@ -67,7 +67,7 @@ func (o *consoleOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.issuerName, "console-oidc-name", "", "what people call the issuer, on the button to sign in; its URL when empty")
 	fs.BoolVar(&o.byProxy, "console-proxy-authorization", false, "a proxy in front of the console signs people in and sends their credential as Authorization: Bearer")
 	fs.StringSliceVar(&o.namespaces, "console-namespaces", nil, "namespaces whose tokens the console looks for where its visitor may not list them everywhere")
-	fs.StringVar(&o.apiServer, "console-api-server-url", "", "where those who have a token reach the API server, for the commands that the console shows; empty: as the console does, from outside the cluster")
+	fs.StringVar(&o.apiServer, "console-api-server-url", "", "where those who have a token reach the API server, for the commands that the console shows; empty: at the proxy where there is one, else as the console does, from outside the cluster")
 	fs.StringVar(&o.apiServerCAFile, "console-api-server-ca-file", "", "file with the CAs that verify --console-api-server-url; the system's when empty")
 }
 
@@ -186,9 +186,13 @@ func (o *consoleOptions) setup(p *componentHost, c client.Client, scopesEnforced
 	if err != nil {
 		return err
 	}
+	proxyIn := p.operatorNamespace
+	if o.apiServer != "" {
+		proxyIn = "" // the flag says where tokens work
+	}
 	page, err := console.New(console.Options{
 		URL: at, Config: p.GetConfig(), Keys: keys, OIDC: oidc, ProxyAuthorization: o.byProxy, Namespaces: o.namespaces,
-		Cluster: cluster, MaxLifetime: p.maxLifetime, ScopesEnforced: scopesEnforced,
+		Cluster: cluster, OperatorNamespace: proxyIn, MaxLifetime: p.maxLifetime, ScopesEnforced: scopesEnforced,
 		Clock: clock.RealClock{}, Log: log,
 	})
 	if err != nil {

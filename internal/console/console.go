@@ -69,6 +69,8 @@ type Options struct {
 	Namespaces []string
 	// Cluster is how token holders reach the API server; nil: unknown, so the page shows no commands.
 	Cluster *Cluster
+	// OperatorNamespace has the ConfigMap of the proxy, which comes before Cluster; empty: it is not looked for.
+	OperatorNamespace string
 	// ScopesEnforced reports whether tokens with scopes work now; nil: unknown, so the page does not mention it.
 	ScopesEnforced func() bool
 	// MaxLifetime is the operator's limit for the lifetime of a token.
@@ -88,7 +90,9 @@ type Console struct {
 	byProxy    bool
 	namespaces []string
 	cluster    *Cluster
-	maxLife    time.Duration
+	// operatorNamespace is as in Options.
+	operatorNamespace string
+	maxLife           time.Duration
 	// scopesEnforced is as in Options.
 	scopesEnforced func() bool
 	clock          clock.PassiveClock
@@ -102,7 +106,7 @@ type Console struct {
 func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
-		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, maxLife: o.MaxLifetime, scopesEnforced: o.ScopesEnforced, clock: o.Clock, log: o.Log,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, operatorNamespace: o.OperatorNamespace, maxLife: o.MaxLifetime, scopesEnforced: o.ScopesEnforced, clock: o.Clock, log: o.Log,
 		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)

@@ -59,7 +59,7 @@ func (c *Console) showToken(w http.ResponseWriter, r *http.Request, v *visitor, 
 			t.Plaintext = file
 		}
 	} else {
-		t.Use = c.useOf(pat)
+		t.Use = c.clusterOf(r.Context(), v).use(pat)
 	}
 	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowToken(w, c.shell(r, v, "Your token"), t) })
 }

@@ -17,18 +17,24 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 )
 
-// Cluster is how token holders reach the API server.
+// Cluster is how token holders reach the API server, or the proxy in front of it.
 type Cluster struct {
 	// Server is its URL, which needs no quoting in a shell.
 	Server string
@@ -36,14 +42,41 @@ type Cluster struct {
 	CA []byte
 }
 
-// useOf returns commands that use a new token as $TOKEN; nil if none would work.
-func (c *Console) useOf(pat *v1alpha1.PersonalAccessToken) *page.Use {
-	if c.cluster == nil || len(pat.Spec.Audiences) > 0 {
+// proxyWithin bounds what the page of a new token waits for the proxy's address.
+const proxyWithin = 2 * time.Second
+
+// clusterOf returns how token holders reach the API server: by the proxy where there is one that the visitor may know of. It is nil
+// if nobody knows.
+func (c *Console) clusterOf(ctx context.Context, v *visitor) *Cluster {
+	if c.operatorNamespace == "" {
+		return c.cluster
+	}
+	ctx, cancel := context.WithTimeout(ctx, proxyWithin)
+	defer cancel()
+	published := &corev1.ConfigMap{}
+	err := v.client.Get(ctx, client.ObjectKey{Namespace: c.operatorNamespace, Name: proxyconfig.ConfigMapName}, published)
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return c.cluster
+	}
+	var proxy proxyconfig.Config
+	if err == nil {
+		proxy, err = proxyconfig.FromData(published.Data)
+	}
+	if err != nil {
+		c.log.Info("Cannot read where the proxy is, so the page shows no commands", "error", err.Error())
 		return nil
 	}
-	server, file := c.cluster.Server, pat.Name+".kubeconfig"
+	return &Cluster{Server: proxy.URL, CA: proxy.CA}
+}
+
+// use returns commands that use a new token as $TOKEN; nil if none would work.
+func (c *Cluster) use(pat *v1alpha1.PersonalAccessToken) *page.Use {
+	if c == nil || len(pat.Spec.Audiences) > 0 {
+		return nil
+	}
+	server, file := c.Server, pat.Name+".kubeconfig"
 	curlCA, kubectlCA, ca := "", "", ""
-	if len(c.cluster.CA) > 0 {
+	if len(c.CA) > 0 {
 		curlCA, kubectlCA, ca = "--cacert ca.crt ", "--certificate-authority=ca.crt ", "/ca.crt"
 	}
 	return &page.Use{
@@ -65,13 +98,14 @@ func (c *Console) sendKubeconfig(w http.ResponseWriter, r *http.Request, v *visi
 	if err != nil {
 		return err
 	}
-	if c.cluster == nil {
+	cluster := c.clusterOf(r.Context(), v)
+	if cluster == nil {
 		return &refusal{http.StatusNotFound, page.Problem{
 			Title: "The address of the API server is not known here", Next: "Ask those who run the cluster for a kubeconfig.", Link: "/", LinkText: "To my tokens",
 		}}
 	}
 	config := clientcmdapi.NewConfig()
-	config.Clusters["kubernetes"] = &clientcmdapi.Cluster{Server: c.cluster.Server, CertificateAuthorityData: c.cluster.CA}
+	config.Clusters["kubernetes"] = &clientcmdapi.Cluster{Server: cluster.Server, CertificateAuthorityData: cluster.CA}
 	config.AuthInfos[pat.Name] = &clientcmdapi.AuthInfo{}
 	config.Contexts[pat.Name] = &clientcmdapi.Context{Cluster: "kubernetes", AuthInfo: pat.Name, Namespace: pat.Namespace}
 	config.CurrentContext = pat.Name
@@ -83,14 +117,15 @@ func (c *Console) sendKubeconfig(w http.ResponseWriter, r *http.Request, v *visi
 	return nil
 }
 
-// sendCA sends the CA of the API server.
-func (c *Console) sendCA(w http.ResponseWriter, _ *http.Request, _ *visitor) error {
-	if c.cluster == nil || len(c.cluster.CA) == 0 {
+// sendCA sends the CA of the API server or of the proxy.
+func (c *Console) sendCA(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	cluster := c.clusterOf(r.Context(), v)
+	if cluster == nil || len(cluster.CA) == 0 {
 		return &refusal{http.StatusNotFound, page.Problem{
 			Title: "Page not found", Detail: "The API server has no CA of its own, or none that is known here.", Link: "/", LinkText: "To my tokens",
 		}}
 	}
-	sendFile(w, "application/x-pem-file", "ca.crt", c.cluster.CA)
+	sendFile(w, "application/x-pem-file", "ca.crt", cluster.CA)
 	return nil
 }
 

@@ -17,16 +17,25 @@ limitations under the License.
 package console
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/cacert"
 	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 func TestCommandsForThisCluster(t *testing.T) {
@@ -54,7 +63,7 @@ func TestCommandsForThisCluster(t *testing.T) {
 		"another service's token": {elsewhere, known, nil},
 		"an unknown address":      {pat, nil, nil},
 	} {
-		if diff := cmp.Diff(test.want, (&Console{cluster: test.cluster}).useOf(test.pat)); diff != "" {
+		if diff := cmp.Diff(test.want, test.cluster.use(test.pat)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -94,5 +103,73 @@ func TestAKubeconfigHasNoToken(t *testing.T) {
 	}
 	if a := unknown.get("/ca.crt"); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "no CA of its own") {
 		t.Errorf("no CA: %s\n%s", a.Status, a.body)
+	}
+}
+
+// Where there is a proxy, commands and kubeconfig lead to it, if the visitor may know of it.
+func TestCommandsLeadToTheProxy(t *testing.T) {
+	direct := &Cluster{Server: "https://k8s.example.com", CA: []byte("pem")}
+	s := open(t, func(o *Options) { o.Cluster, o.OperatorNamespace = direct, operatorNamespace })
+	cert, _, _, err := cacert.New("proxy", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pat, proxy := made(t, "proxied"), &Cluster{Server: "https://pat.example.com", CA: cacert.Encode(cert)}
+	alice := s.signedIn(t, aliceBearer)
+	leadsTo := func(want *Cluster) error {
+		a := alice.get(pathOf(pat) + "/kubeconfig")
+		config, err := clientcmd.Load([]byte(a.body))
+		if err != nil {
+			return err
+		}
+		if got := config.Clusters["kubernetes"]; got == nil || got.Server != want.Server || string(got.CertificateAuthorityData) != string(want.CA) {
+			return fmt.Errorf("%s\n%s\nwant %s", a.Status, a.body, want.Server)
+		}
+		if a := alice.get("/ca.crt"); a.body != string(want.CA) {
+			return fmt.Errorf("ca.crt: %s\n%s", a.Status, a.body)
+		}
+		return nil
+	}
+	if err := leadsTo(direct); err != nil {
+		t.Errorf("without a proxy: %v", err)
+	}
+
+	published := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: proxyconfig.ConfigMapName},
+		Data:       proxyconfig.Config{URL: proxy.Server, CA: proxy.CA}.Data(),
+	}
+	name := metav1.ObjectMeta{Namespace: operatorNamespace, Name: "discovery"}
+	role := &rbacv1.Role{ObjectMeta: name, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{published.Name}, Verbs: []string{"get"}}}}
+	binding := &rbacv1.RoleBinding{ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name.Name}, Subjects: []rbacv1.Subject{env.Group("team-devs")}}
+	add := func(o client.Object) {
+		t.Helper()
+		if err := api.admin.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = api.admin.Delete(context.Background(), o) })
+	}
+	add(published)
+	if err := leadsTo(direct); err != nil {
+		t.Errorf("for a visitor who may not read where it is: %v", err)
+	}
+	add(role)
+	add(binding)
+	if err := env.Poll(t.Context(), env.Patience, func() error { return leadsTo(proxy) }); err != nil {
+		t.Fatal(err)
+	}
+	operate(t)
+	form := alice.form()
+	form.Set("name", "By proxy")
+	form.Set("days", "30")
+	if a := alice.post("/new", form); !strings.Contains(a.body, "--server=https://pat.example.com ") || strings.Contains(a.body, direct.Server) {
+		t.Errorf("%s\n%s", a.Status, a.body)
+	}
+
+	published.Data = map[string]string{proxyconfig.KeyURL: "http://pat.example.com"}
+	if err := api.admin.Update(t.Context(), published); err != nil {
+		t.Fatal(err)
+	}
+	if a := alice.get(pathOf(pat) + "/kubeconfig"); a.StatusCode != http.StatusNotFound || strings.Contains(a.body, "http://pat.example.com") {
+		t.Errorf("a proxy that cannot be used: %s\n%s", a.Status, a.body)
 	}
 }

@@ -43,7 +43,6 @@ var kinds = func() *runtime.Scheme {
 var mapper = func() meta.RESTMapper {
 	ours := meta.NewDefaultRESTMapper(nil)
 	ours.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
-	ours.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), meta.RESTScopeNamespace)
 	ours.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	ours.Add(appsv1.SchemeGroupVersion.WithKind("Deployment"), meta.RESTScopeNamespace)
 	ours.Add(appsv1.SchemeGroupVersion.WithKind("DaemonSet"), meta.RESTScopeNamespace)
