@@ -18,6 +18,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -57,8 +58,8 @@ func (o *kubeconfigOptions) publishedProxy(ctx context.Context) (*proxyconfig.Co
 	}
 	o.operator.find(ctx, c)
 	proxy, err := o.operator.proxy(ctx, c)
-	if err != nil {
-		err = fmt.Errorf("%w. For the API server itself add --no-proxy", err)
+	if unusable, ok := errors.AsType[unusableProxyError](err); ok {
+		err = fmt.Errorf("%w. For the API server itself add --no-proxy", unusable)
 	}
 	return proxy, err
 }

@@ -136,7 +136,7 @@ func TestKubeconfigForAProxyThatCannotBeUsed(t *testing.T) {
 	}{
 		"not published yet": {published: map[string]string{}, code: exitError, want: "error: the ConfigMap pat-operator-proxy is empty: no proxy has run, or it cannot write it; see its log" + directly},
 		"in clear text":     {published: map[string]string{"url": "http://pat.example.com"}, code: exitError, want: "error: the ConfigMap pat-operator-proxy cannot be used: its url is not https://HOST[:PORT]" + directly},
-		"no answer":         {get: apierrors.NewServiceUnavailable("for a test"), code: exitError, want: "error: cannot read whether there is a proxy (ConfigMap pat-operator-system/pat-operator-proxy): for a test" + directly},
+		"no answer":         {get: apierrors.NewServiceUnavailable("for a test"), code: exitError, want: "error: cannot read whether there is a proxy (ConfigMap pat-operator-system/pat-operator-proxy): for a test"},
 		"no right to know":  {get: apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "x", nil), code: exitOK},
 	} {
 		t.Run(name, func(t *testing.T) {

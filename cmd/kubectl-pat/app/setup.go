@@ -92,10 +92,13 @@ func (f *operatorFlags) proxy(ctx context.Context, c client.Client) (*proxyconfi
 	}
 	proxy, err := proxyconfig.FromData(published.Data)
 	if err != nil {
-		return nil, err
+		return nil, unusableProxyError{err}
 	}
 	return &proxy, nil
 }
+
+// unusableProxyError reports that what a proxy publishes is wrong.
+type unusableProxyError struct{ error }
 
 type setupOptions struct {
 	*session
