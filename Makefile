@@ -65,11 +65,11 @@ help: ## Show this help.
 ##@ See it run
 
 .PHONY: demo
-demo: ## From nothing to a token that works with kubectl, then revoked and refused, on a real control plane.
+demo: ## From nothing to a token that works with kubectl, by the proxy and by kube-apiserver, then revoked and refused.
 	@$(assets); echo "building the demo (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev demo
 
 .PHONY: dev
-dev: ## The same control plane and operator in the foreground until Ctrl-C; writes .dev/env to source.
+dev: ## The same control plane, operator and proxy in the foreground until Ctrl-C; writes .dev/env to source.
 	@$(assets); kustomize=$(call tool,kustomize); export PAT_TOOLS_BIN=$${kustomize%/*}; \
 		echo "building the dev cluster (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev dev
 

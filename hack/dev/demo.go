@@ -46,6 +46,7 @@ items:
   - {apiGroups: [pat-operator.io], resources: [personalaccesstokens/status], verbs: [get, patch]}
   - {apiGroups: [""], resources: [secrets], verbs: [get]}
   - {apiGroups: [""], resources: [pods], verbs: [get, list]}
+  - {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch]}
 - apiVersion: rbac.authorization.k8s.io/v1
   kind: RoleBinding
   metadata: {name: developers, namespace: team-a}
@@ -129,37 +130,63 @@ type demo struct {
 	token                     string // alice's
 }
 
+// step is a part of the demo, for a reader.
+type step struct {
+	title string
+	do    func(*demo, context.Context) error
+}
+
+// unwiredSteps are those before kube-apiserver knows the verifier, wiredSteps those after.
+var (
+	unwiredSteps = []step{
+		{"An administrator lets team A's developers, alice and bob, work in their namespace", (*demo).rights},
+		{"kube-apiserver has no flag of ours, as in EKS, GKE and AKS: alice's token works at the proxy", (*demo).proxied},
+		{"Revoked, the token ends what is open", (*demo).cut},
+	}
+	wiredSteps = []step{
+		{"Now kube-apiserver asks the verifier itself. Alice applies a manifest", (*demo).apply},
+		{"Alice takes the token from its Secret", (*demo).take},
+		{"The token is alice: this kubeconfig has a server and a CA, no credentials", (*demo).use},
+		{"Bob may create tokens, but none for alice, until he may impersonate her", (*demo).impostor},
+		{"A read-only token of alice's reads, and changes nothing, though she may", (*demo).scoped},
+		{"Suspended, the token is refused; resumed, it works", (*demo).suspend},
+		{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", (*demo).vendor},
+		{"Rotated, both tokens work for the overlap, then only the new one", (*demo).rotate},
+		{"By kubectl pat: made on alice's machine, seen in use, revoked, and kept as a trace", (*demo).plugin},
+		{"A token of a few seconds is refused after its second", (*demo).expire},
+		{"Deleted, the token is refused", (*demo).remove},
+		{"The webhooks taken away, bob is still refused: a policy in the API server says it again", (*demo).unguarded},
+	}
+)
+
 func runDemo(ctx context.Context, opts options, out io.Writer) error {
-	return withCluster(ctx, opts, out, func(c *cluster.Cluster, _ managers) error {
-		d, err := newDemo(ctx, c, out)
-		if err != nil {
-			return err
-		}
-		steps := []struct {
-			title string
-			do    func(context.Context) error
-		}{
-			{"An administrator lets team A's developers, alice and bob, work in their namespace", d.rights},
-			{"Alice applies a manifest", d.apply},
-			{"Alice takes the token from its Secret", d.take},
-			{"The token is alice: this kubeconfig has a server and a CA, no credentials", d.use},
-			{"Bob may create tokens, but none for alice, until he may impersonate her", d.impostor},
-			{"A read-only token of alice's reads, and changes nothing, though she may", d.scoped},
-			{"Suspended, the token is refused; resumed, it works", d.suspend},
-			{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", d.vendor},
-			{"Rotated, both tokens work for the overlap, then only the new one", d.rotate},
-			{"By kubectl pat: made on alice's machine, seen in use, revoked, and kept as a trace", d.plugin},
-			{"A token of a few seconds is refused after its second", d.expire},
-			{"Deleted, the token is refused", d.remove},
-			{"The webhooks taken away, bob is still refused: a policy in the API server says it again", d.unguarded},
-		}
-		for i, step := range steps {
-			fmt.Fprintf(out, "\n%d/%d  %s\n\n", i+1, len(steps), step.title)
-			if err := step.do(ctx); err != nil {
-				return fmt.Errorf("step %d failed: %w", i+1, err)
+	var d *demo
+	done := 0
+	tell := func(steps []step) error {
+		for _, step := range steps {
+			done++
+			fmt.Fprintf(out, "\n%d/%d  %s\n\n", done, len(unwiredSteps)+len(wiredSteps), step.title)
+			if err := step.do(d, ctx); err != nil {
+				return fmt.Errorf("step %d failed: %w", done, err)
 			}
 		}
-		fmt.Fprintf(out, "\nAll of it as expected.\n\n")
+		fmt.Fprintln(out)
+		return nil
+	}
+	opts.unwired = func(c *cluster.Cluster) (err error) {
+		if d, err = newDemo(ctx, c, out); err != nil {
+			return err
+		}
+		return tell(unwiredSteps)
+	}
+	return withCluster(ctx, opts, out, func(_ options, c *cluster.Cluster, _ managers) (err error) {
+		if d.verifier, err = atVerifier(c); err != nil {
+			return err
+		}
+		if err := tell(wiredSteps); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "All of it as expected.\n\n")
 		return nil
 	})
 }
@@ -170,10 +197,6 @@ func newDemo(ctx context.Context, c *cluster.Cluster, out io.Writer) (*demo, err
 		admin:     person{"admin", c.AdminKubeconfig},
 		anyone:    person{"anyone", c.AnonymousKubeconfig},
 		apiServer: atAPIServer(c),
-	}
-	var err error
-	if d.verifier, err = atVerifier(c); err != nil {
-		return nil, err
 	}
 	for name, who := range map[string]*person{"alice": &d.alice, "bob": &d.bob} {
 		_, kubeconfig, err := c.User(name, "team-a-devs")

@@ -61,7 +61,7 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 	opts.console = true
 	opts.patient = true
 	opts.operatorArgs = append([]string{expiryWarnings}, opts.operatorArgs...)
-	return withCluster(ctx, opts, out, func(c *cluster.Cluster, m managers) error {
+	return withCluster(ctx, opts, out, func(opts options, c *cluster.Cluster, m managers) error {
 		k := &keeper{cluster: c, out: out, every: retryEvery}
 		if err := k.begin(ctx, "The people with their tokens", func() error { return settlePeople(ctx, c) }); err != nil {
 			return err
@@ -72,8 +72,8 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 		fmt.Fprintf(out, "\nIn a browser (its certificate is this cluster's own: let the browser go on):\n\n"+
 			"  %s\n  name and password: %s\n", c.ConsoleURL, credentials())
 		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n  kubectl pat --help\n\n"+
-			"Logs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
-			quote(files.path("env")), m.operator.LogFile, m.verifier.LogFile)
+			"%sLogs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
+			quote(files.path("env")), aboutProxy(m.proxy), m.operator.LogFile, m.verifier.LogFile)
 		files.keepRunning(ctx, k, m, opts)
 		return nil
 	})
@@ -105,9 +105,12 @@ func (f devFiles) keepRunning(ctx context.Context, k *keeper, m managers, opts o
 	}
 	all := []kept{
 		manager(&m.operator, func(ctx context.Context) (*cluster.Manager, error) {
-			return k.cluster.StartOperator(ctx, opts.operatorArgs...)
+			return opts.startOperator(ctx, k.cluster)
 		}),
 		manager(&m.verifier, func(ctx context.Context) (*cluster.Manager, error) { return opts.startVerifier(ctx, k.cluster) }),
+	}
+	if m.proxy != nil {
+		all = append(all, manager(&m.proxy, func(ctx context.Context) (*cluster.Manager, error) { return startProxy(ctx, k.cluster) }))
 	}
 	for _, part := range k.cluster.Parts() {
 		all = append(all, kept{name: part.Name, exited: part.Exited, start: func(ctx context.Context) (about string, err error) {
@@ -119,6 +122,14 @@ func (f devFiles) keepRunning(ctx context.Context, k *keeper, m managers, opts o
 		keeping.Go(func() { k.keep(ctx, p, write) })
 	}
 	keeping.Wait()
+}
+
+// aboutProxy says how to use the proxy, if there is one.
+func aboutProxy(m *cluster.Manager) string {
+	if m == nil {
+		return ""
+	}
+	return fmt.Sprintf("The proxy, which accepts tokens alone (PAT_PROXY_URL): %s\n\n  kubectl pat kubeconfig NAME --token-file FILE -o FILE --check\n\nIts log: %s\n", m.ProxyURL(), m.LogFile)
 }
 
 // lock fails where another run uses dir.
@@ -160,8 +171,7 @@ func (f devFiles) write(c *cluster.Cluster, m managers) error {
 	if tools := os.Getenv("PAT_TOOLS_BIN"); filepath.IsAbs(tools) {
 		path = append(path, tools)
 	}
-	var env bytes.Buffer
-	for _, variable := range [][2]string{
+	variables := [][2]string{
 		{"KUBECONFIG", f.path("kubeconfig")},
 		{"PATH", strings.Join(append(path, os.Getenv("PATH")), string(os.PathListSeparator))},
 		{"PAT_NAMESPACE", cluster.OperatorNamespace},
@@ -174,7 +184,12 @@ func (f devFiles) write(c *cluster.Cluster, m managers) error {
 		{"PAT_VERIFIER_PID", fmt.Sprint(m.verifier.PID)},
 		{"PAT_OPERATOR_PID", fmt.Sprint(m.operator.PID)},
 		{"PAT_APISERVER_PID", fmt.Sprint(c.APIServerPID())},
-	} {
+	}
+	if m.proxy != nil { // its CA is in the ConfigMap pat-operator-proxy
+		variables = append(variables, [2]string{"PAT_PROXY_URL", m.proxy.ProxyURL()}, [2]string{"PAT_PROXY_PID", fmt.Sprint(m.proxy.PID)})
+	}
+	var env bytes.Buffer
+	for _, variable := range variables {
 		fmt.Fprintf(&env, "%s=%s\n", variable[0], quote(variable[1]))
 	}
 	return f.replace("env", env.Bytes())

@@ -26,6 +26,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&opts.manager, "manager", "", "the manager `binary` to run; default: build it")
-	flags.StringVar(&opts.config, "config", "", "the `kustomization` to install; default: config/default")
+	flags.StringVar(&opts.config, "config", "", "the `kustomization` to install; default: "+samplesProxy)
 	if args[0] == "dev" {
 		flags.StringVar(&opts.dir, "dir", "", "`folder` for kubeconfig and env; default: .dev in the checkout")
 	}
@@ -98,6 +99,40 @@ type options struct {
 	console              bool // and who can sign in to it
 	patient              bool // with an API server that stalls while the managers start
 	restartAfter         time.Duration
+	// proxied is set where the proxy of config/proxy/managed is installed.
+	proxied bool
+	// unwired is what happens before there is a verifier, with an operator and a proxy; nil: nothing.
+	unwired func(*cluster.Cluster) error
+}
+
+// startOperator starts one that keeps the list of those whom the proxy may act for, where there is a proxy.
+func (o options) startOperator(ctx context.Context, c *cluster.Cluster) (*cluster.Manager, error) {
+	args := o.operatorArgs
+	if o.proxied {
+		args = append([]string{managedImpersonation}, args...)
+	}
+	return c.StartOperator(ctx, args...)
+}
+
+func startProxy(ctx context.Context, c *cluster.Cluster) (*cluster.Manager, error) {
+	return c.StartManager(ctx, proxyOptions())
+}
+
+// withoutVerifier lets an operator and a proxy run for what happens before there is a verifier. They end before kube-apiserver
+// restarts for the first verifier.
+func (o options) withoutVerifier(ctx context.Context, c *cluster.Cluster) (err error) {
+	operator, err := o.startOperator(ctx, c)
+	if err != nil {
+		return err
+	}
+	proxy, err := startProxy(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := o.unwired(c); err != nil {
+		return err
+	}
+	return errors.Join(proxy.Stop(), operator.Stop())
 }
 
 func (o options) startVerifier(ctx context.Context, c *cluster.Cluster) (*cluster.Manager, error) {
@@ -108,11 +143,11 @@ func (o options) startVerifier(ctx context.Context, c *cluster.Cluster) (*cluste
 	return c.StartManager(ctx, verifier)
 }
 
-// managers are the two processes, as the Deployments of config/default run them.
-type managers struct{ operator, verifier *cluster.Manager }
+// managers are the processes, as the Deployments run them. proxy is nil in the demo, once there is a verifier, and without a proxy.
+type managers struct{ operator, verifier, proxy *cluster.Manager }
 
 // withCluster calls use with a running cluster and its managers, and takes all down again.
-func withCluster(ctx context.Context, opts options, out io.Writer, use func(*cluster.Cluster, managers) error) (err error) {
+func withCluster(ctx context.Context, opts options, out io.Writer, use func(options, *cluster.Cluster, managers) error) (err error) {
 	began := time.Now()
 	say := func(format string, args ...any) {
 		fmt.Fprintf(out, "%5.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
@@ -128,6 +163,13 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 		if manager, err = cluster.BuildManager(ctx, dir); err != nil {
 			return err
 		}
+	}
+	if opts.config == "" {
+		root, err := cluster.ModuleRoot()
+		if err != nil {
+			return err
+		}
+		opts.config = filepath.Join(root, filepath.FromSlash(samplesProxy))
 	}
 	clusterOptions := cluster.Options{ManagerBinary: manager, ConfigDir: opts.config, Logf: say}
 	if opts.console {
@@ -146,6 +188,17 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 	if opts.patient {
 		begin = (&keeper{cluster: c, out: out, every: retryEvery}).begin
 	}
+	if opts.proxied, err = hasProxy(ctx, c); err != nil {
+		return err
+	}
+	if opts.unwired != nil {
+		if !opts.proxied {
+			return errors.New("the demo shows the proxy: leave --config out, or name a kustomization that has config/proxy/managed")
+		}
+		if err := opts.withoutVerifier(ctx, c); err != nil {
+			return err
+		}
+	}
 	// In this order: for the first verifier kube-apiserver restarts, which on a busy machine takes longer than a lease.
 	if err := begin(ctx, "The verifier", func() (err error) {
 		m.verifier, err = opts.startVerifier(ctx, c)
@@ -154,11 +207,25 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(*clu
 		return err
 	}
 	if err := begin(ctx, "The operator", func() (err error) {
-		m.operator, err = c.StartOperator(ctx, opts.operatorArgs...)
+		m.operator, err = opts.startOperator(ctx, c)
 		return err
 	}); err != nil {
 		return err
 	}
+	if opts.proxied && opts.unwired == nil {
+		if err := begin(ctx, "The proxy", func() (err error) {
+			m.proxy, err = startProxy(ctx, c)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
 	say("ready")
-	return use(c, m)
+	return use(opts, c, m)
+}
+
+// hasProxy reports whether the proxy is installed, with the list that the operator keeps.
+func hasProxy(ctx context.Context, c *cluster.Cluster) (bool, error) {
+	found, _, err := c.Kubectl(ctx, c.AdminKubeconfig, "", "get", "clusterrole", "pat-operator-impersonator-users", "--ignore-not-found", "-o", "name")
+	return found != "", err
 }
