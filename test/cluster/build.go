@@ -85,6 +85,9 @@ func build(ctx context.Context, binary, program string, flags ...string) (string
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", program, err, out)
 	}
+	if err := os.RemoveAll(binary); err != nil { // a dev cluster's folder has that of the former run
+		return "", err
+	}
 	if err := os.Link(kept, binary); err == nil {
 		return binary, nil
 	}
