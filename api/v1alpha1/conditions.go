@@ -86,8 +86,6 @@ const (
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonRotationNeeded: spec asks for another token than was issued, but not for a rotation that would make it.
 	ReasonRotationNeeded = "RotationNeeded"
-	// ReasonNotSupported: spec asks for what this version of the operator cannot do.
-	ReasonNotSupported = "NotSupported"
 )
 
 // Reasons of events that go with no condition.

@@ -263,18 +263,6 @@ func (c *Config) foreign(namespace string) field.ErrorList {
 		"%s belongs to pat-operator, and holds no tokens of others; use another namespace", namespace))}
 }
 
-// unsupported refuses what the schema knows and this version does not do, rather than ignore it. was is nil on creation;
-// what it had already is let be.
-func unsupported(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
-	if was == nil {
-		was = &v1alpha1.PersonalAccessTokenSpec{}
-	}
-	if len(is.From) == 0 || equal(is.From, was.From) {
-		return nil
-	}
-	return field.ErrorList{field.Forbidden(specPath.Child("from"), "is not supported by this version of pat-operator; leave it out")}
-}
-
 // limited refuses a token without scopes where these are required. was is nil where a token is issued.
 func (c *Config) limited(was, is *v1alpha1.PersonalAccessTokenSpec) field.ErrorList {
 	if !c.RequireScopes || len(is.Scopes) > 0 || was != nil && len(was.Scopes) == 0 {

@@ -72,8 +72,9 @@ func ttl(seconds int32) modifier {
 
 func otherToken(p *object) { holder(p); p.Spec.Token.ID = "ponmlkjihgfedcba" }
 
-// bound is what this version does not support.
 func bound(p *object) { p.Spec.From = []string{"192.0.2.0/24"} }
+
+func from(networks ...string) modifier { return func(p *object) { p.Spec.From = networks } }
 
 func scoped(p *object) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} }
 
@@ -123,8 +124,13 @@ func TestUpdate(t *testing.T) {
 		{name: "suspend what today's limit would refuse", was: alicesPAT(long), is: alicesPAT(long, suspended), config: shortLived},
 		{name: "shorten what today's limit would refuse", was: alicesPAT(issued, long), is: alicesPAT(issued, days(2000)), config: shortLived},
 		{name: "suspend what can no longer be delivered", was: alicesPAT(ttl(60)), is: alicesPAT(ttl(60), suspended), config: noSecrets},
-		{name: "suspend what is not supported", was: alicesPAT(bound, rotating), is: alicesPAT(bound, rotating, suspended)},
-		{name: "leave out what is not supported", was: alicesPAT(bound, rotating), is: alicesPAT()},
+		{name: "networks", was: alicesPAT(issued), is: alicesPAT(issued, bound), warnings: onlyByProxy},
+		{name: "networks by another", by: bob, was: alicesPAT(issued), is: alicesPAT(issued, bound), warnings: onlyByProxy},
+		{name: "networks, with what widens", was: alicesPAT(issued, suspended), is: alicesPAT(issued, bound), warnings: onlyByProxy},
+		{name: "fewer networks by another", by: bob, was: alicesPAT(issued, bound), is: alicesPAT(issued, from("192.0.2.0/25"))},
+		{name: "more networks", was: alicesPAT(issued, bound), is: alicesPAT(issued, from("192.0.2.0/24", "2001:db8::/32"))},
+		{name: "no networks", was: alicesPAT(issued, bound), is: alicesPAT(issued)},
+		{name: "suspend with networks", was: alicesPAT(bound), is: alicesPAT(bound, suspended)},
 		{
 			name: "suspend a digest that is bound elsewhere",
 			was:  alicesPAT(holder, func(p *object) { p.Spec.Token.BoundTo = "x/y" }),
@@ -225,8 +231,8 @@ func TestUpdate(t *testing.T) {
 			want: isForbidden + `spec.delivery: delivery in a Secret, the default, is switched off on this operator; set spec.delivery.recipients, or make the token on your own machine and set spec.token`,
 		},
 		{
-			name: "what comes later, and retirement without an overlap", was: alicesPAT(rotating), is: alicesPAT(bound, func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
-			want: isForbidden + `spec.rotation.overlapSeconds: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not; spec.from: is not supported by this version of pat-operator; leave it out`,
+			name: "retirement without an overlap", was: alicesPAT(rotating), is: alicesPAT(func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
+			want: isForbidden + `spec.rotation.overlapSeconds: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not`,
 		},
 		{
 			name: "after a group was lost", by: lostOps, was: alicesPAT(suspended), is: alicesPAT(),
@@ -322,6 +328,9 @@ func TestCase10_AnotherUsersUpdate(t *testing.T) {
 		"delivery":          {suspended, ttl(60), "delivery"},
 		"rotation":          {suspended, rotating, "rotation"},
 		"scopes":            {scoped, func(p *object) { p.Spec.Scopes = nil }, "scopes"},
+		"more networks":     {bound, from("192.0.2.0/23"), "from"},
+		"from everywhere":   {bound, from(), "from"},
+		"fewer networks":    {bound, from("192.0.2.0/25"), ""},
 		"an audience more":  {audiences("a"), audiences("a", "b"), "audiences"},
 		"another audience":  {suspended, audiences("a"), "audiences"},
 		"the API server's":  {audiences("a"), audiences(), "audiences"},

@@ -70,7 +70,6 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	f.invalid = append(f.invalid, bound(pat.Spec.Token, req.Namespace, pat.Name)...)
 	f.invalid = append(f.invalid, v.deliverable(&pat.Spec)...)
 	f.invalid = append(f.invalid, rotation(nil, &pat.Spec)...)
-	f.invalid = append(f.invalid, unsupported(nil, &pat.Spec)...)
 	f.invalid = append(f.invalid, v.limited(nil, &pat.Spec)...)
 	f.invalid = append(f.invalid, displayName(nil, &pat.Spec)...)
 	f.forbidden = append(f.forbidden, v.room(ctx, pat)...)
@@ -82,7 +81,7 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	if err := v.accepted(req); err != nil {
 		return nil, err
 	}
-	warnings := long(&pat.Spec, now)
+	warnings := append(long(&pat.Spec, now), onlyByProxy(nil, &pat.Spec)...)
 	if ptr.Deref(req.DryRun, false) {
 		// GitOps tools ask again and again; what costs the API server questions is said when it counts.
 		return warnings, nil
@@ -107,13 +106,13 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	}
 	if widened(was, is) == nil {
 		if len(f.forbidden) == 0 {
-			f.forbidden = append(unsupported(&was.Spec, &is.Spec), displayName(&was.Spec, &is.Spec)...)
+			f.forbidden = displayName(&was.Spec, &is.Spec)
 		}
 		var over ctrladmission.Warnings
 		if !sameLife(&was.Spec, &is.Spec) {
 			over = passed(&is.Spec, v.Now())
 		}
-		return over, f.err(is.Name)
+		return append(over, onlyByProxy(&was.Spec, &is.Spec)...), f.err(is.Name)
 	}
 	rec, err := v.Record(ctx, was)
 	if err != nil {
@@ -140,7 +139,6 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	}
 	f.invalid = append(f.invalid, v.reissued(was, is, current, req.Namespace)...)
 	f.invalid = append(f.invalid, rotation(&was.Spec, &is.Spec)...)
-	f.invalid = append(f.invalid, unsupported(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, displayName(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, uncovered(rec, is)...)
 	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
@@ -162,7 +160,7 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if again {
 		warnings = append(warnings, cutShort(&is.Spec, current, v.Now())...)
 	}
-	warnings = append(warnings, overAYear...)
+	warnings = append(append(warnings, overAYear...), onlyByProxy(&was.Spec, &is.Spec)...)
 	if !inSecret(&was.Spec) {
 		warnings = append(warnings, v.advise(ctx, readers(&is.Spec, req.Namespace))...)
 	}

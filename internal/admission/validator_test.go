@@ -134,12 +134,8 @@ func TestCreate(t *testing.T) {
 			want: isInvalid + `spec.token.sha256: Invalid value: is the digest of no token; set the 64 lower-case hex digits computed for yours`,
 		},
 		{
-			name: "what comes later, and retirement without an overlap, all at once", pat: alicesPAT(func(p *object) {
-				p.Spec.From = []string{"192.0.2.0/24"}
-				p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true}
-			}),
-			want: isInvalid + `[spec.rotation.overlapSeconds: Required value: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not, ` +
-				`spec.from: Forbidden: is not supported by this version of pat-operator; leave it out]`,
+			name: "retirement without an overlap", pat: alicesPAT(func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }),
+			want: isInvalid + `spec.rotation.overlapSeconds: Required value: with retireOnFirstUse it says how long the predecessor works at most; without it the predecessor ends at once, used or not`,
 		},
 		{name: "retired on first use", pat: alicesPAT(func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true, OverlapSeconds: 60} })},
 		{name: "rotation", pat: alicesPAT(rotating)},

@@ -51,6 +51,17 @@ func long(s *spec, now time.Time) ctrladmission.Warnings {
 		"the token lives more than a year, until %s, and anyone who finds it can use it that long; set spec.expiresInDays to 365 or less", lifecycle.Stamp(end))}
 }
 
+// onlyByProxy warns that a token with networks works only at the proxy: kube-apiserver's webhook does not say where a request
+// comes from. was is nil on creation.
+func onlyByProxy(was, is *spec) ctrladmission.Warnings {
+	if len(is.From) == 0 || was != nil && len(was.From) > 0 {
+		return nil
+	}
+	return ctrladmission.Warnings{
+		"with spec.from the token works only through the proxy, from these networks; the API server's webhook refuses it; leave spec.from out for a token that works at the API server, too",
+	}
+}
+
 // cutShort warns of a rotation whose spec ends the present token before its overlap is over: what spec says of a token's life
 // holds for that one, too.
 func cutShort(s *spec, current *record.Token, now time.Time) ctrladmission.Warnings {

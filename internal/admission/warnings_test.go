@@ -40,6 +40,10 @@ const (
 	carries  = ` may do everything in the cluster, and so may this token; leave it out of spec.user.groups where the token can do without`
 )
 
+var onlyByProxy = ctrladmission.Warnings{
+	"with spec.from the token works only through the proxy, from these networks; the API server's webhook refuses it; leave spec.from out for a token that works at the API server, too",
+}
+
 func TestWarnings(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -52,6 +56,7 @@ func TestWarnings(t *testing.T) {
 		{name: "pods of the cluster", rights: []string{readsTeam, readsCluster}, pat: alicesPAT(), want: ctrladmission.Warnings{`every pod of the cluster` + readable}},
 		{name: "everybody", rights: []string{readsTeam, readsCluster, readsAll}, pat: alicesPAT(ttl(60)), want: ctrladmission.Warnings{`everybody who is logged in` + readable}},
 		{name: "everybody, but no Secret", rights: []string{readsTeam, readsCluster, readsAll}, pat: alicesPAT(holder)},
+		{name: "from networks", pat: alicesPAT(bound), want: onlyByProxy},
 		{
 			name: "a powerful group", rights: []string{"* * * * by ops"}, pat: alicesPAT(),
 			want: ctrladmission.Warnings{`group "ops"` + carries},
@@ -109,7 +114,7 @@ func TestWarningsAreShortEnoughToBeShown(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatal(got, err)
 	}
-	for _, warning := range append(got, overAYear...) {
+	for _, warning := range append(append(got, overAYear...), onlyByProxy...) {
 		if n := utf8.RuneCountInString(warning); n > 256 {
 			t.Errorf("%d characters: %s", n, warning)
 		}

@@ -235,7 +235,6 @@ var rules = []func(Input) *Decision{
 	userUnfit,
 	revokedUntaken,
 	ownerGone,
-	bound,
 	lost,
 	unjudged,
 	unissued,

@@ -121,6 +121,10 @@ func toKeys(keys ...string) func(*Input) {
 	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Delivery = &v1alpha1.Delivery{Recipients: keys} })
 }
 
+func from(networks ...string) func(*Input) {
+	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.From = networks })
+}
+
 func expiresAt(at time.Time) func(*Input) {
 	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: at} })
 }
@@ -212,7 +216,7 @@ func TestDecide(t *testing.T) {
 		"new, a service account not looked up": {[]func(*Input){account("", "sa1")}, Nothing, "", "-UserMissing -UserMissing stalled", 0, "spec.user.uid"},
 		"its service account re-created":       {[]func(*Input){account("sa1", "sa2"), issued}, Nothing, "", "-OwnerGone -OwnerGone stalled", 59 * time.Minute, "was deleted or re-created"},
 		"its service account there":            {[]func(*Input){account("sa1", "sa1"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, ""},
-		"new, from":                            {[]func(*Input){change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.From = []string{"192.0.2.0/24"} })}, Nothing, "", "-NotSupported -NotSupported stalled", 0, "spec.from is not supported"},
+		"new, from":                            {[]func(*Input){from("192.0.2.0/24")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, rotation":                        {[]func(*Input){trigger("1")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients":                      {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")}, Issue, "", "-Issuing -Issuing", 0, ""},
 		"new, recipients, no Secrets":          {[]func(*Input){toKeys("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"), func(in *Input) { in.Config.SecretDelivery = false }}, Issue, "", "-Issuing -Issuing", 0, ""},
@@ -272,7 +276,7 @@ func TestDecide(t *testing.T) {
 		"revoked and kept":                {[]func(*Input){taken, ends(record.EndedRevoked)}, Nothing, "", "-Revoked +Reconciled", 0, ""},
 		"user changed":                    {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Username = "bob" })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, "issued to (alice)"},
 		"groups changed":                  {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.User.Groups = nil })}, Nothing, "", "-UserChanged -UserChanged stalled", 59 * time.Minute, ""},
-		"from added":                      {[]func(*Input){issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.From = []string{"192.0.2.0/24"} })}, Nothing, "", "-NotSupported -NotSupported stalled", 59 * time.Minute, ""},
+		"from networks":                   {[]func(*Input){from("192.0.2.0/24", "2001:db8::/32"), issued}, Nothing, "", "+Active +Reconciled", 59 * time.Minute, "until 2027-02-21T11:59:00Z; delete this resource to revoke it. It works only through the proxy and only from 192.0.2.0/24, 2001:db8::/32; the API server's webhook refuses it."},
 
 		// Records that cannot be read are left alone.
 		"record too new": {[]func(*Input){func(in *Input) { in.RecordErr = record.ErrTooNew }}, Nothing, "", "-RecordTooNew -RecordTooNew stalled", 0, "Upgrade this operator; else make a new token under another name, or have an administrator delete the Secret " + record.SecretName("team-a", "my-pat")},

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -49,6 +50,8 @@ var wishes = map[string]func(*specs){
 	"spec.expiresAt":     func(s *specs) { s.ExpiresAt = &metav1.Time{Time: now.Add(300 * day)} },
 	"spec.suspend":       func(s *specs) { s.Suspend = false },
 }
+
+func networks(from ...string) func(*specs) { return func(s *specs) { s.From = from } }
 
 func suspendedBefore(in *Input) { in.Resource.Spec.Suspend = true }
 
@@ -117,6 +120,11 @@ func TestDecideGranting(t *testing.T) {
 		"over, and a wish not judged":       {[]func(*Input){taken, asks(wishes["spec.expiresAt"]), unguarded, func(in *Input) { in.Now = now.Add(day) }}, Write, writeExpired, "", 0, ""},
 		"everyDays, planted recipients":     {[]func(*Input){sealed, everyDays(30), asks(wishes["spec.delivery"]), unguarded, func(in *Input) { in.Now = now.Add(30 * day) }}, Issue, "", "+Active -Rotating", 0, ""},
 		"revoked, and a wish not judged":    {[]func(*Input){issued, asks(wishes["spec.rotation"]), unguarded, revoke(id)}, Write, WriteRevoked, "", 0, ""},
+		"networks, guards missing":          {[]func(*Input){issued, asks(networks("192.0.2.0/24")), unguarded}, Write, writeNarrowed, "", 0, ""},
+		"fewer networks, guards missing":    {[]func(*Input){from("192.0.2.0/24"), issued, asks(networks("192.0.2.0/25")), unguarded}, Write, writeNarrowed, "", 0, ""},
+		"more networks, not judged":         {[]func(*Input){from("192.0.2.0/24"), issued, asks(networks("192.0.2.0/23")), unguarded}, Nothing, "", "+Active -GuardsMissing", waitForGuards, "only from 192.0.2.0/24;"},
+		"no networks, not judged":           {[]func(*Input){from("192.0.2.0/24"), issued, asks(networks()), unguarded}, Nothing, "", "+Active -GuardsMissing", waitForGuards, "spec.from is not carried out yet"},
+		"more networks, judged":             {[]func(*Input){from("192.0.2.0/24"), issued, asks(networks("192.0.2.0/23"))}, Write, writeGranted, "", 0, ""},
 		"resumed, not judged":               {[]func(*Input){issued, suspendedBefore, asks(wishes["spec.suspend"]), unguarded}, Nothing, "", "-Suspended -GuardsMissing", waitForGuards, ""},
 		"resumed, judged":                   {[]func(*Input){issued, suspendedBefore, asks(wishes["spec.suspend"])}, Write, writeGranted, "", 0, ""},
 		"a wish too long, judged":           {[]func(*Input){issued, asks(func(s *specs) { s.ExpiresInDays = ptr.To[int32](400); s.Rotation = &v1alpha1.Rotation{Trigger: "9"} })}, Nothing, "", "+Active -LifetimeTooLong stalled", 59 * time.Minute, ""},
@@ -145,6 +153,33 @@ func TestCase51_EveryDaysKeepsToTheGrantedRecipients(t *testing.T) {
 		if diff := cmp.Diff(in.Record.Granted, d.Base.Granted); diff != "" {
 			t.Errorf("%s: it grants %s", name, diff)
 		}
+	}
+}
+
+// The record keeps the networks that were granted, and each narrowing of them.
+func TestNetworksEnterTheRecord(t *testing.T) {
+	for name, tc := range map[string]struct {
+		granted, asked, want []string
+		guards               error
+	}{
+		"added":                   {nil, []string{"192.0.2.0/24"}, []string{"192.0.2.0/24"}, errors.New("gone")},
+		"narrowed":                {[]string{"192.0.2.0/24"}, []string{"192.0.2.0/25"}, []string{"192.0.2.0/25"}, errors.New("gone")},
+		"widened by right":        {[]string{"192.0.2.0/24"}, []string{"192.0.2.0/23"}, []string{"192.0.2.0/23"}, nil},
+		"removed by right":        {[]string{"192.0.2.0/24"}, nil, nil, nil},
+		"widened, and not judged": {[]string{"192.0.2.0/24"}, []string{"192.0.2.0/23"}, []string{"192.0.2.0/24"}, errors.New("gone")},
+		"removed, and not judged": {[]string{"192.0.2.0/24"}, nil, []string{"192.0.2.0/24"}, errors.New("gone")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := input(from(tc.granted...), issued, asks(networks(tc.asked...)))
+			in.Guards = tc.guards
+			got := in.Record
+			if d := Decide(in); d.Next != nil {
+				got = d.Next
+			}
+			if diff := cmp.Diff(tc.want, got.Granted.From, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("granted (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

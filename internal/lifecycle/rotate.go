@@ -19,6 +19,7 @@ package lifecycle
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -132,8 +133,12 @@ func activity(in Input) Condition {
 			predecessor += ", or until the new one is first used"
 		}
 	}
+	networks := ""
+	if len(spec.From) > 0 {
+		networks = fmt.Sprintf(" It works only through the proxy and only from %s; the API server's webhook refuses it.", strings.Join(spec.From, ", "))
+	}
 	return Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
-		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.", t.ID, in.Record.User.Username, Stamp(end), predecessor)}
+		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.%s", t.ID, in.Record.User.Username, Stamp(end), predecessor, networks)}
 }
 
 // again is how one gets another token.

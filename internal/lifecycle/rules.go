@@ -122,15 +122,6 @@ func expire(in Input) *Decision {
 	return &Decision{Action: Write, Reason: writeExpired, Next: next}
 }
 
-// bound refuses networks, because this version cannot enforce them. It never ignores them, so a token that was already
-// issued does not work either.
-func bound(in Input) *Decision {
-	if len(in.Resource.Spec.From) == 0 {
-		return nil
-	}
-	return stalled(v1alpha1.ReasonNotSupported, "spec.from is not supported by this version of the operator; remove it.")
-}
-
 var recipientsPath = field.NewPath("spec", "delivery", "recipients")
 
 // lost notes that the record of a token is gone, so that no second one is issued whatever becomes of status. A status that

@@ -244,7 +244,6 @@ func TestHealthForEveryReason(t *testing.T) {
 		v1alpha1.ReasonRecipientsRefused: {{stalled(v1alpha1.ReasonRecipientsRefused), failed}, {goesOn(v1alpha1.ReasonRecipientsRefused), failed}},
 		v1alpha1.ReasonLifetimeTooLong:   {{stalled(v1alpha1.ReasonLifetimeTooLong), failed}, {goesOn(v1alpha1.ReasonLifetimeTooLong), failed}},
 		v1alpha1.ReasonRotationNeeded:    {{goesOn(v1alpha1.ReasonRotationNeeded), failed}},
-		v1alpha1.ReasonNotSupported:      {{stalled(v1alpha1.ReasonNotSupported), failed}, {goesOn(v1alpha1.ReasonNotSupported), failed}},
 	}
 	for _, reason := range reasons(t) {
 		if len(forms[reason]) == 0 {
