@@ -75,6 +75,9 @@ and standard error says why and how to revoke the token.`,
   kubectl pat create dashboard --read-only
   kubectl pat create restarter --scope 'get,list,patch deployments.apps,pods -n team-a'
 
+  # Only from the networks of the office, by the proxy
+  kubectl pat create backup --from 203.0.113.0/24,2001:db8:1::/48
+
   # For another user, whom you may impersonate
   kubectl pat create ci -n team-a --for alice --group developers --token-file ci.token
 
@@ -157,7 +160,7 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 	}
 	if err = o.print(pat, plaintext, to); err == nil && inactive == nil {
 		o.sayNext(pat, to)
-		o.warnOfScopes(ctx, c, *pat)
+		o.warnOfLimits(ctx, c, *pat)
 	}
 	if inactive != nil {
 		inactive = fmt.Errorf("the token is not active: %w; see kubectl describe pat %s -n %s, and revoke it with kubectl delete pat %[2]s -n %[3]s",

@@ -127,7 +127,7 @@ func (o *describeOptions) print(ctx context.Context, c client.Client, pats []v1a
 			return err
 		}
 	}
-	o.warnOfScopes(ctx, c, pats...)
+	o.warnOfLimits(ctx, c, pats...)
 	return nil
 }
 
@@ -221,6 +221,11 @@ func describe(pat *v1alpha1.PersonalAccessToken, events []corev1.Event, delivery
 		s.say("Audiences", pat.Spec.Audiences...)
 	}
 	describeScopes(s, pat.Spec.Scopes)
+	if len(pat.Spec.From) == 0 {
+		s.say("From", everywhere)
+	} else {
+		s.say("From", pat.Spec.From...)
+	}
 	describeRotation(s, pat.Spec.Rotation)
 	describeRevoked(s, pat.Status.Revoked, now)
 	describeConditions(s, pat, now)

@@ -49,6 +49,7 @@ func rich() *v1alpha1.PersonalAccessToken {
 			Extra: map[string]v1alpha1.ExtraValue{"b": {"2"}, "a": {"1", "one\t"}},
 		},
 		Audiences: []string{"a", "b"},
+		From:      []string{"203.0.113.0/24", "2001:db8::/32"},
 		Scopes: []v1alpha1.Scope{{Preset: "read-only"}, {Rule: &v1alpha1.ScopeRule{
 			Verbs: []string{"get", "list"}, APIGroups: []string{"", "apps"}, Resources: []string{"pods"},
 		}, Namespaces: []string{"team-a"}}, {Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/version"}}}},
@@ -101,6 +102,8 @@ Audiences:       a
 Scopes:          read-only
                  get,list pods,pods.apps -n team-a
                  get /version
+From:            203.0.113.0/24
+                 2001:db8::/32
 Rotation:        requested by trigger 2
                  every 30 days
                  a predecessor keeps working for 120m
@@ -180,7 +183,7 @@ func TestDescribeSaysWhyAndWhatToDo(t *testing.T) {
 func TestDescribeAnEmptyResource(t *testing.T) {
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "team-a", CreationTimestamp: *after(-time.Second)}}
 	got := describe(pat, nil, false, start)
-	for _, want := range []string{"User: nobody yet", "Token ID: none yet", "Issued: not yet", "Expires: 90 days after it is issued", "Last Used: never", "Audiences: the API server", "Conditions: <none>"} {
+	for _, want := range []string{"User: nobody yet", "Token ID: none yet", "Issued: not yet", "Expires: 90 days after it is issued", "Last Used: never", "Audiences: the API server", "From: everywhere", "Conditions: <none>"} {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}

@@ -93,6 +93,7 @@ var tries = map[string]struct{ good, bad []string }{
 	"kubeconfig output":     {[]string{"TEMP/kubeconfig", "-", "./json", "argocd", "terraform", "argocd=TEMP/secret", "terraform=TEMP/cluster.auto.tfvars.json"}, []string{"", "json", "yaml", "name", "argocd="}},
 	"overlap":               {[]string{"24h", "7d", "0", "0s"}, []string{"", "24", "-1h", "367d"}},
 	"in":                    {[]string{"team-b"}, []string{"", "Team B"}},
+	"from":                  {[]string{"203.0.113.0/24", "203.0.113.7/32,2001:db8::/32", "::/0"}, []string{"", "203.0.113.7", "203.0.113.7/24", "203.0.113.0/24,", "office", "::ffff:203.0.113.0/120"}},
 	"read-only":             {[]string{"true", "false"}, []string{"", "maybe", "--scope=metrics true"}},
 	"scope":                 {[]string{"read-only", "ci-deploy -n team-a", scope.Example, "get /metrics", "--audience=https://api.example.com api:mail.send"}, []string{"", "everything", "get", "get deployments", "get pod", "api:mail.send", "get pods --namespaces team-a"}},
 	"scopes output":         {[]string{""}, []string{"yaml", "clusterrole"}}, // with a preset, see TestScopes

@@ -129,7 +129,7 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	}
 	err = o.print(pats, now)
 	if o.output.format == "" || o.output.format == outputWide {
-		o.warnOfScopes(ctx, c, pats...)
+		o.warnOfLimits(ctx, c, pats...)
 	}
 	return err
 }

@@ -69,13 +69,15 @@ func samples() []*v1alpha1.PersonalAccessToken {
 }
 
 func TestListTable(t *testing.T) {
-	tr := newTrial(t, interceptor.Funcs{}, samples()...)
+	pats := samples()
+	pats[0].Spec.From = []string{"203.0.113.0/24", "2001:db8::/32"}
+	tr := newTrial(t, interceptor.Funcs{}, pats...)
 	tr.run(t.Context(), t, exitOK, "list", "-A", "-o", "wide")
-	want := `NAMESPACE   NAME     DISPLAY NAME     USER       STATUS    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON    PERMISSIONS
-team-a      backup   Nightly Backup   alice      Active    in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active    full
-team-a      mail                      CORP\bob   Active    in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active    read-only; get /metrics
-team-a      new                                  Pending   unknown   never       5s                       2026-11-24T11:59:55Z   unknown                          full
-team-a      old                       alice      Expired   2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired   full
+	want := `NAMESPACE   NAME     DISPLAY NAME     USER       STATUS    EXPIRES   LAST USED   AGE   TOKEN ID           CREATED                MODIFIED               REASON    PERMISSIONS               FROM
+team-a      backup   Nightly Backup   alice      Active    in 50d    60m ago     40d   aaaaaaaaaaaaaaaa   2026-10-15T12:00:00Z   2026-11-23T12:00:00Z   Active    full                      203.0.113.0/24, 2001:db8::/32
+team-a      mail                      CORP\bob   Active    in 5d     35d ago     60d                      2026-09-25T12:00:00Z   2026-11-22T12:00:00Z   Active    read-only; get /metrics   everywhere
+team-a      new                                  Pending   unknown   never       5s                       2026-11-24T11:59:55Z   unknown                          full                      everywhere
+team-a      old                       alice      Expired   2d ago    never       90d                      2026-08-26T12:00:00Z   unknown                Expired   full                      everywhere
 `
 	if diff := cmp.Diff(want, tr.out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

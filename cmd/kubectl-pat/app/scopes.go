@@ -17,19 +17,15 @@ limitations under the License.
 package app
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
-	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/scope"
 )
 
@@ -233,21 +229,4 @@ func formatScopes(scopes []v1alpha1.Scope) []string {
 		lines = append(lines, scope.Format(&scopes[i]))
 	}
 	return lines
-}
-
-// warnOfScopes says that tokens with scopes do not work now, if some of these have any and the verifier says so. It is news, and
-// where it cannot be read, nothing is said.
-func (s *session) warnOfScopes(ctx context.Context, c client.Client, pats ...v1alpha1.PersonalAccessToken) {
-	if !slices.ContainsFunc(pats, func(pat v1alpha1.PersonalAccessToken) bool { return len(pat.Spec.Scopes) > 0 }) {
-		return
-	}
-	var operator operatorFlags
-	operator.find(ctx, c)
-	published := &corev1.ConfigMap{}
-	if err := c.Get(ctx, client.ObjectKey{Namespace: operator.namespace, Name: authnconfig.ConfigMapName}, published); err != nil {
-		return
-	}
-	if published.Data[authnconfig.KeyScopesEnforced] == "false" {
-		s.sayf("Tokens with scopes do not work at the moment: the API server is not proven to enforce scopes. Show this to a cluster administrator: kubectl pat doctor")
-	}
 }

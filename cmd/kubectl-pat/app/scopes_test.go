@@ -26,10 +26,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -248,41 +246,4 @@ func TestCanIAsksForTheUserOfTheToken(t *testing.T) {
 	tr.errs(t, `error: personalaccesstokens.pat-operator.io "no-such" not found in namespace team-a`)
 	tr.run(t.Context(), t, exitUsage, "can-i", "ci", "-n", "team-a", "get", "/metrics", "-A")
 	tr.errs(t, `error: the path /metrics is in no namespace and has no objects: leave out --in, -A and OBJECT`)
-}
-
-// Who looks at a token with scopes learns that the cluster does not enforce them, and nobody else does.
-func TestCase29_ScopesThatAreNotEnforcedAreSaid(t *testing.T) {
-	const says = "Tokens with scopes do not work at the moment: the API server is not proven to enforce scopes. Show this to a cluster administrator: kubectl pat doctor\n"
-	named := func(name string, scopes ...v1alpha1.Scope) *v1alpha1.PersonalAccessToken {
-		return &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.PersonalAccessTokenSpec{Scopes: scopes}}
-	}
-	scoped := named("scoped", v1alpha1.Scope{Preset: "read-only"})
-	for name, tc := range map[string]struct {
-		pat      *v1alpha1.PersonalAccessToken
-		enforced string
-		args     []string
-		want     bool
-	}{
-		"list": {scoped, "false", []string{"list"}, true}, "describe": {scoped, "false", []string{"describe", "scoped"}, true},
-		"enforced": {scoped, "true", []string{"list"}, false}, "an older verifier": {scoped, "", []string{"list"}, false},
-		"nothing published": {scoped, "none", []string{"list"}, false}, "without scopes": {named("full"), "false", []string{"list"}, false},
-		"for a program": {scoped, "false", []string{"list", "-o", "json"}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tr := newTrial(t, interceptor.Funcs{}, tc.pat)
-			if tc.enforced != "none" {
-				published := &corev1.ConfigMap{
-					ObjectMeta: metav1.ObjectMeta{Namespace: authnconfig.Namespace, Name: authnconfig.ConfigMapName},
-					Data:       map[string]string{authnconfig.KeyScopesEnforced: tc.enforced},
-				}
-				if err := tr.client.Create(t.Context(), published); err != nil {
-					t.Fatal(err)
-				}
-			}
-			tr.run(t.Context(), t, exitOK, tc.args...)
-			if got := strings.Contains(tr.errOut.String(), says); got != tc.want {
-				t.Errorf("it says so: %v\n%s", got, tr.errOut)
-			}
-		})
-	}
 }

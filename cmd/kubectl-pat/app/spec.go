@@ -17,6 +17,8 @@ limitations under the License.
 package app
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -40,6 +42,7 @@ type specFlags struct {
 	audiences   []string
 	readOnly    bool
 	scopes      []string
+	from        []string
 	user, uid   string
 	groups      []string
 }
@@ -53,6 +56,8 @@ func (f *specFlags) bind(cmd *cobra.Command) {
 	flags.BoolVar(&f.readOnly, "read-only", false, "let the token only read, and no Secrets: short for --scope read-only")
 	flags.StringArrayVar(&f.scopes, "scope", nil,
 		"let the token do only what this `SCOPE` allows: a preset (see kubectl pat scopes), verbs and resources like '"+scope.Example+"', or api:NAME for another API; repeat it for more (default: all that its user may do)")
+	flags.StringArrayVar(&f.from, "from", nil,
+		"let the token work only from these `NETWORKS`, for example 203.0.113.0/24,2001:db8::/32, and only through the proxy; may be repeated (default: from everywhere)")
 	flags.StringVar(&f.user, "for", "", "the `USER` whose token it is (default: you); another user requires permission to impersonate them")
 	flags.StringArrayVar(&f.groups, "group", nil, "a `GROUP` of the user of --for; repeat it for more")
 	flags.StringVar(&f.uid, "uid", "", "the `UID` of the user of --for")
@@ -78,9 +83,13 @@ func (f *specFlags) object(namespace, name string) (*v1alpha1.PersonalAccessToke
 	if err != nil {
 		return nil, err
 	}
+	from, err := f.parseNetworks()
+	if err != nil {
+		return nil, err
+	}
 	pat := &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.displayName, Audiences: f.audiences, Scopes: scopes},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.displayName, Audiences: f.audiences, Scopes: scopes, From: from},
 	}
 	withKind(pat)
 	if f.user != "" {
@@ -114,6 +123,38 @@ func (f *specFlags) parseScopes() (all []v1alpha1.Scope, err error) {
 		all = append(all, parsed...)
 	}
 	return all, nil
+}
+
+// parseNetworks returns the networks of --from as spec.from holds them, nil without any.
+func (f *specFlags) parseNetworks() (networks []string, err error) {
+	var texts []string // An empty one, as of a variable that is not set, must not mean everywhere.
+	for _, list := range f.from {
+		texts = append(texts, strings.Split(list, ",")...)
+	}
+	for _, text := range texts {
+		network, err := netip.ParsePrefix(text)
+		if address, alone := netip.ParseAddr(text); alone == nil && address.Zone() == "" {
+			return nil, usagef("--from %s is an address: write it as a network, --from %s", text, hostNetwork(address))
+		}
+		switch {
+		case err != nil:
+			return nil, usagef("--from %q is not a network: write it like 203.0.113.0/24 or 2001:db8::/32", text)
+		case network.Addr().Is4In6():
+			return nil, usagef("--from %s is an IPv4 network in IPv6 form: write it like 203.0.113.0/24", text)
+		case network.Masked() != network:
+			return nil, usagef("--from %s has bits after its prefix: write the network, --from %s", text, network.Masked())
+		}
+		if !slices.Contains(networks, network.String()) {
+			networks = append(networks, network.String())
+		}
+	}
+	return networks, nil
+}
+
+// hostNetwork returns the network of one address.
+func hostNetwork(address netip.Addr) netip.Prefix {
+	address = address.Unmap()
+	return netip.PrefixFrom(address, address.BitLen())
 }
 
 // checkNames refuses names of Kubernetes' own resources that kubectl completes and a scope does not, such as deployments or pod: a

@@ -196,8 +196,8 @@ func (s *session) tokenTable(wide, namespaces bool) *table {
 	header := []string{"NAME", "DISPLAY NAME", "USER", "STATUS", "EXPIRES", "LAST USED", "AGE"}
 	cut, status := []int{1, 2}, 3
 	if wide {
-		header = append(header, "TOKEN ID", "CREATED", "MODIFIED", "REASON", "PERMISSIONS")
-		cut = append(cut, len(header)-1)
+		header = append(header, "TOKEN ID", "CREATED", "MODIFIED", "REASON", "PERMISSIONS", "FROM")
+		cut = append(cut, len(header)-2, len(header)-1)
 	}
 	if namespaces {
 		header = append([]string{"NAMESPACE"}, header...)
@@ -222,12 +222,23 @@ func tokenRow(pat *v1alpha1.PersonalAccessToken, state holder.State, now time.Ti
 		if c := holder.Active(pat); c != nil {
 			reason = c.Reason
 		}
-		row = append(row, pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason, permissions(pat.Spec.Scopes))
+		row = append(row, pat.Status.TokenID, holder.Stamp(&pat.CreationTimestamp), holder.Stamp(pat.Status.ModifiedAt), reason, permissions(pat.Spec.Scopes), sources(pat.Spec.From))
 	}
 	if namespaces {
 		row = append([]string{pat.Namespace}, row...)
 	}
 	return row
+}
+
+// everywhere stands for spec.from without networks.
+const everywhere = "everywhere"
+
+// sources formats the networks that a token may be used from, in one line.
+func sources(networks []string) string {
+	if len(networks) == 0 {
+		return everywhere
+	}
+	return strings.Join(networks, ", ")
 }
 
 // permissions formats scopes in one line; "full" is all that the user may do.
