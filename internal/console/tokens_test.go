@@ -493,3 +493,29 @@ func TestCase29_ThePageSaysThatScopesAreNotEnforced(t *testing.T) {
 		}
 	}
 }
+
+// The page says of a token with networks where it works, and of no other token.
+func TestCase75_ThePageSaysThatATokenWithNetworksNeedsTheProxy(t *testing.T) {
+	const says = "This token works only from the networks below, and only through the proxy of this cluster. Ask an administrator for its address."
+	active := []metav1.Condition{{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue}}
+	for name, tc := range map[string]struct {
+		from       []string
+		conditions []metav1.Condition
+		shows      string
+		want       bool
+	}{
+		"networks":         {[]string{"192.0.2.0/24"}, active, "192.0.2.0/24", true},
+		"without networks": {nil, active, "Everywhere", false},
+		"not active":       {[]string{"192.0.2.0/24"}, nil, "192.0.2.0/24", false},
+	} {
+		pat := &v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{From: tc.from}, Status: v1alpha1.PersonalAccessTokenStatus{Conditions: tc.conditions}}
+		c := &Console{clock: testingclock.NewFakePassiveClock(time.Now())}
+		var body strings.Builder
+		if err := page.ShowDetails(&body, nil, c.detailsOf(pat, &visitor{})); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(body.String(), says); got != tc.want || !strings.Contains(body.String(), tc.shows) {
+			t.Errorf("%s: it says so: %v, it shows %s: %v", name, got, tc.shows, strings.Contains(body.String(), tc.shows))
+		}
+	}
+}

@@ -125,7 +125,7 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 		Row: rowOf(pat, c.clock.Now()), ResourceName: pat.Name,
 		TokenID: holder.Visible(status.TokenID), PreviousTokenID: holder.Visible(status.PreviousTokenID),
 		Issued: timeOf(status.IssuedAt), FirstUsed: timeOf(status.FirstUsedAt),
-		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), GitOps: holder.Visible(holder.GitOps(pat)), ReadOnly: readOnly(v),
+		DeliverySecret: holder.Visible(status.DeliverySecretName), Audiences: visible(pat.Spec.Audiences), From: visible(pat.Spec.From), GitOps: holder.Visible(holder.GitOps(pat)), ReadOnly: readOnly(v),
 	}
 	active := holder.Active(pat)
 	d.Works = active != nil && active.Status == metav1.ConditionTrue

@@ -29,9 +29,9 @@ type Details struct {
 	ResourceName string
 	// DeliverySecret is the Secret that holds the token until it is read; "": none.
 	DeliverySecret string
-	// Without Audiences the token is for the API server; without Scopes it has all permissions of the user; without Recipients it
-	// is not encrypted.
-	Audiences, Scopes, Groups, Recipients []string
+	// Without Audiences the token is for the API server; without Scopes it has all permissions of the user; without From it works
+	// from everywhere; without Recipients it is not encrypted.
+	Audiences, Scopes, From, Groups, Recipients []string
 	// EncryptedToken is the armored age file for the recipients; "": not there yet, or not encrypted.
 	EncryptedToken string
 	// FirstUsed and Issued are zero if unknown or if that never happened.
