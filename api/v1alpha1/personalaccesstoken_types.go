@@ -126,7 +126,8 @@ type PersonalAccessTokenSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Scopes []Scope `json:"scopes,omitempty"`
 
-	// from are the addresses that requests may come from, in CIDR notation without host bits. Absent: every address.
+	// from are the networks that requests may come from, in CIDR notation without host bits. Absent: every network. With networks
+	// the token works only through the proxy, because the API server's webhook does not know where a request comes from.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -65,8 +65,14 @@ func TestBadInputIsRefusedWithAWayOut(t *testing.T) {
 			p.Spec.Rotation = &v1alpha1.Rotation{EveryDays: ptr.To[int32](1)}
 		}, 422, []string{"spec.rotation.everyDays", "set spec.delivery.recipients, or leave it out"}},
 		"rotation on use":          {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Rotation = &v1alpha1.Rotation{RetireOnFirstUse: true} }, 422, []string{"spec.rotation.overlapSeconds", "with retireOnFirstUse"}},
-		"networks":                 {func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.0/24"} }, 422, []string{"spec.from", "not supported by this version"}},
-		"a network with host bits": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.1/24"} }, 422, []string{"spec.from[0]", "without host bits, for example 203.0.113.0/24"}},
+		"a network with host bits": {network("192.0.2.1/24"), 422, noNetwork},
+		"an address":               {network("192.0.2.1"), 422, noNetwork},
+		"a name for a network":     {network("office"), 422, noNetwork},
+		"IPv4 in IPv6":             {network("::ffff:192.0.2.0/120"), 422, noNetwork},
+		"a zone":                   {network("fe80::%eth0/64"), 422, noNetwork},
+		"another spelling":         {network("2001:DB8::/32"), 422, noNetwork},
+		"leading zeros":            {network("192.000.002.0/24"), 422, noNetwork},
+		"the same network twice":   {func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.0/24", "192.0.2.0/24"} }, 422, []string{"spec.from[1]", "Duplicate value"}},
 		"an unknown preset":        {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read"}} }, 422, []string{"spec.scopes[0].preset", `supported values: "read-only", "namespace-admin", "ci-deploy", "metrics"`}},
 		"another API's scope":      {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{API: "reports"}} }, 422, []string{"a scope for another API requires audiences that name the API"}},
 		"a long name":              {func(p *v1alpha1.PersonalAccessToken) { p.Name = strings.Repeat("x", 64) }, 422, []string{"metadata.name must be at most 63 characters", "spec.displayName"}},
@@ -85,6 +91,12 @@ func TestBadInputIsRefusedWithAWayOut(t *testing.T) {
 			wantStatus(t, alice.Create(t.Context(), p), tc.code, tc.says...)
 		})
 	}
+}
+
+var noNetwork = []string{"spec.from[0]", "must be a network in CIDR notation without host bits, for example 203.0.113.0/24 or 2001:db8::/32"}
+
+func network(text string) func(*v1alpha1.PersonalAccessToken) {
+	return func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{text} }
 }
 
 func both(ns string, p *v1alpha1.PersonalAccessToken, end *metav1.Time) {

@@ -48,6 +48,9 @@ func TestCase68_AWatchOfARealAPIServerIsCut(t *testing.T) {
 		"narrowed": func(token *issued.Token) {
 			change(t, token, func(p *v1alpha1.PersonalAccessToken) { p.Spec.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} })
 		},
+		"bound": func(token *issued.Token) {
+			change(t, token, func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.0/24"} })
+		},
 		"deleted": func(token *issued.Token) {
 			if err := admin.Delete(t.Context(), token.Resource.DeepCopy()); err != nil {
 				t.Fatal(err)
@@ -70,7 +73,7 @@ func TestCase68_AWatchOfARealAPIServerIsCut(t *testing.T) {
 			}
 			env.Eventually(t, env.Patience, func() bool {
 				response, _, err := get(t, token.Bearer, "/api/v1/namespaces/team-a/configmaps/none")
-				return err == nil && (response.StatusCode == http.StatusUnauthorized || name == "narrowed")
+				return err == nil && (response.StatusCode == http.StatusUnauthorized || name == "narrowed" || name == "bound" && response.StatusCode == http.StatusForbidden)
 			}, func() string { return "the token is still honored" })
 			// The other token's watch goes on.
 			create(t, admin, configMap("still-"+name))

@@ -121,6 +121,29 @@ func TestScopesAndNetworksOfATokenHold(t *testing.T) {
 	want(t, here.Bearer, "", true, "", "get", "pods")
 }
 
+// A token with networks counts the client's address, as the load balancer that is trusted has written it.
+func TestNetworksAreTheClientsBehindALoadBalancer(t *testing.T) {
+	token := issue(t, "office", alice, func(s *v1alpha1.PersonalAccessTokenSpec) { s.From = []string{"192.0.2.0/24", "2001:db8::/32"} })
+	for name, tc := range map[string]struct {
+		forwarded string
+		want      int
+		says      string
+	}{
+		"inside":                    {"192.0.2.7", http.StatusOK, ""},
+		"inside, IPv6":              {"2001:db8::7", http.StatusOK, ""},
+		"inside, IPv4 in IPv6":      {"::ffff:192.0.2.7", http.StatusOK, ""},
+		"inside, by two of them":    {"192.0.2.7, 127.0.0.2", http.StatusOK, ""},
+		"outside":                   {"198.51.100.7", http.StatusForbidden, "personal access token team-a/office may not be used from 198.51.100.7"},
+		"outside, forged as inside": {"192.0.2.7, 198.51.100.7", http.StatusForbidden, "may not be used from 198.51.100.7"},
+		"the load balancer itself":  {"", http.StatusForbidden, "may not be used from 127.0.0.1"},
+	} {
+		response, text, err := get(t, token.Bearer, "/api/v1/namespaces/team-a/configmaps", "X-Forwarded-For", tc.forwarded)
+		if err != nil || response.StatusCode != tc.want || !strings.Contains(text, tc.says) {
+			t.Errorf("%s: %v %s %v; want HTTP %d", name, response, text, err, tc.want)
+		}
+	}
+}
+
 func TestAUserWhoIsNotListedIsRefused(t *testing.T) {
 	carol := issue(t, "carol", v1alpha1.UserInfo{Username: "carol@example.com"})
 	wantForbidden(t, carol.Bearer, `cannot impersonate resource "users"`)

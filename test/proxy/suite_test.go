@@ -76,6 +76,7 @@ rules:
 var (
 	dir       string
 	apiServer *env.APIServer
+	binary    string
 	front     *manager
 	admin     client.WithWatch
 )
@@ -112,8 +113,9 @@ func start(t *testing.T) {
 	}
 	admin = apiServer.Client(t)
 	install(t, admin)
-	binary := env.Must[string](t)(cluster.BuildManager(t.Context(), dir))
-	front = startManager(t, apiServer.Config(t), binary, "main")
+	binary = env.Must[string](t)(cluster.BuildManager(t.Context(), dir))
+	// Tests are the load balancer's other side: what they write into X-Forwarded-For is where they come from.
+	front = startManager(t, apiServer.Config(t), binary, "main", "--proxy-trusted-proxies=127.0.0.0/8")
 }
 
 // listed are the users and groups that the account may impersonate.
@@ -448,10 +450,14 @@ type reply struct {
 	Header     http.Header
 }
 
-func get(t *testing.T, bearer, path string) (*reply, string, error) {
+// get sends a request with a token, and headers in pairs.
+func get(t *testing.T, bearer, path string, headers ...string) (*reply, string, error) {
 	t.Helper()
 	request := env.Must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, front.url+path, nil))
 	request.Header.Set("Authorization", "Bearer "+bearer)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
 	response, err := httpClient(t).Do(request)
 	if err != nil {
 		return nil, "", err

@@ -43,7 +43,8 @@ type PersonalAccessTokenSpecApplyConfiguration struct {
 	Audiences []string `json:"audiences,omitempty"`
 	// scopes narrow what the token may do: what is inside of one of them. Absent: the user's full authority.
 	Scopes []ScopeApplyConfiguration `json:"scopes,omitempty"`
-	// from are the addresses that requests may come from, in CIDR notation without host bits. Absent: every address.
+	// from are the networks that requests may come from, in CIDR notation without host bits. Absent: every network. With networks
+	// the token works only through the proxy, because the API server's webhook does not know where a request comes from.
 	From []string `json:"from,omitempty"`
 	// rotation says when the token is replaced by a successor.
 	Rotation *RotationApplyConfiguration `json:"rotation,omitempty"`
