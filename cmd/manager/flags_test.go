@@ -75,6 +75,7 @@ var values = map[string]struct{ good, bad []string }{
 	"proxy-tls-cert-file":                 {[]string{""}, []string{"/tls.crt"}}, // goes with a key
 	"proxy-tls-key-file":                  {[]string{""}, []string{"/tls.key"}},
 	"proxy-trusted-proxies":               {[]string{"", "10.0.0.0/8,2001:db8::/32"}, []string{"10.0.0.1", "10.0.0.1/8", "::ffff:10.0.0.0/104", "anywhere"}},
+	"proxy-protocol":                      {[]string{"false"}, []string{"", "maybe", "true"}}, // true goes with trusted proxies
 	"proxy-upstream":                      {[]string{"", "https://10.0.0.1:6443"}, []string{"http://10.0.0.1", "https://10.0.0.1/k8s", "10.0.0.1:6443"}},
 	"proxy-impersonator":                  {[]string{"pat-operator-impersonator"}, []string{"", "a/b", "A"}},
 	"proxy-max-connections":               {[]string{"8192", "2"}, []string{"", "1", "-1", "many", "1048577"}},

@@ -66,6 +66,7 @@ type proxyOptions struct {
 	url               string
 	certFile, keyFile string
 	trustedProxies    []string
+	proxyProtocol     bool
 	upstream          string
 	impersonator      string
 	maxConnections    int
@@ -101,7 +102,8 @@ func (o *proxyOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.url, "proxy-external-url", "", "where clients reach the proxy, https://HOST[:PORT]; required")
 	fs.StringVar(&o.certFile, "proxy-tls-cert-file", "", "file with the serving certificate; followed when it changes. Without it, the proxy's own CA signs one")
 	fs.StringVar(&o.keyFile, "proxy-tls-key-file", "", "file with the key of --proxy-tls-cert-file")
-	fs.StringSliceVar(&o.trustedProxies, "proxy-trusted-proxies", nil, "networks of load balancers whose X-Forwarded-For is believed; may be repeated")
+	fs.StringSliceVar(&o.trustedProxies, "proxy-trusted-proxies", nil, "networks of load balancers whose X-Forwarded-For, or PROXY protocol, is believed; may be repeated")
+	fs.BoolVar(&o.proxyProtocol, "proxy-protocol", false, "take connections only from --proxy-trusted-proxies, and the client's address from the PROXY protocol (v1 or v2) that they must begin with")
 	fs.StringVar(&o.upstream, "proxy-upstream", "", "the API server that requests are sent on to, https://HOST[:PORT]; the one that this process uses when empty")
 	fs.StringVar(&o.impersonator, "proxy-impersonator", proxy.DefaultImpersonator, "service account, in the operator's namespace, that requests are sent on as")
 	fs.IntVar(&o.maxConnections, "proxy-max-connections", 8192, "how many connections, or requests on them, this replica holds; a client's network gets half of them at most")
@@ -131,6 +133,9 @@ func (o *proxyOptions) validate() error {
 	}
 	if _, err := o.trusted(); err != nil {
 		errs = append(errs, err)
+	}
+	if o.proxyProtocol && len(o.trustedProxies) == 0 {
+		errs = append(errs, errors.New("--proxy-protocol needs the networks of the load balancers that write it; set them as --proxy-trusted-proxies=10.0.0.0/8"))
 	}
 	if len(validation.IsDNS1123Subdomain(o.impersonator)) > 0 {
 		errs = append(errs, fmt.Errorf("--proxy-impersonator %q is not the name of a service account; set it as --proxy-impersonator=%s", o.impersonator, proxy.DefaultImpersonator))
@@ -237,8 +242,12 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.operatorNamespace, Name: proxyconfig.ConfigMapName},
 	}
 	recorder := p.GetEventRecorder("pat-operator-proxy")
+	forwarders := trusted
+	if o.proxyProtocol {
+		forwarders = nil // Whom a load balancer of layer 4 carries has written X-Forwarded-For itself.
+	}
 	options := proxy.Options{
-		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: trusted,
+		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: forwarders,
 		MaxRequests: o.maxRequests, MaxRequestsPerToken: o.maxPerToken, MaxSession: o.maxSession, Audit: lines, Log: log,
 		Crowded: func(r *verifier.Result) {
 			recorder.Eventf(published, nil, corev1.EventTypeWarning, "TooManyRequests", "Refuse",
@@ -287,7 +296,10 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	if err != nil {
 		return fmt.Errorf("--proxy-bind-address: %w", err)
 	}
-	server := serving.NewStreamServer(handler, config, o.maxConnections, trusted, log)
+	if o.proxyProtocol {
+		listener = serving.ProxyProtocol(listener, trusted, o.maxConnections, proxy.RefusedConnections(log))
+	}
+	server := serving.NewStreamServer(handler, config, o.maxConnections, forwarders, log)
 	return p.Add(everywhere(func(ctx context.Context) error {
 		log.Info("Serving", "address", listener.Addr().String(), "url", o.url)
 		defer lines.Close()

@@ -18,9 +18,11 @@ package proxy
 
 import (
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/lru"
 
@@ -98,4 +100,22 @@ func (c *crowds) first(id string, now time.Time) bool {
 	}
 	c.tokens.Add(id, now)
 	return true
+}
+
+// RefusedConnections returns what counts the connections that --proxy-protocol closes, and logs some: a load balancer that is not
+// set up as the proxy is would show nothing else.
+func RefusedConnections(log logr.Logger) func(peer netip.Addr, reason string) {
+	var mu sync.Mutex
+	said, counts := map[string]time.Time{}, map[string]int{}
+	return func(peer netip.Addr, reason string) {
+		refusedConnections.WithLabelValues(reason).Inc()
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		if counts[reason]++; now.Sub(said[reason]) < quietFor {
+			return
+		}
+		log.Info("Closing connections without a PROXY protocol header of a trusted proxy", "reason", reason, "peer", peer.String(), "connections", counts[reason])
+		said[reason], counts[reason] = now, 0
+	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -56,6 +57,10 @@ var (
 		Name: "pat_operator_proxy_throttled_total",
 		Help: "Requests with invalid credentials that were not answered, because their source sent too many.",
 	})
+	refusedConnections = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pat_operator_proxy_refused_connections_total",
+		Help: "Connections that --proxy-protocol closed: peer, from no trusted proxy; header, from one that sent no PROXY protocol.",
+	}, []string{"reason"})
 	selfTest = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pat_operator_proxy_self_test",
 		Help: "1 if the account that impersonates can do what it must and no more, else 0.",
@@ -64,11 +69,14 @@ var (
 
 // RegisterMetrics shows the metrics in the process that is a proxy; in another they would say that it cannot impersonate.
 var RegisterMetrics = sync.OnceFunc(func() {
-	metrics.Registry.MustRegister(reviews, requests, refusals, open, upstreamErrors, guarded, throttled, selfTest)
+	metrics.Registry.MustRegister(reviews, requests, refusals, open, upstreamErrors, guarded, throttled, refusedConnections, selfTest)
 	for reason, verdict := range verifier.Verdicts() {
 		reviews.WithLabelValues(verdict.String(), string(reason))
 	}
 	requests.WithLabelValues(strconv.Itoa(http.StatusOK))
+	for _, reason := range []string{serving.RefusedPeer, serving.RefusedHeader} {
+		refusedConnections.WithLabelValues(reason)
+	}
 	for _, reason := range []string{reasonUpstream, reasonRedirect, reasonGuard, reasonGroups, reasonNoToken} {
 		refusals.WithLabelValues(reason)
 		upstreamErrors.WithLabelValues(reason)

@@ -26,6 +26,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/pires/go-proxyproto"
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
@@ -63,13 +64,25 @@ func init() {
 
 // sourceOf returns the IPv4 address or the IPv6 /64 of a peer. All other peers are one source, the zero Prefix.
 func sourceOf(address net.Addr) netip.Prefix {
-	addrPort, err := netip.ParseAddrPort(address.String())
-	if err != nil {
+	ip := addressOf(address)
+	if !ip.IsValid() {
 		return netip.Prefix{}
 	}
-	ip := addrPort.Addr().Unmap().WithZone("")
 	source, _ := ip.Prefix(min(ip.BitLen(), 64)) // fails only for more bits than an address has
 	return source
+}
+
+// addressOf returns the IP address of a peer, an IPv4 address also where it is written as IPv6; the zero Addr without one.
+func addressOf(address net.Addr) netip.Addr {
+	addrPort, err := netip.ParseAddrPort(address.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addrPort.Addr().Unmap().WithZone("")
+}
+
+func inAny(address netip.Addr, networks []netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
 // ledger counts what the sources hold.
@@ -111,7 +124,7 @@ func (l *ledger) open(raw net.Conn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &conn{Conn: raw, ledger: l, source: sourceOf(raw.RemoteAddr())}
-	if c.exempt = slices.ContainsFunc(l.exempt, func(n netip.Prefix) bool { return n.Contains(c.source.Addr()) }); c.exempt {
+	if c.exempt = inAny(addressOf(raw.RemoteAddr()), l.exempt); c.exempt {
 		return c
 	}
 	if !l.makeRoom(c.source, 1) {
@@ -220,10 +233,15 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 func (c *conn) Close() error {
-	c.ledger.mu.Lock()
-	c.ledger.close(c)
-	c.ledger.mu.Unlock()
+	c.leave()
 	return c.Conn.Close()
+}
+
+// leave takes the connection off, and leaves it open.
+func (c *conn) leave() {
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	c.ledger.close(c)
 }
 
 // limitedListener closes connections that their source gets no more of.
@@ -239,6 +257,9 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if c := l.ledger.open(raw); c != nil {
+			if proxied, ok := raw.(*proxyproto.Conn); ok {
+				raw = proxied.Raw()
+			}
 			if tcp, ok := raw.(*net.TCPConn); ok {
 				_ = tcp.SetReadBuffer(socketBuffer)
 				_ = tcp.SetWriteBuffer(socketBuffer)

@@ -357,6 +357,8 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 			want: []string{`proxy.impersonation names the namespace "pat-operator-records", which is pat-operator's own`}},
 		{name: "every extra key", values: proxy("form: managed, extraKeys: ['*']"), want: []string{"/proxy/impersonation/extraKeys/0"}},
 		{name: "an address without a network", values: "proxy: {trustedProxies: [10.0.0.1]}", want: []string{"/proxy/trustedProxies/0"}},
+		{name: "the PROXY protocol of nobody", values: "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, proxyProtocol: true}",
+			want: []string{"proxy.proxyProtocol is true and proxy.trustedProxies is empty: name the networks of the load balancers"}},
 		{name: "one port of the proxy twice", values: "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, ports: {health: 6443}}",
 			want: []string{"proxy.ports names one port twice"}},
 		{name: "one port of the proxy and another", values: "{operator: {hostNetwork: true}, proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, hostNetwork: true}}",
