@@ -99,7 +99,7 @@ func TestTheMostNetworksCanBeNarrowed(t *testing.T) {
 	ns := team(t)
 	were, are := make([]string, 64), make([]string, 64)
 	for i := range were {
-		were[i], are[i] = fmt.Sprintf("2001:db8:ffff:%x::/64", i), fmt.Sprintf("2001:db8:ffff:3f:ffff:ffff:%x:0/112", 0xf000+i)
+		were[i], are[i] = fmt.Sprintf("2001:db8:ffff:%x::/64", i+1), fmt.Sprintf("2001:db8:ffff:40:ffff:ffff:%x:0/112", 0xf000+i)
 	}
 	create(t, alice, pat(ns, "many", from(were...)))
 	if err := merge(t, bob, ns, "many", fmt.Sprintf(`{"spec":{"from":["%s"]}}`, strings.Join(are, `","`))); err != nil {
