@@ -23,6 +23,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -424,4 +425,22 @@ func (c *fakeConn) Close() error {
 		c.close()
 	}
 	return nil
+}
+
+type connFrom struct {
+	net.Conn
+	address net.Addr
+}
+
+func (c connFrom) RemoteAddr() net.Addr { return c.address }
+
+// A load balancer is told from its neighbors in an IPv6 /64, who share their slots.
+func TestALoadBalancerIsOneAddress(t *testing.T) {
+	l := newLedger(Limits{Slots: 10})
+	l.exempt = []netip.Prefix{netip.MustParsePrefix("2001:db8::5/128"), netip.MustParsePrefix("10.0.0.0/24")}
+	for address, want := range map[string]bool{"2001:db8::5": true, "2001:db8::6": false, "2001:db8::": false, "10.0.0.7": true, "::ffff:10.0.0.7": true, "10.0.1.7": false} {
+		if got := l.open(connFrom{address: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}}).exempt; got != want {
+			t.Errorf("%s: exempt %v", address, got)
+		}
+	}
 }

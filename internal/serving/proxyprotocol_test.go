@@ -146,11 +146,24 @@ func TestCase70_TheAddressOfTheProxyProtocol(t *testing.T) {
 			p := newProxied(t, 10, env.Patience, tc.trusted)
 			c := p.dial(t, tc.begin+"then")
 			if tc.source == "" {
+				let := make(chan net.Addr, 1)
+				go func() {
+					if got, err := p.Accept(); err == nil {
+						let <- got.RemoteAddr()
+					}
+				}()
+				env.Eventually(t, env.Patience, func() bool {
+					select {
+					case address := <-let:
+						t.Fatalf("it is accepted, as of %s", address)
+					default:
+					}
+					return p.refusals() == tc.reason
+				}, p.refusals)
 				_, err := io.ReadAll(c)
 				if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 					t.Error("the connection stays open")
 				}
-				env.Eventually(t, env.Patience, func() bool { return p.refusals() == tc.reason }, p.refusals)
 				return
 			}
 			got, err := p.Accept()
