@@ -69,7 +69,10 @@ func TestCase75_NetworksAreNarrowedByRBACAndWidenedByRight(t *testing.T) {
 	plaintext := issued(t, alice, pat(ns, "mine"))
 	verifies := func(want bool) {
 		t.Helper()
-		eventually(t, patience, func() bool { answer := directReview(t, plaintext); return answer.Authenticated == want && (want || answer.Error != "") },
+		eventually(t, patience, func() bool {
+			answer := directReview(t, plaintext)
+			return answer.Authenticated == want && (want || answer.Error != "")
+		},
 			func() string { return fmt.Sprintf("the verifier says %+v; want %v", directReview(t, plaintext), want) })
 	}
 	verifies(true)
