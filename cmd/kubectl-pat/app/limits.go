@@ -55,7 +55,9 @@ func (s *session) warnOfLimits(ctx context.Context, c client.Client, pats ...v1a
 	switch data, err := published(proxyconfig.ConfigMapName); {
 	case apierrors.IsNotFound(err):
 		s.sayf("Tokens that are limited to networks do not work: they need the proxy, which this cluster does not have. Show this to a cluster administrator.")
-	case err == nil && data[proxyconfig.KeyURL] != "":
-		s.sayf("Tokens that are limited to networks work only through the proxy, at %s. The API server's webhook refuses them.", data[proxyconfig.KeyURL])
+	case err == nil:
+		if proxy, err := proxyconfig.FromData(data); err == nil {
+			s.sayf("Tokens that are limited to networks work only through the proxy, at %s. The API server's webhook refuses them.", proxy.URL)
+		}
 	}
 }
