@@ -137,6 +137,10 @@ bench-console: ## Measure the console's table of 500 tokens against the API serv
 bench-authorizer: ## Measure what the authorizer of scopes costs users whose tokens have none, while it runs, stands still, and is gone.
 	@$(assets); go run ./hack/bench --authorizer $(BENCHFLAGS)
 
+.PHONY: bench-proxy
+bench-proxy: ## Measure the proxy against kube-apiserver itself, on two processors: time, rate, memory, watches, silent clients, lost writes.
+	@$(assets); two=; if command -v taskset >/dev/null; then two='taskset -c 0,1'; fi; go build -o bin/bench ./hack/bench; exec $$two bin/bench --proxy $(BENCHFLAGS)
+
 .PHONY: abuse
 abuse: ## Run each attack against each port of an installation for ABUSETIME (3m) in all; fail where others or memory suffer.
 	@$(assets); go run ./hack/bench --abuse $(ABUSETIME)

@@ -46,6 +46,7 @@ type options struct {
 	abuse    time.Duration
 
 	authorizer bool
+	proxy      bool
 }
 
 func main() {
@@ -69,6 +70,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.perRound, "per-round", 1000, "with --cluster: tokens issued in each round, and counted of each kind")
 	flags.IntVar(&o.console, "console", 0, "nothing but the console, with this many tokens in a namespace of a real API server")
 	flags.BoolVar(&o.authorizer, "authorizer", false, "nothing but what the authorizer of scopes costs others, at real API servers")
+	flags.BoolVar(&o.proxy, "proxy", false, "nothing but what the proxy costs, against a real API server")
 	flags.DurationVar(&o.abuse, "abuse", 0, "nothing but each attack on each port of an installation, for about so long in all")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long each thing is measured")
 	if err := flags.Parse(args); err != nil {
@@ -86,6 +88,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if o.authorizer {
 		return benchAuthorizer(ctx, o, out)
+	}
+	if o.proxy {
+		return benchProxy(ctx, o, out)
 	}
 	if o.abuse > 0 {
 		return benchHostile(ctx, o, out)

@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -130,16 +131,17 @@ func (c *Cluster) NewReplica() (*Replica, error) {
 	return &Replica{Address: address, cluster: c, port: port}, err
 }
 
-// Start starts it, in place of the one that runs, with an AuthorizationConfiguration, or with none if file is empty.
-func (r *Replica) Start(ctx context.Context, file string) error {
+// Start starts it, in place of the one that runs, with an AuthorizationConfiguration, or with none if file is empty, and with
+// further flags.
+func (r *Replica) Start(ctx context.Context, file string, args ...string) error {
 	r.Kill()
-	return r.cluster.startAPIServerAt(ctx, &r.process, r.port, file)
+	return r.cluster.startAPIServerAt(ctx, &r.process, r.port, file, args...)
 }
 
 // Kill ends it.
 func (r *Replica) Kill() { r.process.kill() }
 
-func (c *Cluster) startAPIServerAt(ctx context.Context, place **process, port int, authorizer string) error {
+func (c *Cluster) startAPIServerAt(ctx context.Context, place **process, port int, authorizer string, more ...string) error {
 	args := []string{
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
 		"--bind-address=127.0.0.1",
@@ -189,7 +191,7 @@ func (c *Cluster) startAPIServerAt(ctx context.Context, place **process, port in
 		}
 		args = append(args, "--audit-policy-file="+file, "--audit-log-path="+c.AuditLog)
 	}
-	apiServer, err := c.startBinary(place, "kube-apiserver", append(args, c.opts.APIServerArgs...)...)
+	apiServer, err := c.startBinary(place, "kube-apiserver", slices.Concat(args, c.opts.APIServerArgs, more)...)
 	if err != nil {
 		return err
 	}
