@@ -214,7 +214,9 @@ func (l *Log) Write(e Event) {
 		if len(*text) > maxText {
 			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}
-		*text = tokens.ReplaceAllString(*text, token.Prefix+"${1}_[redacted]")
+		if strings.Contains(*text, token.Prefix) {
+			*text = tokens.ReplaceAllString(*text, token.Prefix+"${1}_[redacted]")
+		}
 	}
 	line, err := json.Marshal(e)
 	if err != nil {

@@ -86,6 +86,10 @@ type Proxy struct {
 	leaving  atomic.Bool
 }
 
+// flushAfter is how long a part of an answer may wait for the next one, where the answer's length is known: a small one goes out in
+// one write. What has no length, as a watch, is passed on at once.
+const flushAfter = 10 * time.Millisecond
+
 // requestInfo reads a request as kube-apiserver does, because it is kube-apiserver's code.
 var requestInfo = &request.RequestInfoFactory{
 	APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
@@ -108,7 +112,7 @@ func New(o Options) *Proxy {
 		// what it had set, and would be the impersonator.
 		Rewrite:        p.rewrite,
 		Transport:      o.Transport,
-		FlushInterval:  -1, // A watch is not held back.
+		FlushInterval:  flushAfter,
 		ModifyResponse: p.modify,
 		ErrorHandler:   p.failed,
 		ErrorLog:       log.New(io.Discard, "", 0), // Errors are counted, and may quote clients.
