@@ -108,6 +108,7 @@ type hostile struct {
 	attacker *abuse.Attacker
 	limits   map[string]int // of memory, in bytes, by command
 	victim   string         // the id of a token
+	front    *cluster.Manager
 	bad      []error
 }
 

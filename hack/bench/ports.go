@@ -89,7 +89,7 @@ func (h *hostile) ports(ctx context.Context) ([]port, error) {
 	everything := abuse.All()
 	claiming := append(everything, abuse.Attack{Name: claims, Unit: "resources", Run: h.claim})
 	var ports []port
-	add := func(name string, of *cluster.Manager, target abuse.Target, attacks []abuse.Attack, as asking) {
+	add := func(name string, of *cluster.Manager, target abuse.Target, attacks []abuse.Attack, as asking) *port {
 		target.Sources = sources
 		p := port{name: name, of: of, target: target, attacks: attacks}
 		for _, client := range abuse.Clients(target) {
@@ -97,6 +97,7 @@ func (h *hostile) ports(ctx context.Context) ([]port, error) {
 			p.others = append(p.others, as.by(client, target))
 		}
 		ports = append(ports, p)
+		return &ports[len(ports)-1]
 	}
 	local := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	trust := visitor.transport.TLSClientConfig
@@ -122,7 +123,7 @@ func (h *hostile) ports(ctx context.Context) ([]port, error) {
 		add(m.Command+"'s health", m, abuse.Target{Address: local(m.HealthPort), Path: "/readyz", Slots: healthSlots},
 			everything, asking{method: http.MethodGet, path: "/readyz", want: "ok"})
 	}
-	return ports, nil
+	return ports, h.addProxy(ctx, add, bearers[0])
 }
 
 // letDevelopersRead gives the group of the existing tokens what the console and the metrics are for.
@@ -202,15 +203,15 @@ func (a asking) by(client *http.Client, target abuse.Target) func(context.Contex
 	}
 }
 
-// memoryLimits are what config/manager lets each pod have, in bytes.
+// memoryLimits are what config lets each pod have, in bytes.
 func memoryLimits() (map[string]int, error) {
 	root, err := cluster.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
 	limits := map[string]int{}
-	for _, command := range []string{"verifier", "operator"} {
-		file, err := os.Open(filepath.Join(root, "config", "manager", command+".yaml"))
+	for command, name := range map[string]string{"verifier": "manager/verifier", "operator": "manager/operator", "proxy": "proxy/deployment"} {
+		file, err := os.Open(filepath.Join(root, "config", name+".yaml"))
 		if err != nil {
 			return nil, err
 		}

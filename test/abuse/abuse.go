@@ -47,6 +47,8 @@ type Target struct {
 	Path string
 	// Body is of the requests of a crowd; empty: a review of an unknown token.
 	Body string
+	// Bearer is a valid token of the attacker's, for attacks that need one.
+	Bearer string
 	// Slots is how much the server holds at once, for the attack that takes all of them.
 	Slots int
 	// TLS trusts it; nil: it serves plain HTTP.

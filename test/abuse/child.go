@@ -75,7 +75,7 @@ func Child() {
 func carryOut(ctx context.Context, o order) Result {
 	var done Done
 	var attack Attack
-	for _, a := range All() {
+	for _, a := range append(All(), OfProxy()...) {
 		if a.Name == o.Attack {
 			attack = a
 		}
