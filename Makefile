@@ -22,6 +22,8 @@ SOAKTIME ?= 30m
 # Which end-to-end tests have their long forms then.
 SOAKRUN ?= Case01|Case09|Case43|Case44|Case51|TestHundreds
 ABUSETIME ?= 3m
+# How long soak-idle lets streams be idle.
+IDLETIME ?= 12m
 # Where install-plugin installs; without it a folder that is in PATH: GOBIN, one of your own, or /usr/local/bin.
 BINDIR ?=
 # Flags of chart-render: --release NAME, --namespace NAME, --values FILE (with its whole path), --notes.
@@ -116,6 +118,10 @@ soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then 
 	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/serving -soak=$(ABUSETIME)
 	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34' ./controllers -soak
 	@$(assets); go test -timeout 2h -count=1 -run '$(SOAKRUN)' ./test/e2e -soak=$(SOAKTIME)
+
+.PHONY: soak-idle
+soak-idle: ## Keep a watch, shells and ports idle for IDLETIME (12m) through the proxy, behind what forgets silent connections after five minutes.
+	@$(assets); go test -timeout 2h -count=1 -v -run '^TestIdleStreamsSurviveAMiddlebox$$' ./test/streams -idle=$(IDLETIME)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s).

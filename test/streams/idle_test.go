@@ -19,6 +19,7 @@ package streams
 import (
 	"crypto/tls"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/url"
@@ -45,25 +46,37 @@ import (
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
-const (
+// idleFor is the long form, which make soak-idle asks for.
+var idleFor = flag.Duration("idle", 0, "let streams be idle for so long, with the proxy's own pings, behind a middlebox that forgets after five minutes")
+
+// idling is how long what takes.
+type idling struct {
 	// forgetful is how long a flow may be silent: kubectl itself pings shells every 5 seconds and forwarded ports every 10.
-	forgetful = 12 * time.Second
-	// pings is how often the proxy of these tests pings, in place of its half a minute.
-	pings = 2 * time.Second
+	forgetful time.Duration
+	// pings is how often the proxy of these tests pings; 0 as every proxy does, each half a minute.
+	pings time.Duration
 	// silence is how long nobody says anything.
-	silence = 3 * forgetful
-)
+	silence time.Duration
+}
+
+func idlingNow() idling {
+	if *idleFor > 0 {
+		return idling{forgetful: 5 * time.Minute, silence: *idleFor}
+	}
+	return idling{forgetful: 12 * time.Second, pings: 2 * time.Second, silence: 36 * time.Second}
+}
 
 // middlebox passes connections on and forgets those in which nothing moves for a time, as load balancers do.
 type middlebox struct {
 	net.Listener
 	to        string
+	forgetful time.Duration
 	forgotten atomic.Int64
 }
 
-func newMiddlebox(t *testing.T, to string) *middlebox {
+func newMiddlebox(t *testing.T, to string, forgetful time.Duration) *middlebox {
 	t.Helper()
-	m := &middlebox{Listener: env.Must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0")), to: to}
+	m := &middlebox{Listener: env.Must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0")), to: to, forgetful: forgetful}
 	t.Cleanup(func() { _ = m.Close() })
 	go func() {
 		for {
@@ -84,7 +97,7 @@ func (m *middlebox) pass(client net.Conn) {
 		return
 	}
 	defer func() { _ = server.Close() }()
-	forget := time.AfterFunc(forgetful, func() {
+	forget := time.AfterFunc(m.forgetful, func() {
 		m.forgotten.Add(1)
 		_ = errors.Join(client.Close(), server.Close())
 	})
@@ -92,7 +105,7 @@ func (m *middlebox) pass(client net.Conn) {
 	done := make(chan struct{}, 2)
 	for to, from := range map[net.Conn]net.Conn{client: server, server: client} {
 		go func() {
-			_, _ = io.Copy(moves{to, forget}, from)
+			_, _ = io.Copy(moves{to, forget, m.forgetful}, from)
 			done <- struct{}{}
 		}()
 	}
@@ -102,16 +115,17 @@ func (m *middlebox) pass(client net.Conn) {
 // moves notes that something moves.
 type moves struct {
 	io.Writer
-	forget *time.Timer
+	forget    *time.Timer
+	forgetful time.Duration
 }
 
 func (m moves) Write(b []byte) (int, error) {
-	m.forget.Reset(forgetful)
+	m.forget.Reset(m.forgetful)
 	return m.Writer.Write(b)
 }
 
 // behindMiddlebox is a kubeconfig of alice's for a proxy of this process behind a middlebox.
-func behindMiddlebox(t *testing.T, every time.Duration) (string, *middlebox) {
+func behindMiddlebox(t *testing.T, every, forgetful time.Duration) (string, *middlebox) {
 	t.Helper()
 	index := verifier.NewIndex(logr.Discard())
 	index.SetAPIAudiences([]string{"https://kubernetes.default.svc.cluster.local"})
@@ -128,11 +142,13 @@ func behindMiddlebox(t *testing.T, every time.Duration) (string, *middlebox) {
 	server := serving.NewStreamServer(handler, &tls.Config{
 		Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12,
 	}, 100, nil, logr.Discard())
-	server.HTTP.HTTP2.SendPingTimeout = every
+	if every > 0 {
+		server.HTTP.HTTP2.SendPingTimeout = every
+	}
 	listener := env.Must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	go func() { _ = server.HTTP.ServeTLS(server.Limit(listener), "", "") }() // ends with the test
 	t.Cleanup(func() { _ = server.HTTP.Close() })
-	m := newMiddlebox(t, listener.Addr().String())
+	m := newMiddlebox(t, listener.Addr().String(), forgetful)
 	config := product.Anonymous()
 	config.Host, config.BearerToken = "https://"+m.Addr().String(), token.Bearer
 	return env.Must[string](t)(product.Kubeconfig("alice", config)), m
@@ -144,8 +160,9 @@ func TestIdleStreamsSurviveAMiddlebox(t *testing.T) {
 	if err := node.Pod(t.Context(), team, "idle"); err != nil {
 		t.Fatal(err)
 	}
-	kubeconfig, _ := behindMiddlebox(t, pings)
-	unpinged, forgetting := behindMiddlebox(t, time.Hour)
+	times := idlingNow()
+	kubeconfig, _ := behindMiddlebox(t, times.pings, times.forgetful)
+	unpinged, forgetting := behindMiddlebox(t, time.Hour, times.forgetful)
 	watch := func(kubeconfig string) *kubelet.Session {
 		s := kubectl(kubeconfig, "idle", false).Start(t, "get", "pod", "idle", "--watch", "--no-headers", "--show-labels")
 		s.Line(t)
@@ -167,7 +184,7 @@ func TestIdleStreamsSurviveAMiddlebox(t *testing.T) {
 		_, ports[name] = kubectl(kubeconfig, "idle", old).Forward(t)
 	}
 
-	<-time.After(silence)
+	<-time.After(times.silence)
 
 	if forgetting.forgotten.Load() == 0 {
 		t.Error("the middlebox forgets nothing: this test shows nothing")

@@ -116,7 +116,8 @@ func startProxy(ctx context.Context, dir string, o cluster.ManagerOptions) (*clu
 		return nil, "", err
 	}
 	o.Command = "proxy"
-	o.Args = append(o.Args, "--proxy-audit-log="+file.Name(), "--proxy-drain-delay=0s", "--proxy-drain=1s")
+	// What the caller says counts: it comes later.
+	o.Args = append([]string{"--proxy-audit-log=" + file.Name(), "--proxy-drain-delay=0s", "--proxy-drain=1s"}, o.Args...)
 	m, err := product.StartManager(ctx, o)
 	return m, file.Name(), err
 }
