@@ -81,4 +81,8 @@ var RegisterMetrics = sync.OnceFunc(func() {
 		refusals.WithLabelValues(reason)
 		upstreamErrors.WithLabelValues(reason)
 	}
+	// A series that begins with its first event does not increase by it, as alerts see it.
+	for _, reason := range []string{reasonCrowd, reasonLoad, reasonScope, reasonAddress, reasonImpersonate, reasonCredentials, reasonPanic} {
+		refusals.WithLabelValues(reason)
+	}
 })

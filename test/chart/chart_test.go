@@ -261,6 +261,8 @@ func TestChartIsConfig(t *testing.T) {
 `},
 		{"config/samples/proxy", "proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
 		{"config/samples/prometheus", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}"},
+		{"test/chart/testdata/prometheus-proxy", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n" +
+			"proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
 	} {
 		t.Run(tc.config, func(t *testing.T) {
 			want, got := kustomize(t, tc.config), byKey(render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Objects)

@@ -37,12 +37,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/internal/impersonation"
-	"github.com/pat-operator/pat-operator/internal/proxy"
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
 )
 
@@ -95,14 +94,24 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	}).WithTimeout(patience).Should(Succeed())
 }
 
-// Every metric of the alerts and of the dashboard is in a scrape of an operator and a verifier, as the chart's role allows it,
-// and every metric of ours in that scrape has a row in docs/operations.md.
+// Every metric of the alerts and of the dashboard is in a scrape of an operator, a verifier and a proxy, as the chart's role
+// allows it, and every metric of ours in that scrape has a row in docs/operations.md.
 func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 	root, err := cluster.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	exported := scrape(t)
+	proxied(t)
+	front, err := cl.StartManager(t.Context(), cluster.ManagerOptions{Command: "proxy", Args: []string{"--proxy-audit-log=off", "--proxy-drain-delay=0s", "--proxy-drain=1s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := front.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	exported := scrape(t, operator, verifier, front)
 	for where, expressions := range map[string][]string{"rules": ruleExpressions(t, root), "dashboards": dashboardExpressions(t, root)} {
 		if len(expressions) < 10 {
 			t.Errorf("%s have %d expressions", where, len(expressions))
@@ -127,7 +136,7 @@ func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `(pat_operator_[a-z_]+)[`{]").FindAllStringSubmatch(string(page), -1) {
 		documented = append(documented, m[1])
 	}
-	for _, name := range append(exported, exportedByOthers(t)...) {
+	for _, name := range append(exported, exportedByKeeper()...) {
 		name = regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, "")
 		if strings.HasPrefix(name, "pat_operator_") && !slices.Contains(ours, name) {
 			ours = append(ours, name)
@@ -140,17 +149,8 @@ func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 	}
 }
 
-// exportedByOthers returns the names of the metrics of a proxy, and of an operator that keeps the proxy's ClusterRole.
-func exportedByOthers(t *testing.T) (names []string) {
-	t.Helper()
-	proxy.RegisterMetrics()
-	families, err := metrics.Registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		names = append(names, family.GetName())
-	}
+// exportedByKeeper returns the names of the metrics of an operator that keeps the proxy's ClusterRole.
+func exportedByKeeper() (names []string) {
 	descs := make(chan *prometheus.Desc, 8)
 	(*impersonation.Keeper)(nil).Describe(descs)
 	close(descs)
@@ -160,8 +160,8 @@ func exportedByOthers(t *testing.T) (names []string) {
 	return names
 }
 
-// scrape returns the names of all series of an operator and a verifier.
-func scrape(t *testing.T) (names []string) {
+// scrape returns the names of all series of some processes.
+func scrape(t *testing.T, processes ...*cluster.Manager) (names []string) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "monitoring-"}}
 	create(t, admin, ns)
@@ -191,8 +191,8 @@ func scrape(t *testing.T) (names []string) {
 		return review.Status.Allowed, err
 	}).WithTimeout(patience).Should(BeTrue())
 	series := regexp.MustCompile(`(?m)^([a-zA-Z_:][a-zA-Z0-9_:]*)[{ ]`)
-	collector := face(t)
-	for _, m := range []*cluster.Manager{operator, verifier} {
+	collector := env.Must[*http.Client](t)(env.Face(caBundle(t, "pat-operator-ca"), caBundle(t, "pat-operator-verifier-ca"), caBundle(t, "pat-operator-proxy-ca")))
+	for _, m := range processes {
 		var text string
 		NewWithT(t).Eventually(func() error {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.MetricsURL(), nil)
