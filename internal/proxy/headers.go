@@ -83,5 +83,7 @@ func impersonation(r *verifier.Result) http.Header {
 // extraHeader is the name of the header for an extra key, in the form in which net/http finds it. Keys have no character but the
 // slash that a header's name cannot have.
 func extraHeader(key string) string {
-	return http.CanonicalHeaderKey(headerExtraPrefix + strings.NewReplacer("%", "%25", "/", "%2F").Replace(key))
+	return http.CanonicalHeaderKey(headerExtraPrefix + escapes.Replace(key))
 }
+
+var escapes = strings.NewReplacer("%", "%25", "/", "%2F")
