@@ -94,7 +94,7 @@ func (b *proxied) watch(ctx context.Context, w *way, n int) (*watching, error) {
 	o := &watching{stop: cancel}
 	answers := make([]*http.Response, n)
 	if err := each(n, func(i int) (err error) {
-		answers[i], err = w.open(ctx, path)
+		answers[i], err = w.open(ctx, path) //nolint:bodyclose // read closes it
 		return err
 	}); err != nil {
 		cancel()

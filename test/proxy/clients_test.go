@@ -86,7 +86,7 @@ func startAggregated(t *testing.T) *aggregated {
 	}}
 	create(t, admin,
 		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "team-b", Name: "aggregated"}, Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeExternalName, ExternalName: "localhost", Ports: []corev1.ServicePort{{Port: int32(port)}}, //nolint:gosec // a port
+			Type: corev1.ServiceTypeExternalName, ExternalName: "localhost", Ports: []corev1.ServicePort{{Port: int32(port)}},
 		}},
 		&rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"aggregated.example.com"}, Resources: []string{"*"}, Verbs: []string{"list", "get"}}}},
 		&rbacv1.ClusterRoleBinding{ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name.Name}, Subjects: []rbacv1.Subject{env.Group("devs")}},
@@ -205,7 +205,7 @@ func TestHelmThroughTheProxy(t *testing.T) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*env.Patience)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, program, append(args, "--kubeconfig", kubeconfig, "--namespace", "team-a")...) //nolint:gosec // our own tool
+			cmd := exec.CommandContext(ctx, program, append(args, "--kubeconfig", kubeconfig, "--namespace", "team-a")...)
 			cmd.Env = append(os.Environ(), "HOME="+folder, "HELM_DRIVER="+tc.driver)
 			out, err := cmd.CombinedOutput()
 			if (err == nil) != ok {
@@ -238,7 +238,7 @@ func TestHelmThroughTheProxy(t *testing.T) {
 	}
 	// Helm's Secrets are not in the preset.
 	kubeconfig := filepath.Join(folder, "scoped.kubeconfig")
-	cmd := exec.CommandContext(t.Context(), program, "install", "secret", filepath.Join(folder, "app"), "--kubeconfig", kubeconfig, "--namespace", "team-a") //nolint:gosec // our own tool
+	cmd := exec.CommandContext(t.Context(), program, "install", "secret", filepath.Join(folder, "app"), "--kubeconfig", kubeconfig, "--namespace", "team-a")
 	cmd.Env = append(os.Environ(), "HOME="+folder, "HELM_DRIVER=secret")
 	if out, err := cmd.CombinedOutput(); err == nil || !bytes.Contains(out, []byte("the scopes of personal access token team-a/helm-scoped do not allow to")) {
 		t.Errorf("%v %s; want a refusal that names the token", err, out)
