@@ -163,13 +163,14 @@ func TestIdleStreamsSurviveAMiddlebox(t *testing.T) {
 	times := idlingNow()
 	kubeconfig, _ := behindMiddlebox(t, times.pings, times.forgetful)
 	unpinged, forgetting := behindMiddlebox(t, time.Hour, times.forgetful)
-	watch := func(kubeconfig string) *kubelet.Session {
-		s := kubectl(kubeconfig, "idle", false).Start(t, "get", "pod", "idle", "--watch", "--no-headers", "--show-labels")
+	watch := func(kubeconfig string, old bool) *kubelet.Session {
+		s := kubectl(kubeconfig, "idle", old).Start(t, "get", "pod", "idle", "--watch", "--no-headers", "--show-labels")
 		s.Line(t)
 		return s
 	}
-	pinged := watch(kubeconfig)
-	watch(unpinged)
+	pinged := watch(kubeconfig, false)
+	// kubectl itself pings HTTP/2 each half a minute, which what forgets after five would see.
+	watch(unpinged, *idleFor > 0)
 	shells := map[string]*kubelet.Session{}
 	for name, old := range map[string]bool{"over WebSocket": false, "over SPDY": true} {
 		k := kubectl(kubeconfig, "idle", old)
