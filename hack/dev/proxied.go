@@ -35,7 +35,7 @@ const (
 	// managedImpersonation has the operator keep the list of these users.
 	managedImpersonation = "--managed-impersonation"
 	// watchLimit is how long a watch may take to begin, and to end.
-	watchLimit = 30 * time.Second
+	watchLimit = 2 * time.Minute
 )
 
 // proxyOptions start the proxy of a cluster that ends at any time.
@@ -95,7 +95,9 @@ func (d *demo) cut(ctx context.Context) error {
 	revoked := time.Now()
 	select {
 	case <-ended:
-		d.show(out.String())
+		if err := d.show(out.String()); err != nil {
+			return err
+		}
 		if ctx.Err() != nil || !strings.Contains(out.String(), "Failure") {
 			return errors.New("expected the watch to end as an error, which kubectl shows as a Status")
 		}

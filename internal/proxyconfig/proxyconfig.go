@@ -30,9 +30,10 @@ const (
 	// ConfigMapName is the ConfigMap in the operator's namespace.
 	ConfigMapName = "pat-operator-proxy"
 
-	// KeyURL and KeyCA are its keys.
+	// KeyURL is its key of the URL, https://HOST[:PORT].
 	KeyURL = "url"
-	KeyCA  = "ca.crt"
+	// KeyCA is its key of the CA, in PEM; absent where clients know the CA.
+	KeyCA = "ca.crt"
 )
 
 // Config is where clients reach the proxy.

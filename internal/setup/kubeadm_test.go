@@ -35,7 +35,7 @@ func TestKubeadmAcceptsWhatSetupPrints(t *testing.T) {
 	if kubeadm == "" {
 		t.Skip(kubeadmPath + " names no kubeadm: run make kubeadm-check")
 	}
-	version, err := exec.CommandContext(t.Context(), kubeadm, "version", "-o", "short").Output() //nolint:gosec // the test's own
+	version, err := exec.CommandContext(t.Context(), kubeadm, "version", "-o", "short").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestKubeadmAcceptsWhatSetupPrints(t *testing.T) {
 		if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(t.Context(), kubeadm, "config", "validate", "--config", file).CombinedOutput() //nolint:gosec // the test's own
+		out, err := exec.CommandContext(t.Context(), kubeadm, "config", "validate", "--config", file).CombinedOutput()
 		return string(out), err
 	}
 	for name, configuration := range map[string]string{

@@ -83,7 +83,7 @@ func TestKubectlPatWritesAKubeconfigForTheProxy(t *testing.T) {
 	if err := env.Poll(t.Context(), env.Patience, func() error {
 		out, err := run(kubectl, "--kubeconfig", file("written"), "get", "configmaps")
 		if err == nil || !strings.Contains(out, "no valid personal access token was sent") {
-			return fmt.Errorf("after the token has ended: %v %s", err, out)
+			return fmt.Errorf("after the token has ended, kubectl gets %q", out)
 		}
 		return nil
 	}); err != nil {

@@ -369,8 +369,8 @@ func TestKubeconfigIsCheckedByUsingIt(t *testing.T) {
 			if !strings.Contains(tr.out.String(), plaintext) {
 				t.Errorf("no kubeconfig: %s", tr.out)
 			}
-			if want := map[bool]string{false: proxyURL, true: "https://api.example.com"}[tc.direct]; tc.checked.server != want {
-				t.Errorf("asked %q; want %s", tc.checked.server, want)
+			if want := map[bool]string{false: proxyURL, true: "https://api.example.com"}[tc.direct]; tc.server != want {
+				t.Errorf("asked %q; want %s", tc.server, want)
 			}
 		})
 	}
