@@ -94,12 +94,10 @@ func (d *demo) cut(ctx context.Context) error {
 	}
 	revoked := time.Now()
 	select {
-	case <-ended:
-		if err := d.show(out.String()); err != nil {
-			return err
-		}
+	case exit := <-ended:
+		d.show(out.String())
 		if ctx.Err() != nil || !strings.Contains(out.String(), "Failure") {
-			return errors.New("expected the watch to end as an error, which kubectl shows as a Status")
+			return errors.Join(errors.New("expected the watch to end as an error, which kubectl shows as a Status"), exit)
 		}
 		d.say("the watch ended %d ms after kubectl pat revoke did, and as an error: nobody takes it for complete", max(0, time.Since(revoked).Milliseconds()))
 	case <-ctx.Done():
