@@ -26,6 +26,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
@@ -69,25 +71,38 @@ func (d *demo) cut(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchLimit)
 	defer cancel()
 	const watch = `kubectl get configmaps --watch`
+	if _, err := d.run(ctx, d.admin, `kubectl create configmap listed -n team-a`); err != nil {
+		return err
+	}
 	d.prompt(person{name: "alice, by the proxy"}, watch+` &`)
 	cmd := d.cluster.Command(ctx, filepath.Join(d.cluster.Dir, "laptop.kubeconfig"), "/bin/sh", "-c", watch)
-	out := &firstOutput{written: make(chan struct{})}
+	out := &output{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	// Something to see, so that the watch is known to be open.
+	// shows waits for a ConfigMap in the output.
+	shows := func(name string) error {
+		return wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
+			select {
+			case exit := <-ended:
+				return false, errors.Join(errors.New("expected the watch to stay open: "+out.String()), exit)
+			default:
+				return strings.Contains(out.String(), name), nil
+			}
+		})
+	}
+	// kubectl lists first. What is new after that shows that the watch is open.
+	if err := shows("listed"); err != nil {
+		return err
+	}
 	if _, err := d.run(ctx, d.admin, `kubectl create configmap seen -n team-a`); err != nil {
 		return err
 	}
-	select {
-	case <-out.written:
-	case err := <-ended:
-		return fmt.Errorf("expected the watch to stay open: %w: %s", err, out)
-	case <-ctx.Done():
-		return fmt.Errorf("expected the watch to show the ConfigMap within %v", watchLimit)
+	if err := shows("seen"); err != nil {
+		return err
 	}
 	if _, err := d.run(ctx, d.alice, `kubectl pat revoke my-laptop --yes`); err != nil {
 		return err
@@ -107,24 +122,19 @@ func (d *demo) cut(ctx context.Context) error {
 	return d.refused(ctx, person{"alice, by the proxy", filepath.Join(d.cluster.Dir, "laptop.kubeconfig")}, `kubectl get pods`, "no valid personal access token was sent")
 }
 
-// firstOutput is what a command prints, and tells when there is something.
-type firstOutput struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	once    sync.Once
-	written chan struct{}
+// output is what a command prints, to be read while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
-func (o *firstOutput) Write(p []byte) (int, error) {
+func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if bytes.Contains(p, []byte("seen")) {
-		o.once.Do(func() { close(o.written) })
-	}
 	return o.text.Write(p)
 }
 
-func (o *firstOutput) String() string {
+func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()

@@ -45,6 +45,8 @@ const (
 	// endTimeout is the cache's time, and what the verifiers take to learn of the revocation.
 	endTimeout = authnconfig.CacheTTL + 5*time.Second
 	pause      = 250 * time.Millisecond
+
+	theProxy = "the proxy"
 )
 
 // newToken returns a resource with a name that nobody has, and its token.
@@ -71,8 +73,12 @@ func (d *doctor) measure(ctx context.Context) {
 		d.ok(check, "%s refuses a token %v after its revocation", where, took.Round(100*time.Millisecond))
 	case errors.Is(err, errAccepted):
 		_, where := d.whereTokensWork()
+		wayOut := fmt.Sprintf("set --%s=%v: kubectl pat setup", authnconfig.FlagCacheTTL, authnconfig.CacheTTL)
+		if where == theProxy {
+			wayOut = fixProxyLog
+		}
 		d.add(Failed, check, fmt.Sprintf("%s accepts a token %v after its revocation", where, endTimeout),
-			fmt.Sprintf("set --%s=%v: kubectl pat setup", authnconfig.FlagCacheTTL, authnconfig.CacheTTL))
+			wayOut)
 	case holder.IsRefusal(err):
 		d.add(Unchecked, check, fmt.Sprintf("you cannot make a token in the namespace %s: %v", d.Namespace, err), "name another namespace with -n; a member of system:masters adds --as USER")
 	default:
@@ -111,7 +117,7 @@ func (d *doctor) revoke(ctx context.Context) (took time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := wait.PollUntilContextTimeout(ctx, pause, startTimeout, true, s.accepts); err != nil {
+	if err := s.startsToAccept(ctx, startTimeout); err != nil {
 		return 0, fmt.Errorf("%s does not accept %s: %w", where, what, err)
 	}
 	if err := d.Client.Delete(ctx, pat); err != nil {
@@ -134,8 +140,30 @@ func (d *doctor) whereTokensWork() (config *rest.Config, where string) {
 	if d.proxy == nil || slices.ContainsFunc(d.servers, asks) {
 		return rest.AnonymousClientConfig(d.Config), "the API server"
 	}
-	return &rest.Config{Host: d.proxy.URL, TLSClientConfig: rest.TLSClientConfig{CAData: d.proxy.CA}}, "the proxy"
+	return &rest.Config{Host: d.proxy.URL, TLSClientConfig: rest.TLSClientConfig{CAData: d.proxy.CA}}, theProxy
 }
+
+// startsToAccept waits until the server authenticates the client. A proxy may act for the user of a new token a moment after the
+// token is active: the operator keeps the list.
+func (s *server) startsToAccept(ctx context.Context, within time.Duration) error {
+	var last *answerError
+	err := wait.PollUntilContextTimeout(ctx, pause, within, true, func(context.Context) (bool, error) {
+		accepts, err := s.accepts(ctx)
+		if errors.As(err, &last) && (last.status == http.StatusForbidden || last.status == http.StatusServiceUnavailable) {
+			return false, nil
+		}
+		return accepts, err
+	})
+	if wait.Interrupted(err) && last != nil {
+		return last
+	}
+	return err
+}
+
+// answerError is an answer that says neither yes nor no.
+type answerError struct{ status int }
+
+func (e *answerError) Error() string { return fmt.Sprintf("it answers HTTP %d", e.status) }
 
 // accepts reports whether the server authenticates the client.
 func (s *server) accepts(ctx context.Context) (bool, error) {
@@ -145,7 +173,7 @@ func (s *server) accepts(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, err
 	case status != http.StatusCreated && status != http.StatusUnauthorized:
-		return false, fmt.Errorf("it answers HTTP %d", status)
+		return false, &answerError{status}
 	}
 	return status == http.StatusCreated, nil
 }

@@ -44,7 +44,10 @@ func TestCase75_TheWebhookRefusesATokenWithNetworks(t *testing.T) {
 	eventually(t, patience, func() bool { return strings.Contains(activeMessage(t, ns, "bound"), says) },
 		func() string { return "the condition says " + activeMessage(t, ns, "bound") })
 	// The error keeps kube-apiserver from remembering this no.
-	eventually(t, patience, func() bool { answer := directReview(t, plaintext); return !answer.Authenticated && answer.Error != "" },
+	eventually(t, patience, func() bool {
+		answer := directReview(t, plaintext)
+		return !answer.Authenticated && answer.Error != ""
+	},
 		func() string { return fmt.Sprintf("the verifier says %+v", directReview(t, plaintext)) })
 	if code, text := raw(t, plaintext, http.MethodGet, "/version", ""); code != http.StatusUnauthorized {
 		t.Errorf("kube-apiserver: %d %s", code, text)
