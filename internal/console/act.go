@@ -74,7 +74,7 @@ func (c *Console) showDetails(w http.ResponseWriter, r *http.Request, v *visitor
 	if shell != nil {
 		shell.Notice = notice(w, r)
 	}
-	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowDetails(w, shell, c.detailsOf(pat, v)) })
+	c.show(w, http.StatusOK, func(w io.Writer) error { return page.ShowDetails(w, shell, c.detailsOf(r.Context(), pat, v)) })
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (c *Console) rename(w http.ResponseWriter, r *http.Request, v *visitor) err
 		http.Redirect(w, r, pathOf(pat), http.StatusSeeOther) //nolint:gosec // G710: a path of ours, of a namespace and a name
 		return nil
 	}
-	d := c.detailsOf(pat, v)
+	d := c.detailsOf(r.Context(), pat, v)
 	if d.Changed = wrong == ""; d.Changed {
 		status = http.StatusOK
 	} else {

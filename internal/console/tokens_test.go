@@ -28,15 +28,18 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 	"github.com/pat-operator/pat-operator/test/env"
 )
 
@@ -485,7 +488,7 @@ func TestCase29_ThePageSaysThatScopesAreNotEnforced(t *testing.T) {
 		pat := &v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Scopes: tc.scopes}, Status: v1alpha1.PersonalAccessTokenStatus{Conditions: tc.conditions}}
 		c := &Console{scopesEnforced: tc.enforced, clock: testingclock.NewFakePassiveClock(time.Now())}
 		var body strings.Builder
-		if err := page.ShowDetails(&body, nil, c.detailsOf(pat, &visitor{})); err != nil {
+		if err := page.ShowDetails(&body, nil, c.detailsOf(t.Context(), pat, &visitor{})); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Contains(body.String(), says); got != tc.want {
@@ -496,26 +499,39 @@ func TestCase29_ThePageSaysThatScopesAreNotEnforced(t *testing.T) {
 
 // The page says of a token with networks where it works, and of no other token.
 func TestCase75_ThePageSaysThatATokenWithNetworksNeedsTheProxy(t *testing.T) {
-	const says = "This token works only from the networks below, and only through the proxy of this cluster. Ask an administrator for its address."
+	const (
+		says     = "This token works only from the networks below, and only through the proxy of this cluster"
+		unknown  = says + ". Ask an administrator for its address."
+		proxied  = says + ", at https://pat.example.com."
+		operator = "pats"
+	)
 	active := []metav1.Condition{{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue}}
 	for name, tc := range map[string]struct {
 		from       []string
 		conditions []metav1.Condition
+		published  bool
 		shows      string
-		want       bool
+		want       string
 	}{
-		"networks":         {[]string{"192.0.2.0/24"}, active, "192.0.2.0/24", true},
-		"without networks": {nil, active, "Everywhere", false},
-		"not active":       {[]string{"192.0.2.0/24"}, nil, "192.0.2.0/24", false},
+		"networks":              {[]string{"192.0.2.0/24"}, active, false, "192.0.2.0/24", unknown},
+		"networks, and a proxy": {[]string{"192.0.2.0/24"}, active, true, "192.0.2.0/24", proxied},
+		"without networks":      {nil, active, true, "Everywhere", ""},
+		"not active":            {[]string{"192.0.2.0/24"}, nil, true, "192.0.2.0/24", ""},
 	} {
 		pat := &v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{From: tc.from}, Status: v1alpha1.PersonalAccessTokenStatus{Conditions: tc.conditions}}
-		c := &Console{clock: testingclock.NewFakePassiveClock(time.Now())}
+		c := &Console{clock: testingclock.NewFakePassiveClock(time.Now()), operatorNamespace: operator, cluster: &Cluster{Server: "https://k8s.example.com"}}
+		cluster := fake.NewClientBuilder()
+		if tc.published {
+			cluster.WithObjects(&corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Namespace: operator, Name: proxyconfig.ConfigMapName}, Data: proxyconfig.Config{URL: "https://pat.example.com"}.Data(),
+			})
+		}
 		var body strings.Builder
-		if err := page.ShowDetails(&body, nil, c.detailsOf(pat, &visitor{})); err != nil {
+		if err := page.ShowDetails(&body, nil, c.detailsOf(t.Context(), pat, &visitor{client: cluster.Build()})); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(body.String(), says); got != tc.want || !strings.Contains(body.String(), tc.shows) {
-			t.Errorf("%s: it says so: %v, it shows %s: %v", name, got, tc.shows, strings.Contains(body.String(), tc.shows))
+		if got := strings.Contains(body.String(), says); got != (tc.want != "") || !strings.Contains(body.String(), tc.want) || !strings.Contains(body.String(), tc.shows) {
+			t.Errorf("%s: it says so: %v, it shows %s: %v\n%s", name, got, tc.shows, strings.Contains(body.String(), tc.shows), body.String())
 		}
 	}
 }

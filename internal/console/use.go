@@ -40,6 +40,8 @@ type Cluster struct {
 	Server string
 	// CA verifies it, in PEM; empty: the system's CAs.
 	CA []byte
+	// proxy reports that Server is the proxy.
+	proxy bool
 }
 
 // proxyWithin bounds what the page of a new token waits for the proxy's address.
@@ -66,12 +68,12 @@ func (c *Console) clusterOf(ctx context.Context, v *visitor) *Cluster {
 		c.log.Info("Cannot read where the proxy is, so the page shows no commands", "error", err.Error())
 		return nil
 	}
-	return &Cluster{Server: proxy.URL, CA: proxy.CA}
+	return &Cluster{Server: proxy.URL, CA: proxy.CA, proxy: true}
 }
 
 // use returns commands that use a new token as $TOKEN; nil if none would work.
 func (c *Cluster) use(pat *v1alpha1.PersonalAccessToken) *page.Use {
-	if c == nil || len(pat.Spec.Audiences) > 0 {
+	if c == nil || len(pat.Spec.Audiences) > 0 || len(pat.Spec.From) > 0 && !c.proxy {
 		return nil
 	}
 	server, file := c.Server, pat.Name+".kubeconfig"

@@ -42,6 +42,8 @@ func TestCommandsForThisCluster(t *testing.T) {
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "report"}}
 	elsewhere := pat.DeepCopy()
 	elsewhere.Spec.Audiences = []string{"grafana"}
+	bound := pat.DeepCopy()
+	bound.Spec.From = []string{"192.0.2.0/24"}
 	known := &Cluster{Server: "https://k8s.example.com:6443", CA: []byte("pem")}
 	for name, test := range map[string]struct {
 		pat     *v1alpha1.PersonalAccessToken
@@ -60,8 +62,15 @@ func TestCommandsForThisCluster(t *testing.T) {
 			Kubeconfig: "chmod 600 report.kubeconfig\nkubectl config set-credentials report --kubeconfig=report.kubeconfig --token=\"$TOKEN\"\nkubectl --kubeconfig=report.kubeconfig auth whoami",
 			Download:   "/tokens/team-a/report/kubeconfig", File: "report.kubeconfig",
 		}},
-		"another service's token": {elsewhere, known, nil},
-		"an unknown address":      {pat, nil, nil},
+		"with networks, by the proxy": {bound, &Cluster{Server: "https://pat.example.com", proxy: true}, &page.Use{
+			Curl:       `curl -H "Authorization: Bearer $TOKEN" https://pat.example.com/api`,
+			Kubectl:    `kubectl --kubeconfig=/dev/null --server=https://pat.example.com --token="$TOKEN" auth whoami`,
+			Kubeconfig: "chmod 600 report.kubeconfig\nkubectl config set-credentials report --kubeconfig=report.kubeconfig --token=\"$TOKEN\"\nkubectl --kubeconfig=report.kubeconfig auth whoami",
+			Download:   "/tokens/team-a/report/kubeconfig", File: "report.kubeconfig",
+		}},
+		"with networks, and no proxy": {bound, known, nil},
+		"another service's token":     {elsewhere, known, nil},
+		"an unknown address":          {pat, nil, nil},
 	} {
 		if diff := cmp.Diff(test.want, test.cluster.use(test.pat)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

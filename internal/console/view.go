@@ -18,6 +18,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"net/url"
 	"slices"
 	"strings"
@@ -119,7 +120,7 @@ func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
 }
 
 // detailsOf returns everything about a token.
-func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.Details {
+func (c *Console) detailsOf(ctx context.Context, pat *v1alpha1.PersonalAccessToken, v *visitor) page.Details {
 	status := &pat.Status
 	d := page.Details{
 		Row: rowOf(pat, c.clock.Now()), ResourceName: pat.Name,
@@ -142,6 +143,11 @@ func (c *Console) detailsOf(pat *v1alpha1.PersonalAccessToken, v *visitor) page.
 		d.Scopes = append(d.Scopes, holder.Visible(describeScope(&pat.Spec.Scopes[i], pat.Namespace)))
 	}
 	d.Unenforced = d.Works && len(d.Scopes) > 0 && c.scopesEnforced != nil && !c.scopesEnforced()
+	if d.Works && len(d.From) > 0 {
+		if cluster := c.clusterOf(ctx, v); cluster != nil && cluster.proxy {
+			d.Proxy = holder.Visible(cluster.Server)
+		}
+	}
 	if holder.Sealed(pat) {
 		d.EncryptedToken, _ = holder.Encrypted(pat) // empty for any other text
 	}

@@ -43,6 +43,8 @@ type Details struct {
 	ReadOnly string
 	// Unenforced reports that the token is refused for the moment, because it has Scopes.
 	Unenforced bool
+	// Proxy is the URL at which a token with From works; "": the visitor may not know.
+	Proxy string
 	// Fixed reports that the end is fixed, so that a new token would have expired or would expire soon.
 	Fixed bool
 	// MayRename offers to rename the token. The form has DisplayName, or NewName as typed with NameError and NameCause.

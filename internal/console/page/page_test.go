@@ -80,7 +80,7 @@ func hostileDetails() Details {
 		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile, EncryptedToken: hostile,
 		Audiences: h, Scopes: h, From: h, Groups: h, Recipients: h, UID: hostile, MayRename: true, DisplayName: hostile, NewName: hostile, NameError: hostile, NameCause: hostile, Changed: true,
 		Conditions: []Condition{{Type: "Active", Status: "False", Reason: hostile, Message: hostile, Since: noon}},
-		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile,
+		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile, Proxy: hostile,
 		Revoked: []RevokedEntry{{TokenID: hostile, By: hostile, Reason: hostile, At: noon}},
 	}
 }
