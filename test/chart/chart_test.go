@@ -640,6 +640,9 @@ func TestValuesReachTheirFields(t *testing.T) {
 		{"who finds the proxy", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, discovery: {groups: [devs]}}",
 			"RoleBinding pat-operator-system/pat-operator-proxy-discovery", []string{"subjects"},
 			[]any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}}},
+		{"who finds its namespace", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, discovery: {groups: [devs]}}",
+			"ClusterRoleBinding /pat-operator-proxy-discovery", []string{"subjects"},
+			[]any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}}},
 		{"a certificate of your own", "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, tls: {secretName: tls}}", proxyPods,
 			append(slices.Clone(pod), "volumes"), []any{map[string]any{"name": "pat-operator", "projected": map[string]any{"sources": []any{map[string]any{
 				"secret": map[string]any{"name": "tls", "items": []any{map[string]any{"key": "tls.crt", "path": "proxy/tls.crt"}, map[string]any{"key": "tls.key", "path": "proxy/tls.key"}}},

@@ -47,7 +47,7 @@ Call with a dict: context, path.
   {{- /* A rule without names would allow everybody, so each keeps the name that it has. */ -}}
   {{- range $o.rules -}}{{- $_ := set . "resourceNames" (concat .resourceNames (get $impersonation (index .resources 0))) -}}{{- end -}}
 {{- end -}}
-{{- if and (eq $o.kind "RoleBinding") (eq $name "pat-operator-proxy-discovery") -}}
+{{- if and (has $o.kind (list "RoleBinding" "ClusterRoleBinding")) (eq $name "pat-operator-proxy-discovery") -}}
   {{- $subjects := list -}}
   {{- range $c.Values.proxy.discovery.groups -}}
     {{- $subjects = append $subjects (dict "apiGroup" "rbac.authorization.k8s.io" "kind" "Group" "name" .) -}}
