@@ -20,7 +20,9 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -60,16 +62,17 @@ to that; else, and with --no-proxy, to the API server of the current context. Wi
 current context or of --server-ca. This command itself always uses the current context.
 
 The token comes from standard input (a terminal asks for it) or from --token-file. With --decrypt it is the one that was encrypted
-to your key. It must be the token of NAME. Of --token-file the kubeconfig contains only the path, unless --embed-token is given:
-kubectl reads the file again each minute, so such a kubeconfig survives rotations. --token-path is for a file that only the holder
-has, relative to the kubeconfig.
+to your key. It must be the token of NAME. Of --token-file the kubeconfig contains only the path, unless --embed-token is given or it is
+not a regular file, such as <(command): kubectl reads the file again each minute, so such a kubeconfig survives rotations.
+--token-path is for a file that only the holder has, relative to the kubeconfig.
 
 A token that the operator has not processed yet is accepted, with a warning, if NAME has its digest.
 
 -o argocd prints the Secret by which Argo CD knows a cluster, -o terraform the variables host, token and cluster_ca_certificate of
 the kubernetes provider as JSON. Both contain the token; -o argocd=FILE writes it into a new file that only you can read.
 
---check then asks, with the new kubeconfig, which user it is, and compares five permissions with yours.`,
+--check then asks, with the new kubeconfig, which user it is, and compares five permissions with yours. It waits up to a minute
+until the proxy may act for the user of a new token.`,
 		Example: `  # For yourself, from the token that create wrote into a file
   kubectl pat kubeconfig my-laptop --token-file my-laptop.token -o my-laptop.kubeconfig --check
 
@@ -155,6 +158,8 @@ type written struct {
 	cluster       *clientcmdv1.Cluster
 	proxied       bool
 	plaintext, id string
+	// holder is what it has of the token.
+	holder clientcmdv1.AuthInfo
 }
 
 // hand writes the output and warns of what is wrong with it.
@@ -193,13 +198,16 @@ func (o *kubeconfigOptions) hand(ctx context.Context, name string) (w written, e
 			return w, err
 		}
 	}
+	if w.holder, err = o.credential(w.plaintext); err != nil {
+		return w, err
+	}
 	if err := o.write(out, w); err != nil {
 		return w, err
 	}
 	if err := keep(); err != nil {
 		return w, err
 	}
-	o.warn(w.pat, w.cluster, w.id)
+	o.warn(w)
 	return w, nil
 }
 
@@ -208,12 +216,25 @@ func (o *kubeconfigOptions) credential(plaintext string) (clientcmdv1.AuthInfo, 
 	switch {
 	case o.tokenPath != "":
 		return clientcmdv1.AuthInfo{TokenFile: o.tokenPath}, nil
-	case o.decrypt, o.embed, o.tokenFile == stdin:
+	case o.decrypt, o.embed, o.tokenFile == stdin, o.format != "":
 		return clientcmdv1.AuthInfo{Token: plaintext}, nil
 	}
-	path, err := filepath.Abs(o.tokenFile) // a relative one would be relative to the kubeconfig
-	return clientcmdv1.AuthInfo{TokenFile: path}, err
+	path, err := filepath.Abs(expandHome(o.tokenFile)) // a relative one would be relative to the kubeconfig
+	if err != nil {
+		return clientcmdv1.AuthInfo{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return clientcmdv1.AuthInfo{}, fmt.Errorf("--token-file: %w", err)
+	}
+	if !info.Mode().IsRegular() || ofThisProcess.MatchString(path) {
+		return clientcmdv1.AuthInfo{Token: plaintext}, nil
+	}
+	return clientcmdv1.AuthInfo{TokenFile: path}, nil
 }
+
+// ofThisProcess matches files that are others, or none, to the process that uses the kubeconfig.
+var ofThisProcess = regexp.MustCompile(`^/(dev/(fd/|stdin$)|proc/)`)
 
 // tokenGone adds to an error that the token from the pipe may be lost.
 func (o *kubeconfigOptions) tokenGone(err error, name string) error {
@@ -292,7 +313,14 @@ func (o *kubeconfigOptions) nameOfCluster() string {
 }
 
 // warn warns of what prevents the holder from using the kubeconfig, or from using it safely.
-func (o *kubeconfigOptions) warn(pat *v1alpha1.PersonalAccessToken, cluster *clientcmdv1.Cluster, id string) {
+func (o *kubeconfigOptions) warn(w written) {
+	pat, cluster, id := w.pat, w.cluster, w.id
+	if w.proxied && o.operator.guessed {
+		o.sayf("Warning: the kubeconfig leads to %s, because the ConfigMap %s says so. Anybody may have created that, as you may not read in which namespace the operator is: ask a cluster administrator, and add --operator-namespace NAMESPACE", cluster.Server, o.operator.configMap())
+	}
+	if len(pat.Spec.From) > 0 && !w.proxied {
+		o.sayf("Warning: the token works only through the proxy, and only from %s. If %s is not the proxy, give the proxy's address with --server and --server-ca", strings.Join(pat.Spec.From, ", "), cluster.Server)
+	}
 	if server, err := url.Parse(cluster.Server); err == nil && !reachable(server.Hostname()) {
 		o.sayf("Warning: %s is an address of this machine or network, which a holder elsewhere cannot reach: give another one with --server URL", cluster.Server)
 	}

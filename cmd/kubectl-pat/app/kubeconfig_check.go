@@ -18,6 +18,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
@@ -36,9 +38,10 @@ import (
 )
 
 const (
-	// whoamiAttempts are needed for a token that is a second old: the proxy may not act for its user yet.
-	whoamiAttempts = 4
-	whoamiPause    = time.Second
+	// whoamiWithin bounds the wait until the proxy may act for the user of a new token: the operator writes the list of users, with
+	// a pause between two writes, and kube-apiserver has to see it.
+	whoamiWithin = time.Minute
+	whoamiPause  = time.Second
 
 	onlyRBAC = "only Kubernetes RBAC counts for an impersonated user, and not what a cloud's authorization allows (EKS access policies, Google IAM, Azure RBAC): bind %s, or a group of the token, in RBAC"
 )
@@ -66,7 +69,10 @@ func (o only) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(o.co
 // compare uses the new kubeconfig, and compares what it may do with what the caller may.
 func (o *kubeconfigOptions) compare(ctx context.Context, w written) error {
 	cluster := w.cluster
-	config := &rest.Config{Host: cluster.Server, BearerToken: w.plaintext, TLSClientConfig: rest.TLSClientConfig{
+	if w.proxied && o.operator.guessed {
+		return fmt.Errorf("--check: the token was not sent to %s, which the ConfigMap %s names: you may not read in which namespace the operator is, so that may be another user's. Ask a cluster administrator, and add --operator-namespace NAMESPACE", cluster.Server, o.operator.configMap())
+	}
+	config := &rest.Config{Host: cluster.Server, BearerToken: w.holder.Token, BearerTokenFile: w.holder.TokenFile, TLSClientConfig: rest.TLSClientConfig{
 		CAData: cluster.CertificateAuthorityData, ServerName: cluster.TLSServerName, Insecure: cluster.InsecureSkipTLSVerify,
 	}}
 	if cluster.ProxyURL != "" {
@@ -80,7 +86,7 @@ func (o *kubeconfigOptions) compare(ctx context.Context, w written) error {
 	if err != nil {
 		return err
 	}
-	who, err := whoami(ctx, theirs)
+	who, err := o.whoami(ctx, theirs)
 	if err != nil {
 		return unusable(err, w)
 	}
@@ -91,19 +97,35 @@ func (o *kubeconfigOptions) compare(ctx context.Context, w written) error {
 	return o.comparePermissions(ctx, theirs, w)
 }
 
-func whoami(ctx context.Context, c client.Client) (authenticationv1.UserInfo, error) {
-	for attempt := 1; ; attempt++ {
-		review := &authenticationv1.SelfSubjectReview{}
-		err := c.Create(ctx, review)
-		if !apierrors.IsForbidden(err) || attempt == whoamiAttempts {
-			return review.Status.UserInfo, err
+// whoami asks who the token is. It waits until the proxy may act for its user.
+func (o *kubeconfigOptions) whoami(ctx context.Context, c client.Client) (authenticationv1.UserInfo, error) {
+	review, answer, said := &authenticationv1.SelfSubjectReview{}, error(nil), false
+	err := wait.PollUntilContextTimeout(ctx, whoamiPause, whoamiWithin, true, func(ctx context.Context) (bool, error) {
+		if err := c.Create(ctx, review); err == nil || answer == nil || ctx.Err() == nil { // a wait that ended says nothing new
+			answer = err
 		}
-		select {
-		case <-ctx.Done():
-			return authenticationv1.UserInfo{}, ctx.Err()
-		case <-time.After(whoamiPause):
+		if !ofImpersonation(answer) {
+			return true, nil
 		}
+		if !said {
+			o.sayf("Waiting up to %v until the proxy may act for the user of this token.", whoamiWithin)
+			said = true
+		}
+		return false, nil
+	})
+	if answer == nil {
+		answer = err
 	}
+	return review.Status.UserInfo, answer
+}
+
+// ofImpersonation reports whether kube-apiserver does not let the proxy act for the user. The proxy's own refusals name no resource.
+func ofImpersonation(err error) bool {
+	refused, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !apierrors.IsForbidden(err) || refused.ErrStatus.Details == nil {
+		return false
+	}
+	return slices.Contains([]string{"users", "groups", "serviceaccounts", "nodes", "uids", "userextras"}, refused.ErrStatus.Details.Kind)
 }
 
 // unusable adds the likely cause to the error of a kubeconfig that was just written.

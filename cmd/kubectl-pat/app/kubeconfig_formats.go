@@ -99,11 +99,7 @@ func (o *kubeconfigOptions) write(out io.Writer, w written) error {
 			TLSServerName: w.cluster.TLSServerName, Insecure: w.cluster.InsecureSkipTLSVerify, ProxyURL: w.cluster.ProxyURL,
 		})
 	}
-	holder, err := o.credential(w.plaintext)
-	if err != nil {
-		return err
-	}
-	return write(out, outputYAML, o.document(w.pat, w.cluster, holder))
+	return write(out, outputYAML, o.document(w.pat, w.cluster, w.holder))
 }
 
 // argoCD returns the Secret of a cluster. It has no namespace, which is that of Argo CD.

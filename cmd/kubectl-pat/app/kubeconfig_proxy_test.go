@@ -19,14 +19,17 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +58,18 @@ func someCA(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return cacert.Encode(cert)
+}
+
+// install creates the webhook configuration, which says where the operator is.
+func (tr *trial) install(t *testing.T, namespace string) {
+	t.Helper()
+	webhook := admissionregistrationv1.ValidatingWebhook{Name: "validate.personalaccesstokens.pat-operator.io"}
+	webhook.ClientConfig.Service = &admissionregistrationv1.ServiceReference{Namespace: namespace, Name: "pat-operator-admission"}
+	if err := tr.client.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "pat-operator"}, Webhooks: []admissionregistrationv1.ValidatingWebhook{webhook},
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // publish creates the ConfigMap of a proxy.
@@ -96,6 +111,7 @@ func TestKubeconfigLeadsToTheProxyWhereThereIsOne(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.install(t, authnconfig.Namespace)
 			tr.In = strings.NewReader(plaintext)
 			if tc.published != nil {
 				tr.publish(t, tc.published)
@@ -168,12 +184,30 @@ func TestKubeconfigNamesTheFileOfTheToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
+	t.Setenv("HOME", dir)
+	pipe := func(t *testing.T) string {
+		t.Helper()
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.Close() })
+		if _, err := io.WriteString(w, plaintext); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("/dev/fd/%d", r.Fd())
+	}
 	for name, tc := range map[string]struct {
 		args        []string
 		token, path string
 	}{
 		"by default":    {[]string{"--token-file=ci.token"}, "", file},
 		"by its path":   {[]string{"--token-file=" + file}, "", file},
+		"in the home":   {[]string{"--token-file=~/ci.token"}, "", file},
+		"of a process":  {[]string{"--token-file=" + pipe(t)}, plaintext, ""},
 		"embedded":      {[]string{"--token-file=ci.token", "--embed-token"}, plaintext, ""},
 		"from a pipe":   {nil, plaintext, ""},
 		"and embedded":  {[]string{"--embed-token"}, plaintext, ""},
@@ -286,7 +320,9 @@ type checked struct {
 	groups       []string
 	mine, theirs []string // the resources of which something is allowed
 	refused      error    // of the token
+	notYet       int      // how many tries are refused first, because of impersonation
 	server       string   // of the client with the token
+	file         string   // from which it has the token
 	another      bool     // it takes the token for another one
 }
 
@@ -298,17 +334,25 @@ func (c *checked) connect(t *testing.T, tr *trial, id string) func(genericcliopt
 			return nil, err
 		}
 		allowed, extra := c.mine, map[string]authenticationv1.ExtraValue(nil)
-		token := strings.HasPrefix(config.BearerToken, "kubepat_")
+		token := strings.HasPrefix(config.BearerToken, "kubepat_") || config.BearerTokenFile != ""
 		if token {
 			if config.CertData != nil || config.Impersonate.UserName != "" {
 				t.Error("the token is not the only credential")
 			}
+			if config.BearerToken != "" && config.BearerTokenFile != "" {
+				t.Error("the token in memory is used where the kubeconfig names a file")
+			}
+			c.file = config.BearerTokenFile
 			c.server, allowed, extra = config.Host, c.theirs, map[string]authenticationv1.ExtraValue{user.CredentialIDKey: {"PAT=" + id}}
 			if c.another {
 				extra = nil
 			}
 		}
 		return interceptor.NewClient(tr.client, interceptor.Funcs{Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+			if token && c.notYet > 0 {
+				c.notYet--
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, "alice", errors.New("no"))
+			}
 			if token && c.refused != nil {
 				return c.refused
 			}
@@ -357,6 +401,7 @@ func TestKubeconfigIsCheckedByUsingIt(t *testing.T) {
 			pat, plaintext := holderMade(t, 7)
 			pat.Spec.Scopes = tc.scopes
 			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.install(t, authnconfig.Namespace)
 			if !tc.direct {
 				tr.publish(t, proxyconfig.Config{URL: proxyURL}.Data())
 			}
@@ -371,6 +416,139 @@ func TestKubeconfigIsCheckedByUsingIt(t *testing.T) {
 			}
 			if want := map[bool]string{false: proxyURL, true: "https://api.example.com"}[tc.direct]; tc.server != want {
 				t.Errorf("asked %q; want %s", tc.server, want)
+			}
+		})
+	}
+}
+
+// What is written is used: a kubeconfig that names a file is checked with that file.
+func TestCheckUsesTheFileThatTheKubeconfigNames(t *testing.T) {
+	pat, plaintext := holderMade(t, 7)
+	file := filepath.Join(t.TempDir(), "ci.token")
+	if err := os.WriteFile(file, []byte(plaintext), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"named":    {nil, file},
+		"embedded": {[]string{"--embed-token"}, ""},
+		"Argo CD":  {[]string{"-o", "argocd"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr, c := newTrial(t, interceptor.Funcs{}, pat), &checked{}
+			tr.Connect = c.connect(t, tr, pat.Status.TokenID)
+			t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
+			tr.run(t.Context(), t, exitOK, append([]string{"kubeconfig", "ci", "--check", "--token-file", file}, tc.args...)...)
+			if c.server == "" || c.file != tc.want {
+				t.Errorf("asked %q with the file %q; want %q", c.server, c.file, tc.want)
+			}
+		})
+	}
+}
+
+// A user who may create namespaces can make one that is called like the operator's, with a ConfigMap that names another server.
+func TestNoTokenIsSentToAnAddressFromAGuessedNamespace(t *testing.T) {
+	const (
+		warning = "Warning: the kubeconfig leads to https://pat.example.com, because the ConfigMap %s/pat-operator-proxy says so. Anybody may have created that, as you may not read in which namespace the operator is: ask a cluster administrator, and add --operator-namespace NAMESPACE\n"
+		refused = "error: --check: the token was not sent to https://pat.example.com, which the ConfigMap %s/pat-operator-proxy names: you may not read in which namespace the operator is, so that may be another user's. Ask a cluster administrator, and add --operator-namespace NAMESPACE\n"
+		works   = "It works: at https://pat.example.com the token is alice.\nOf 5 permissions that were compared, the token has those that you have.\n"
+	)
+	guess := func(text string) string { return fmt.Sprintf(text, authnconfig.Namespace) }
+	for name, tc := range map[string]struct {
+		installed string // the namespace that the webhooks name
+		args      []string
+		code      int
+		want      string
+		sent      string
+	}{
+		"guessed":              {"", nil, exitOK, guess(warning), ""},
+		"guessed, and checked": {"", []string{"--check"}, exitError, guess(warning) + guess(refused), ""},
+		"given":                {"", []string{"--check", "--operator-namespace", authnconfig.Namespace}, exitOK, works, proxyURL},
+		"found":                {authnconfig.Namespace, []string{"--check"}, exitOK, works, proxyURL},
+		"elsewhere":            {"pats", []string{"--check"}, exitOK, strings.Replace(works, "pat.", "api.", 1), "https://api.example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pat, plaintext := holderMade(t, 7)
+			tr, c := newTrial(t, interceptor.Funcs{}, pat), &checked{}
+			if tc.installed != "" {
+				tr.install(t, tc.installed)
+			}
+			tr.publish(t, proxyconfig.Config{URL: proxyURL}.Data())
+			tr.In, tr.Connect = strings.NewReader(plaintext), c.connect(t, tr, pat.Status.TokenID)
+			t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
+			tr.run(t.Context(), t, tc.code, append([]string{"kubeconfig", "ci"}, tc.args...)...)
+			if diff := cmp.Diff(tc.want, tr.errOut.String()); diff != "" || c.server != tc.sent {
+				t.Errorf("sent to %q; want %q (-want +got):\n%s", c.server, tc.sent, diff)
+			}
+		})
+	}
+}
+
+func TestKubeconfigOfATokenWithNetworksWarnsWithoutTheProxy(t *testing.T) {
+	const warning = "Warning: the token works only through the proxy, and only from 192.0.2.0/24. If %s is not the proxy, give the proxy's address with --server and --server-ca\n"
+	for name, tc := range map[string]struct {
+		args []string
+		from []string
+		want string
+	}{
+		"the proxy":        {nil, []string{"192.0.2.0/24"}, ""},
+		"the API server":   {[]string{"--no-proxy"}, []string{"192.0.2.0/24"}, fmt.Sprintf(warning, "https://api.example.com")},
+		"another address":  {[]string{"--server=https://other.example.com"}, []string{"192.0.2.0/24"}, fmt.Sprintf(warning, "https://other.example.com")},
+		"without networks": {[]string{"--no-proxy"}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pat, plaintext := holderMade(t, 7)
+			pat.Spec.From = tc.from
+			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.install(t, authnconfig.Namespace)
+			tr.publish(t, proxyconfig.Config{URL: proxyURL}.Data())
+			tr.In = strings.NewReader(plaintext)
+			t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
+			tr.run(t.Context(), t, exitOK, append([]string{"kubeconfig", "ci"}, tc.args...)...)
+			if diff := cmp.Diff(tc.want, tr.errOut.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The operator writes whom the proxy may act for some time after the token is made. Other refusals do not end by waiting.
+func TestCheckWaitsUntilTheProxyMayActForTheUser(t *testing.T) {
+	const (
+		waits = "Waiting up to 1m0s until the proxy may act for the user of this token.\n"
+		works = "It works: at https://pat.example.com the token is alice.\nOf 5 permissions that were compared, the token has those that you have.\n"
+		never = "error: --check: the proxy https://pat.example.com may not act for the user of this token, or the token may not be used from this address: "
+	)
+	networks := &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: 403, Message: "may not be used from 203.0.113.7"}}
+	for name, tc := range map[string]struct {
+		checked
+		code   int
+		want   string
+		within time.Duration
+	}{
+		"at once":              {checked{}, exitOK, works, 0},
+		"after thirty tries":   {checked{notYet: 30}, exitOK, waits + works, 30 * time.Second},
+		"never":                {checked{notYet: 1000}, exitError, waits + never + "users \"alice\" is forbidden: no\n", time.Minute},
+		"from another network": {checked{refused: networks}, exitError, never + "may not be used from 203.0.113.7\n", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pat, plaintext := holderMade(t, 7)
+			tr := newTrial(t, interceptor.Funcs{}, pat)
+			tr.install(t, authnconfig.Namespace)
+			tr.publish(t, proxyconfig.Config{URL: proxyURL}.Data())
+			tr.In, tr.Connect = strings.NewReader(plaintext), tc.connect(t, tr, pat.Status.TokenID)
+			t.Setenv("KUBECONFIG", kubeconfigWith(t, "server: https://api.example.com"))
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				tr.run(t.Context(), t, tc.code, "kubeconfig", "ci", "--check")
+				if took := time.Since(begin); took > tc.within {
+					t.Errorf("it took %v; want %v", took, tc.within)
+				}
+			})
+			if diff := cmp.Diff(tc.want, tr.errOut.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -53,10 +53,12 @@ func (s *session) warnOfLimits(ctx context.Context, c client.Client, pats ...v1a
 		return
 	}
 	switch data, err := published(proxyconfig.ConfigMapName); {
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err) && !operator.guessed:
 		s.sayf("Tokens that are limited to networks do not work: they need the proxy, which this cluster does not have. Show this to a cluster administrator.")
 	case err == nil:
-		if proxy, err := proxyconfig.FromData(data); err == nil {
+		if operator.guessed { // its address may be anybody's
+			s.sayf("Tokens that are limited to networks work only through the proxy. The API server's webhook refuses them.")
+		} else if proxy, err := proxyconfig.FromData(data); err == nil {
 			s.sayf("Tokens that are limited to networks work only through the proxy, at %s. The API server's webhook refuses them.", proxy.URL)
 		}
 	}

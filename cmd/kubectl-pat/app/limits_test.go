@@ -79,20 +79,27 @@ func TestCase75_TokensWithNetworksAreSaidToNeedTheProxy(t *testing.T) {
 	}
 	bound := named("bound", "192.0.2.0/24")
 	for name, tc := range map[string]struct {
-		pat  *v1alpha1.PersonalAccessToken
-		url  string
-		args []string
-		want string
+		pat     *v1alpha1.PersonalAccessToken
+		url     string
+		guessed bool
+		args    []string
+		want    string
 	}{
-		"list":             {bound, "https://pat.example.com", []string{"list"}, works},
-		"describe":         {bound, "https://pat.example.com", []string{"describe", "bound"}, works},
-		"no proxy":         {bound, "none", []string{"list"}, without},
-		"not started yet":  {bound, "", []string{"list"}, ""},
-		"without networks": {named("free"), "none", []string{"list"}, ""},
-		"for a program":    {bound, "none", []string{"list", "-o", "json"}, ""},
+		"list":                            {bound, "https://pat.example.com", false, []string{"list"}, works},
+		"describe":                        {bound, "https://pat.example.com", false, []string{"describe", "bound"}, works},
+		"no proxy":                        {bound, "none", false, []string{"list"}, without},
+		"no proxy where it is looked for": {bound, "none", true, []string{"list"}, ""},
+		"an address that may be anybody's": {bound, "https://pat.example.com", true, []string{"list"},
+			"Tokens that are limited to networks work only through the proxy. The API server's webhook refuses them.\n"},
+		"not started yet":  {bound, "", false, []string{"list"}, ""},
+		"without networks": {named("free"), "none", false, []string{"list"}, ""},
+		"for a program":    {bound, "none", false, []string{"list", "-o", "json"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, interceptor.Funcs{}, tc.pat)
+			if !tc.guessed {
+				tr.install(t, authnconfig.Namespace)
+			}
 			if tc.url != "none" {
 				if err := tr.client.Create(t.Context(), &corev1.ConfigMap{
 					ObjectMeta: metav1.ObjectMeta{Namespace: authnconfig.Namespace, Name: proxyconfig.ConfigMapName},

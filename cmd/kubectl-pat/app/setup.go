@@ -50,7 +50,11 @@ const outputFiles = "files"
 const caSecretFile = authnconfig.CASecretName + ".yaml"
 
 // operatorFlags name the installation.
-type operatorFlags struct{ namespace string }
+type operatorFlags struct {
+	namespace string
+	// guessed reports that nothing shows that the operator is in namespace. Another user may have created that.
+	guessed bool
+}
 
 func (f *operatorFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.namespace, "operator-namespace", "", "the `NAMESPACE` of the operator (default: that of the webhooks, or "+authnconfig.Namespace+")")
@@ -68,21 +72,26 @@ func (f *operatorFlags) find(ctx context.Context, c client.Client) {
 	if f.namespace != "" {
 		return
 	}
-	f.namespace = authnconfig.Namespace
+	f.namespace, f.guessed = authnconfig.Namespace, true
 	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	if err := c.Get(ctx, client.ObjectKey{Name: "pat-operator"}, config); err != nil {
 		return
 	}
 	for _, webhook := range config.Webhooks {
 		if service := webhook.ClientConfig.Service; service != nil && len(validation.IsDNS1123Label(service.Namespace)) == 0 {
-			f.namespace = service.Namespace
+			f.namespace, f.guessed = service.Namespace, false
 		}
 	}
 }
 
+// configMap is that of the proxy.
+func (f *operatorFlags) configMap() client.ObjectKey {
+	return client.ObjectKey{Namespace: f.namespace, Name: proxyconfig.ConfigMapName}
+}
+
 // proxy reads where the proxy is; nil without one that the caller may know of.
 func (f *operatorFlags) proxy(ctx context.Context, c client.Client) (*proxyconfig.Config, error) {
-	key := client.ObjectKey{Namespace: f.namespace, Name: proxyconfig.ConfigMapName}
+	key := f.configMap()
 	published := &corev1.ConfigMap{}
 	// A user who may not read it is refused also where it does not exist.
 	if err := c.Get(ctx, key, published); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
