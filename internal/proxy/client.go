@@ -21,6 +21,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 // clientOf returns where a request comes from. X-Forwarded-For counts only as far as trusted proxies have written it: from the
@@ -30,24 +32,20 @@ func clientOf(r *http.Request, trusted []netip.Prefix) (client netip.Addr, byTru
 	if err != nil {
 		return netip.Addr{}, false
 	}
-	client = peer.Addr().Unmap().WithZone("")
-	byTrusted = inAny(client, trusted)
+	client = serving.Canonical(peer.Addr())
+	byTrusted = serving.InAny(client, trusted)
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		if !inAny(client, trusted) {
+		if !serving.InAny(client, trusted) {
 			break
 		}
 		address, err := netip.ParseAddr(strings.TrimSpace(hop))
 		if err != nil {
 			break
 		}
-		client = address.Unmap().WithZone("")
+		client = serving.Canonical(address)
 	}
 	return client, byTrusted
-}
-
-func inAny(address netip.Addr, networks []netip.Prefix) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
 // sourceOf is whom an address counts for: an IPv4 address or an IPv6 /64.

@@ -78,10 +78,14 @@ func addressOf(address net.Addr) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	return addrPort.Addr().Unmap().WithZone("")
+	return Canonical(addrPort.Addr())
 }
 
-func inAny(address netip.Addr, networks []netip.Prefix) bool {
+// Canonical returns the form of an address that networks are compared with: without IPv6 around IPv4, and without a zone.
+func Canonical(address netip.Addr) netip.Addr { return address.Unmap().WithZone("") }
+
+// InAny reports whether a canonical address is in one of the networks.
+func InAny(address netip.Addr, networks []netip.Prefix) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
@@ -91,8 +95,10 @@ type ledger struct {
 	// exempt are networks whose connections do not count.
 	exempt []netip.Prefix
 
-	mu      sync.Mutex
-	taken   int
+	mu    sync.Mutex
+	taken int
+	// opened is how many connections were counted so far.
+	opened  uint64
 	holders map[netip.Prefix]*holder
 }
 
@@ -106,6 +112,8 @@ type conn struct {
 	net.Conn
 	ledger *ledger
 	source netip.Prefix
+	// nth orders the connections by when they were opened.
+	nth uint64
 	// requests is how many slots the requests of the connection need; negative once it is closed.
 	requests int
 	// exempt reports that neither the connection nor its requests count.
@@ -124,7 +132,7 @@ func (l *ledger) open(raw net.Conn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &conn{Conn: raw, ledger: l, source: sourceOf(raw.RemoteAddr())}
-	if c.exempt = inAny(addressOf(raw.RemoteAddr()), l.exempt); c.exempt {
+	if c.exempt = InAny(addressOf(raw.RemoteAddr()), l.exempt); c.exempt {
 		return c
 	}
 	if !l.makeRoom(c.source, 1) {
@@ -135,6 +143,8 @@ func (l *ledger) open(raw net.Conn) *conn {
 		h = &holder{conns: map[*conn]struct{}{}}
 		l.holders[c.source] = h
 	}
+	l.opened++
+	c.nth = l.opened
 	h.conns[c] = struct{}{}
 	l.count(h, 1)
 	return c
@@ -182,6 +192,24 @@ func (l *ledger) close(c *conn) {
 	if delete(h.conns, c); len(h.conns) == 0 {
 		delete(l.holders, c.source)
 	}
+}
+
+// takeOldest takes off the connection that its source has held the longest, and returns it, or nil without one.
+func (l *ledger) takeOldest(source netip.Prefix) *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.holders[source]
+	if h == nil {
+		return nil
+	}
+	var oldest *conn
+	for c := range h.conns {
+		if oldest == nil || c.nth < oldest.nth {
+			oldest = c
+		}
+	}
+	l.close(oldest)
+	return oldest
 }
 
 func (c *conn) slots() int { return max(1, c.requests) }
@@ -237,11 +265,13 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// leave takes the connection off, and leaves it open.
-func (c *conn) leave() {
+// leave takes the connection off, and leaves it open. It reports whether the connection was counted until then.
+func (c *conn) leave() bool {
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
+	counted := c.requests != closed
 	c.ledger.close(c)
+	return counted
 }
 
 // limitedListener closes connections that their source gets no more of.
@@ -259,6 +289,9 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if c := l.ledger.open(raw); c != nil {
 			if proxied, ok := raw.(*proxyproto.Conn); ok {
 				raw = proxied.Raw()
+			}
+			if waited, ok := raw.(*headerConn); ok {
+				raw = waited.Conn
 			}
 			if tcp, ok := raw.(*net.TCPConn); ok {
 				_ = tcp.SetReadBuffer(socketBuffer)

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -37,10 +38,11 @@ const (
 // ProxyProtocol returns a listener whose connections begin with a header of the PROXY protocol, version 1 or 2. Only peers in the
 // trusted networks may write one, and must: every other connection is closed. What it says is the connection's remote address,
 // except of what a load balancer asks for itself (LOCAL, or UNKNOWN), which keeps its own. refused is told of each connection
-// that is closed, and why.
+// that is closed, and why, except where the peer closed it before it sent a byte, as health checks do.
 //
 // Headers are read side by side, so that a silent peer holds nobody up. The connections that wait for theirs take slots of their
-// own, which are shared between the peers as a server shares its.
+// own, which are shared between the peers as a server shares its. A peer is a load balancer here, with many clients: where it has
+// its share, its newest connection takes the place of its oldest.
 func ProxyProtocol(listener net.Listener, trusted []netip.Prefix, slots int, refused func(peer netip.Addr, why string)) net.Listener {
 	l := newHeaderListener(listener, trusted, slots, streamHeaderTimeout, refused)
 	go l.run()
@@ -98,13 +100,19 @@ func (l *headerListener) run() {
 			continue
 		}
 		peer := addressOf(raw.RemoteAddr())
-		if !inAny(peer, l.trusted) {
+		if !InAny(peer, l.trusted) {
 			l.refuse(raw, peer, RefusedPeer)
 			continue
 		}
 		c := l.waiting.open(raw)
 		if c == nil {
 			refusedForLoad.WithLabelValues("connection").Inc()
+			if oldest := l.waiting.takeOldest(sourceOf(raw.RemoteAddr())); oldest != nil {
+				_ = oldest.Conn.Close()
+				c = l.waiting.open(raw)
+			}
+		}
+		if c == nil {
 			_ = raw.Close()
 			continue
 		}
@@ -114,16 +122,30 @@ func (l *headerListener) run() {
 
 // read reads the header of a connection and hands the connection on.
 func (l *headerListener) read(c *conn, peer netip.Addr) {
-	proxied := proxyproto.NewConn(c.Conn, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(l.timeout), proxyproto.ValidateHeader(ofTCP))
+	raw := &headerConn{Conn: c.Conn}
+	proxied := proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(l.timeout), proxyproto.ValidateHeader(ofTCP))
 	header := proxied.ProxyHeader()
-	c.leave()
-	if header == nil {
-		l.refuse(c.Conn, peer, RefusedHeader)
-		return
+	switch counted := c.leave(); {
+	case !counted || raw.gone: // Closed here for another one, or by the peer.
+		_ = raw.Close()
+	case header == nil:
+		l.refuse(raw, peer, RefusedHeader)
+	case !l.hand(accepted{conn: proxied}):
+		_ = raw.Close()
 	}
-	if !l.hand(accepted{conn: proxied}) {
-		_ = proxied.Close()
-	}
+}
+
+// headerConn notes whether the peer closed the connection before it sent a byte.
+type headerConn struct {
+	net.Conn
+	heard, gone bool
+}
+
+func (c *headerConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.heard = c.heard || n > 0
+	c.gone = !c.heard && err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+	return n, err
 }
 
 var errNotTCP = errors.New("the header is not of a TCP connection")

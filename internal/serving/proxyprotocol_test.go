@@ -203,7 +203,8 @@ func TestASilentPeerHoldsNobodyUp(t *testing.T) {
 	env.Eventually(t, env.Patience, func() bool { return p.refusals() == RefusedHeader }, p.refusals)
 }
 
-// One peer that says nothing holds half of the places at most, and gives them back.
+// Connections of one peer that say nothing hold half of the places at most. Where they do, the oldest gives way to the newest, so
+// that one client of a load balancer does not lock out the others.
 func TestSilentPeersHaveAShare(t *testing.T) {
 	p := newProxied(t, 4, env.Patience, loopback)
 	waiting := func(n int) func() bool {
@@ -213,20 +214,86 @@ func TestSilentPeersHaveAShare(t *testing.T) {
 			return p.waiting.taken == n
 		}
 	}
-	silent := []net.Conn{p.dial(t, ""), p.dial(t, "")}
+	header := proxyHeader(t, 1, proxyproto.TCPv4, "192.0.2.7")
+	accepts := func(who string) {
+		t.Helper()
+		got, err := p.Accept()
+		if err != nil {
+			t.Fatalf("%s: %v", who, err)
+		}
+		if source := sourceOf(got.RemoteAddr()).String(); source != "192.0.2.7/32" {
+			t.Errorf("%s is of %s", who, source)
+		}
+		t.Cleanup(func() { _ = got.Close() })
+	}
+	ends := func(who string, c net.Conn) {
+		t.Helper()
+		_, err := c.Read(make([]byte, 1))
+		if timeout, ok := errors.AsType[net.Error](err); err == nil || ok && timeout.Timeout() {
+			t.Fatalf("%s stays open: %v", who, err)
+		}
+	}
+	first, second := p.dial(t, ""), p.dial(t, "")
 	env.Eventually(t, env.Patience, waiting(2), func() string { return "two do not wait" })
-	if text, err := io.ReadAll(p.dial(t, "")); len(text) > 0 {
-		t.Errorf("a third: %q %v", text, err)
+	third := p.dial(t, "")
+	ends("the first of three", first)
+	if !waiting(2)() {
+		t.Error("the second and the third do not wait")
 	}
-	for _, c := range silent {
-		_ = c.Close()
+	p.dial(t, header)
+	accepts("one that speaks, where two wait")
+	ends("the second", second)
+	if _, err := io.WriteString(third, header); err != nil {
+		t.Fatal(err)
 	}
-	env.Eventually(t, env.Patience, waiting(0), func() string { return "those that went are still counted" })
-	p.dial(t, proxyHeader(t, 1, proxyproto.TCPv4, "192.0.2.7"))
-	if _, err := p.Accept(); err != nil {
-		t.Error(err)
+	accepts("the third, which waited")
+	env.Eventually(t, env.Patience, waiting(0), func() string { return "those whose headers were read are still counted" })
+	_ = p.dial(t, "").Close()
+	p.dial(t, header)
+	accepts("one after one that went")
+	env.Eventually(t, env.Patience, waiting(0), func() string { return "one that went is still counted" })
+	if got := p.refusals(); got != "" {
+		t.Errorf("refused for %q", got)
 	}
-	env.Eventually(t, env.Patience, waiting(0), func() string { return "one whose header was read is still counted" })
+}
+
+// Health checks that open a connection and close it do not tell of a load balancer without the protocol.
+func TestAPeerThatClosesWithoutAByteIsNotRefused(t *testing.T) {
+	p := newProxied(t, 4, env.Patience, loopback)
+	pairs, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pairs.Close() })
+	for _, tc := range []struct {
+		name, begin string
+		reset       bool
+		want        string
+	}{
+		{"closes", "", false, ""},
+		{"resets", "", true, ""},
+		{"closes within the header", "PROXY ", false, RefusedHeader},
+	} {
+		client, err := net.Dial("tcp", pairs.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := pairs.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(client, tc.begin); err != nil {
+			t.Fatal(err)
+		}
+		if tc.reset {
+			_ = client.(*net.TCPConn).SetLinger(0)
+		}
+		_ = client.Close()
+		p.read(p.waiting.open(raw), addressOf(raw.RemoteAddr()))
+		if got := p.refusals(); got != tc.want {
+			t.Errorf("one that %s is refused for %q, want %q", tc.name, got, tc.want)
+		}
+	}
 }
 
 // The clients behind one load balancer have a share each.
