@@ -21,11 +21,13 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -368,6 +370,63 @@ func TestADrainEndsWatchesAndThenShells(t *testing.T) {
 		t.Error("the watch ends in order")
 	}
 	env.Eventually(t, patience, func() bool { return b.proxy.Open() == 0 }, func() string { return "a watch is still open" })
+}
+
+// A request that has begun when the proxy goes away ends as it would, although it takes no more connections.
+func TestARequestThatHasBegunEndsAsItWould(t *testing.T) {
+	for _, http2 := range []bool{true, false} {
+		arrived := make(chan struct{})
+		b := newBed(t, func(w http.ResponseWriter, r *http.Request) {
+			close(arrived)
+			_, _ = io.Copy(w, r.Body)
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		server, listener := b.listen(nil)
+		served, answered := make(chan error, 1), make(chan error, 1)
+		go func() { served <- b.proxy.Serve(ctx, server, listener, Drain{Time: 4 * patience}) }()
+		reader, body := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, "https://"+b.address+"/api/v1/namespaces/team-a/pods/p", reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+b.token.Bearer)
+		client := b.client(http2)
+		client.Timeout = 4 * patience
+		go func() {
+			resp, err := client.Do(r)
+			if err != nil {
+				answered <- err
+				return
+			}
+			defer func() { _ = resp.Body.Close() }()
+			text, err := io.ReadAll(resp.Body)
+			if err == nil && (resp.StatusCode != http.StatusOK || string(text) != "begun before") {
+				err = fmt.Errorf("HTTP %d %q", resp.StatusCode, text)
+			}
+			answered <- err
+		}()
+		if _, err := io.WriteString(body, "begun "); err != nil {
+			t.Fatal(err)
+		}
+		<-arrived
+		leave()
+		env.Eventually(t, patience, func() bool {
+			conn, err := net.Dial("tcp", b.address)
+			if err == nil {
+				_ = conn.Close()
+			}
+			return errors.Is(err, syscall.ECONNREFUSED)
+		}, func() string { return "it still takes connections" })
+		_, _ = io.WriteString(body, "before")
+		_ = body.Close()
+		if err := <-answered; err != nil {
+			t.Errorf("HTTP/2 %v: %v", http2, err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("HTTP/2 %v: %v", http2, err)
+		}
+	}
 }
 
 func TestAPanicIsAStatus(t *testing.T) {

@@ -104,21 +104,28 @@ func newBed(t testing.TB, upstream http.HandlerFunc, mods ...func(*Options)) *be
 	}
 	b.proxy = New(o)
 	b.index.OnChange(b.proxy.Recheck)
+	front, listener := b.listen(o.TrustedProxies)
+	go func() { _ = front.HTTP.ServeTLS(front.Limit(listener), "", "") }()
+	b.token = b.issue("ci", alice)
+	return b
+}
+
+// listen returns a server of the proxy and its listener. Clients of the bed use that address from now on.
+func (b *bed) listen(exempt []netip.Prefix) (*serving.Server, net.Listener) {
+	b.t.Helper()
 	secured, trust, err := abuse.Certificate()
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	secured.NextProtos = []string{"h2", "http/1.1"}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	front := serving.NewStreamServer(b.proxy, secured, 1000, o.TrustedProxies, logr.Discard())
-	go func() { _ = front.HTTP.ServeTLS(front.Limit(listener), "", "") }()
-	t.Cleanup(func() { _ = front.HTTP.Close() })
 	b.address, b.trust = listener.Addr().String(), trust
-	b.token = b.issue("ci", alice)
-	return b
+	server := serving.NewStreamServer(b.proxy, secured, 1000, exempt, logr.Discard())
+	b.t.Cleanup(func() { _ = server.HTTP.Close() })
+	return server, listener
 }
 
 // issue makes a token that the proxy knows.
