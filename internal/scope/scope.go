@@ -132,7 +132,7 @@ func (i *item) allowsResource(r *Request, resourceByName, verbByName bool) bool 
 			slices.ContainsFunc(u.Resources, func(resource string) bool {
 				return matches(resource, r, resourceByName, u.anySubresource)
 			}) &&
-			(len(u.ResourceNames) == 0 || slices.Contains(u.ResourceNames, r.Name) && !createsAnew(r))
+			(len(u.ResourceNames) == 0 || r.Name != "" && slices.Contains(u.ResourceNames, r.Name) && !createsAnew(r))
 	})
 }
 

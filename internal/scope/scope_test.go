@@ -237,6 +237,7 @@ func FuzzAllowsWhatRBACAllows(f *testing.F) {
 		{"get", "apps", "*/scale", "a,b", "get", "apps", "deployments/scale", "a"},
 		{"create", "", "pods", "x", "create", "", "pods", ""},
 		{"get", "", "secrets", "", "get", "", "secrets", "x"},
+		{"*", "*", "*", ", Q", "delete", "apps", "deployments", ""}, // an empty name in the rule, and a request without one
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7])
 	}
