@@ -28,7 +28,7 @@ import (
 func (x *exchange) line(r *http.Request, event string) audit.Event {
 	e := audit.Event{
 		Event: event, Namespace: x.result.Namespace, Name: x.result.Name, TokenID: x.result.ID, User: x.result.User.Username,
-		SourceIP: x.client.String(), Reason: x.reason, Code: int32(x.w.code), //nolint:gosec // an HTTP status
+		SourceIP: x.origin.Address.String(), Reason: x.reason, Code: int32(x.w.code), //nolint:gosec // an HTTP status
 		Request: &audit.Request{AuditID: x.auditID, Method: r.Method, UserAgent: r.UserAgent()},
 	}
 	if i := x.info; i != nil {

@@ -93,10 +93,10 @@ func (x *exchange) authenticate(r *http.Request) *refusal {
 
 // checkNetwork refuses a token outside of its networks.
 func (x *exchange) checkNetwork(*http.Request) *refusal {
-	if !x.result.Networks.Allow(x.client) {
-		return refuseAddress(&x.result, x.client.String())
+	if !x.result.Networks.Allow(x.origin.Address) {
+		return refuseAddress(&x.result, x.origin.Address.String())
 	}
-	x.proxy.Used(&x.result, x.began, x.client.String())
+	x.proxy.Used(&x.result, x.began, x.origin.Address.String())
 	return nil
 }
 

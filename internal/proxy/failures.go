@@ -55,7 +55,7 @@ func newFailures() *failures { return &failures{sources: lru.New(rememberedSourc
 // fail counts a failure. Beyond what its source may, the connection is closed, which costs less than an answer. The connection of
 // a trusted proxy carries others, too, so it stays.
 func (p *Proxy) fail(r *http.Request, x *exchange) {
-	f, source := p.failures, sourceOf(x.client)
+	f, source := p.failures, x.origin.Source()
 	f.mu.Lock()
 	limit, ok := f.sources.Get(source)
 	if !ok {
@@ -77,7 +77,7 @@ func (p *Proxy) fail(r *http.Request, x *exchange) {
 	}
 	throttled.Inc()
 	x.reason = reasonCredentials
-	if !x.trusted {
+	if !x.origin.ByTrusted {
 		serving.HangUp(r.Context())
 	}
 	panic(http.ErrAbortHandler)

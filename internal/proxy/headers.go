@@ -50,7 +50,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 			delete(out.Header, name)
 		}
 	}
-	out.Header.Set("X-Forwarded-For", x.client.String())
+	out.Header.Set("X-Forwarded-For", x.origin.Address.String())
 	out.Header.Set("Audit-Id", x.auditID)
 	for name, values := range impersonation(&x.result) {
 		out.Header[name] = values

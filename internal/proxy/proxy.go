@@ -42,6 +42,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/pat-operator/pat-operator/internal/audit"
+	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -123,12 +124,10 @@ func New(o Options) *Proxy {
 
 // exchange is one request and its answer.
 type exchange struct {
-	proxy *Proxy
-	w     *answer
-	began time.Time
-	// client is where the request comes from, and trusted reports that a trusted proxy sent it.
-	client  netip.Addr
-	trusted bool
+	proxy   *Proxy
+	w       *answer
+	began   time.Time
+	origin  serving.Origin
 	result  verifier.Result
 	info    *request.RequestInfo
 	auditID string
@@ -153,7 +152,7 @@ func exchangeOf(ctx context.Context) *exchange {
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{proxy: p, w: newAnswer(w, r), began: p.Now(), auditID: newAuditID()}
-	x.client, x.trusted = clientOf(r, p.TrustedProxies)
+	x.origin = serving.OriginOf(r, p.TrustedProxies)
 	defer func() {
 		caught := recover()
 		if err, _ := caught.(error); caught != nil && !errors.Is(err, http.ErrAbortHandler) {
@@ -193,7 +192,7 @@ func (x *exchange) forward(r *http.Request) {
 		ctx, stop = context.WithTimeoutCause(ctx, limit, cutSession)
 		defer stop()
 	}
-	s := &session{result: &x.result, source: sourceOf(x.client), watch: x.long && !x.upgrade, cut: cancel}
+	s := &session{result: &x.result, source: x.origin.Source(), watch: x.long && !x.upgrade, cut: cancel}
 	switch x.proxy.live.enter(s) {
 	case entered:
 	case tokenIsFull:

@@ -51,17 +51,26 @@ func (c *ClientCA) Start(ctx context.Context) error {
 
 // Require returns a configuration by which only holders of a certificate of the CAs complete a handshake.
 func (c *ClientCA) Require(base *tls.Config) *tls.Config {
+	return c.ask(base, tls.RequireAndVerifyClientCert)
+}
+
+// Accept returns a configuration by which clients may have a certificate of the CAs, and no other.
+func (c *ClientCA) Accept(base *tls.Config) *tls.Config {
+	return c.ask(base, tls.VerifyClientCertIfGiven)
+}
+
+func (c *ClientCA) ask(base *tls.Config, how tls.ClientAuthType) *tls.Config {
 	config := base.Clone()
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		options, ok := c.content.VerifyOptions()
 		if !ok {
 			return nil, errors.New("there are no client CAs")
 		}
-		requiring := base.Clone()
-		requiring.ClientAuth, requiring.ClientCAs = tls.RequireAndVerifyClientCert, options.Roots
+		asking := base.Clone()
+		asking.ClientAuth, asking.ClientCAs = how, options.Roots
 		// A resumed session would not be verified by the CAs of today.
-		requiring.SessionTicketsDisabled = true
-		return requiring, nil
+		asking.SessionTicketsDisabled = true
+		return asking, nil
 	}
 	return config
 }

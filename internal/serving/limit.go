@@ -63,14 +63,7 @@ func init() {
 }
 
 // sourceOf returns the IPv4 address or the IPv6 /64 of a peer. All other peers are one source, the zero Prefix.
-func sourceOf(address net.Addr) netip.Prefix {
-	ip := addressOf(address)
-	if !ip.IsValid() {
-		return netip.Prefix{}
-	}
-	source, _ := ip.Prefix(min(ip.BitLen(), 64)) // fails only for more bits than an address has
-	return source
-}
+func sourceOf(address net.Addr) netip.Prefix { return Origin{Address: addressOf(address)}.Source() }
 
 // addressOf returns the IP address of a peer, an IPv4 address also where it is written as IPv6; the zero Addr without one.
 func addressOf(address net.Addr) netip.Addr {

@@ -59,9 +59,9 @@ type Server struct {
 	ledger *ledger
 }
 
-// NewServer returns a server of HTTPS, or of HTTP if config is nil.
+// NewServer returns a server of HTTPS, or of HTTP if config is nil. A config that does not say so takes no TLS 1.2.
 func NewServer(handler http.Handler, config *tls.Config, limits Limits, log logr.Logger) *Server {
-	if config = config.Clone(); config != nil && config.MinVersion < tls.VersionTLS13 {
+	if config = config.Clone(); config != nil && config.MinVersion < tls.VersionTLS12 {
 		config.MinVersion = tls.VersionTLS13
 	}
 	l := newLedger(limits)
@@ -95,18 +95,24 @@ const (
 	streamStuckTimeout = 60 * time.Second
 )
 
-// streamCiphers are those of TLS 1.2 that are as good as those of TLS 1.3.
-var streamCiphers = []uint16{
+// goodCiphers are those of TLS 1.2 that are as good as those of TLS 1.3.
+var goodCiphers = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
+// WithTLS12 returns a configuration that takes TLS 1.2, too, as clients outside of the cluster may need.
+func WithTLS12(config *tls.Config) *tls.Config {
+	config = config.Clone()
+	config.MinVersion, config.CipherSuites = tls.VersionTLS12, goodCiphers
+	return config
+}
+
 // NewStreamServer returns a server of HTTPS for a handler that passes on what comes, and keeps none of it: bodies may have any
 // length, and a request takes one slot. Connections of the exempt networks, those of load balancers, do not count.
 func NewStreamServer(handler http.Handler, config *tls.Config, slots int, exempt []netip.Prefix, log logr.Logger) *Server {
-	config = config.Clone()
-	config.MinVersion, config.CipherSuites = tls.VersionTLS12, streamCiphers
+	config = WithTLS12(config)
 	l := newLedger(Limits{Slots: slots})
 	l.exempt = exempt
 	return &Server{ledger: l, HTTP: &http.Server{

@@ -44,8 +44,9 @@ type indexEntry struct {
 	// withheld is why the token is not valid now; empty if it is.
 	withheld  Reason
 	expiresAt time.Time
-	// since orders the entries of an id; zero if the operator made the token, because then no user could choose its id.
-	since time.Time
+	issuedAt  time.Time
+	// ofHolder: the token was made by its holder, and not by the operator.
+	ofHolder bool
 
 	namespace, name                string
 	user                           *v1alpha1.UserInfo
@@ -258,14 +259,13 @@ func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[typ
 func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) *indexEntry {
 	c := &indexEntry{
 		digest:          t.digest,
+		issuedAt:        t.issuedAt,
 		expiresAt:       t.expiresAt,
+		ofHolder:        t.ofHolder,
 		namespace:       r.resource.Namespace,
 		name:            r.resource.Name,
 		user:            r.user,
 		recordAudiences: r.audiences,
-	}
-	if t.ofHolder {
-		c.since = t.issuedAt
 	}
 	if pat == nil || (record.Resource{Namespace: pat.key.Namespace, Name: pat.key.Name, UID: pat.uid}) != r.resource {
 		c.withheld = ReasonResourceNotSeen

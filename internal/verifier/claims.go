@@ -20,6 +20,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"time"
 )
 
 // maxCompared is how many digests one verification computes at most.
@@ -101,7 +102,7 @@ func displaced(all []*indexEntry) *indexEntry {
 		for ofUser := range runs(ofNamespace, sameUser) {
 			latest := ofUser[len(ofUser)-1]
 			if out == nil || cmp.Or(cmp.Compare(len(ofNamespace), mostOfNamespace), cmp.Compare(len(ofUser), mostOfUser),
-				latest.since.Compare(out.since)) > 0 {
+				latest.since().Compare(out.since())) > 0 {
 				out, mostOfNamespace, mostOfUser = latest, len(ofNamespace), len(ofUser)
 			}
 		}
@@ -111,7 +112,15 @@ func displaced(all []*indexEntry) *indexEntry {
 
 // byClaimant orders entries by namespace, then by user, the earliest first.
 func byClaimant(a, b *indexEntry) int {
-	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.user.Username, b.user.Username), a.since.Compare(b.since))
+	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.user.Username, b.user.Username), a.since().Compare(b.since()))
+}
+
+// since orders the entries of an id. It is zero if the operator made the token, because then no user could choose its id.
+func (c *indexEntry) since() time.Time {
+	if c.ofHolder {
+		return c.issuedAt
+	}
+	return time.Time{}
 }
 
 func sameNamespace(a, b *indexEntry) bool { return a.namespace == b.namespace }

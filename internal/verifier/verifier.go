@@ -105,9 +105,9 @@ type Result struct {
 	// with every id that has ended.
 	Namespace string
 	Name      string
-	// User and ExpiresAt are set where the verdict is Authenticated.
-	User      v1alpha1.UserInfo
-	ExpiresAt time.Time
+	// User, IssuedAt and ExpiresAt are set where the verdict is Authenticated.
+	User                v1alpha1.UserInfo
+	IssuedAt, ExpiresAt time.Time
 	// Limits are the scopes of the token. A face that cannot enforce them on its API must not accept the token there.
 	Limits scope.Limits
 	// Networks are where requests with the token may come from. A face that does not know that must not accept the token.
@@ -118,8 +118,8 @@ type Result struct {
 	face  enforces
 }
 
-// enforces is what a face enforces itself.
-type enforces struct{ scopes, networks bool }
+// enforces is what a face enforces itself: scopes, networks, and which of the token's audiences count.
+type enforces struct{ scopes, networks, audiences bool }
 
 // Verify decides whether a bearer token is valid at a time for any of the audiences; none stand for the API server's own.
 //
@@ -128,7 +128,7 @@ type enforces struct{ scopes, networks bool }
 // no digest, so only its id tells it.
 //
 // A token with scopes is not valid for the API server, and one that is bound to addresses for nobody, because the caller does
-// not enforce that; VerifyScoped and VerifyProxied are for callers that do.
+// not enforce that; VerifyScoped, VerifyProxied and VerifyAll are for callers that do.
 func (x *Index) Verify(bearer string, audiences []string, now time.Time) Result {
 	return x.verify(bearer, audiences, now, enforces{})
 }
@@ -141,6 +141,17 @@ func (x *Index) VerifyScoped(bearer string, audiences []string, now time.Time) R
 // VerifyProxied is Verify for the API server's own audiences where the caller enforces Limits and Networks.
 func (x *Index) VerifyProxied(bearer string, now time.Time) Result {
 	return x.verify(bearer, nil, now, enforces{scopes: true, networks: true})
+}
+
+// VerifyFrom is Verify where the caller enforces Networks.
+func (x *Index) VerifyFrom(bearer string, audiences []string, now time.Time) Result {
+	return x.verify(bearer, audiences, now, enforces{networks: true})
+}
+
+// VerifyAll is Verify for all audiences that the token has, where the caller enforces Limits and Networks, and takes only what its
+// own caller may ask about of Audiences.
+func (x *Index) VerifyAll(bearer string, now time.Time) Result {
+	return x.verify(bearer, nil, now, enforces{scopes: true, networks: true, audiences: true})
 }
 
 // Limits are the scopes of a token that is valid now, by its id and its resource. ok is false where it is not, or where this
@@ -196,6 +207,12 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, f
 	case c.withheld != "":
 		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
+	if face.audiences {
+		audiences = c.recordAudiences
+		if len(audiences) == 0 {
+			audiences = own
+		}
+	}
 	var granted []string
 	for _, audience := range audiences {
 		if allows(c.recordAudiences, own, audience) && allows(c.specAudiences, own, audience) {
@@ -220,6 +237,7 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, f
 		User:      *c.user,
 		Namespace: c.namespace,
 		Name:      c.name,
+		IssuedAt:  c.issuedAt,
 		ExpiresAt: c.expiresAt,
 		Limits:    c.limits,
 		Networks:  c.networks,

@@ -18,6 +18,7 @@ package verifier
 
 import (
 	cmp2 "cmp"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
 	got := newIndex(t, p).Verify(p.bearer, nil, start)
 	want := Result{
 		Verdict: Authenticated, Reason: reasonValid, ID: p.id(), Audiences: []string{apiAudience},
-		User: p.record.User, Namespace: "team-a", Name: "ci", ExpiresAt: start.Add(90 * 24 * time.Hour),
+		User: p.record.User, Namespace: "team-a", Name: "ci", IssuedAt: start, ExpiresAt: start.Add(90 * 24 * time.Hour),
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Result{})); diff != "" {
 		t.Errorf("Verify (-want +got):\n%s", diff)
@@ -98,6 +99,51 @@ func TestAudiencesAreAllowedByRecordAndSpec(t *testing.T) {
 				t.Errorf("audiences (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestVerifyAllTakesEveryAudienceOfTheToken(t *testing.T) {
+	for name, tc := range map[string]struct{ record, spec, want []string }{
+		"the API server's":  {want: []string{apiAudience}},
+		"of other APIs":     {record: []string{"a", "b"}, spec: []string{"a", "b"}, want: []string{"a", "b"}},
+		"narrowed":          {record: []string{"a", "b"}, spec: []string{"b"}, want: []string{"b"}},
+		"narrowed from own": {spec: []string{apiAudience}, want: []string{apiAudience}},
+		"nothing in common": {record: []string{"a"}, spec: []string{"b"}},
+	} {
+		p := newPAT(t, "team-a", "ci", "uid-1")
+		p.record.Granted.Audiences, p.resource.Spec.Audiences = tc.record, tc.spec
+		if got := newIndex(t, p).VerifyAll(p.bearer, start); !slices.Equal(got.Audiences, tc.want) || (got.Verdict == Authenticated) != (tc.want != nil) {
+			t.Errorf("%s: %s, audiences %q, want %q", name, got.Verdict, got.Audiences, tc.want)
+		}
+	}
+}
+
+func TestEachFaceTakesOnlyTokensWhoseLimitsItEnforces(t *testing.T) {
+	limited := map[string]func(*v1alpha1.PersonalAccessTokenSpec){
+		"scopes":   func(s *v1alpha1.PersonalAccessTokenSpec) { s.Scopes = []v1alpha1.Scope{{Preset: "read-only"}} },
+		"networks": func(s *v1alpha1.PersonalAccessTokenSpec) { s.From = []string{"10.0.0.0/8"} },
+	}
+	for limit, set := range limited {
+		p := newPAT(t, "team-a", "ci", "uid-1", func(p *pat) { set(&p.resource.Spec) })
+		x := newIndex(t, p)
+		for face, tc := range map[string]struct {
+			verify func() Result
+			takes  map[string]bool
+		}{
+			"Verify":        {func() Result { return x.Verify(p.bearer, nil, start) }, nil},
+			"VerifyScoped":  {func() Result { return x.VerifyScoped(p.bearer, nil, start) }, map[string]bool{"scopes": true}},
+			"VerifyFrom":    {func() Result { return x.VerifyFrom(p.bearer, nil, start) }, map[string]bool{"networks": true}},
+			"VerifyProxied": {func() Result { return x.VerifyProxied(p.bearer, start) }, map[string]bool{"scopes": true, "networks": true}},
+			"VerifyAll":     {func() Result { return x.VerifyAll(p.bearer, start) }, map[string]bool{"scopes": true, "networks": true}},
+		} {
+			verdict := Unknown
+			if tc.takes[limit] {
+				verdict = Authenticated
+			}
+			if got := tc.verify(); got.Verdict != verdict {
+				t.Errorf("%s, a token with %s: %s/%s, want %s", face, limit, got.Verdict, got.Reason, verdict)
+			}
+		}
 	}
 }
 

@@ -14,42 +14,48 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package proxy
+package serving
 
 import (
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
-// clientOf returns where a request comes from. X-Forwarded-For counts only as far as trusted proxies have written it: from the
+// Origin is where a request comes from.
+type Origin struct {
+	// Address is the client's, as far as it is known.
+	Address netip.Addr
+	// ByTrusted reports that a trusted proxy has sent the request, and Forwarded that it says for whom.
+	ByTrusted, Forwarded bool
+}
+
+// OriginOf returns where a request comes from. X-Forwarded-For counts only as far as trusted proxies have written it: from the
 // right, until the first address that is not one of theirs.
-func clientOf(r *http.Request, trusted []netip.Prefix) (client netip.Addr, byTrusted bool) {
+func OriginOf(r *http.Request, trusted []netip.Prefix) Origin {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Addr{}, false
+		return Origin{}
 	}
-	client = serving.Canonical(peer.Addr())
-	byTrusted = serving.InAny(client, trusted)
+	o := Origin{Address: Canonical(peer.Addr())}
+	o.ByTrusted = InAny(o.Address, trusted)
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		if !serving.InAny(client, trusted) {
+		if !InAny(o.Address, trusted) {
 			break
 		}
 		address, err := netip.ParseAddr(strings.TrimSpace(hop))
 		if err != nil {
 			break
 		}
-		client = serving.Canonical(address)
+		o.Address, o.Forwarded = Canonical(address), true
 	}
-	return client, byTrusted
+	return o
 }
 
-// sourceOf is whom an address counts for: an IPv4 address or an IPv6 /64.
-func sourceOf(address netip.Addr) netip.Prefix {
-	source, _ := address.Prefix(min(address.BitLen(), 64)) // fails only for more bits than an address has
+// Source is whom the origin counts for: an IPv4 address or an IPv6 /64.
+func (o Origin) Source() netip.Prefix {
+	source, _ := o.Address.Prefix(min(o.Address.BitLen(), 64)) // fails only for more bits than an address has
 	return source
 }

@@ -14,15 +14,16 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package proxy
+package serving
 
 import (
 	"net/http"
+	"net/netip"
 	"testing"
 )
 
 func TestCase70_TheAddressOfTheClient(t *testing.T) {
-	trusted := networks("10.0.0.0/8", "::1/128")
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	for _, tc := range []struct {
 		name, peer, forwarded, want string
 		byTrusted                   bool
@@ -43,8 +44,10 @@ func TestCase70_TheAddressOfTheClient(t *testing.T) {
 		if tc.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", tc.forwarded)
 		}
-		if got, byTrusted := clientOf(r, trusted); got.String() != tc.want || byTrusted != tc.byTrusted {
-			t.Errorf("%s: %s, %v", tc.name, got, byTrusted)
+		got := OriginOf(r, trusted)
+		if forwarded := tc.byTrusted && netip.MustParseAddrPort(tc.peer).Addr().Unmap().String() != tc.want; got.Address.String() != tc.want ||
+			got.ByTrusted != tc.byTrusted || got.Forwarded != forwarded {
+			t.Errorf("%s: %+v", tc.name, got)
 		}
 	}
 }
