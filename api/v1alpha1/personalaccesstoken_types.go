@@ -204,8 +204,10 @@ type Scope struct {
 	// +optional
 	Rule *ScopeRule `json:"rule,omitempty"`
 
-	// api is a scope of another API, as RFC 6749 writes one. It allows nothing in Kubernetes.
+	// api is a scope of another API, as RFC 6749 writes one. It allows nothing in Kubernetes. full, and what begins with
+	// kubernetes:, have a meaning of their own.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self != 'full' && !self.startsWith('kubernetes:')",message="the scopes full and kubernetes:* tell other APIs of the authority in Kubernetes; name another one"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[\x21\x23-\x5b\x5d-\x7e]+$`

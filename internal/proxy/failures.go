@@ -23,16 +23,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/lru"
 
 	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 const (
-	// sources and tokens are how many are remembered.
-	rememberedSources = 4096
-	rememberedTokens  = 1024
+	rememberedTokens = 1024
 	// A source may fail so often; beyond that it loses its connection without an answer.
 	failuresPerSecond = 10
 	failuresBurst     = 100
@@ -43,29 +40,25 @@ const (
 
 // failures count credentials that were refused, by their source. A valid token is never counted, and so never waits.
 type failures struct {
-	sources *lru.Cache
+	sources *serving.Rates
 
 	mu      sync.Mutex
 	refused int
 	said    time.Time
 }
 
-func newFailures() *failures { return &failures{sources: lru.New(rememberedSources)} }
+func newFailures() *failures {
+	return &failures{sources: serving.NewRates(failuresPerSecond, failuresBurst)}
+}
 
 // fail counts a failure. Beyond what its source may, the connection is closed, which costs less than an answer. The connection of
 // a trusted proxy carries others, too, so it stays.
 func (p *Proxy) fail(r *http.Request, x *exchange) {
 	f, source := p.failures, x.origin.Source()
-	f.mu.Lock()
-	limit, ok := f.sources.Get(source)
-	if !ok {
-		limit = flowcontrol.NewTokenBucketPassiveRateLimiter(failuresPerSecond, failuresBurst)
-		f.sources.Add(source, limit)
-	}
-	if limit.(flowcontrol.PassiveRateLimiter).TryAccept() {
-		f.mu.Unlock()
+	if f.sources.Of(source).Allow() {
 		return
 	}
+	f.mu.Lock()
 	f.refused++
 	count, speak := f.refused, x.began.Sub(f.said) >= quietFor
 	if speak {

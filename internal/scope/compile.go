@@ -78,11 +78,20 @@ func compile(s *v1alpha1.Scope, namespace string) (compiled *item, ownNamespace 
 		return &item{namespaces: namespaces, rules: []rule{{PolicyRule: *(&rbacv1.PolicyRule{
 			Verbs: r.Verbs, APIGroups: r.APIGroups, Resources: r.Resources, ResourceNames: r.ResourceNames, NonResourceURLs: r.NonResourceURLs,
 		}).DeepCopy()}}}, false, nil
+	case s.API == Full || strings.HasPrefix(s.API, kubernetes):
+		return nil, false, fmt.Errorf("the scope %q of an API is reserved", s.API)
 	case s.API != "" && s.Preset == "" && s.Rule == nil && namespaces == nil:
 		return nil, false, nil
 	}
 	return nil, false, fmt.Errorf("exactly one of preset, rule and api is allowed")
 }
+
+const (
+	// Full is the scope, as other APIs see it, of a token with its user's full authority.
+	Full = "full"
+	// kubernetes begins the names of those that count in Kubernetes.
+	kubernetes = "kubernetes:"
+)
 
 // nameOf is a scope as other APIs see it.
 func nameOf(s *v1alpha1.Scope) string {
@@ -90,9 +99,9 @@ func nameOf(s *v1alpha1.Scope) string {
 	case s.API != "":
 		return strings.Clone(s.API)
 	case s.Preset != "":
-		return "kubernetes:" + s.Preset
+		return kubernetes + s.Preset
 	}
-	return "kubernetes:rules"
+	return kubernetes + "rules"
 }
 
 // interned has every set that a token still uses.

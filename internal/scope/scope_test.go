@@ -17,6 +17,7 @@ limitations under the License.
 package scope
 
 import (
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -212,6 +213,14 @@ func TestEqualScopesShareASet(t *testing.T) {
 	for start := time.Now(); count() > before; runtime.Gosched() { // to the cleanups
 		if runtime.GC(); time.Since(start) > time.Minute {
 			t.Fatal("a set that no token uses stays")
+		}
+	}
+}
+
+func TestReservedScopes(t *testing.T) {
+	for _, name := range []string{"full", "kubernetes:", "kubernetes:namespace-admin"} {
+		if _, err := Compile([]v1alpha1.Scope{{API: name}}, "a"); err == nil || err.Error() != fmt.Sprintf("scopes[0]: the scope %q of an API is reserved", name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -28,7 +28,8 @@ type ScopeApplyConfiguration struct {
 	Preset *string `json:"preset,omitempty"`
 	// rule is a scope in the terms of RBAC.
 	Rule *ScopeRuleApplyConfiguration `json:"rule,omitempty"`
-	// api is a scope of another API, as RFC 6749 writes one. It allows nothing in Kubernetes.
+	// api is a scope of another API, as RFC 6749 writes one. It allows nothing in Kubernetes. full, and what begins with
+	// kubernetes:, have a meaning of their own.
 	API *string `json:"api,omitempty"`
 	// namespaces are those that a request may be in. Empty: every namespace, and what is in none.
 	Namespaces []string `json:"namespaces,omitempty"`

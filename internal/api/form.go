@@ -1,0 +1,72 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+)
+
+// readForm reads the parameters that a request posts. Each is there once at most, and none is in the URL, which gets into logs.
+func readForm(r *http.Request) (url.Values, *refusal) {
+	if r.Method != http.MethodPost {
+		return nil, &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "send this with POST",
+			header: http.Header{"Allow": {http.MethodPost}}}
+	}
+	if r.URL.RawQuery != "" {
+		return nil, invalid("parameters are taken from the body alone, because URLs get into logs; a token that was sent in a URL should be revoked")
+	}
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	encoding := r.Header.Get("Content-Encoding")
+	if err != nil || mediaType != "application/x-www-form-urlencoded" || encoding != "" && encoding != "identity" {
+		return nil, &refusal{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest,
+			text: "send the parameters as application/x-www-form-urlencoded, and not compressed"}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge), err == nil && len(body) > maxBody:
+		return nil, &refusal{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, text: "the body is longer than 64 KiB"}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &refusal{status: http.StatusRequestTimeout, code: codeInvalidRequest, text: "the body did not come in time"}
+	case err != nil:
+		return nil, invalid("the body broke off")
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, invalid("the body is not application/x-www-form-urlencoded: encode %, & and ; in values")
+	}
+	for _, values := range form {
+		if len(values) > 1 {
+			return nil, invalid("a parameter is there twice; send each once")
+		}
+	}
+	return form, nil
+}
+
+// required is a parameter that must be there.
+func required(form url.Values, name string) (string, *refusal) {
+	value := form.Get(name)
+	if value == "" {
+		return "", invalid("the parameter " + name + " is missing")
+	}
+	return value, nil
+}

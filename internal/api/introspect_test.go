@@ -1,0 +1,263 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package api
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/verifier"
+	"github.com/pat-operator/pat-operator/test/issued"
+)
+
+var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
+func about(t *issued.Token) url.Values { return url.Values{"token": {t.Bearer}} }
+
+func TestIntrospectionSaysWhoseTheTokenIs(t *testing.T) {
+	b := newBed(t)
+	pat := b.token("lists", forAudience("other", listAPI), withScope(v1alpha1.Scope{API: "lists:read"}, v1alpha1.Scope{Preset: "read-only"}))
+	asking := bearer(accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour)))
+	w := b.post("/oauth2/introspect", about(pat), asking)
+	var got map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("HTTP %d, %v", w.Code, err)
+	}
+	issuedAt := float64(pat.Record.Current.IssuedAt.Unix())
+	if diff := cmp.Diff(map[string]any{
+		"active": true, "username": "alice", "sub": "alice", "uid": "u-1", "groups": []any{"dev", "CN=a,admins", "system:authenticated"},
+		"scope": "lists:read kubernetes:read-only", "client_id": "team-a/lists", "token_type": "Bearer", "iat": issuedAt, "nbf": issuedAt,
+		"exp": float64(b.now.Add(time.Minute).Unix()), "pat_expires_at": float64(pat.Record.Current.ExpiresAt.Unix()),
+		"aud": []any{listAPI}, "iss": ownURL, "jti": pat.ID(),
+	}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	b.now = pat.Record.Current.ExpiresAt.Add(-10 * time.Second)
+	asking = bearer(accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour)))
+	w = b.post("/oauth2/introspect", about(pat), asking)
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got["exp"] != got["pat_expires_at"] {
+		t.Errorf("just before the token's end, exp is %v, and it ends at %v", got["exp"], got["pat_expires_at"])
+	}
+	full := b.token("full", forAudience(listAPI))
+	if w := b.post("/oauth2/introspect", about(full), asking); !strings.Contains(w.Body.String(), `"scope":"full"`) {
+		t.Errorf("without scopes: %s", w.Body)
+	}
+}
+
+func TestCase27_InactiveSaysNothingElse(t *testing.T) {
+	b := newBed(t)
+	asking := bearer(accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour)))
+	revoked, deleting, suspended := b.token("revoked", forAudience(listAPI)), b.token("deleting", forAudience(listAPI)), b.token("suspended", forAudience(listAPI))
+	revoked.Revoke(t, b.index)
+	deleting.Resource.DeletionTimestamp = &metav1.Time{Time: b.now}
+	deleting.Feed(t, b.index)
+	suspended.Resource.Spec.Suspend = true
+	suspended.Feed(t, b.index)
+	for name, bearer := range map[string]string{
+		"revoked":                              revoked.Bearer,
+		"marked deleted":                       deleting.Bearer,
+		"suspended":                            suspended.Bearer,
+		"of an audience that is not permitted": b.token("other", forAudience("other")).Bearer,
+		"of the API server":                    b.token("own").Bearer,
+		"bound to networks":                    b.token("bound", forAudience(listAPI), from("192.0.2.0/24")).Bearer,
+		"of another cluster":                   issued.New(t, "team-a", "foreign", alice, forAudience(listAPI)).Bearer,
+		"not ours":                             "eyJhbGciOiJub25lIn0.e30.",
+		"garbage":                              "kubepat_",
+		"with a space":                         " " + b.token("space", forAudience(listAPI)).Bearer,
+	} {
+		if w := b.post("/oauth2/introspect", url.Values{"token": {bearer}}, asking); w.Code != http.StatusOK || w.Body.String() != `{"active":false}` {
+			t.Errorf("%s: HTTP %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+func TestCase27_CallersOfIntrospection(t *testing.T) {
+	const (
+		known   = `"active":true`
+		nothing = `{"active":false}`
+	)
+	b := newBed(t)
+	pat := b.token("lists", forAudience(listAPI))
+	b.may["alice"] = []string{listAPI}
+	account := accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour))
+	asker := b.token("asker", forAudience(DefaultAudience))
+	certificate := func(name string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: name, Organization: []string{"x"}}}}}}
+		}
+	}
+	secret := func(secret string) func(url.Values) {
+		return func(f url.Values) { f.Set("client_id", "lists"); f.Set("client_secret", secret) }
+	}
+	for name, tc := range map[string]struct {
+		edit func(*http.Request)
+		form func(url.Values)
+		code int
+		want string
+	}{
+		"a service account":                       {bearer(account), nil, 200, known},
+		"a service account by Basic":              {basic(reader, account), nil, 200, known},
+		"a service account by the form":           {nil, secret(account), 200, known},
+		"a token of ours":                         {bearer(asker.Bearer), nil, 200, known},
+		"a token of ours by Basic":                {basic("any:name", asker.Bearer), nil, 200, known},
+		"a token of ours by the form":             {nil, secret(asker.Bearer), 200, known},
+		"the token itself":                        {bearer(pat.Bearer), nil, 200, known},
+		"a certificate":                           {certificate("alice"), nil, 200, known},
+		"lower case":                              {header("Authorization", "bearer "+account), nil, 200, known},
+		"a certificate of somebody else":          {certificate("mallory"), nil, 200, nothing},
+		"nobody":                                  {nil, nil, 401, ""},
+		"a certificate without a name":            {certificate(""), nil, 401, ""},
+		"an unknown service account":              {bearer(accountToken(t, "x", DefaultAudience, b.now.Add(time.Hour))), nil, 401, ""},
+		"a service account for the API server":    {bearer(accountToken(t, "valid", kubernetesAudience, b.now.Add(time.Hour))), nil, 401, ""},
+		"an expired service account":              {bearer(accountToken(t, "valid", DefaultAudience, b.now.Add(-time.Second))), nil, 401, ""},
+		"a token of ours for the API server":      {bearer(b.token("own").Bearer), nil, 401, ""},
+		"a token of ours for another API":         {bearer(b.token("other", forAudience(listAPI)).Bearer), nil, 401, ""},
+		"a token of ours with scopes":             {bearer(b.token("scoped", forAudience(DefaultAudience), withScope(v1alpha1.Scope{Preset: "read-only"})).Bearer), nil, 200, nothing},
+		"a token of ours with the right scope":    {bearer(b.token("right", forAudience(DefaultAudience), withScope(introspectOnly(listAPI))).Bearer), nil, 200, known},
+		"a token of ours with another such scope": {bearer(b.token("wrong", forAudience(DefaultAudience), withScope(introspectOnly("x"))).Bearer), nil, 200, nothing},
+		"a token of ours from its network":        {bearer(b.token("near", forAudience(DefaultAudience), from("192.0.2.0/24")).Bearer), nil, 200, known},
+		"a token of ours from elsewhere":          {bearer(b.token("far", forAudience(DefaultAudience), from("198.51.100.0/24")).Bearer), nil, 401, ""},
+		"a broken token of ours":                  {bearer(asker.Bearer + "x"), nil, 401, ""},
+		"a password without encoding":             {header("Authorization", "Basic "+"!!"), nil, 401, ""},
+		"another scheme":                          {header("Authorization", "Digest x"), nil, 401, ""},
+		"an empty Bearer":                         {header("Authorization", "Bearer"), nil, 401, ""},
+		"an empty secret":                         {nil, secret(""), 401, ""},
+		"two headers":                             {header("Authorization", "Bearer "+account, "Bearer "+account), nil, 400, ""},
+		"a header and a secret":                   {bearer(account), secret(account), 400, ""},
+	} {
+		form := about(pat)
+		if tc.form != nil {
+			tc.form(form)
+		}
+		edit := tc.edit
+		if edit == nil {
+			edit = func(*http.Request) {}
+		}
+		w := b.post("/oauth2/introspect", form, edit)
+		if w.Code != tc.code || !strings.Contains(w.Body.String(), tc.want) {
+			t.Errorf("%s: HTTP %d %s, want %d %s", name, w.Code, w.Body, tc.code, tc.want)
+		}
+		code, text := "", ""
+		if tc.code != http.StatusOK {
+			code, text = errorOf(t, w)
+		}
+		switch challenges := w.Header()["Www-Authenticate"]; tc.code {
+		case http.StatusUnauthorized:
+			if code != "invalid_client" || !strings.Contains(text, "send a personal access token or the token of a service account") ||
+				!cmp.Equal(challenges, []string{`Basic realm="pat-operator", charset="UTF-8"`, `Bearer realm="pat-operator"`}) {
+				t.Errorf("%s: %s: %s, challenges %q", name, code, text, challenges)
+			}
+		case http.StatusBadRequest:
+			if code != "invalid_request" || text != "the caller has two credentials; send one" {
+				t.Errorf("%s: %s: %s", name, code, text)
+			}
+		}
+	}
+}
+
+// introspectOnly is a scope for asking about tokens for an audience.
+func introspectOnly(audience string) v1alpha1.Scope {
+	return v1alpha1.Scope{Rule: &v1alpha1.ScopeRule{
+		Verbs: []string{"introspect"}, APIGroups: []string{"pat-operator.io"}, Resources: []string{"audiences"}, ResourceNames: []string{audience},
+	}}
+}
+
+func TestStaleIsNeverInactive(t *testing.T) {
+	b := newBed(t, func(o *Options) { o.Index = verifier.NewIndex(logr.Discard()) })
+	pat := b.token("lists", forAudience(listAPI))
+	account := accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour))
+	for name, w := range map[string]func() int{
+		"introspection": func() int { return b.unavailable(b.post("/oauth2/introspect", about(pat), bearer(account))) },
+		"by a token of ours": func() int {
+			return b.unavailable(b.post("/oauth2/introspect", about(pat), bearer(b.token("x", forAudience(DefaultAudience)).Bearer)))
+		},
+		"by itself":          func() int { return b.unavailable(b.post("/oauth2/introspect", about(pat), bearer(pat.Bearer))) },
+		"revocation":         func() int { return b.unavailable(b.post("/oauth2/revoke", about(pat))) },
+		"revocation of many": func() int { return b.post("/v1/revoke", url.Values{"tokens": {pat.Bearer}}).Code },
+		"a reverse proxy's":  func() int { return b.unavailable(b.get("/auth?audience="+listAPI, bearer(pat.Bearer))) },
+	} {
+		if code := w(); code != http.StatusServiceUnavailable {
+			t.Errorf("%s: HTTP %d", name, code)
+		}
+	}
+}
+
+// unavailable checks an answer that has the caller try again.
+func (b *bed) unavailable(w interface{ Result() *http.Response }) int {
+	b.t.Helper()
+	r := w.Result()
+	if r.Header.Get("Retry-After") == "" {
+		b.t.Errorf("HTTP %d without Retry-After", r.StatusCode)
+	}
+	return r.StatusCode
+}
+
+func TestTheAPIServerIsAway(t *testing.T) {
+	b := newBed(t)
+	pat := b.token("lists", forAudience(listAPI))
+	b.broken = true
+	w := b.post("/oauth2/introspect", about(pat), bearer(accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour))))
+	if code, text := errorOf(t, w); w.Code != http.StatusServiceUnavailable || code != "temporarily_unavailable" || text != "the API server could not be asked about the caller; try again" {
+		t.Errorf("HTTP %d %s", w.Code, w.Body)
+	}
+	w = b.post("/oauth2/introspect", about(pat), bearer(b.token("asker", forAudience(DefaultAudience)).Bearer))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("by a token of ours: HTTP %d %s", w.Code, w.Body)
+	}
+	if w = b.post("/oauth2/introspect", about(pat), bearer(pat.Bearer)); w.Code != http.StatusOK {
+		t.Errorf("about itself: HTTP %d %s", w.Code, w.Body)
+	}
+}
+
+func TestCase23_UnknownCallersCostTheAPIServerLittle(t *testing.T) {
+	b := newBed(t)
+	pat := b.token("lists", forAudience(listAPI))
+	for _, garbage := range []string{"x", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", pat.Bearer + "x", "kubepat_" + strings.Repeat("a", 66), strings.Repeat("a", 60<<10)} {
+		if w := b.post("/oauth2/introspect", about(pat), bearer(garbage)); w.Code != http.StatusUnauthorized {
+			t.Errorf("%.20q: HTTP %d", garbage, w.Code)
+		}
+	}
+	if b.asked > 0 {
+		t.Errorf("garbage: %d questions", b.asked)
+	}
+	codes := map[int]int{}
+	for range 1000 {
+		codes[b.post("/oauth2/introspect", about(pat), bearer(accountToken(t, "forged", DefaultAudience, b.now.Add(time.Hour)))).Code]++
+	}
+	if b.asked > 500 || codes[http.StatusTooManyRequests] == 0 {
+		t.Errorf("1000 forged tokens of service accounts: %d questions, answers %v", b.asked, codes)
+	}
+	account := bearer(accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour)))
+	elsewhere := func(r *http.Request) { r.RemoteAddr = "198.51.100.1:1" }
+	if w := b.post("/oauth2/introspect", about(pat), account, elsewhere); w.Code != http.StatusOK {
+		t.Errorf("from another network: HTTP %d %s", w.Code, w.Body)
+	}
+}
