@@ -53,7 +53,7 @@ browser = PAT_CHROMIUM=$$(hack/tools/chromium.sh); PAT_AXE=$$(hack/tools/axe.sh)
 promtool = PAT_PROMTOOL=$$(hack/tools/promtool.sh); export PAT_PROMTOOL
 # What packs a release.
 release = go run ./hack/release --version '$(VERSION)' --created $(SOURCE_DATE_EPOCH) --repository '$(IMAGE_REPOSITORY)' --source '$(SOURCE)'
-generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml config/rbac/proxy/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
+generated := api config/crd/bases config/rbac/operator/role.yaml config/rbac/verifier/role.yaml config/rbac/proxy/role.yaml config/rbac/api/role.yaml docs/api.md docs/architecture.md docs/security-evidence.md \
 	charts/pat-operator/files config/prometheus/rules.yaml
 
 ##@ General
@@ -225,6 +225,7 @@ generate: ## Generate deep copies, apply configurations, the CRD, RBAC, docs/api
 		output:rbac:dir=config/rbac/operator
 	go tool controller-gen rbac:roleName=pat-operator-verifier paths="./internal/verifier/...;./internal/lastused/...;./internal/authn/...;./internal/console/...;./internal/authz/..." output:rbac:dir=config/rbac/verifier
 	go tool controller-gen rbac:roleName=pat-operator-proxy paths="./internal/verifier/...;./internal/lastused/...;./internal/proxy/..." output:rbac:dir=config/rbac/proxy
+	go tool controller-gen rbac:roleName=pat-operator-api paths="./internal/verifier/...;./internal/api/..." output:rbac:dir=config/rbac/api
 	hack/chart/files.sh
 	hack/chart/prometheus.sh
 	@mkdir -p docs

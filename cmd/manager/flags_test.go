@@ -86,6 +86,16 @@ var values = map[string]struct{ good, bad []string }{
 	"proxy-drain":                         {[]string{"1m", "0"}, []string{"", "-1s", "60"}},
 	"proxy-audit-log":                     {[]string{"-", "off"}, []string{"", "/var/log/"}},
 	"proxy-allow-unlimited-impersonation": {[]string{"false", "true"}, []string{"", "maybe"}},
+	"faces":                               {[]string{"tokenreview", "tokenreview,tokenreview"}, []string{"", "proxy", "tokenreview,"}},
+	"api-bind-address":                    {[]string{":9446"}, []string{"", "0", "9446", "10.0.0.300:9446"}},
+	"api-external-url":                    {[]string{"https://pat.example.com", "https://10.0.0.30:9446/"}, []string{"", "http://pat.example.com", "https://pat.example.com/api", "https://10.0.0.300", "pat.example.com"}},
+	"api-audience":                        {[]string{"pat-operator-api", "https://pat.example.com"}, []string{""}},
+	"api-trusted-proxies":                 {[]string{"", "10.0.0.0/8,2001:db8::/32"}, []string{"10.0.0.1", "10.0.0.1/8", "anywhere"}},
+	"api-client-ca-file":                  {[]string{""}, nil},
+	"api-tls-cert-file":                   {[]string{""}, []string{"/tls.crt"}}, // goes with a key
+	"api-tls-key-file":                    {[]string{""}, []string{"/tls.key"}},
+	"introspection-max-age":               {[]string{"1m", "1s", "1h"}, []string{"", "60", "0s", "61m"}},
+	"revoke-rate":                         {[]string{"10", "1"}, []string{"", "0", "-1", "1001"}},
 	"console-namespaces":                  {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
 }
 
@@ -99,6 +109,12 @@ func tried(t *testing.T, command, flag, value string) error {
 	if strings.HasPrefix(flag, "console-") {
 		args = append(args, "--console-bind-address=:9445", "--console-url=https://tokens.example.com",
 			"--console-oidc-issuer-url=https://login.example.com", "--console-oidc-client-id=pat")
+	}
+	if strings.HasPrefix(flag, "api-") && flag != "api-audiences" || flag == "introspection-max-age" || flag == "revoke-rate" {
+		args = append(args, "--faces=tokenreview,api")
+		if flag != "api-external-url" {
+			args = append(args, "--api-external-url=https://pat.example.com")
+		}
 	}
 	if command == "proxy" && flag != "proxy-external-url" {
 		args = append(args, "--proxy-external-url=https://pat.example.com")
@@ -124,7 +140,7 @@ func TestCase60_EachDocumentedValue(t *testing.T) {
 		if !ok {
 			t.Errorf("no value of --%s is tried", flag)
 		}
-		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" && flag != "proxy-external-url" {
+		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" && flag != "proxy-external-url" && flag != "api-external-url" {
 			tests.good = append(tests.good, value)
 		}
 		if value == "" && regexp.MustCompile("^(zap|max|leader)").MatchString(flag) {
@@ -163,7 +179,7 @@ func TestCase60_ARefusalNamesAnExample(t *testing.T) {
 			command = "proxy"
 		}
 		for _, value := range tests.bad {
-			if strings.HasPrefix(flag, "proxy-tls-") || flag == "kubeconfig" || flag == "console-oidc-client-id" || flag == "console-proxy-authorization" && value == "true" {
+			if strings.HasPrefix(flag, "proxy-tls-") || strings.HasPrefix(flag, "api-tls-") || flag == "kubeconfig" || flag == "console-oidc-client-id" || flag == "console-proxy-authorization" && value == "true" {
 				continue // no one value is right
 			}
 			err := tried(t, command, flag, value)

@@ -18,13 +18,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -37,13 +35,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/certs"
-	"github.com/pat-operator/pat-operator/internal/host"
 	"github.com/pat-operator/pat-operator/internal/lastused"
 	"github.com/pat-operator/pat-operator/internal/proxy"
 	"github.com/pat-operator/pat-operator/internal/proxyconfig"
@@ -120,17 +116,11 @@ func (o *proxyOptions) bind(fs *pflag.FlagSet) {
 
 func (o *proxyOptions) validate() error {
 	errs := []error{validateAddress("--proxy-bind-address", o.address), o.verifyingOptions.validate()}
-	if o.url == "" {
-		errs = append(errs, errors.New("--proxy-external-url is not set; set it as --proxy-external-url=https://pat.example.com"))
-	} else {
-		errs = append(errs, validateServer("--proxy-external-url", o.url, "https://pat.example.com"))
-	}
+	errs = append(errs, validateServer("--proxy-external-url", o.url, "https://pat.example.com"))
 	if o.upstream != "" {
 		errs = append(errs, validateServer("--proxy-upstream", o.upstream, "https://10.0.0.1:6443"))
 	}
-	if (o.certFile == "") != (o.keyFile == "") {
-		errs = append(errs, errors.New("--proxy-tls-cert-file and --proxy-tls-key-file go together: set both, or neither"))
-	}
+	errs = append(errs, validatePair("--proxy-tls-cert-file", o.certFile, "--proxy-tls-key-file", o.keyFile))
 	if _, err := o.trusted(); err != nil {
 		errs = append(errs, err)
 	}
@@ -158,24 +148,8 @@ func (o *proxyOptions) validate() error {
 	return errors.Join(errs...)
 }
 
-// validateServer returns why a URL is not that of a server alone, or nil.
-func validateServer(flag, server, example string) error {
-	if !host.Server(server) {
-		return fmt.Errorf("%s is not https://HOST[:PORT]; set it as %[1]s=%s", flag, example)
-	}
-	return nil
-}
-
 func (o *proxyOptions) trusted() ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for _, text := range o.trustedProxies {
-		network, err := netip.ParsePrefix(text)
-		if err != nil || network.Masked() != network || network.Addr().Is4In6() {
-			return nil, fmt.Errorf("--proxy-trusted-proxies %q is not a network; set it as --proxy-trusted-proxies=10.0.0.0/8", text)
-		}
-		networks = append(networks, network)
-	}
-	return networks, nil
+	return parseNetworks("--proxy-trusted-proxies", o.trustedProxies)
 }
 
 func (o *proxyOptions) component(common *commonOptions) component {
@@ -185,18 +159,14 @@ func (o *proxyOptions) component(common *commonOptions) component {
 		certificates: certs.Options{
 			SecretName: certs.ProxySecretName,
 			DNSNames:   []string{serviceHost(proxyService, common.operatorNamespace)},
-			Publish:    proxy.Published{Namespace: common.operatorNamespace, URL: external, OwnCertificate: o.certFile != ""}.Publish,
+			Publish: certs.URLConfigMap{
+				Namespace: common.operatorNamespace, Name: proxyconfig.ConfigMapName, URL: external, OwnCertificate: o.certFile != "",
+			}.Publish,
 		},
 		setup:    o.setup,
 		shutdown: o.drain.Delay + o.drain.Time + proxyGoodbye,
 	}
-	if u, err := url.Parse(external); err == nil {
-		if ip := net.ParseIP(u.Hostname()); ip != nil {
-			c.certificates.IPAddresses = append(c.certificates.IPAddresses, ip)
-		} else {
-			c.certificates.DNSNames = append(c.certificates.DNSNames, strings.ToLower(u.Hostname()))
-		}
-	}
+	addHost(&c.certificates, external)
 	return c
 }
 
@@ -283,14 +253,12 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	runs = append(runs, everywhere(handler.Sweep), readiness)
 	p.ready["proxy"], p.ready["impersonator"] = readiness.Ready, test.Ready
 
-	config := p.authority.TLSConfig()
-	if o.certFile != "" {
-		watcher, err := certwatcher.New(o.certFile, o.keyFile)
-		if err != nil {
-			return fmt.Errorf("--proxy-tls-cert-file: %w", err)
-		}
+	config, watcher, err := p.ownCertificate("--proxy-tls-cert-file", o.certFile, o.keyFile)
+	if err != nil {
+		return err
+	}
+	if watcher != nil {
 		runs = append(runs, watcher)
-		config = &tls.Config{GetCertificate: watcher.GetCertificate, NextProtos: config.NextProtos, MinVersion: tls.VersionTLS12}
 	}
 	listener, err := net.Listen("tcp", o.address)
 	if err != nil {

@@ -32,7 +32,7 @@ func runCommand() *cobra.Command {
 			if err := errors.Join(common.validate(), operator.validate(), verifier.validate()); err != nil {
 				return err
 			}
-			return common.serve(cmd.Context(), operator.leaderElect, operator.component(common), verifier.component(common))
+			return common.serve(cmd.Context(), operator.leaderElect, append([]component{operator.component(common)}, verifier.components(common)...)...)
 		},
 	}
 	common.bind(cmd.Flags())

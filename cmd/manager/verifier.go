@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/authn"
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
@@ -46,6 +46,8 @@ const drainGrace = 2 * time.Second
 // verifierOptions are the flags of what verifies.
 type verifierOptions struct {
 	verifyingOptions
+	faces           []string
+	api             apiOptions
 	verifierAddress string
 	clientCAFile    string
 	url             string
@@ -64,7 +66,7 @@ func verifierCommand() *cobra.Command {
 			if err := errors.Join(common.validate(), o.validate()); err != nil {
 				return err
 			}
-			return common.serve(cmd.Context(), false, o.component(common))
+			return common.serve(cmd.Context(), false, o.components(common)...)
 		},
 	}
 	common.bind(cmd.Flags())
@@ -80,12 +82,28 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.kubeAPIServers, "kube-apiservers", nil, "HOST:PORT of every kube-apiserver, each of which must prove that it enforces scopes; those of the EndpointSlices of the Service kubernetes when empty")
 	fs.BoolVar(&o.trustPath, "scoped-tokens-trust-path", false, "accept tokens with scopes although fewer addresses of kube-apiserver are known than there are servers, as behind a load balancer")
 	o.console.bind(fs)
+	fs.StringSliceVar(&o.faces, "faces", []string{faceTokenReview}, "what is served: tokenreview, for kube-apiserver, and api, for other HTTP APIs; each should have a process and an account of its own")
+	o.api.bind(fs)
 }
 
 func (o *verifierOptions) validate() error {
 	errs := []error{
 		validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate(),
 		o.verifyingOptions.validate(),
+	}
+	for _, face := range o.faces {
+		if face != faceTokenReview && face != faceAPI {
+			errs = append(errs, fmt.Errorf("--faces %q is neither tokenreview nor api; set it as --faces=tokenreview", face))
+		}
+	}
+	switch {
+	case len(o.faces) == 0:
+		errs = append(errs, errors.New("--faces is empty, so nothing would be served; set it as --faces=tokenreview"))
+	case !slices.Contains(o.faces, faceTokenReview) && o.console.address != off:
+		errs = append(errs, errors.New("--console-bind-address needs the face that answers kube-apiserver; set it as --console-bind-address=0"))
+	}
+	if slices.Contains(o.faces, faceAPI) {
+		errs = append(errs, o.api.validate(o.apiAudiences))
 	}
 	if o.url != "" {
 		errs = append(errs, authnconfig.CheckURL("--verifier-url", o.url))
@@ -96,6 +114,23 @@ func (o *verifierOptions) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// The values of --faces.
+const (
+	faceTokenReview = "tokenreview"
+	faceAPI         = "api"
+)
+
+// components are those of the faces.
+func (o *verifierOptions) components(common *commonOptions) (all []component) {
+	if slices.Contains(o.faces, faceTokenReview) {
+		all = append(all, o.component(common))
+	}
+	if slices.Contains(o.faces, faceAPI) {
+		all = append(all, o.api.component(common, &o.verifyingOptions))
+	}
+	return all
 }
 
 func (o *verifierOptions) component(common *commonOptions) component {
@@ -112,34 +147,12 @@ func (o *verifierOptions) component(common *commonOptions) component {
 	}
 }
 
-// setup wires what verifies: the index, its feeds, the TokenReview face, and what writes down when tokens are used. It uses nothing of the manager's cache, which
-// says nothing of how old it is.
+// setup wires what answers kube-apiserver: TokenReviews, the authorizer, and what writes down when tokens are used.
 func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	log := p.GetLogger().WithName("verifier")
-	index := verifier.NewIndex(log)
-	c, err := client.NewWithWatch(p.GetConfig(), client.Options{HTTPClient: p.GetHTTPClient(), Scheme: p.GetScheme(), Mapper: p.GetRESTMapper()})
+	index, c, err := o.verifyingOptions.index(p, log)
 	if err != nil {
 		return err
-	}
-	if err := p.Add(verifier.NewFeeds(c, index, verifier.FeedOptions{
-		RecordsNamespace: p.recordsNamespace,
-		MaxStaleness:     o.maxStaleness,
-		ClockOff:         p.skew.Off,
-		Clock:            clock.RealClock{},
-		Log:              log,
-	})); err != nil {
-		return err
-	}
-	if len(o.apiAudiences) > 0 {
-		index.SetAPIAudiences(o.apiAudiences)
-	} else {
-		own, err := verifier.OwnToken(p.GetConfig())
-		if err != nil {
-			return err
-		}
-		if err := p.Add(verifier.NewDiscovery(index, c, own, log)); err != nil {
-			return err
-		}
 	}
 	p.ready["verifier"] = func(*http.Request) error { return index.Ready(time.Now()) }
 

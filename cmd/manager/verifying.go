@@ -22,7 +22,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
@@ -35,6 +38,10 @@ type verifyingOptions struct {
 	apiAudiences []string
 	maxStaleness time.Duration
 	lastUsedRate int
+
+	// known is the process's index, which all of its faces share, and client reads and writes for it.
+	known  *verifier.Index
+	client client.WithWatch
 }
 
 // bind defines the flags; stale is what happens when what the process knows is too old.
@@ -56,4 +63,39 @@ func (o *verifyingOptions) validate() error {
 		errs = append(errs, errors.New("--api-audiences has an empty one; set it as --api-audiences=https://kubernetes.default.svc"))
 	}
 	return errors.Join(errs...)
+}
+
+// index adds what knows the tokens to the process, once for all faces. It uses nothing of the manager's cache, which says nothing of
+// how old it is.
+func (o *verifyingOptions) index(p *componentHost, log logr.Logger) (*verifier.Index, client.WithWatch, error) {
+	if o.known != nil {
+		return o.known, o.client, nil
+	}
+	index := verifier.NewIndex(log)
+	c, err := client.NewWithWatch(p.GetConfig(), client.Options{HTTPClient: p.GetHTTPClient(), Scheme: p.GetScheme(), Mapper: p.GetRESTMapper()})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.Add(verifier.NewFeeds(c, index, verifier.FeedOptions{
+		RecordsNamespace: p.recordsNamespace,
+		MaxStaleness:     o.maxStaleness,
+		ClockOff:         p.skew.Off,
+		Clock:            clock.RealClock{},
+		Log:              log,
+	})); err != nil {
+		return nil, nil, err
+	}
+	if len(o.apiAudiences) > 0 {
+		index.SetAPIAudiences(o.apiAudiences)
+	} else {
+		own, err := verifier.OwnToken(p.GetConfig())
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := p.Add(verifier.NewDiscovery(index, c, own, log)); err != nil {
+			return nil, nil, err
+		}
+	}
+	o.known, o.client = index, c
+	return index, c, nil
 }

@@ -47,7 +47,7 @@ const (
 	// questionTimeout bounds what the API server is asked about a caller, and maxQuestions how much of that is under way.
 	questionTimeout = 5 * time.Second
 	maxQuestions    = 16
-	// A source may present so many unknown service-account tokens.
+	// A source may present this many unknown service-account tokens.
 	failuresPerSecond = 2
 	failuresBurst     = 20
 )

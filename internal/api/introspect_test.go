@@ -132,7 +132,7 @@ func TestCase27_CallersOfIntrospection(t *testing.T) {
 		"the token itself":                        {bearer(pat.Bearer), nil, 200, known},
 		"a certificate":                           {certificate("alice"), nil, 200, known},
 		"lower case":                              {header("Authorization", "bearer "+account), nil, 200, known},
-		"a certificate of somebody else":          {certificate("mallory"), nil, 200, nothing},
+		"a certificate of another user":           {certificate("mallory"), nil, 200, nothing},
 		"nobody":                                  {nil, nil, 401, ""},
 		"a certificate without a name":            {certificate(""), nil, 401, ""},
 		"an unknown service account":              {bearer(accountToken(t, "x", DefaultAudience, b.now.Add(time.Hour))), nil, 401, ""},
@@ -199,7 +199,7 @@ func TestStaleIsNeverInactive(t *testing.T) {
 		"by a token of ours": func() int {
 			return b.unavailable(b.post("/oauth2/introspect", about(pat), bearer(b.token("x", forAudience(DefaultAudience)).Bearer)))
 		},
-		"by itself":          func() int { return b.unavailable(b.post("/oauth2/introspect", about(pat), bearer(pat.Bearer))) },
+		"about itself":       func() int { return b.unavailable(b.post("/oauth2/introspect", about(pat), bearer(pat.Bearer))) },
 		"revocation":         func() int { return b.unavailable(b.post("/oauth2/revoke", about(pat))) },
 		"revocation of many": func() int { return b.post("/v1/revoke", url.Values{"tokens": {pat.Bearer}}).Code },
 		"a reverse proxy's":  func() int { return b.unavailable(b.get("/auth?audience="+listAPI, bearer(pat.Bearer))) },

@@ -49,7 +49,7 @@ const (
 	// A source gets a fifth of RevokeRate, and half of it at once.
 	shareOfSource, burstOfSource = 5, 2
 	fieldOwner                   = client.FieldOwner("pat-operator-api")
-	revokeReason                 = "sent to the API to be revoked, by somebody who has the token"
+	revokeReason                 = "sent to the API to be revoked, by a holder of the token"
 )
 
 // outcome is what became of a token that was sent to be revoked.
@@ -60,13 +60,13 @@ const (
 	outcomeRevoked outcome = "revoked"
 	// outcomeEnded: it had ended before.
 	outcomeEnded outcome = "ended"
-	// outcomeUnknown: it is no token of this cluster.
+	// outcomeUnknown: it is not a token of this cluster.
 	outcomeUnknown outcome = "unknown"
 	// outcomeUnavailable: it may still be valid; try again.
 	outcomeUnavailable outcome = "unavailable"
 )
 
-// revoker ends tokens for whoever has them: the token is the proof.
+// revoker ends tokens for their holders: the token is the proof.
 type revoker struct {
 	*Options
 	total   *rate.Limiter

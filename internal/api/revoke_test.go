@@ -59,7 +59,7 @@ func TestWhoHasATokenMayEndIt(t *testing.T) {
 		if w.Code != http.StatusOK || w.Body.String() != "{}" {
 			t.Errorf("%s: HTTP %d %s", name, w.Code, w.Body)
 		}
-		want := []v1alpha1.RevokedToken{{TokenID: pat.ID(), Reason: "sent to the API to be revoked, by somebody who has the token"}}
+		want := []v1alpha1.RevokedToken{{TokenID: pat.ID(), Reason: "sent to the API to be revoked, by a holder of the token"}}
 		if diff := cmp.Diff(want, b.revoked(pat), cmpopts.IgnoreFields(v1alpha1.RevokedToken{}, "At")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

@@ -38,6 +38,8 @@ const (
 	VerifierSecretName = authnconfig.CASecretName
 	// ProxySecretName names the Secret, there too, that holds the CA of the proxy.
 	ProxySecretName = "pat-operator-proxy-ca"
+	// APISecretName names the Secret, there too, that holds the CA of the API face.
+	APISecretName = "pat-operator-api-ca"
 
 	// bundleKey is the key of that Secret which holds the certificates to trust.
 	bundleKey = "ca.crt"
@@ -58,7 +60,7 @@ const (
 type Options struct {
 	// Namespace of the CA Secret: the operator's own.
 	Namespace string
-	// SecretName is one of OperatorSecretName, VerifierSecretName and ProxySecretName: each process has a key of its own.
+	// SecretName is one of OperatorSecretName, VerifierSecretName, ProxySecretName and APISecretName: each process has a key of its own.
 	SecretName string
 
 	// DNSNames and IPAddresses are what leaves are valid for; at least one is needed.

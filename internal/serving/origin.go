@@ -25,7 +25,7 @@ import (
 
 // Origin is where a request comes from.
 type Origin struct {
-	// Address is the client's, as far as it is known.
+	// Address is the client's, as far as known.
 	Address netip.Addr
 	// ByTrusted reports that a trusted proxy has sent the request, and Forwarded that it says for whom.
 	ByTrusted, Forwarded bool

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package proxy
+package certs
 
 import (
 	"testing"
@@ -28,11 +28,11 @@ import (
 	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 )
 
-// A proxy that gets a certificate of another CA takes its own CA back: clients would trust only that.
+// A component that gets a certificate of another CA takes its own CA back: clients would trust only that.
 func TestThePublishedCAGoesWithTheCertificateThatItSigned(t *testing.T) {
 	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: proxyconfig.ConfigMapName}}
 	c := fake.NewClientBuilder().WithObjects(configMap).Build()
-	p := Published{Namespace: "system", URL: "https://pat.example.com"}
+	p := URLConfigMap{Namespace: "system", Name: proxyconfig.ConfigMapName, URL: "https://pat.example.com"}
 	for _, own := range []bool{false, true, false} {
 		p.OwnCertificate = own
 		if err := p.Publish(t.Context(), c, []byte("pem")); err != nil {

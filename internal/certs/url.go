@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package proxy
+package certs
 
 import (
 	"context"
@@ -29,21 +29,20 @@ import (
 	"github.com/pat-operator/pat-operator/internal/proxyconfig"
 )
 
-const fieldOwner = client.FieldOwner("pat-operator-proxy")
-
-// Published keeps the ConfigMap up to date.
-type Published struct {
-	Namespace, URL string
-	// OwnCertificate reports that the proxy serves a certificate that the CA has not signed.
+// URLConfigMap keeps a ConfigMap up to date that says where clients reach a component.
+type URLConfigMap struct {
+	// Name is that of the ConfigMap, and of the field owner.
+	Namespace, Name, URL string
+	// OwnCertificate reports that the component serves a certificate that its CA has not signed.
 	OwnCertificate bool
 }
 
-// Publish writes where the proxy is and which CA signs its certificate. It needs get and patch of the ConfigMap.
-func (p Published) Publish(ctx context.Context, c client.Client, bundle []byte) error {
-	key := client.ObjectKey{Namespace: p.Namespace, Name: proxyconfig.ConfigMapName}
+// Publish writes where the component is and which CA signs its certificate. It needs get and patch of the ConfigMap.
+func (p URLConfigMap) Publish(ctx context.Context, c client.Client, bundle []byte) error {
+	key := client.ObjectKey{Namespace: p.Namespace, Name: p.Name}
 	is := &corev1.ConfigMap{}
 	if err := c.Get(ctx, key, is); apierrors.IsNotFound(err) {
-		return fmt.Errorf("the ConfigMap %s does not exist: apply the manifests of the proxy again", key)
+		return fmt.Errorf("the ConfigMap %s does not exist: apply its manifests again", key)
 	} else if err != nil {
 		return fmt.Errorf("read ConfigMap %s: %w", key, err)
 	}
@@ -54,7 +53,7 @@ func (p Published) Publish(ctx context.Context, c client.Client, bundle []byte) 
 	if maps.Equal(is.Data, want.Data()) {
 		return nil
 	}
-	if err := c.Apply(ctx, corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want.Data()), fieldOwner, client.ForceOwnership); err != nil {
+	if err := c.Apply(ctx, corev1ac.ConfigMap(key.Name, key.Namespace).WithUID(is.UID).WithData(want.Data()), client.FieldOwner(p.Name), client.ForceOwnership); err != nil {
 		return fmt.Errorf("write ConfigMap %s: %w", key, err)
 	}
 	return nil
