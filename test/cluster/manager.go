@@ -51,6 +51,7 @@ const (
 	accountPrefix   = "system:serviceaccount:" + OperatorNamespace + ":"
 	verifierAccount = "pat-operator-verifier"
 	proxyAccount    = "pat-operator-proxy"
+	apiAccount      = "pat-operator-api"
 	// authnConfigMap has the files that kube-apiserver reads. Tests of internal packages use this one, so it imports none of them.
 	authnConfigMap = "pat-operator-authn"
 	readyTimeout   = 3 * time.Minute
@@ -63,9 +64,12 @@ const (
 	raceReport      = 4000                // bytes of a report, at most
 )
 
+// API is the Command of `manager verifier --faces=api`.
+const API = "api"
+
 // ManagerOptions say which manager to start, and how.
 type ManagerOptions struct {
-	// Command is operator, verifier, run or proxy.
+	// Command is operator, verifier, run, proxy or API.
 	Command string
 	// Args are further flags of the command.
 	Args []string
@@ -79,13 +83,13 @@ type ManagerOptions struct {
 	Console bool
 }
 
-// Manager is a running `manager operator`, `manager verifier`, `manager run` or `manager proxy`.
+// Manager is a running `manager operator`, `manager verifier`, with either face, `manager run` or `manager proxy`.
 type Manager struct {
 	// Command is what it was started as.
 	Command string
 	PID     int
-	// AdmissionPort, VerifierPort and ProxyPort are its own, 0 where it does not serve it; the Services lead to the first two.
-	AdmissionPort, VerifierPort, ProxyPort, HealthPort, MetricsPort int
+	// AdmissionPort, VerifierPort, ProxyPort and APIPort are its own, 0 where it does not serve it; the Services lead to the first two.
+	AdmissionPort, VerifierPort, ProxyPort, APIPort, HealthPort, MetricsPort int
 	// LogFile has what it prints; Cluster.Stop removes it.
 	LogFile string
 
@@ -114,13 +118,16 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 		return nil, errors.New("Options.ManagerBinary is not set")
 	}
 	m := &Manager{Command: o.Command, apart: o.Apart}
-	account := OperatorAccount
+	account, command := OperatorAccount, []string{o.Command}
 	ports := map[string]*int{"--health-probe-bind-address": &m.HealthPort, "--metrics-bind-address": &m.MetricsPort}
 	switch o.Command {
 	case "verifier":
 		account, ports["--verifier-bind-address"] = verifierAccount, &m.VerifierPort
 	case "proxy":
 		account, ports["--proxy-bind-address"] = proxyAccount, &m.ProxyPort
+	case API:
+		account, ports["--api-bind-address"] = apiAccount, &m.APIPort
+		command = []string{"verifier", "--faces=api"}
 	case "run":
 		ports["--verifier-bind-address"] = &m.VerifierPort
 		fallthrough
@@ -131,7 +138,7 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	if err != nil {
 		return nil, fmt.Errorf("service account of the %s: %w", o.Command, err)
 	}
-	args := []string{o.Command, "--kubeconfig=" + kubeconfig}
+	args := append(command, "--kubeconfig="+kubeconfig)
 	for flag, port := range ports {
 		if *port, err = c.reserved.take(); err != nil {
 			return nil, err
@@ -143,6 +150,9 @@ func (c *Cluster) StartManager(ctx context.Context, o ManagerOptions) (*Manager,
 	}
 	if m.ProxyPort != 0 {
 		args = append(args, "--proxy-external-url="+m.ProxyURL())
+	}
+	if m.APIPort != 0 {
+		args = append(args, "--api-external-url="+m.APIURL())
 	}
 	if o.Console {
 		args = append(args, c.consoleArgs()...)
@@ -235,7 +245,7 @@ func (c *Cluster) follow(m *Manager) {
 		case <-tick.C:
 		case <-m.process.exited:
 			m.inService.Store(false)
-			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.ProxyPort, m.HealthPort, m.MetricsPort)
+			c.reserved.give(m.AdmissionPort, m.VerifierPort, m.ProxyPort, m.APIPort, m.HealthPort, m.MetricsPort)
 			return
 		}
 	}
@@ -254,6 +264,9 @@ func (c *Cluster) running() []*Manager {
 	c.managers = out
 	return append([]*Manager(nil), out...)
 }
+
+// APIURL is where the API face is served.
+func (m *Manager) APIURL() string { return fmt.Sprintf("https://127.0.0.1:%d", m.APIPort) }
 
 // ProxyURL is where a proxy serves the Kubernetes API.
 func (m *Manager) ProxyURL() string { return fmt.Sprintf("https://127.0.0.1:%d", m.ProxyPort) }
