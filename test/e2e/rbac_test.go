@@ -45,6 +45,7 @@ const (
 	operatorAccount = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator"
 	verifierAccount = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-verifier"
 	proxyAccount    = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-proxy"
+	apiAccount      = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-api"
 	// impersonatorAccount is what the proxy forwards requests as.
 	impersonatorAccount = "system:serviceaccount:" + cluster.OperatorNamespace + ":pat-operator-impersonator"
 )
