@@ -47,6 +47,7 @@ type options struct {
 
 	authorizer bool
 	proxy      bool
+	faces      bool
 }
 
 func main() {
@@ -70,6 +71,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.perRound, "per-round", 1000, "with --cluster: tokens issued in each round, and counted of each kind")
 	flags.IntVar(&o.console, "console", 0, "nothing but the console, with this many tokens in a namespace of a real API server")
 	flags.BoolVar(&o.authorizer, "authorizer", false, "nothing but what the authorizer of scopes costs others, at real API servers")
+	flags.BoolVar(&o.faces, "faces", false, "nothing but the faces for kube-apiserver and other APIs, against handlers that do not look")
 	flags.BoolVar(&o.proxy, "proxy", false, "nothing but what the proxy costs, against a real API server")
 	flags.DurationVar(&o.abuse, "abuse", 0, "nothing but each attack on each port of an installation, for about so long in all")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long each thing is measured")
@@ -92,6 +94,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if o.proxy {
 		return benchProxy(ctx, o, out)
 	}
+	if o.faces {
+		large, _, err := newIndex(o.tokens)
+		if err != nil {
+			return err
+		}
+		return benchFaces(ctx, o, out, large)
+	}
 	if o.abuse > 0 {
 		return benchHostile(ctx, o, out)
 	}
@@ -109,6 +118,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if err := benchFace(ctx, o, out, large); err != nil {
+		return err
+	}
+	if err := benchFaces(ctx, o, out, large); err != nil {
 		return err
 	}
 	return benchAbuse(ctx, o, out)

@@ -136,7 +136,7 @@ func (b *bed) AuthenticateToken(ctx context.Context, bearer string) (*authentica
 	if b.broken {
 		return nil, false, errors.New("the API server is away")
 	}
-	parsed, err := jwt.ParseSigned(bearer, algorithms)
+	parsed, err := jwt.ParseSigned(bearer, []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil {
 		b.t.Errorf("the API server was asked about %q", bearer)
 		return nil, false, nil

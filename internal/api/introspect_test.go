@@ -261,3 +261,15 @@ func TestCase23_UnknownCallersCostTheAPIServerLittle(t *testing.T) {
 		t.Errorf("from another network: HTTP %d %s", w.Code, w.Body)
 	}
 }
+
+func FuzzMayBeFor(f *testing.F) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, seed := range []string{"", "a.b.c", "a.b.c.d", accountToken(f, "x", listAPI, now.Add(time.Hour)), accountToken(f, "x", "other", now.Add(time.Hour)), "a.e30.b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, credential string) {
+		if mayBeFor(credential, listAPI, now) && strings.Count(credential, ".") != 2 {
+			t.Errorf("%q", credential)
+		}
+	})
+}
