@@ -19,6 +19,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -123,7 +124,7 @@ func (h *hostile) ports(ctx context.Context) ([]port, error) {
 		add(m.Command+"'s health", m, abuse.Target{Address: local(m.HealthPort), Path: "/readyz", Slots: healthSlots},
 			everything, asking{method: http.MethodGet, path: "/readyz", want: "ok"})
 	}
-	return ports, h.addProxy(ctx, add, bearers[0])
+	return ports, errors.Join(h.addProxy(ctx, add, bearers[0]), h.addAPI(ctx, add, bearers[0]))
 }
 
 // letDevelopersRead gives the group of the existing tokens what the console and the metrics are for.
@@ -210,7 +211,7 @@ func memoryLimits() (map[string]int, error) {
 		return nil, err
 	}
 	limits := map[string]int{}
-	for command, name := range map[string]string{"verifier": "manager/verifier", "operator": "manager/operator", "proxy": "proxy/deployment"} {
+	for command, name := range map[string]string{"verifier": "manager/verifier", "operator": "manager/operator", "proxy": "proxy/deployment", "api": "api/deployment"} {
 		file, err := os.Open(filepath.Join(root, "config", name+".yaml"))
 		if err != nil {
 			return nil, err

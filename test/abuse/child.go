@@ -25,6 +25,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 )
@@ -75,7 +76,7 @@ func Child() {
 func carryOut(ctx context.Context, o order) Result {
 	var done Done
 	var attack Attack
-	for _, a := range append(All(), OfProxy()...) {
+	for _, a := range slices.Concat(All(), OfProxy(), OfAPI()) {
 		if a.Name == o.Attack {
 			attack = a
 		}
