@@ -71,7 +71,7 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// connect returns the client for the CA file as it is now. It is read for each question, which is little beside the question.
+// connect returns the client for what the CA file says now. Reading it for each question costs little, compared with the question.
 func (e *endpoint) connect() (*http.Client, error) {
 	var ca []byte
 	if e.caFile != "" {

@@ -103,7 +103,7 @@ func newRefusals(realm string, basic bool) refusals {
 	return r
 }
 
-// quotable reports whether s can stand between quotes in a header as it is.
+// quotable reports whether s can stand between quotes in a header without an escape.
 func quotable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' })
 }
