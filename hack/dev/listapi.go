@@ -29,11 +29,6 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// mayAsk lets the API ask kube-apiserver about tokens, and gives it a token of its own, as a pod would have it.
-const mayAsk = `kubectl create serviceaccount list-api -n team-a
-kubectl create clusterrolebinding list-api --clusterrole=system:auth-delegator --serviceaccount=team-a:list-api
-kubectl create token list-api -n team-a > ~/list-api.token`
-
 const forListAPI = `kubectl apply -f - <<'END'
 apiVersion: pat-operator.io/v1alpha1
 kind: PersonalAccessToken
@@ -46,7 +41,12 @@ END`
 // listAPI shows an API outside of Kubernetes that takes tokens by pkg/patauth. Revoking a token through the API face would be shown
 // here.
 func (d *demo) listAPI(ctx context.Context) error {
-	if err := d.all(ctx, d.admin, mayAsk); err != nil {
+	// The API may ask kube-apiserver about tokens, and has one of its own, as a pod would have it.
+	if err := d.all(ctx, d.admin,
+		`kubectl create serviceaccount list-api -n team-a`,
+		`kubectl create clusterrolebinding list-api --clusterrole=system:auth-delegator --serviceaccount=team-a:list-api`,
+		`kubectl create token list-api -n team-a > ~/list-api.token`,
+	); err != nil {
 		return err
 	}
 	api, err := d.cluster.StartListAPI(ctx, filepath.Join(d.cluster.Dir, "list-api.token"))
@@ -91,7 +91,8 @@ func (d *demo) useListAPI(ctx context.Context, api *cluster.ListAPI) error {
 	if err != nil {
 		return err
 	}
-	d.say("the API refuses it after %.1f s: kube-apiserver may remember a yes for 10 s, and this API for %v", refused.Sub(began).Seconds(), cluster.ListAPICacheFor)
+	d.say("the API refuses it after %.1f s: kube-apiserver may remember a yes for 10 s, and this API for %.0f s",
+		refused.Sub(began).Seconds(), cluster.ListAPICacheFor.Seconds())
 	d.env = append(d.env, "TOKEN="+mine)
 	return d.request(ctx, http.MethodGet, api.URL+"/lists", reports, "$TOKEN", "invalid_token")
 }
