@@ -38,7 +38,8 @@ func keyOf(token string) key {
 	return sha256.Sum256(b[:copy(b[:], token)])
 }
 
-// cache remembers identities for a while. The least recently used go first. It is not for concurrent use.
+// cache remembers identities for a while, and that their tokens were valid for longer. The least recently used go first. It is not for
+// concurrent use.
 type cache struct {
 	maxEntries, maxBytes int
 	bytes                int
@@ -59,31 +60,35 @@ func newCache(maxEntries, maxBytes int) *cache {
 	return &cache{maxEntries: maxEntries, maxBytes: maxBytes, entries: map[key]*list.Element{}, recent: list.New()}
 }
 
-// get returns an identity that holds at the time now, or nil.
-func (c *cache) get(k key, now time.Time) *Identity {
+// get returns an identity that holds at the time now, or nil. known reports whether the token was valid when it was last asked about.
+func (c *cache) get(k key, now time.Time) (identity *Identity, known bool) {
 	element := c.entries[k]
 	if element == nil {
-		return nil
-	}
-	e := element.Value.(*entry)
-	if !now.Before(e.until) || now.UnixNano() >= e.until.UnixNano() {
-		c.remove(element)
-		return nil
+		return nil, false
 	}
 	c.recent.MoveToFront(element)
-	return e.identity
+	e := element.Value.(*entry)
+	if !now.Before(e.until) || now.UnixNano() >= e.until.UnixNano() {
+		return nil, true
+	}
+	return e.identity, true
 }
 
 // put remembers an identity until a time.
 func (c *cache) put(k key, identity *Identity, until time.Time) {
-	if element := c.entries[k]; element != nil {
-		c.remove(element)
-	}
+	c.drop(k)
 	e := &entry{key: k, identity: identity, bytes: entryBytes + identity.size(), until: until}
 	c.entries[k] = c.recent.PushFront(e)
 	c.bytes += e.bytes
 	for len(c.entries) > c.maxEntries || c.bytes > c.maxBytes {
 		c.remove(c.recent.Back())
+	}
+}
+
+// drop forgets a token.
+func (c *cache) drop(k key) {
+	if element := c.entries[k]; element != nil {
+		c.remove(element)
 	}
 }
 

@@ -53,5 +53,6 @@ limitations under the License.
 // source allows. That time adds to the time that a revocation takes at the source: see docs/operations.md. A refusal is not
 // remembered, so a token that is resumed, or used a moment before it is active, works with the next request. The cache holds
 // Options.CacheSize tokens (10,000) and 64 MiB of names, by the SHA-256 of each token; the least recently used go first.
-// Requests that arrive together with one token cause one question. At most 64 questions are on their way at once; more wait.
+// Requests that arrive together with one token cause one question. At most 64 questions are on their way at once about tokens that
+// were valid before, and 64 about others; more wait, for Options.Timeout (5 s) in all.
 package patauth

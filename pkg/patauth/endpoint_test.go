@@ -184,7 +184,7 @@ func TestServersThatAreNotTrusted(t *testing.T) {
 	own.StartTLS()
 	defer own.Close()
 	old := httptest.NewUnstartedServer(nil)
-	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // The server that is refused.
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	old.StartTLS()
 	defer old.Close()
 	for name, s := range map[string]*Introspection{

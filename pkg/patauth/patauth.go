@@ -34,7 +34,8 @@ const (
 )
 
 const (
-	// maxQuestions is how many questions to a source are on their way at once.
+	// maxQuestions is how many questions to a source are on their way at once, about tokens that were valid before, and as many
+	// about others: who sends made-up tokens does not keep those from being asked about.
 	maxQuestions = 64
 	// logEvery is how often at most a failing source is logged.
 	logEvery = 10 * time.Second
@@ -71,7 +72,8 @@ type Authenticator struct {
 	timeout         time.Duration
 	logger          *slog.Logger
 	refusals        refusals
-	questions       chan struct{} // a slot for each that is on its way
+	// A slot for each question that is on its way, about tokens that were valid before, and about others.
+	known, unknown chan struct{}
 
 	mu      sync.Mutex // guards the rest
 	cache   *cache
@@ -106,9 +108,10 @@ func New(opts Options) (*Authenticator, error) {
 	a := &Authenticator{
 		source: opts.Source, audience: opts.Audience, realm: opts.Realm, basic: opts.Basic,
 		cacheFor: opts.CacheFor, timeout: opts.Timeout, logger: opts.Logger,
-		refusals:  newRefusals(opts.Realm, opts.Basic),
-		questions: make(chan struct{}, maxQuestions),
-		flights:   map[key]*flight{},
+		refusals: newRefusals(opts.Realm, opts.Basic),
+		known:    make(chan struct{}, maxQuestions),
+		unknown:  make(chan struct{}, maxQuestions),
+		flights:  map[key]*flight{},
 	}
 	if a.cacheFor == 0 {
 		a.cacheFor = DefaultCacheFor
@@ -144,7 +147,7 @@ func (a *Authenticator) Verify(ctx context.Context, token string) (*Identity, er
 	}
 	k := keyOf(token)
 	a.mu.Lock()
-	identity := a.cache.get(k, time.Now())
+	identity, _ := a.cache.get(k, time.Now())
 	a.mu.Unlock()
 	if identity != nil {
 		return identity, nil
@@ -171,19 +174,24 @@ func (a *Authenticator) Verify(ctx context.Context, token string) (*Identity, er
 func (a *Authenticator) join(ctx context.Context, k key, id, token string) (*flight, *Identity) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if identity := a.cache.get(k, time.Now()); identity != nil {
+	identity, known := a.cache.get(k, time.Now())
+	if identity != nil {
 		return nil, identity
 	}
 	f := a.flights[k]
 	if f == nil {
-		f = a.begin(ctx, k, id, token)
+		slots := a.unknown
+		if known {
+			slots = a.known
+		}
+		f = a.begin(ctx, slots, k, id, token)
 	}
 	f.waiting++
 	return f, nil
 }
 
 // begin starts a question. It goes on when its first caller leaves, and ends with the last.
-func (a *Authenticator) begin(ctx context.Context, k key, id, token string) *flight {
+func (a *Authenticator) begin(ctx context.Context, slots chan struct{}, k key, id, token string) *flight {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
 	f := &flight{done: make(chan struct{}), cancel: cancel, err: errors.New("the source ended its goroutine")}
 	a.flights[k] = f
@@ -197,16 +205,16 @@ func (a *Authenticator) begin(ctx context.Context, k key, id, token string) *fli
 			}
 			a.end(k, id, f, until)
 		}()
-		f.identity, until, f.err = a.ask(ctx, id, token)
+		f.identity, until, f.err = a.ask(ctx, slots, token)
 	}()
 	return f
 }
 
-// ask asks the source, and returns until when its answer may be used.
-func (a *Authenticator) ask(ctx context.Context, id, token string) (*Identity, time.Time, error) {
+// ask asks the source when it gets one of the slots, and returns until when the answer may be used.
+func (a *Authenticator) ask(ctx context.Context, slots chan struct{}, token string) (*Identity, time.Time, error) {
 	select {
-	case a.questions <- struct{}{}:
-		defer func() { <-a.questions }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return nil, time.Time{}, fmt.Errorf("%d questions are on their way already: %w", maxQuestions, ctx.Err())
 	}
@@ -228,8 +236,11 @@ func (a *Authenticator) ask(ctx context.Context, id, token string) (*Identity, t
 // end keeps an answer, and hands it to all who wait.
 func (a *Authenticator) end(k key, id string, f *flight, until time.Time) {
 	a.mu.Lock()
-	if f.err == nil && until.After(time.Now()) {
+	switch {
+	case f.err == nil && until.After(time.Now()):
 		a.cache.put(k, f.identity, until)
+	case errors.Is(f.err, ErrInvalidToken):
+		a.cache.drop(k)
 	}
 	if a.flights[k] == f {
 		delete(a.flights, k)
