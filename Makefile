@@ -171,11 +171,13 @@ lint: ## Run go vet and golangci-lint; formatting counts too. Look for words tha
 	go vet ./...
 	go -C test/chart vet ./...
 	go -C hack/image vet ./...
+	go -C pkg/patauth vet ./...
 	GOMEMLIMIT=4GiB "$(call tool,golangci-lint)" run --concurrency 2 --timeout 20m
+	tool="$(call tool,golangci-lint)"; cd pkg/patauth && GOMEMLIMIT=4GiB "$$tool" run --concurrency 2 --timeout 20m
 
 .PHONY: fmt
 fmt: ## Format the code as lint wants it.
-	"$(call tool,golangci-lint)" fmt
+	tool="$(call tool,golangci-lint)"; "$$tool" fmt && cd pkg/patauth && "$$tool" fmt
 
 .PHONY: workflows-lint
 workflows-lint: ## Check .github/workflows with actionlint.

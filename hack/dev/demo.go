@@ -153,6 +153,7 @@ var (
 		{"A vendor gets a token that nobody else can read: it is encrypted to the vendor's SSH key", (*demo).vendor},
 		{"Rotated, both tokens work for the overlap, then only the new one", (*demo).rotate},
 		{"By kubectl pat: made on alice's machine, seen in use, revoked, and kept as a trace", (*demo).plugin},
+		{"An API of one's own takes tokens that name it: a token for it is worthless anywhere else", (*demo).listAPI},
 		{"A token of a few seconds is refused after its second", (*demo).expire},
 		{"Deleted, the token is refused", (*demo).remove},
 		{"The webhooks taken away, bob is still refused: a policy in the API server says it again", (*demo).unguarded},

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each fuzz target of the module for a time (default 10s), one after another.
+# Runs each fuzz target, each in its module, for a time (default 10s), one after another.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 time=${1:-10s}
@@ -16,7 +16,7 @@ for target in "${targets[@]}"; do
   for try in 1 2 3; do
     echo "fuzz: $name in $package for $time"
     # By default an input is made smaller for up to a minute, which would leave no time for new ones.
-    go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 100x "$package" 2>&1 | tee "$log" && break
+    go -C "$package" test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 100x . 2>&1 | tee "$log" && break
     if ! lost_race || [ $try -eq 3 ]; then exit 1; fi
     echo "fuzz: go.dev/issue/75804; once more"
   done

@@ -27,7 +27,7 @@ for patch in test/mutations/*"$name"*.patch; do
   (
     cd "$copy"
     git apply "$patch" || exit 6
-    go test -c -o mutation.test "$package" || exit 4
+    go -C "$package" test -c -o "$copy/mutation.test" . || exit 4
     (cd "$package" && "$copy/mutation.test" -test.timeout 10m -test.run "$test") >"$copy/mutation.log" 2>&1 && exit 5
     grep -q -- '--- FAIL' "$copy/mutation.log" || { cat "$copy/mutation.log"; exit 6; }
   ) && status=0 || status=$?

@@ -2,7 +2,7 @@
 # Runs go test with the race detector over every package: without the tests that call long.Only; with LONG=1 these alone;
 # with RUN set only the tests that match it, long ones too, and fails where none does. Arguments are further flags for go test.
 # The chart's tests are a module of their own, since Helm is large; what it shares with this one is compiled once. They are not
-# concurrent and run without the detector, and `make lint` vets them.
+# concurrent and run without the detector, and `make lint` vets them. pkg/patauth is a module of its own, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 flags=(-race -timeout 20m "$@")
@@ -36,6 +36,7 @@ elif [ -n "${LONG:-}" ]; then
 else
   status=0
   go test -short "${flags[@]}" "${longest[@]}" ./... || status=$?
+  go -C pkg/patauth test -short "${flags[@]}" ./... || status=$?
   go "${chart[@]}" ./... || status=$?
   exit $status
 fi
@@ -46,8 +47,10 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 status=0
 mapfile -t charts < <(printf '%s\n' "${packages[@]}" | grep '^\./test/chart' || true)
-mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -v '^\./test/chart' || true)
+mapfile -t patauth < <(printf '%s\n' "${packages[@]}" | grep '^\./pkg/patauth' || true)
+mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -vE '^\./(test/chart|pkg/patauth)' || true)
 if [ ${#packages[@]} -gt 0 ]; then go test "${flags[@]}" -run "$run" "${packages[@]}" | tee "$out" || status=$?; fi
+if [ ${#patauth[@]} -gt 0 ]; then go -C pkg/patauth test "${flags[@]}" -run "$run" ./... | tee -a "$out" || status=$?; fi
 if [ ${#charts[@]} -gt 0 ]; then go "${chart[@]}" -count=1 -v -run "$run" ./... | tee -a "$out" || status=$?; fi
 if [ -n "${RUN:-}" ] && [ $status -eq 0 ] && ! grep -q '^=== RUN' "$out"; then nothing; fi
 exit $status

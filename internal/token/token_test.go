@@ -20,8 +20,10 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -34,6 +36,34 @@ func mustNew(t testing.TB) (id, plaintext string) {
 		t.Fatal(err)
 	}
 	return id, plaintext
+}
+
+// pkg/patauth cannot import this package, and has a parser of its own that reads the same tokens.
+func TestTokensHaveTheFormThatAPIsCheck(t *testing.T) {
+	data, err := os.ReadFile("../../pkg/patauth/testdata/tokens.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors struct {
+		Valid   []struct{ ID, Token string }
+		Invalid []struct{ Why, Token string }
+	}
+	if err := json.Unmarshal(data, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	if len(vectors.Valid) == 0 || len(vectors.Invalid) == 0 {
+		t.Fatal("no tokens to compare")
+	}
+	for _, tc := range vectors.Valid {
+		if id, err := Parse(tc.Token); err != nil || id != tc.ID {
+			t.Errorf("%s: got %q, %v", tc.Token, id, err)
+		}
+	}
+	for _, tc := range vectors.Invalid {
+		if _, err := Parse(tc.Token); err == nil {
+			t.Errorf("%s: %q passes", tc.Why, tc.Token)
+		}
+	}
 }
 
 func TestNewIsFixedByItsRandomness(t *testing.T) {

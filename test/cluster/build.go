@@ -34,7 +34,7 @@ func BuildManager(ctx context.Context, dir string) (string, error) {
 	if race {
 		flags = append(flags, "-race")
 	}
-	return build(ctx, filepath.Join(dir, "manager"), "./cmd/manager", flags...)
+	return build(ctx, filepath.Join(dir, "manager"), ".", "./cmd/manager", flags...)
 }
 
 // BuildPlugin compiles kubectl-pat into dir, and copies its completion script there.
@@ -43,7 +43,7 @@ func BuildPlugin(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := build(ctx, filepath.Join(dir, "kubectl-pat"), "./cmd/kubectl-pat"); err != nil {
+	if _, err := build(ctx, filepath.Join(dir, "kubectl-pat"), ".", "./cmd/kubectl-pat"); err != nil {
 		return err
 	}
 	const completion = "kubectl_complete-pat"
@@ -56,12 +56,12 @@ func BuildPlugin(ctx context.Context, dir string) error {
 
 // BuildAge compiles age, with which recipients open their tokens, into dir, and returns the binary's path.
 func BuildAge(ctx context.Context, dir string) (string, error) {
-	return build(ctx, filepath.Join(dir, "age"), "filippo.io/age/cmd/age")
+	return build(ctx, filepath.Join(dir, "age"), ".", "filippo.io/age/cmd/age")
 }
 
-// build compiles into the ignored folder bin/test of the module, where go build finds what is up to date without linking it again,
-// and links the binary into dir. Test processes take turns.
-func build(ctx context.Context, binary, program string, flags ...string) (string, error) {
+// build compiles a program of the module in a folder of ours into the ignored folder bin/test, where go build finds what is up to date
+// without linking it again, and links it to binary. Test processes take turns.
+func build(ctx context.Context, binary, module, program string, flags ...string) (string, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
@@ -81,7 +81,7 @@ func build(ctx context.Context, binary, program string, flags ...string) (string
 		return "", fmt.Errorf("lock %s: %w", turn.Name(), err)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", kept}, flags...), program)...)
-	cmd.Dir = root
+	cmd.Dir = filepath.Join(root, module)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", program, err, out)
 	}

@@ -42,6 +42,7 @@ const (
 	security   = "docs/security.md"
 	evidence   = "docs/security-evidence.md"
 	operations = "docs/operations.md"
+	patauth    = "pkg/patauth"
 	// lastCase is the highest number of a case. Each case up to coveredCases has a row; later ones as they are built.
 	lastCase, coveredCases = 75, 55
 )
@@ -144,6 +145,44 @@ func TestFlagsAreThoseOfTheManager(t *testing.T) {
 		slices.Sort(documented[command]) // not a set: a flag has one row
 		if diff := cmp.Diff(set(defined), documented[command]); diff != "" {
 			t.Errorf("flags of manager %s (- cmd/manager, + %s):\n%s", command, operations, diff)
+		}
+	}
+}
+
+// An API that imports pkg/patauth gets nothing else with it, and the module has no go.sum and no replacement that would say otherwise.
+func TestPatauthRequiresNothing(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-m", "all")
+	list.Dir = filepath.Join(root, patauth)
+	list.Env = append(os.Environ(), "GOWORK=off")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(out), "github.com/pat-operator/pat-operator/"+patauth+"\n"; got != want {
+		t.Errorf("go list -m all prints\n%swant\n%s", got, want)
+	}
+	if _, err := os.Stat(filepath.Join(root, patauth, "go.sum")); err == nil {
+		t.Errorf("%s has a go.sum", patauth)
+	}
+	if mod := read(t, patauth+"/go.mod"); regexp.MustCompile(`(?m)^(require|replace|tool|toolchain)\b`).MatchString(mod) {
+		t.Errorf("%s/go.mod has more than a module and a version of Go:\n%s", patauth, mod)
+	}
+}
+
+// The example in the package's README is one that its tests compile.
+func TestPatauthsExampleIsCompiled(t *testing.T) {
+	_, after, _ := strings.Cut(read(t, patauth+"/README.md"), "```go\n")
+	block, _, ok := strings.Cut(after, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	example := read(t, patauth+"/example_test.go")
+	for line := range strings.Lines(block) {
+		// What stands for the reader's own code differs.
+		line = strings.TrimSpace(strings.NewReplacer("auth.Middleware(handler)", "auth.Middleware(", "log.Fatal(err)", "log.Print(err)").Replace(line))
+		line = strings.TrimSuffix(line, ")")
+		if !strings.Contains(example, line) {
+			t.Errorf("example_test.go has no %q", line)
 		}
 	}
 }
@@ -286,7 +325,7 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-// testsOfModule are the names of the tests and fuzz targets of this module, other modules inside it aside.
+// testsOfModule are the names of the tests and fuzz targets of this module and of pkg/patauth, other modules inside it aside.
 func testsOfModule(t *testing.T) []string {
 	t.Helper()
 	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
@@ -295,7 +334,7 @@ func testsOfModule(t *testing.T) []string {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && path != root {
+		if entry.IsDir() && path != root && path != filepath.Join(root, patauth) {
 			_, notModule := os.Stat(filepath.Join(path, "go.mod"))
 			if notModule == nil || strings.HasPrefix(entry.Name(), ".") {
 				return fs.SkipDir

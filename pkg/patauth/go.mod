@@ -1,0 +1,3 @@
+module github.com/pat-operator/pat-operator/pkg/patauth
+
+go 1.25.0
