@@ -35,9 +35,9 @@ type ListAPI struct {
 // ListAPICacheFor is how long it remembers an accepted token.
 const ListAPICacheFor = time.Second
 
-// StartListAPI builds and starts the example. tokenFile has the token of its own, which may create tokenreviews. Stop it before
-// the cluster.
-func (c *Cluster) StartListAPI(ctx context.Context, tokenFile string) (*ListAPI, error) {
+// StartListAPI builds and starts the example, with further flags. tokenFile has the token of its own, which may create tokenreviews,
+// or introspect where the flags say so. Stop it before the cluster.
+func (c *Cluster) StartListAPI(ctx context.Context, tokenFile string, args ...string) (*ListAPI, error) {
 	binary, err := build(ctx, filepath.Join(c.Dir, "bin", "comparisonlist"), filepath.Join("pkg", "patauth"), "./examples/comparisonlist")
 	if err != nil {
 		return nil, err
@@ -47,8 +47,10 @@ func (c *Cluster) StartListAPI(ctx context.Context, tokenFile string) (*ListAPI,
 		return nil, err
 	}
 	a := &ListAPI{URL: "http://" + address}
-	if a.process, err = startProcess("comparisonlist", c.path("comparisonlist.log"), c.Env(""), binary,
-		"--listen="+address, "--kubernetes="+c.Server, "--ca="+c.CAFile, "--token="+tokenFile, "--cache-for="+ListAPICacheFor.String()); err != nil {
+	args = append([]string{
+		"--listen=" + address, "--kubernetes=" + c.Server, "--ca=" + c.CAFile, "--token=" + tokenFile, "--cache-for=" + ListAPICacheFor.String(),
+	}, args...)
+	if a.process, err = startProcess("comparisonlist", c.path("comparisonlist.log"), c.Env(""), binary, args...); err != nil {
 		return nil, err
 	}
 	if err := a.process.waitReady(ctx, time.Minute, func(ctx context.Context) error {

@@ -28,11 +28,9 @@ import (
 	"strings"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -50,6 +48,7 @@ func forAudience(audiences ...string) func(*v1alpha1.PersonalAccessTokenSpec) {
 type apiFace struct {
 	*cluster.Manager
 	client *http.Client
+	ca     string
 }
 
 // startAPI starts the API face with its own account and rights.
@@ -78,7 +77,7 @@ func startAPI(t *testing.T, args ...string) *apiFace {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(published.Data["ca.crt"]))
-	return &apiFace{m, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS12}}}}
+	return &apiFace{m, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS12}}}, published.Data["ca.crt"]}
 }
 
 // post sends a form, and returns the status and the JSON that comes back.
@@ -134,13 +133,7 @@ func TestCase27_AnotherAPIVerifiesTokens(t *testing.T) {
 			_ = admin.Delete(context.Background(), o)
 		}
 	})
-	account := func(audience string) string {
-		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: ptr.To(int64(3600))}}
-		if err := admin.SubResource("token").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "lists"}}, request); err != nil {
-			t.Fatal(err)
-		}
-		return request.Status.Token
-	}
+	account := func(audience string) string { return serviceAccountToken(t, ns, "lists", audience) }
 	caller := account("pat-operator-api")
 	lists, own, other := issued(t, alice, pat(ns, "lists", forAudience(listAPI))), issued(t, alice, pat(ns, "own")), issued(t, alice, pat(ns, "other", forAudience("other-api")))
 	introspect := func(credential, token string) (int, map[string]any) {
@@ -168,6 +161,15 @@ func TestCase27_AnotherAPIVerifiesTokens(t *testing.T) {
 	if code, got := introspect(lists, lists); code != http.StatusOK || got["active"] != true {
 		t.Errorf("asked by the token itself: HTTP %d %v", code, got)
 	}
+	inGo := runListAPI(t, caller, "--introspection="+f.APIURL()+"/oauth2/introspect", "--ca="+fileOf(t, f.ca))
+	for name, tc := range map[string]struct {
+		token string
+		want  int
+	}{"its own": {lists, 200}, "kube-apiserver's": {own, 401}, "another's": {other, 401}} {
+		if got := ask(t, inGo, http.MethodGet, "Bearer "+tc.token); got.status != tc.want {
+			t.Errorf("an API in Go, a token of %s: %+v", name, got)
+		}
+	}
 	if code, _ := raw(t, lists, http.MethodGet, "/api/v1/namespaces/"+ns+"/pods", ""); code != http.StatusUnauthorized {
 		t.Errorf("at kube-apiserver the token for another API gets HTTP %d", code)
 	}
@@ -185,6 +187,8 @@ func TestCase27_AnotherAPIVerifiesTokens(t *testing.T) {
 	if code := f.auth(t, "?audience="+listAPI, lists); code != http.StatusUnauthorized {
 		t.Errorf("a revoked token at /auth: HTTP %d", code)
 	}
+	eventually(t, patience, func() bool { return ask(t, inGo, http.MethodGet, "Bearer "+lists).status == http.StatusUnauthorized },
+		func() string { return "the API in Go takes a revoked token" })
 	waitFor(t, ns, "lists", v1alpha1.ConditionActive, "False/"+v1alpha1.ReasonRevoked)
 	if code, got := f.post(t, "/v1/revoke", "", url.Values{"tokens": {lists + " " + own}}); code != http.StatusOK || !strings.Contains(fmt.Sprint(got), "result:ended") || !strings.Contains(fmt.Sprint(got), "result:revoked") {
 		t.Errorf("two more: HTTP %d %v", code, got)

@@ -130,11 +130,13 @@ func startListAPI(t *testing.T, ns string) (string, *rbacv1.ClusterRoleBinding) 
 	}
 	create(t, admin, binding)
 	t.Cleanup(func() { _ = admin.Delete(context.Background(), binding) })
-	tokenFile := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(tokenFile, []byte(serviceAccountToken(t, ns, "list-api")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	api, err := cl.StartListAPI(t.Context(), tokenFile)
+	return runListAPI(t, serviceAccountToken(t, ns, "list-api")), binding
+}
+
+// runListAPI runs the example with a token of its own and further flags, and returns its URL.
+func runListAPI(t *testing.T, own string, args ...string) string {
+	t.Helper()
+	api, err := cl.StartListAPI(t.Context(), fileOf(t, own), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +145,17 @@ func startListAPI(t *testing.T, ns string) (string, *rbacv1.ClusterRoleBinding) 
 			t.Error(err)
 		}
 	})
-	return api.URL, binding
+	return api.URL
+}
+
+// fileOf is a file with a text.
+func fileOf(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func serviceAccountToken(t *testing.T, ns, name string, audiences ...string) string {
