@@ -52,6 +52,7 @@ type verifierOptions struct {
 	kubeAPIServers  []string
 	trustPath       bool
 	console         consoleOptions
+	upstream        upstreamOptions
 }
 
 func verifierCommand() *cobra.Command {
@@ -80,12 +81,13 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.kubeAPIServers, "kube-apiservers", nil, "HOST:PORT of every kube-apiserver, each of which must prove that it enforces scopes; those of the EndpointSlices of the Service kubernetes when empty")
 	fs.BoolVar(&o.trustPath, "scoped-tokens-trust-path", false, "accept tokens with scopes although fewer addresses of kube-apiserver are known than there are servers, as behind a load balancer")
 	o.console.bind(fs)
+	o.upstream.bind(fs)
 }
 
 func (o *verifierOptions) validate() error {
 	errs := []error{
 		validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate(),
-		o.verifyingOptions.validate(),
+		o.verifyingOptions.validate(), o.upstream.validate(),
 	}
 	if o.url != "" {
 		errs = append(errs, authnconfig.CheckURL("--verifier-url", o.url))
@@ -141,7 +143,15 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 			return err
 		}
 	}
-	p.ready["verifier"] = func(*http.Request) error { return index.Ready(time.Now()) }
+	upstream, err := o.upstream.webhook(log)
+	if err != nil {
+		return err
+	}
+	ready := func(*http.Request) error { return index.Ready(time.Now()) }
+	if upstream != nil {
+		ready = onceReady(ready)
+	}
+	p.ready["verifier"] = ready
 
 	config, err := p.requireClients("verifier", o.clientCAFile)
 	if err != nil {
@@ -179,7 +189,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
 	tokenReviews := authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: scopesEnforced,
+		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: scopesEnforced, Upstream: upstream,
 	})
 	mux.Handle(authnconfig.TokenReviewPath, tokenReviews)
 	mux.Handle(authnconfig.ScopedPath, tokenReviews)
