@@ -177,7 +177,7 @@ func loadUpstream(kubeconfig string) (config *rest.Config, server string, err er
 		return nil, "", errors.New("the file's current context is incomplete: each file that it names must exist, and its user must have one credential")
 	}
 	if _, err := rest.TLSConfigFor(config); err != nil {
-		return nil, "", errors.New("a certificate or a key that the file names cannot be read: mount it beside the file, and name it without a folder")
+		return nil, "", errors.New("a certificate or a key that the file names cannot be read: mount it into the same folder, and name it without a folder")
 	}
 	// As kube-apiserver does, and a user in the URL becomes no credential.
 	at.User, at.RawQuery, at.Fragment, at.Path = nil, "", "", strings.TrimSuffix(at.Path, "/")
@@ -222,7 +222,7 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	_, _ = w.Write(answer.body)
 }
 
-// ask returns the answer for the client, and why it is none of the upstream's, or not a good one. An error says more where it
+// ask returns the answer for the client, and why it is not the upstream's, or not a good one. An error says more where it
 // cannot hold anything of the token: before the question was sent.
 //
 // kube-apiserver asks again after 429 and 502, and not after 503, as it does after the same faults of a webhook of its own. Our
@@ -279,7 +279,7 @@ var (
 	full = upstreamAnswer{status: http.StatusTooManyRequests, header: http.Header{"Retry-After": {"1"}}}
 )
 
-// unanswered says why there is no answer. A transport's error may quote what it has read.
+// unanswered says why the upstream has not answered. A transport's error may quote what it has read.
 func unanswered(ctx context.Context, r *http.Request, err error) (upstreamAnswer, failure, error) {
 	var dial *net.OpError
 	switch {

@@ -536,8 +536,8 @@ func TestAKubeconfigThatTokensMayNotBeSentTo(t *testing.T) {
 		"a CA that is not there": {func(c *clientcmdapi.Config) {
 			c.Clusters["other"].CertificateAuthorityData, c.Clusters["other"].CertificateAuthority = nil, "ca.crt"
 		}, "the file's current context is incomplete: each file that it names must exist, and its user must have one credential"},
-		"a CA that is none": {func(c *clientcmdapi.Config) { c.Clusters["other"].CertificateAuthorityData = []byte("no") },
-			"a certificate or a key that the file names cannot be read: mount it beside the file, and name it without a folder"},
+		"a CA that is not a certificate": {func(c *clientcmdapi.Config) { c.Clusters["other"].CertificateAuthorityData = []byte("no") },
+			"a certificate or a key that the file names cannot be read: mount it into the same folder, and name it without a folder"},
 		"two credentials": {func(c *clientcmdapi.Config) {
 			c.AuthInfos["us"].Username, c.AuthInfos["us"].Password = "us", "secret-8d7f2c"
 		},

@@ -40,7 +40,7 @@ func TestMayBeOurs(t *testing.T) {
 	}
 	fullWidth := strings.Map(func(r rune) rune { return r - '!' + '！' }, plaintext)
 	for name, s := range map[string]string{
-		"as it is":                       plaintext,
+		"unchanged":                      plaintext,
 		"the prefix alone":               Prefix,
 		"cut":                            plaintext[:40],
 		"a typo in the secret":           plaintext[:50] + "-" + plaintext[51:],
