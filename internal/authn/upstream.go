@@ -46,9 +46,10 @@ import (
 )
 
 const (
-	// MinUpstreamTimeout and MaxUpstreamTimeout bound how long an upstream may take: the server gives an answer 15 seconds, and
-	// kube-apiserver 30.
-	MinUpstreamTimeout, MaxUpstreamTimeout = time.Second, 10 * time.Second
+	// MinUpstreamTimeout is the least that an upstream gets for an answer.
+	MinUpstreamTimeout = time.Second
+	// MaxUpstreamTimeout is the most: the server itself gives an answer 15 seconds, and kube-apiserver 30.
+	MaxUpstreamTimeout = 10 * time.Second
 
 	// upstreamCalls is how many questions to the upstream may be under way: few of the slots of a server, and of the streams of
 	// a connection, so that ours are served whatever the upstream does.

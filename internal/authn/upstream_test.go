@@ -22,6 +22,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -451,7 +452,7 @@ func TestASourceThatHasNoneIsServed(t *testing.T) {
 		if _, ok := begin(want.source); ok != want.ok {
 			t.Fatalf("%d: %v", i, ok)
 		}
-		if want.ended >= 0 && context.Cause(contexts[want.ended]) != errGivenUp {
+		if want.ended >= 0 && !errors.Is(context.Cause(contexts[want.ended]), errGivenUp) {
 			t.Errorf("%d: %d does not end", i, want.ended)
 		}
 	}
