@@ -54,6 +54,7 @@ type verifierOptions struct {
 	kubeAPIServers  []string
 	trustPath       bool
 	console         consoleOptions
+	upstream        upstreamOptions
 }
 
 func verifierCommand() *cobra.Command {
@@ -84,12 +85,13 @@ func (o *verifierOptions) bind(fs *pflag.FlagSet) {
 	o.console.bind(fs)
 	fs.StringSliceVar(&o.faces, "faces", []string{faceTokenReview}, "what is served: tokenreview, for kube-apiserver, and api, for other HTTP APIs; each should have a process and an account of its own")
 	o.api.bind(fs)
+	o.upstream.bind(fs)
 }
 
 func (o *verifierOptions) validate() error {
 	errs := []error{
 		validateAddress("--verifier-bind-address", o.verifierAddress), o.console.validate(),
-		o.verifyingOptions.validate(),
+		o.verifyingOptions.validate(), o.upstream.validate(),
 	}
 	for _, face := range o.faces {
 		if face != faceTokenReview && face != faceAPI {
@@ -154,7 +156,15 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	if err != nil {
 		return err
 	}
-	p.ready["verifier"] = func(*http.Request) error { return index.Ready(time.Now()) }
+	upstream, err := o.upstream.webhook(log)
+	if err != nil {
+		return err
+	}
+	ready := func(*http.Request) error { return index.Ready(time.Now()) }
+	if upstream != nil {
+		ready = onceReady(ready)
+	}
+	p.ready["verifier"] = ready
 
 	config, err := p.requireClients("verifier", o.clientCAFile)
 	if err != nil {
@@ -192,7 +202,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	drain := &serving.Drain{}
 	mux := http.NewServeMux()
 	tokenReviews := authn.NewTokenReviewHandler(index, authn.Options{
-		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: scopesEnforced,
+		Log: log, Drain: drain, Used: used, Audit: p.audit, Enforced: scopesEnforced, Upstream: upstream,
 	})
 	mux.Handle(authnconfig.TokenReviewPath, tokenReviews)
 	mux.Handle(authnconfig.ScopedPath, tokenReviews)

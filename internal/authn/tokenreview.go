@@ -105,6 +105,8 @@ type Options struct {
 	Used func(*verifier.Result, time.Time)
 	// Audit takes refusals of well-formed tokens; nil is allowed.
 	Audit *audit.Log
+	// Upstream is asked about tokens that are not ours; without it, they are refused.
+	Upstream *Upstream
 }
 
 // tokenReviewHandler answers TokenReviews. controller-runtime's authentication.Webhook is not used: it answers 200 to
@@ -118,6 +120,7 @@ type tokenReviewHandler struct {
 	enforced func() bool
 	used     func(*verifier.Result, time.Time)
 	audit    *audit.Log
+	upstream *Upstream
 }
 
 // NewTokenReviewHandler answers TokenReviews v1 and v1beta1, each in its own version, at authnconfig.TokenReviewPath and
@@ -125,6 +128,7 @@ type tokenReviewHandler struct {
 func NewTokenReviewHandler(v Verifier, opts Options) http.Handler {
 	h := &tokenReviewHandler{
 		verifier: v, log: opts.Log, now: opts.Now, drain: opts.Drain, enforced: opts.Enforced, used: opts.Used, audit: opts.Audit,
+		upstream: opts.Upstream,
 	}
 	if h.now == nil {
 		h.now = time.Now
@@ -153,9 +157,11 @@ type tokenReview struct {
 
 // ServeHTTP implements http.Handler. Nothing is written before the answer is whole, so a panic can still become a 503.
 func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
+	began, passedOn := time.Now(), false
 	defer func() {
-		reviewSeconds.Observe(time.Since(began).Seconds())
+		if !passedOn {
+			reviewSeconds.Observe(time.Since(began).Seconds())
+		}
 		if p := recover(); p != nil {
 			reviews.WithLabelValues(resultPanic, "").Inc()
 			// The value may quote the request; the stack holds addresses only.
@@ -167,13 +173,19 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notReady(w, reasonDraining)
 		return
 	}
-	review, status := readReview(r)
+	review, body, status := readReview(r)
 	if status != http.StatusOK {
 		reviews.WithLabelValues(resultMalformed, "").Inc()
 		if status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", http.MethodPost)
 		}
 		fail(w, status)
+		return
+	}
+	// Also while this verifier is not ready: that says nothing of tokens that are not ours.
+	if h.upstream != nil && goesOn(review.Spec.Token) {
+		passedOn = true
+		h.upstream.serve(w, r, body)
 		return
 	}
 	now := h.now()
@@ -186,7 +198,7 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notReady(w, result.Reason)
 		return
 	}
-	body, err := json.Marshal(answer(review.APIVersion, &result))
+	said, err := json.Marshal(answer(review.APIVersion, &result))
 	if err != nil {
 		panic(err)
 	}
@@ -203,9 +215,9 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Content-Length", strconv.Itoa(len(said)))
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(body)
+	_, _ = w.Write(said)
 }
 
 // source is the address of the client that asks, which is mostly an API server's.
@@ -218,22 +230,22 @@ func source(r *http.Request) string {
 
 // readReview reads a request, or returns the HTTP status to refuse it with. No text says why: a decoder's errors quote
 // what they read.
-func readReview(r *http.Request) (*tokenReview, int) {
+func readReview(r *http.Request) (_ *tokenReview, body []byte, status int) {
 	if r.URL.Path != authnconfig.TokenReviewPath && r.URL.Path != authnconfig.ScopedPath {
-		return nil, http.StatusNotFound
+		return nil, nil, http.StatusNotFound
 	}
 	var review tokenReview
-	if status := serving.ReadJSON(r, maxBody, &review); status != http.StatusOK {
-		return nil, status
+	if body, status = serving.ReadBody(r, maxBody, &review); status != http.StatusOK {
+		return nil, nil, status
 	}
 	if review.Kind != "TokenReview" {
-		return nil, http.StatusBadRequest
+		return nil, nil, http.StatusBadRequest
 	}
 	switch review.APIVersion {
 	case authenticationv1.SchemeGroupVersion.String(), authenticationv1beta1.SchemeGroupVersion.String():
-		return &review, http.StatusOK
+		return &review, body, http.StatusOK
 	}
-	return nil, http.StatusBadRequest
+	return nil, nil, http.StatusBadRequest
 }
 
 // answer is the TokenReview that says what a result says. It holds nothing of the request but audiences.

@@ -56,6 +56,8 @@ const (
 
 	// FlagConfigFile is the flag of kube-apiserver that names KubeconfigFile.
 	FlagConfigFile = "authentication-token-webhook-config-file"
+	// AnotherWebhook is the guide for a kube-apiserver where this flag names another webhook.
+	AnotherWebhook = "https://github.com/pat-operator/pat-operator/blob/main/docs/operations.md#a-cluster-that-already-has-a-token-webhook"
 	// FlagCacheTTL is its flag for CacheTTL.
 	FlagCacheTTL = "authentication-token-webhook-cache-ttl"
 	// AuthorizerFile is the kubeconfig of the authorizer, which AuthorizationFile names.

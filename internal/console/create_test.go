@@ -239,6 +239,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
 		{"no choice of permissions", "permissions", "root", "Choose one of these."},
 		{"no key", "recipients", "ssh-nonsense AAAA", "recipient"},
+		{"no name of another API", "for", "api", "Name the API that takes the token, or choose this cluster’s API."},
 		{"an audience that is too long", "audiences", strings.Repeat("a", 257), "256"},
 		{"a name that the page did not make", "resource", "kube-root-ca", "This form did not come from this page."},
 	} {
@@ -248,6 +249,9 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 			form.Set(test.field, test.value)
 			if test.field == fieldDate {
 				form.Set(fieldDays, "date")
+			}
+			if test.field == fieldAudiences {
+				form.Set(fieldFor, "api")
 			}
 			a := b.post("/new", form)
 			if a.StatusCode < 400 || a.StatusCode >= 500 || !strings.Contains(a.body, test.want) {
@@ -301,6 +305,7 @@ func TestMoreOptions(t *testing.T) {
 	form.Set("name", "for the vendor")
 	form.Set("days", "date")
 	form.Set("date", last)
+	form.Set("for", "api")
 	form.Set("audiences", "https://api.example.com\n\n https://other.example.com ")
 	form.Set("recipients", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")
 	if a := b.post("/new", form); a.StatusCode != http.StatusOK {
@@ -318,6 +323,37 @@ func TestMoreOptions(t *testing.T) {
 	}
 	if pat.Spec.Token != nil || pat.Spec.Delivery == nil || len(pat.Spec.Delivery.Recipients) != 1 {
 		t.Errorf("delivery: %+v, token: %+v", pat.Spec.Delivery, pat.Spec.Token)
+	}
+}
+
+// A token for another API is shown with the one command that works, and one for the cluster ignores an API that was typed before.
+func TestWhatATokenIsFor(t *testing.T) {
+	s := open(t, func(o *Options) { o.Cluster = &Cluster{Server: "https://k8s.example.com"} })
+	s.activeWithin = 50 * time.Millisecond
+	b := s.signedIn(t, aliceBearer)
+	for choice, test := range map[string]struct {
+		want           []string
+		shown, missing string
+	}{
+		"api":     {[]string{"grafana"}, "https://YOUR-API", "kubectl"},
+		"cluster": {nil, "https://k8s.example.com/api", "https://YOUR-API"},
+		"":        {[]string{"grafana"}, "https://YOUR-API", "kubectl"}, // of a program
+	} {
+		form := b.form()
+		form.Set("name", "for "+choice)
+		form.Set("for", choice)
+		form.Set("audiences", "grafana")
+		a := b.post("/new", form)
+		if a.StatusCode != http.StatusOK || !strings.Contains(a.body, test.shown) || strings.Contains(a.body, test.missing) {
+			t.Errorf("%q: %s\n%s", choice, a.Status, a.body)
+		}
+		pat := &v1alpha1.PersonalAccessToken{}
+		if err := api.admin.Get(t.Context(), client.ObjectKey{Namespace: team, Name: form.Get("resource")}, pat); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, pat.Spec.Audiences); diff != "" {
+			t.Errorf("%q: audiences (-want +got):\n%s", choice, diff)
+		}
 	}
 }
 

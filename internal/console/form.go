@@ -57,7 +57,7 @@ func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:1
 const (
 	fieldName, fieldDays, fieldDate, fieldDayEnds   = "name", "days", "date", "dayEnds"
 	fieldNamespace, fieldAudiences, fieldRecipients = "namespace", "audiences", "recipients"
-	fieldPermissions                                = "permissions"
+	fieldPermissions, fieldFor                      = "permissions", "for"
 	fieldForm                                       = "" // the form as a whole
 )
 
@@ -78,10 +78,10 @@ func formOf(r *http.Request) page.Form {
 	f := page.Form{
 		ResourceName: r.PostFormValue("resource"),
 		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), DayEnds: value(fieldDayEnds),
-		Permissions: value(fieldPermissions), Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
+		Permissions: value(fieldPermissions), For: value(fieldFor), Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
 		Errors: map[string]string{},
 	}
-	f.MoreOpen = f.Audiences != "" || f.Recipients != ""
+	f.MoreOpen = f.Recipients != ""
 	return f
 }
 
@@ -125,7 +125,12 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 	}
 	pat = &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: f.ResourceName},
-		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name, Audiences: lines(f.Audiences)},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name},
+	}
+	if f.ForAPI() {
+		if pat.Spec.Audiences = lines(f.Audiences); len(pat.Spec.Audiences) == 0 {
+			f.Errors[fieldAudiences] = "Name the API that takes the token, or choose this cluster’s API."
+		}
 	}
 	switch {
 	case f.Permissions == "":
@@ -210,7 +215,7 @@ func lines(text string) []string {
 // fieldTexts are the errors at fields whose value the API server refuses. The page folds the API server's message away.
 var fieldTexts = map[string]string{
 	fieldName: "This name is not accepted here.", fieldDays: "This is longer than allowed here. Choose a shorter life.",
-	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These audiences are not accepted here.",
+	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These names are not accepted here.",
 	fieldRecipients: "These recipients are not accepted here.", fieldNamespace: "This namespace is not accepted here.",
 	fieldPermissions: "These permissions are not accepted here.",
 }
@@ -240,7 +245,7 @@ func refusedFields(f *page.Form, err error) bool {
 			}
 		}
 	}
-	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldAudiences]+f.Errors[fieldRecipients] != ""
+	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldRecipients] != ""
 	return len(f.Errors) > 0
 }
 

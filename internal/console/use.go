@@ -73,7 +73,10 @@ func (c *Console) clusterOf(ctx context.Context, v *visitor) *Cluster {
 
 // use returns commands that use a new token as $TOKEN; nil if none would work.
 func (c *Cluster) use(pat *v1alpha1.PersonalAccessToken) *page.Use {
-	if c == nil || len(pat.Spec.Audiences) > 0 || len(pat.Spec.From) > 0 && !c.proxy {
+	if len(pat.Spec.Audiences) > 0 {
+		return &page.Use{APIs: visible(pat.Spec.Audiences), Curl: `curl -H "Authorization: Bearer $TOKEN" https://YOUR-API`}
+	}
+	if c == nil || len(pat.Spec.From) > 0 && !c.proxy {
 		return nil
 	}
 	server, file := c.Server, pat.Name+".kubeconfig"
@@ -100,7 +103,18 @@ func (c *Console) sendKubeconfig(w http.ResponseWriter, r *http.Request, v *visi
 	if err != nil {
 		return err
 	}
+	if len(pat.Spec.Audiences) > 0 {
+		return &refusal{http.StatusNotFound, page.Problem{
+			Title: "This token is for another API", Detail: "A kubeconfig with it would not work: only the APIs that its details name take it.", Link: pathOf(pat), LinkText: "To its details",
+		}}
+	}
 	cluster := c.clusterOf(r.Context(), v)
+	if cluster != nil && len(pat.Spec.From) > 0 && !cluster.proxy {
+		return &refusal{http.StatusNotFound, page.Problem{
+			Title: "The address of the proxy is not known here", Detail: "This token is limited to networks, so it works only through the proxy of this cluster.",
+			Next: "Ask those who run the cluster for a kubeconfig.", Link: pathOf(pat), LinkText: "To its details",
+		}}
+	}
 	if cluster == nil {
 		return &refusal{http.StatusNotFound, page.Problem{
 			Title: "The address of the API server is not known here", Next: "Ask those who run the cluster for a kubeconfig.", Link: "/", LinkText: "To my tokens",

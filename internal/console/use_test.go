@@ -69,8 +69,13 @@ func TestCommandsForThisCluster(t *testing.T) {
 			Download:   "/tokens/team-a/report/kubeconfig", File: "report.kubeconfig",
 		}},
 		"with networks, and no proxy": {bound, known, nil},
-		"another service's token":     {elsewhere, known, nil},
-		"an unknown address":          {pat, nil, nil},
+		"another API's token": {elsewhere, known, &page.Use{
+			Curl: `curl -H "Authorization: Bearer $TOKEN" https://YOUR-API`, APIs: []string{"grafana"},
+		}},
+		"another API's token, an unknown address": {elsewhere, nil, &page.Use{
+			Curl: `curl -H "Authorization: Bearer $TOKEN" https://YOUR-API`, APIs: []string{"grafana"},
+		}},
+		"an unknown address": {pat, nil, nil},
 	} {
 		if diff := cmp.Diff(test.want, test.cluster.use(test.pat)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -101,6 +106,18 @@ func TestAKubeconfigHasNoToken(t *testing.T) {
 	for _, path := range []string{pathOf(pat) + "/kubeconfig", "/ca.crt"} {
 		if a := s.browser(t).get(path); a.StatusCode != http.StatusSeeOther {
 			t.Errorf("%s, for nobody: %s", path, a.Status)
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*v1alpha1.PersonalAccessToken)
+		want   string
+	}{
+		"for-another-api": {func(p *v1alpha1.PersonalAccessToken) { p.Spec.Audiences = []string{"grafana"} }, "This token is for another API"},
+		"of-networks":     {func(p *v1alpha1.PersonalAccessToken) { p.Spec.From = []string{"192.0.2.0/24"} }, "The address of the proxy is not known here"},
+	} {
+		limited := made(t, name, test.change)
+		if a := b.get(pathOf(limited) + "/kubeconfig"); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, test.want) {
+			t.Errorf("%s: %s\n%s", name, a.Status, a.body)
 		}
 	}
 	if a := s.signedIn(t, carolBearer).get(pathOf(pat) + "/kubeconfig"); a.StatusCode != http.StatusForbidden {

@@ -243,7 +243,7 @@ func (d *doctor) judge(ctx context.Context, s *server) {
 			a.message = "does not ask the verifier: its flag --" + authnconfig.FlagConfigFile + " is missing"
 			if file != "" {
 				a.message = "does not ask the verifier: its token webhook is another one, " + file
-				a.fix = "kube-apiserver takes one token webhook: replace that one, or do without personal access tokens"
+				a.fix = "kube-apiserver takes one token webhook: keep that one behind ours, " + authnconfig.AnotherWebhook
 			}
 		}
 		if a.holds == notAsked && d.proxy != nil {

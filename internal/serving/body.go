@@ -29,32 +29,38 @@ import (
 // ReadJSON reads the JSON object that a request posts, of at most some bytes, into a pointer to a struct; field names are case
 // sensitive. The status is 200, or the one to refuse the request with.
 func ReadJSON(r *http.Request, limit int64, into any) (status int) {
+	_, status = ReadBody(r, limit, into)
+	return status
+}
+
+// ReadBody is ReadJSON, and returns what was read, too.
+func ReadBody(r *http.Request, limit int64, into any) (body []byte, status int) {
 	if r.Method != http.MethodPost {
-		return http.StatusMethodNotAllowed
+		return nil, http.StatusMethodNotAllowed
 	}
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
-		return http.StatusUnsupportedMediaType
+		return nil, http.StatusUnsupportedMediaType
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return http.StatusUnsupportedMediaType
+		return nil, http.StatusUnsupportedMediaType
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		switch {
 		case errors.As(err, &tooLarge):
-			return http.StatusRequestEntityTooLarge
+			return nil, http.StatusRequestEntityTooLarge
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return http.StatusRequestTimeout
+			return nil, http.StatusRequestTimeout
 		}
-		return http.StatusBadRequest // The client broke off.
+		return nil, http.StatusBadRequest // The client broke off.
 	}
 	if int64(len(body)) > limit {
-		return http.StatusRequestEntityTooLarge
+		return nil, http.StatusRequestEntityTooLarge
 	}
 	// The decoder refuses nesting beyond 10,000 before it descends, and skips fields that the struct does not name.
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(body, into); err != nil {
-		return http.StatusBadRequest
+		return nil, http.StatusBadRequest
 	}
-	return http.StatusOK
+	return body, http.StatusOK
 }

@@ -151,7 +151,7 @@ func (p Plan) Text() (string, error) {
 	}
 	if other := webhookOf(p.Kubeadm); other != "" {
 		w.linef("")
-		w.linef("STOP: kube-apiserver has a token webhook already, %s. It takes one. The flags below would take that one's place.", holder.Visible(other))
+		w.linef("STOP: kube-apiserver has a token webhook already, %s. It takes one. The flags below would take that one's place. To keep it behind ours, see %s", holder.Visible(other), authnconfig.AnotherWebhook)
 	}
 	files, err := p.Files()
 	if err != nil {

@@ -165,7 +165,7 @@ func TestDetailsTellWhatTheTableLeavesOut(t *testing.T) {
 	b.details()
 	b.click("#dialog .more summary")
 	for _, want := range []string{
-		"Weather station", "alice", "The Kubernetes API", namespace + "/" + pat.Name, pat.Status.TokenID, "Active", "Revoke", "Rotate", "Suspend",
+		"Weather station", "alice", "This cluster’s API", namespace + "/" + pat.Name, pat.Status.TokenID, "Active", "Revoke", "Rotate", "Suspend",
 	} {
 		b.says("#dialog", want)
 	}

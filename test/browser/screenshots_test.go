@@ -45,7 +45,7 @@ import (
 var pictures = flag.String("screenshots", "", "folder to write the pictures of the documentation into; none are made without it")
 
 // maxPicture is in bytes.
-const maxPicture = 60_000
+const maxPicture = 64_000
 
 // samples are tokens in the states that the table tells apart, the newest last.
 var samples = []struct {

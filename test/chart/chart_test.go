@@ -568,6 +568,13 @@ func TestValuesReachTheirFields(t *testing.T) {
 			}}}}}}},
 		{"client certificates in mode single", "{mode: single, verifier: {clientCA: {configMap: clients}}}", operator, container("volumeMounts"),
 			[]any{map[string]any{"name": "pat-operator", "mountPath": "/etc/pat-operator", "readOnly": true}}},
+		{"another token webhook", "verifier: {upstreamTokenWebhook: {secret: other, timeout: 5s}}", verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records",
+				"--upstream-token-webhook-kubeconfig=/etc/pat-operator/kubeconfig", "--upstream-token-webhook-timeout=5s"}},
+		{"its kubeconfig is mounted, with the files that it names", "verifier: {upstreamTokenWebhook: {secret: other}}", verifier,
+			append(slices.Clone(pod), "volumes"), []any{map[string]any{"name": "pat-operator", "projected": map[string]any{"sources": []any{
+				map[string]any{"secret": map[string]any{"name": "other"}},
+			}}}}},
 		{"a lifetime for the operator", "maxLifetime: 720h", operator, container("args"),
 			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--max-lifetime=720h"}},
 		{"the same for the console", "maxLifetime: 720h", verifier, container("args"),

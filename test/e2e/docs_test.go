@@ -140,7 +140,7 @@ func selfService(t *testing.T, person string) {
 	kubectl(t, cl.AdminKubeconfig, role, "-n", person, "apply", "-f", "-")
 }
 
-// receiver is what a reader has who got the token my-laptop.
+// receiver is what a reader has who got the token my-laptop, and a vendor's key.
 func receiver(t *testing.T, dir string) []string {
 	t.Helper()
 	ns := team(t)
@@ -153,7 +153,8 @@ func receiver(t *testing.T, dir string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, data := range map[string][]byte{kubeconfig: data, filepath.Join(dir, "ca.crt"): ca} {
+	vendor := []byte("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n")
+	for file, data := range map[string][]byte{kubeconfig: data, filepath.Join(dir, "ca.crt"): ca, filepath.Join(dir, "vendor.pub"): vendor} {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -282,6 +282,27 @@ func TestCase26_WrongAudience(t *testing.T) {
 	if _, err := env.WhoIs(t.Context(), bearer(t, plaintext)); !apierrors.IsUnauthorized(err) {
 		t.Errorf("for the API server, whose audience it lacks: %v", err)
 	}
+	if got := review(t, plaintext); got.Authenticated {
+		t.Errorf("a TokenReview for the API server: %+v", got)
+	}
+	scoped := issued(t, alice, pat(ns, "scoped-vendor", func(s *v1alpha1.PersonalAccessTokenSpec) {
+		s.Audiences, s.Scopes = []string{"vendor"}, []v1alpha1.Scope{{Preset: "read-only"}}
+	}))
+	eventually(t, patience, func() bool { return directReview(t, scoped, "vendor").Authenticated }, func() string { return "the verifier does not know the scoped one" })
+	client := face(t)
+	for _, path := range []string{"", "/scoped"} {
+		for _, bearer := range []string{plaintext, scoped} {
+			for _, tc := range []struct {
+				audiences []string
+				want      bool
+			}{{[]string{"vendor"}, true}, {[]string{"other", "vendor"}, true}, {[]string{"other"}, false}, {nil, false}, {[]string{""}, false}, {[]string{"Vendor"}, false}, {[]string{"vendor/"}, false}} {
+				status, err := env.Review(t.Context(), client, cl.TokenReviewURL()+path, bearer, tc.audiences...)
+				if err != nil || status.Authenticated != tc.want {
+					t.Errorf("/authenticate%s, scoped %t, for %q: %+v, %v", path, bearer == scoped, tc.audiences, status, err)
+				}
+			}
+		}
+	}
 }
 
 // Bob copies what alice's manifest shows, before and after hers is there, and deletes his again: she notices nothing.

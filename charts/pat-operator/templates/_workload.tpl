@@ -173,6 +173,10 @@ spec:
 {{- with .Values.verifier.apiServers }}{{ $args = append $args (printf "--kube-apiservers=%s" (join "," .)) }}{{ end }}
 {{- if .Values.verifier.trustPath }}{{ $args = append $args "--scoped-tokens-trust-path" }}{{ end }}
 {{- if .Values.verifier.clientCA.configMap }}{{ $args = append $args "--verifier-client-ca-file=/etc/pat-operator/verifier/client-ca.crt" }}{{ end }}
+{{- with .Values.verifier.upstreamTokenWebhook }}{{ if .secret }}
+{{- $args = append $args (printf "--upstream-token-webhook-kubeconfig=/etc/pat-operator/%s" .key) }}
+{{- with .timeout }}{{ $args = append $args (printf "--upstream-token-webhook-timeout=%s" .) }}{{ end }}
+{{- end }}{{ end }}
 {{- with .Values.console }}
 {{- if .enabled }}
 {{- $args = concat $args (list (printf "--console-bind-address=:%d" (int $ports.console)) (printf "--serving-host=pat-operator-console.%s.svc" $.Release.Namespace)) }}
@@ -207,6 +211,10 @@ spec:
 {{- $sources := list -}}
 {{- with .Values.verifier.clientCA }}{{ if .configMap }}
 {{- $sources = append $sources (include "pat-operator.ca" (dict "ca" . "path" "verifier/client-ca.crt") | fromYaml) }}
+{{- end }}{{ end }}
+{{- /* All keys in one folder, since the kubeconfig names files without one. */}}
+{{- with .Values.verifier.upstreamTokenWebhook }}{{ if .secret }}
+{{- $sources = append $sources (dict "secret" (dict "name" .secret)) }}
 {{- end }}{{ end }}
 {{- with .Values.console }}{{ if .enabled }}
 {{- if .oidc.issuerURL }}

@@ -81,8 +81,11 @@ and standard error says why and how to revoke the token.`,
   # For another user, whom you may impersonate
   kubectl pat create ci -n team-a --for alice --group developers --token-file ci.token
 
+  # For one API: nothing else takes it, not the API server either
+  kubectl pat create polite-mail --audience https://mail.example.com
+
   # For a vendor, who opens it with: age -d -i ~/.ssh/id_ed25519 polite-mail.age
-  kubectl pat create polite-mail --recipient @vendor.pub > polite-mail.age`,
+  kubectl pat create polite-mail --audience https://mail.example.com --recipient @vendor.pub > polite-mail.age`,
 		Args:              oneName,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },

@@ -239,10 +239,12 @@ func TestCreateOnATerminalSaysWhatToDoNext(t *testing.T) {
 		args []string
 		want string
 	}{
-		"printed":   {nil, `Next, for kubectl: kubectl pat kubeconfig ci -n team-a -o ci.kubeconfig, which asks for it; for curl: -H "Authorization: Bearer $TOKEN"`},
-		"in a file": {[]string{"--token-file", file}, `Next, for kubectl: kubectl pat kubeconfig ci -n team-a --token-file FILE -o ci.kubeconfig; for curl: -H "Authorization: Bearer $(cat FILE)"`},
-		"as JSON":   {[]string{"-o", "json"}, ""},
-		"a pipe":    {nil, ""},
+		"printed":               {nil, `Next, for kubectl: kubectl pat kubeconfig ci -n team-a -o ci.kubeconfig, which asks for it; for curl: -H "Authorization: Bearer $TOKEN"`},
+		"in a file":             {[]string{"--token-file", file}, `Next, for kubectl: kubectl pat kubeconfig ci -n team-a --token-file FILE -o ci.kubeconfig; for curl: -H "Authorization: Bearer $(cat FILE)"`},
+		"for an API":            {[]string{"--audience", "vault"}, `Next, use it with vault, and nothing else takes it: curl -H "Authorization: Bearer $TOKEN" https://YOUR-API`},
+		"for an API, in a file": {[]string{"--token-file", file + ".api", "--audience", "vault", "--audience", "x"}, `Next, use it with vault, x, and nothing else takes it: curl -H "Authorization: Bearer $(cat FILE)" https://YOUR-API`},
+		"as JSON":               {[]string{"-o", "json"}, ""},
+		"a pipe":                {nil, ""},
 	} {
 		tr := newTrial(t, operator(isReady, isActive))
 		if name != "a pipe" {

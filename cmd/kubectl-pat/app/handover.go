@@ -19,6 +19,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
@@ -95,10 +96,15 @@ func (o *handover) sayNext(pat *v1alpha1.PersonalAccessToken, to *destination) {
 		return
 	}
 	name := pat.Name + " -n " + pat.Namespace
-	next := "for kubectl: kubectl pat kubeconfig " + name + " -o " + pat.Name + ".kubeconfig, which asks for it; for curl: -H \"Authorization: Bearer $TOKEN\""
+	variable, next := "$TOKEN", "for kubectl: kubectl pat kubeconfig "+name+" -o "+pat.Name+".kubeconfig, which asks for it; for curl: -H \"Authorization: Bearer $TOKEN\""
+	if to.file != nil {
+		variable = "$(cat FILE)"
+	}
 	switch {
 	case holder.Sealed(pat):
 		next = "send it to its recipients, who open it with: kubectl pat decrypt " + name + " -i KEYFILE"
+	case len(pat.Spec.Audiences) > 0:
+		next = "use it with " + strings.Join(pat.Spec.Audiences, ", ") + ", and nothing else takes it: curl -H \"Authorization: Bearer " + variable + "\" https://YOUR-API"
 	case to.file != nil:
 		next = "for kubectl: kubectl pat kubeconfig " + name + " --token-file FILE -o " + pat.Name + ".kubeconfig; for curl: -H \"Authorization: Bearer $(cat FILE)\""
 	}

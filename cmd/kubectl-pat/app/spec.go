@@ -52,7 +52,7 @@ func (f *specFlags) bind(cmd *cobra.Command) {
 	f.expiresIn = period(v1alpha1.DefaultExpiresInDays * day)
 	flags.StringVar(&f.displayName, "display-name", "", "the name for people: a `TEXT` of at most 128 characters")
 	flags.Var(&f.expiresIn, "expires-in", "the lifetime of the token: 90d (or 90), 3w, 1y, 12h, 1d12h")
-	flags.StringArrayVar(&f.audiences, "audience", nil, "an `AUDIENCE` of the token; repeat it for more (default: the API server)")
+	flags.StringArrayVar(&f.audiences, "audience", nil, "an `AUDIENCE` of the token, an API that alone takes it; repeat it for more (default: the API server)")
 	flags.BoolVar(&f.readOnly, "read-only", false, "let the token only read, and no Secrets: short for --scope read-only")
 	flags.StringArrayVar(&f.scopes, "scope", nil,
 		"let the token do only what this `SCOPE` allows: a preset (see kubectl pat scopes), verbs and resources like '"+scope.Example+"', or api:NAME for another API; repeat it for more (default: all that its user may do)")

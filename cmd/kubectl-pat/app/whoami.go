@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -108,7 +109,7 @@ func (o *whoamiOptions) run(ctx context.Context) error {
 		return err
 	}
 	review := &authenticationv1.SelfSubjectReview{}
-	if err := c.Create(ctx, review); err != nil {
+	if err := o.ask(ctx, c, review, given); err != nil {
 		return o.rejected(ctx, err, given)
 	}
 	result := &whoamiResult{User: review.Status.UserInfo}
@@ -138,6 +139,31 @@ func (o *whoamiOptions) connect(ctx context.Context) (c client.Client, id string
 	}
 	c, err = o.Connect(asBearer{o.flags, plaintext}, o.ErrOut)
 	return c, id, err
+}
+
+// newFor is how long a token counts as new after it was issued. Verifiers learn of it a moment after create has printed it.
+const newFor = 10 * time.Second
+
+// ask creates the review with a token. A new token that the API server refuses is tried until it is not new any more.
+func (o *whoamiOptions) ask(ctx context.Context, c client.Client, review *authenticationv1.SelfSubjectReview, id string) error {
+	err := c.Create(ctx, review)
+	if !apierrors.IsUnauthorized(err) || id == "" {
+		return err
+	}
+	pat := o.lookUp(ctx, id)
+	if pat == nil || len(pat.Spec.Audiences) > 0 || pat.Status.IssuedAt == nil {
+		return err
+	}
+	left := min(newFor, newFor-o.Clock.Since(pat.Status.IssuedAt.Time)) // the cluster's clock may be ahead
+	for tries := left / whoamiPause; tries > 0 && apierrors.IsUnauthorized(err); tries-- {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(whoamiPause):
+			err = c.Create(ctx, review)
+		}
+	}
+	return err
 }
 
 // rejected adds the likely cause to an error of the API server for a token.

@@ -222,6 +222,34 @@ func TestWhoamiSaysWhyATokenIsRefused(t *testing.T) {
 	}
 }
 
+// Verifiers learn of a token a moment after create has printed it.
+func TestWhoamiWaitsForANewToken(t *testing.T) {
+	for name, tc := range map[string]struct {
+		age   time.Duration
+		tries int
+		code  int
+	}{
+		"new":        {time.Second, 2, exitOK},
+		"not so new": {newFor, 1, exitError},
+		"old":        {time.Hour, 1, exitError},
+	} {
+		pat, plaintext := holderMade(t, 7)
+		pat.Status.IssuedAt = after(-tc.age)
+		tries := 0
+		tr := newTrial(t, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+			if tries++; tries == 1 {
+				return apierrors.NewUnauthorized("Unauthorized")
+			}
+			return nil
+		}}, pat)
+		tr.In = strings.NewReader(plaintext)
+		tr.run(t.Context(), t, tc.code, "whoami", "-n", "team-a", "--token-file", "-")
+		if tries != tc.tries {
+			t.Errorf("%s: %d tries, want %d", name, tries, tc.tries)
+		}
+	}
+}
+
 func TestWhoamiNamesTheVerifierForAWorkingToken(t *testing.T) {
 	const which = " of personalaccesstoken.pat-operator.io/ci in namespace team-a "
 	for name, tc := range map[string]struct {

@@ -184,6 +184,12 @@ func TestEveryFragmentHasATitle(t *testing.T) {
 
 func TestCommandsAreShownWithATokenAlone(t *testing.T) {
 	use := &Use{Curl: "curl it", Kubectl: "kubectl it", Kubeconfig: "kubeconfig it", CA: "/ca.crt", Download: "/tokens/a/b/kubeconfig", File: "b.kubeconfig"}
+	nodes := parsed(t, func(w io.Writer) error {
+		return ShowToken(w, nil, Token{Plaintext: "kubepat_x", Use: &Use{Curl: "curl it", APIs: []string{"grafana", "mail"}}})
+	})
+	if text := textOf(nodes); !strings.Contains(text, "curl it") || !strings.Contains(text, "grafana") || strings.Contains(text, "kubeconfig") || has(nodes, "input", "name", "use") {
+		t.Errorf("for other APIs: %s", text)
+	}
 	for name, tt := range map[string]struct {
 		token Token
 		want  bool

@@ -125,6 +125,9 @@ func renderings() map[string]func(io.Writer) error {
 		all["token"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Expires: noon, Why: hostile, User: hostile, Namespace: hostile, Old: &Old{Ends: noon, FirstUse: true}, Use: hostileUse})
 		}
+		all["token for other APIs"+suffix] = func(w io.Writer) error {
+			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Active: true, Use: &Use{Curl: hostile, APIs: []string{hostile, hostile}}})
+		}
 		all["encrypted token"+suffix] = func(w io.Writer) error {
 			return ShowToken(w, s, Token{Title: hostile, Plaintext: hostile, Encrypted: true, Active: true, Back: "/"})
 		}

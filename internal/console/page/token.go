@@ -18,14 +18,16 @@ package page
 
 import "time"
 
-// Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, permissions, namespace,
-// audiences and recipients; audiences and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
+// Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, for, audiences, permissions,
+// namespace and recipients; audiences and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
 // also sends sole.
 type Form struct {
 	// ResourceName is fixed when the form is rendered, so that a repeated POST creates no second token.
 	ResourceName string
 	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
 	Name, Days, Date, Namespace, Audiences, Recipients string
+	// For is "api" for a token that only Audiences take, and "cluster" otherwise.
+	For string
 	// Permissions is what is chosen, one of Permissions.
 	Permissions string
 	// Lives are the lifetimes to choose from, the longest last; Days is "date" if Date is chosen instead.
@@ -55,12 +57,15 @@ type Life struct {
 // OnDate reports whether the token ends on Date.
 func (f Form) OnDate() bool { return f.Days == "date" || f.Days == "" && f.Date != "" }
 
+// ForAPI reports whether the token is for Audiences.
+func (f Form) ForAPI() bool { return f.For == "api" || f.For == "" && f.Audiences != "" }
+
 // Sole reports whether there is only one namespace, which the form need not show.
 func (f Form) Sole() bool { return len(f.Namespaces) == 1 && !f.MoreNamespaces }
 
 // Open reports whether More options is open: on request, or because it has an error or a required field.
 func (f Form) Open() bool {
-	for _, field := range []string{"namespace", "audiences", "recipients"} {
+	for _, field := range []string{"namespace", "recipients"} {
 		if f.Errors[field] != "" {
 			return true
 		}
@@ -102,6 +107,8 @@ type Use struct {
 	Curl, Kubectl, Kubeconfig string
 	// CA is the path of the ca.crt in the first two, "" without one. Download is the path of File, which Kubeconfig names.
 	CA, Download, File string
+	// APIs are those that alone take the token, with Curl as the one command; none: this cluster's.
+	APIs []string
 }
 
 // Old is the old token of a rotation.
