@@ -85,6 +85,7 @@ var values = map[string]struct{ good, bad []string }{
 	"proxy-drain-delay":                   {[]string{"30s", "0"}, []string{"", "-1s", "30"}},
 	"proxy-drain":                         {[]string{"1m", "0"}, []string{"", "-1s", "60"}},
 	"proxy-audit-log":                     {[]string{"-", "off"}, []string{"", "/var/log/"}},
+	"proxy-unlisted-groups":               {[]string{"refuse", "drop"}, []string{"", "ignore", "Drop"}},
 	"proxy-allow-unlimited-impersonation": {[]string{"false", "true"}, []string{"", "maybe"}},
 	"console-namespaces":                  {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
 }

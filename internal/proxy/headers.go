@@ -52,7 +52,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 	out.Header.Set("X-Forwarded-For", x.origin.Address.String())
 	out.Header.Set("Audit-Id", x.auditID)
-	for name, values := range impersonation(&x.result) {
+	for name, values := range impersonation(&x.result, x.unlisted) {
 		out.Header[name] = values
 	}
 	if x.narrowsRules() {
@@ -62,22 +62,31 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	*out = *out.WithContext(x.sent.watch(out.Context()))
 }
 
-// impersonation are the headers that say whom a request is from. A service account gets its groups from kube-apiserver.
-func impersonation(r *verifier.Result) http.Header {
+// impersonation are the headers that say whom a request is from, without the groups that are not listed.
+func impersonation(r *verifier.Result, unlisted []string) http.Header {
 	h := http.Header{headerUser: {r.User.Username}}
 	if r.User.UID != "" {
 		h[headerUID] = []string{r.User.UID}
 	}
-	if _, isAccount := identity.ServiceAccount(r.User.Username); !isAccount {
-		groups := slices.DeleteFunc(slices.Clone(r.User.Groups), func(g string) bool { return g == everybodysGroup })
-		if len(groups) > 0 {
-			h[headerGroup] = groups
-		}
+	groups := groupsOf(r)
+	if len(unlisted) > 0 {
+		groups = slices.DeleteFunc(groups, func(g string) bool { return slices.Contains(unlisted, g) })
+	}
+	if len(groups) > 0 {
+		h[headerGroup] = groups
 	}
 	for key, values := range authn.Extra(r) {
 		h[extraHeader(key)] = values
 	}
 	return h
+}
+
+// groupsOf are the groups that the impersonator has to name: kube-apiserver itself knows those of a service account.
+func groupsOf(r *verifier.Result) []string {
+	if _, isAccount := identity.ServiceAccount(r.User.Username); isAccount {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.User.Groups), func(g string) bool { return g == everybodysGroup })
 }
 
 // extraHeader is the name of the header for an extra key, in the form in which net/http finds it. Keys have no character but the

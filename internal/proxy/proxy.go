@@ -66,6 +66,8 @@ type Options struct {
 	MaxRequests, MaxRequestsPerToken int
 	// MaxSession is how long a request may take; 0 is without a limit.
 	MaxSession time.Duration
+	// Groups leaves out those groups of a user that the impersonator may not name; nil: all are sent, and the API server refuses.
+	Groups *Groups
 	// Used is called for each token that is accepted, with the client's address; nil is allowed.
 	Used func(r *verifier.Result, at time.Time, from string)
 	// Crowded is called at most once an hour for a token that has reached MaxRequestsPerToken; nil is allowed.
@@ -137,6 +139,8 @@ type exchange struct {
 	reason string
 	// rulesType is what the API server answers a question for all rules in, where scopes narrow them; else empty.
 	rulesType string
+	// unlisted are the groups that the request is sent without.
+	unlisted []string
 	// sent reports that the API server may have seen the request.
 	sent sent
 }
@@ -216,6 +220,10 @@ func (x *exchange) forward(r *http.Request) {
 		if refused != nil {
 			x.refuse(refused)
 		}
+		return
+	}
+	if refused := x.findUnlisted(ctx); refused != nil {
+		x.refuse(refused)
 		return
 	}
 	if x.long {
