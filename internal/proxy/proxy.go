@@ -89,8 +89,8 @@ type Proxy struct {
 	leaving  atomic.Bool
 }
 
-// flushAfter is how long a part of an answer may wait for the next one, where the answer's length is known: a small one goes out in
-// one write. What has no length, as a watch, is passed on at once.
+// flushAfter is how long the header of an answer of known length may wait for the first part of the body, so that a small answer goes
+// out in one write. Every part of a body is passed on at once.
 const flushAfter = 10 * time.Millisecond
 
 // requestInfo reads a request as kube-apiserver does, because it is kube-apiserver's code.
