@@ -58,15 +58,15 @@ func TestOnlyTheLastPartOfAnAnswerWaits(t *testing.T) {
 		parts   []string
 		flushes int
 	}{
-		"small":                    {"5", []string{"small"}, 0},
-		"empty":                    {"0", nil, 0},
-		"in two parts":             {"6", []string{"one", "two"}, 1},
-		"in many":                  {"4", []string{"a", "b", "c", "d"}, 3},
-		"not complete":             {"100", []string{"a", "b"}, 2},
-		"a body of a HEAD":         {"100", nil, 0},
-		"an end that comes later":  {"3", []string{"a", "", "bc"}, 2},
-		"a length that is no size": {"many", []string{"a", "b"}, 0},
-		"without a length":         {"", []string{"a", "b"}, 0}, // the ReverseProxy flushes these
+		"small":                   {"5", []string{"small"}, 0},
+		"empty":                   {"0", nil, 0},
+		"in two parts":            {"6", []string{"one", "two"}, 1},
+		"in many":                 {"4", []string{"a", "b", "c", "d"}, 3},
+		"not complete":            {"100", []string{"a", "b"}, 2},
+		"a body of a HEAD":        {"100", nil, 0},
+		"an end that comes later": {"3", []string{"a", "", "bc"}, 2},
+		"a length that is a word": {"many", []string{"a", "b"}, 0},
+		"without a length":        {"", []string{"a", "b"}, 0}, // the ReverseProxy flushes these
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &counted{ResponseRecorder: *httptest.NewRecorder()}
