@@ -162,6 +162,7 @@ func wantForbidden(t *testing.T, bearer, contains string) {
 
 // A proxy that drops groups sends a user without those that it may not act for. The user itself has to be listed all the same.
 func TestGroupsThatAreNotListedAreDropped(t *testing.T) {
+	long.Only(t)
 	strange := issue(t, "half-strange", v1alpha1.UserInfo{Username: "bob@example.com", Groups: []string{"admins", "devs", "system:monitoring"}})
 	carol := issue(t, "carol-dropped", v1alpha1.UserInfo{Username: "carol@example.com", Groups: []string{"admins"}})
 	wantForbidden(t, strange.Bearer, `"admins"`)
