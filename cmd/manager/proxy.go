@@ -254,8 +254,9 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	if o.proxyProtocol {
 		forwarders = nil // Whom a load balancer of layer 4 carries has written X-Forwarded-For itself.
 	}
+	nodes := proxy.NewNodes(c, log)
 	options := proxy.Options{
-		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: forwarders,
+		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: forwarders, Nodes: nodes,
 		MaxRequests: o.maxRequests, MaxRequestsPerToken: o.maxPerToken, MaxSession: o.maxSession, Audit: lines, Log: log,
 		Crowded: func(r *verifier.Result) {
 			recorder.Eventf(published, nil, corev1.EventTypeWarning, "TooManyRequests", "Refuse",
@@ -265,7 +266,7 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	if o.unlistedGroups == dropGroups {
 		options.Groups = proxy.NewGroups(test)
 	}
-	runs := runnables{transport, impersonator, test, verifier.NewFeeds(c, index, verifier.FeedOptions{
+	runs := runnables{transport, impersonator, test, nodes, verifier.NewFeeds(c, index, verifier.FeedOptions{
 		RecordsNamespace: p.recordsNamespace, MaxStaleness: o.maxStaleness, ClockOff: p.skew.Off, Clock: clock.RealClock{}, Log: log,
 	})}
 	if len(o.apiAudiences) > 0 {

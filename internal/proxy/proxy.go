@@ -62,6 +62,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// TrustedProxies are the networks of load balancers that are believed about whom they forward for.
 	TrustedProxies []netip.Prefix
+	// Nodes are those of the cluster, whose requests are counted; nil is allowed.
+	Nodes *Nodes
 	// MaxRequests and MaxRequestsPerToken are how many requests are open at once.
 	MaxRequests, MaxRequestsPerToken int
 	// MaxSession is how long a request may take; 0 is without a limit.
@@ -157,6 +159,9 @@ func exchangeOf(ctx context.Context) *exchange {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{proxy: p, w: newAnswer(w, r), began: p.Now(), auditID: newAuditID()}
 	x.origin = serving.OriginOf(r, p.TrustedProxies)
+	if p.Nodes.has(x.origin.Address) {
+		fromNodes.Inc()
+	}
 	defer func() {
 		caught := recover()
 		if err, _ := caught.(error); caught != nil && !errors.Is(err, http.ErrAbortHandler) {
