@@ -34,6 +34,8 @@ const (
 	headerUID         = "Impersonate-Uid"
 	headerGroup       = "Impersonate-Group"
 	headerExtraPrefix = "Impersonate-Extra-"
+	// impersonatePrefix begins them all, in whatever case.
+	impersonatePrefix = "impersonate-"
 	// everybodysGroup is added by kube-apiserver, and an impersonator that may name it could name others.
 	everybodysGroup = "system:authenticated"
 )
@@ -46,7 +48,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.Scheme, out.URL.Host, out.Host = p.Upstream.Scheme, p.Upstream.Host, ""
 	out.Trailer = nil
 	for name := range out.Header {
-		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-forwarded-") || lower == "forwarded" || lower == "x-real-ip" {
+		if hasPrefixFold(name, "x-forwarded-") || strings.EqualFold(name, "forwarded") || strings.EqualFold(name, "x-real-ip") {
 			delete(out.Header, name)
 		}
 	}
@@ -92,7 +94,25 @@ func groupsOf(r *verifier.Result) []string {
 // extraHeader is the name of the header for an extra key, in the form in which net/http finds it. Keys have no character but the
 // slash that a header's name cannot have.
 func extraHeader(key string) string {
+	if name, ok := ownHeaders[key]; ok {
+		return name
+	}
 	return http.CanonicalHeaderKey(headerExtraPrefix + escapes.Replace(key))
 }
 
-var escapes = strings.NewReplacer("%", "%25", "/", "%2F")
+var (
+	escapes = strings.NewReplacer("%", "%25", "/", "%2F")
+	// ownHeaders are the names that every request has.
+	ownHeaders = func() map[string]string {
+		names := map[string]string{}
+		for _, key := range []string{authn.ExtraCredentialID, authn.ExtraName, authn.ExtraScopes} {
+			names[key] = http.CanonicalHeaderKey(headerExtraPrefix + escapes.Replace(key))
+		}
+		return names
+	}()
+)
+
+// hasPrefixFold reports whether the name of a header, which is ASCII, begins with a prefix in whatever case.
+func hasPrefixFold(name, prefix string) bool {
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
