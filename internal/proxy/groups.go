@@ -31,9 +31,10 @@ const (
 	// rememberedGroups is how many answers are remembered, askedAtOnce how many questions a request asks at the same time.
 	rememberedGroups = 16384
 	askedAtOnce      = 8
-	// listedFor and unlistedFor are how long an answer holds. A group that was just listed counts soon; one that is not listed any
-	// more has the API server refuse the request for that long, and never more than it allows.
-	listedFor   = 10 * time.Second
+	// listedFor is how long a yes holds: after the group is not listed any more, the API server refuses requests for that long. A no
+	// holds for unlistedFor, and each further one twice as long as the last, up to listedFor: a new token's groups count soon, and
+	// thousands of groups that are never listed are not asked for all the time.
+	listedFor   = time.Minute
 	unlistedFor = 2 * time.Second
 )
 
@@ -57,6 +58,7 @@ func newGroups(may func(context.Context, string) (bool, error), now func() time.
 type groupAnswer struct {
 	listed bool
 	until  time.Time
+	holds  time.Duration
 }
 
 // Unlisted returns those of the groups that the account may not name.
@@ -108,11 +110,14 @@ func (g *Groups) ask(ctx context.Context, group string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		until := began.Add(unlistedFor)
-		if listed {
-			until = began.Add(listedFor)
+		holds := listedFor
+		if !listed {
+			holds = unlistedFor
+			if last, ok := g.known.Get(group); ok && !last.(groupAnswer).listed {
+				holds = min(2*last.(groupAnswer).holds, listedFor)
+			}
 		}
-		g.known.Add(group, groupAnswer{listed, until})
+		g.known.Add(group, groupAnswer{listed: listed, until: began.Add(holds), holds: holds})
 		return listed, nil
 	})
 	select {

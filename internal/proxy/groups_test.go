@@ -133,6 +133,34 @@ func TestAListOfGroupsIsFollowed(t *testing.T) {
 	want(unlistedFor, "", 2)
 }
 
+// A group that is never listed is asked for less and less often, and one that was listed for a while soon again.
+func TestANoHoldsLongerEachTime(t *testing.T) {
+	l := &list{now: time.Now()}
+	g := newGroups(l.may, l.clock)
+	holds := func(want time.Duration, listed bool) {
+		t.Helper()
+		for _, tc := range []struct {
+			after time.Duration
+			asked int
+		}{{0, 1}, {want - time.Millisecond, 0}} {
+			l.pass(tc.after)
+			unlisted, err := g.Unlisted(t.Context(), []string{"devs"})
+			if err != nil || (len(unlisted) == 0) != listed || len(l.asked) != tc.asked {
+				t.Errorf("after %v: unlisted are %q, %v, with %d questions", tc.after, unlisted, err, len(l.asked))
+			}
+		}
+		l.pass(time.Millisecond)
+	}
+	for _, s := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		holds(s*time.Second, false)
+	}
+	l.set("devs")
+	holds(time.Minute, true)
+	l.set()
+	holds(2*time.Second, false)
+	holds(4*time.Second, false)
+}
+
 // A request whose groups cannot be asked for is not sent: it would be refused, or be from a user with other groups. The next one asks again.
 func TestWithoutAnAnswerAboutGroupsNothingIsSent(t *testing.T) {
 	l := &list{groups: []string{"devs", "team:a"}, fail: errors.New("the API server is away")}
