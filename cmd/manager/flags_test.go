@@ -87,6 +87,7 @@ var values = map[string]struct{ good, bad []string }{
 	"proxy-drain-delay":                   {[]string{"30s", "0"}, []string{"", "-1s", "30"}},
 	"proxy-drain":                         {[]string{"1m", "0"}, []string{"", "-1s", "60"}},
 	"proxy-audit-log":                     {[]string{"-", "off"}, []string{"", "/var/log/"}},
+	"proxy-unlisted-groups":               {[]string{"refuse", "drop"}, []string{"", "ignore", "Drop"}},
 	"proxy-allow-unlimited-impersonation": {[]string{"false", "true"}, []string{"", "maybe"}},
 	"faces":                               {[]string{"tokenreview", "tokenreview,tokenreview"}, []string{"", "proxy", "tokenreview,"}},
 	"api-bind-address":                    {[]string{":9446"}, []string{"", "0", "9446", "10.0.0.300:9446"}},

@@ -53,6 +53,9 @@ const (
 	maxProxyLimit = 1 << 20
 	// proxyGoodbye is what is left after the drain to end the process.
 	proxyGoodbye = 15 * time.Second
+	// refuseGroups and dropGroups are the values of --proxy-unlisted-groups.
+	refuseGroups = "refuse"
+	dropGroups   = "drop"
 )
 
 // proxyOptions are the flags of the proxy.
@@ -72,6 +75,7 @@ type proxyOptions struct {
 	drain             proxy.Drain
 	auditLog          string
 	unlimited         bool
+	unlistedGroups    string
 	lastUsedFrom      bool
 }
 
@@ -110,6 +114,7 @@ func (o *proxyOptions) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.drain.Time, "proxy-drain", time.Minute, "how long open requests have after that: watches are cut in the first half, shells at the end")
 	fs.StringVar(&o.auditLog, "proxy-audit-log", audit.Stdout, "where a line of JSON for each request is written: a file, or - for standard output; off disables it")
 	fs.BoolVar(&o.unlimited, "proxy-allow-unlimited-impersonation", false, "be ready although the impersonating account may act as every user, and so as an administrator of the cluster")
+	fs.StringVar(&o.unlistedGroups, "proxy-unlisted-groups", refuseGroups, "what becomes of a request of a user with groups that the impersonating account may not act for: refuse has the API server refuse it, drop sends it without these groups")
 	o.verifyingOptions.bind(fs, "refuses requests and cuts open ones")
 	fs.BoolVar(&o.lastUsedFrom, "last-used-from", true, "record in status the address from which a token was last used")
 }
@@ -143,6 +148,9 @@ func (o *proxyOptions) validate() error {
 		if time < 0 {
 			errs = append(errs, fmt.Errorf("%s %v is less than nothing; set it as %[1]s=1m", flag, time))
 		}
+	}
+	if o.unlistedGroups != refuseGroups && o.unlistedGroups != dropGroups {
+		errs = append(errs, fmt.Errorf("--proxy-unlisted-groups %q is neither refuse nor drop; set it as --proxy-unlisted-groups=%s", o.unlistedGroups, refuseGroups))
 	}
 	errs = append(errs, audit.Check("--proxy-audit-log", o.auditLog))
 	return errors.Join(errs...)
@@ -216,15 +224,19 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	if o.proxyProtocol {
 		forwarders = nil // Whom a load balancer of layer 4 carries has written X-Forwarded-For itself.
 	}
+	nodes := proxy.NewNodes(c, log)
 	options := proxy.Options{
-		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: forwarders,
+		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: forwarders, Nodes: nodes,
 		MaxRequests: o.maxRequests, MaxRequestsPerToken: o.maxPerToken, MaxSession: o.maxSession, Audit: lines, Log: log,
 		Crowded: func(r *verifier.Result) {
 			recorder.Eventf(published, nil, corev1.EventTypeWarning, "TooManyRequests", "Refuse",
 				"PersonalAccessToken %s/%s has reached --proxy-max-requests-per-token (%d)", r.Namespace, r.Name, o.maxPerToken)
 		},
 	}
-	runs := runnables{transport, impersonator, test, verifier.NewFeeds(c, index, verifier.FeedOptions{
+	if o.unlistedGroups == dropGroups {
+		options.Groups = proxy.NewGroups(test)
+	}
+	runs := runnables{transport, impersonator, test, nodes, verifier.NewFeeds(c, index, verifier.FeedOptions{
 		RecordsNamespace: p.recordsNamespace, MaxStaleness: o.maxStaleness, ClockOff: p.skew.Off, Clock: clock.RealClock{}, Log: log,
 	})}
 	if len(o.apiAudiences) > 0 {

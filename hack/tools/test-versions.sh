@@ -16,6 +16,9 @@ tests=(
   # Tokens, from issuing to the end; scopes, by the AuthorizationConfiguration of that version.
   TestATokenActsAsItsUser TestRotation TestCase15_DeletedIsRefusedWithinTheBound TestCase17_RevokedAndKeptStaysRevoked
   TestCase29_AReadOnlyTokenOfAClusterAdministrator TestCase29_ScopesAreNarrowedAtOnceAndWidenedByRight
+  # kubectl of that version through the proxy: what it does, and what it says when its token ends.
+  TestKubectlWorksAsTheTokensUser TestScopesAndNetworksOfATokenHold TestGroupsThatAreNotListedAreDropped
+  TestCase68_AWatchOfARealAPIServerIsCut TestTheWebhookAndTheProxyAgree
   # Rights of the two service accounts.
   TestRBACIsWhatTheGoldenFileSays
 )

@@ -125,6 +125,8 @@ type Request struct {
 	UserAgent   string  `json:"userAgent,omitempty"`
 	Seconds     float64 `json:"seconds,omitempty"`
 	Bytes       int64   `json:"bytes,omitempty"`
+	// WithoutGroups are groups of the user that the request was sent without. Write may shorten them.
+	WithoutGroups []string `json:"withoutGroups,omitempty"`
 }
 
 // texts are what users write of an event.
@@ -132,6 +134,9 @@ func (e *Event) texts() []*string {
 	all := []*string{&e.Namespace, &e.Name, &e.UID, &e.TokenID, &e.User, &e.By, &e.Operation, &e.Reason, &e.Message, &e.SourceIP}
 	if r := e.Request; r != nil {
 		all = append(all, &r.AuditID, &r.Method, &r.Verb, &r.Group, &r.Resource, &r.Subresource, &r.Namespace, &r.Name, &r.UserAgent)
+		for i := range r.WithoutGroups {
+			all = append(all, &r.WithoutGroups[i])
+		}
 	}
 	return all
 }

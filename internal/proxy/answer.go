@@ -21,6 +21,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +39,11 @@ const (
 // answer writes the answer to the client, and keeps what audit tells of it.
 type answer struct {
 	http.ResponseWriter
-	control  *http.ResponseController
-	http1    bool
-	code     int
+	control *http.ResponseController
+	http1   bool
+	code    int
+	// length is how long the body is, where the answer says it; else -1.
+	length   int64
 	hijacked bool
 	bytes    atomic.Int64
 	ctx      context.Context
@@ -51,7 +54,7 @@ type answer struct {
 }
 
 func newAnswer(w http.ResponseWriter, r *http.Request) *answer {
-	return &answer{ResponseWriter: w, control: http.NewResponseController(w), http1: r.ProtoMajor == 1, ctx: r.Context()}
+	return &answer{ResponseWriter: w, control: http.NewResponseController(w), http1: r.ProtoMajor == 1, length: -1, ctx: r.Context()}
 }
 
 // follow frees the handler of a client that takes nothing, some time after the context has ended.
@@ -83,17 +86,28 @@ func (a *answer) finish() {
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(code int) {
 	if a.code < http.StatusOK {
-		a.code = code
+		a.code, a.length = code, lengthOf(a.Header())
 	}
 	a.renew()
 	a.ResponseWriter.WriteHeader(code)
 }
 
-// Write implements http.ResponseWriter.
+// lengthOf is the length of the body that a header says, or -1.
+func lengthOf(h http.Header) int64 {
+	if length, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64); err == nil {
+		return length
+	}
+	return -1
+}
+
+// Write implements http.ResponseWriter. A part of a body of known length goes out at once, as a part of any other body does: the
+// ReverseProxy flushes those. The last part goes out with the end of the answer, so that a small answer is one write.
 func (a *answer) Write(b []byte) (int, error) {
 	a.renew()
 	n, err := a.ResponseWriter.Write(b)
-	a.bytes.Add(int64(n))
+	if a.bytes.Add(int64(n)) < a.length && err == nil {
+		_ = a.control.Flush()
+	}
 	return n, err
 }
 

@@ -18,11 +18,15 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/pat-operator/pat-operator/internal/audit"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
+
+// toldGroups is how many of the groups that a request is sent without are told.
+const toldGroups = 16
 
 // line is what audit tells of the request so far. It has no path and no query: these can hold commands and secrets.
 func (x *exchange) line(r *http.Request, event string) audit.Event {
@@ -38,6 +42,7 @@ func (x *exchange) line(r *http.Request, event string) audit.Event {
 			e.Request.Namespace, e.Request.Name = i.Namespace, i.Name
 		}
 	}
+	e.Request.WithoutGroups = slices.Clone(x.unlisted[:min(len(x.unlisted), toldGroups)])
 	return e
 }
 

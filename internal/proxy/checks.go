@@ -52,11 +52,10 @@ func (x *exchange) checkRequest(r *http.Request) *refusal {
 // headers is refused and not dropped, because it would otherwise run as another user than it asked for.
 func (x *exchange) checkIdentity(r *http.Request) *refusal {
 	for name := range r.Header {
-		lower := strings.ToLower(name)
 		switch {
-		case strings.HasPrefix(lower, "impersonate-"):
+		case hasPrefixFold(name, impersonatePrefix):
 			return refuseImpersonation
-		case strings.HasPrefix(lower, "x-remote-"), lower == "proxy-authorization":
+		case hasPrefixFold(name, "x-remote-"), strings.EqualFold(name, "proxy-authorization"):
 			delete(r.Header, name)
 		}
 	}

@@ -113,6 +113,75 @@ func TestCase68_AnEndInOrderAfterTheCutIsAnError(t *testing.T) {
 	}
 }
 
+// A watch in JSON that is cut says why in an event, at the end of a line, and then ends as an error.
+func TestCase68_AWatchSaysWhyItIsCut(t *testing.T) {
+	const event = `{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1"}}` + "\n"
+	for _, tc := range []struct {
+		name, path, contentType, encoding, begins string
+		says                                      bool
+	}{
+		{"after an event", "/api/v1/configmaps?watch=1", "application/json", "", event, true},
+		{"after many", "/api/v1/configmaps?watch=1", "application/json", "", strings.Repeat(event, 1000), true},
+		{"before the first", "/api/v1/configmaps?watch=1", "application/json;stream=watch", "", "", true},
+		{"amid an event", "/api/v1/configmaps?watch=1", "application/json", "", event + event[:20], false},
+		{"in protobuf", "/api/v1/configmaps?watch=1", "application/vnd.kubernetes.protobuf;stream=watch", "", "\x00\x00\x00\x01\n", false},
+		{"compressed", "/api/v1/configmaps?watch=1", "application/json", "gzip", "\x1f\x8b\n", false},
+		{"of no type", "/api/v1/configmaps?watch=1", "", "", "a\n", false},
+		{"a log", "/api/v1/namespaces/team-a/pods/p/log?follow=true", "application/json", "", event, false},
+	} {
+		for _, http2 := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, HTTP/2 %v", tc.name, http2), func(t *testing.T) {
+				b := newBed(t, func(w http.ResponseWriter, r *http.Request) {
+					w.Header()["Content-Type"] = nil
+					if tc.contentType != "" {
+						w.Header().Set("Content-Type", tc.contentType)
+					}
+					if tc.encoding != "" {
+						w.Header().Set("Content-Encoding", tc.encoding)
+					}
+					_, _ = io.WriteString(w, tc.begins)
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+				})
+				resp := b.open(b.client(http2), b.token, tc.path)
+				begins := make([]byte, len(tc.begins))
+				if _, err := io.ReadFull(resp.Body, begins); err != nil || string(begins) != tc.begins {
+					t.Fatalf("it begins with %q, %v", begins, err)
+				}
+				b.token.Revoke(t, b.index)
+				rest, err := io.ReadAll(resp.Body)
+				if err == nil {
+					t.Error("the watch ends in order")
+				}
+				want := ""
+				if tc.says {
+					want = `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",` +
+						`"message":"the personal access token is not honored any more: it has ended; make another one","reason":"Unauthorized","code":401}}` + "\n"
+				}
+				if string(rest) != want {
+					t.Errorf("it says %q; want %q", rest, want)
+				}
+			})
+		}
+	}
+}
+
+// A watch that the proxy ends for a reason of its own is not told that the token is to blame.
+func TestAWatchOfAStaleProxySaysSo(t *testing.T) {
+	b := newBed(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	resp := b.open(b.client(true), b.token, "/api/v1/configmaps?watch=1")
+	b.proxy.Index = stale{b.index}
+	b.proxy.Recheck(b.token.ID())
+	rest, err := io.ReadAll(resp.Body)
+	if err == nil || !strings.Contains(string(rest), cutStale.text) || !strings.Contains(string(rest), `"code":503`) {
+		t.Errorf("it says %q, %v", rest, err)
+	}
+}
+
 // endsInOrder is a body that ends, as if it were complete, when its request is canceled.
 type endsInOrder struct{ ctx context.Context }
 

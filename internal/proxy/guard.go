@@ -19,6 +19,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -66,7 +67,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errNoToken
 	}
 	sent := *r
-	sent.Header = r.Header.Clone()
+	sent.Header = maps.Clone(r.Header) // No value is changed.
 	sent.Header.Set("Authorization", "Bearer "+token)
 	return g.base.RoundTrip(&sent)
 }
@@ -81,7 +82,7 @@ func checkOutgoing(h http.Header) error {
 	}
 	size := 0
 	for name, values := range h {
-		if !strings.HasPrefix(strings.ToLower(name), "impersonate-") {
+		if !hasPrefixFold(name, impersonatePrefix) {
 			continue
 		}
 		if name != headerUser && name != headerUID && name != headerGroup && !strings.HasPrefix(name, headerExtraPrefix) || name != http.CanonicalHeaderKey(name) {

@@ -34,6 +34,8 @@ const (
 	headerUID         = "Impersonate-Uid"
 	headerGroup       = "Impersonate-Group"
 	headerExtraPrefix = "Impersonate-Extra-"
+	// impersonatePrefix begins them all, in whatever case.
+	impersonatePrefix = "impersonate-"
 	// everybodysGroup is added by kube-apiserver, and an impersonator that may name it could name others.
 	everybodysGroup = "system:authenticated"
 )
@@ -46,13 +48,13 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.Scheme, out.URL.Host, out.Host = p.Upstream.Scheme, p.Upstream.Host, ""
 	out.Trailer = nil
 	for name := range out.Header {
-		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-forwarded-") || lower == "forwarded" || lower == "x-real-ip" {
+		if hasPrefixFold(name, "x-forwarded-") || strings.EqualFold(name, "forwarded") || strings.EqualFold(name, "x-real-ip") {
 			delete(out.Header, name)
 		}
 	}
 	out.Header.Set("X-Forwarded-For", x.origin.Address.String())
 	out.Header.Set("Audit-Id", x.auditID)
-	for name, values := range impersonation(&x.result) {
+	for name, values := range impersonation(&x.result, x.unlisted) {
 		out.Header[name] = values
 	}
 	if x.narrowsRules() {
@@ -62,17 +64,18 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	*out = *out.WithContext(x.sent.watch(out.Context()))
 }
 
-// impersonation are the headers that say whom a request is from. A service account gets its groups from kube-apiserver.
-func impersonation(r *verifier.Result) http.Header {
+// impersonation are the headers that say whom a request is from, without the groups that are not listed.
+func impersonation(r *verifier.Result, unlisted []string) http.Header {
 	h := http.Header{headerUser: {r.User.Username}}
 	if r.User.UID != "" {
 		h[headerUID] = []string{r.User.UID}
 	}
-	if _, isAccount := identity.ServiceAccount(r.User.Username); !isAccount {
-		groups := slices.DeleteFunc(slices.Clone(r.User.Groups), func(g string) bool { return g == everybodysGroup })
-		if len(groups) > 0 {
-			h[headerGroup] = groups
-		}
+	groups := groupsOf(r)
+	if len(unlisted) > 0 {
+		groups = slices.DeleteFunc(groups, func(g string) bool { return slices.Contains(unlisted, g) })
+	}
+	if len(groups) > 0 {
+		h[headerGroup] = groups
 	}
 	for key, values := range authn.Extra(r) {
 		h[extraHeader(key)] = values
@@ -80,10 +83,36 @@ func impersonation(r *verifier.Result) http.Header {
 	return h
 }
 
+// groupsOf are the groups that the impersonator has to name: kube-apiserver itself knows those of a service account.
+func groupsOf(r *verifier.Result) []string {
+	if _, isAccount := identity.ServiceAccount(r.User.Username); isAccount {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.User.Groups), func(g string) bool { return g == everybodysGroup })
+}
+
 // extraHeader is the name of the header for an extra key, in the form in which net/http finds it. Keys have no character but the
 // slash that a header's name cannot have.
 func extraHeader(key string) string {
+	if name, ok := ownHeaders[key]; ok {
+		return name
+	}
 	return http.CanonicalHeaderKey(headerExtraPrefix + escapes.Replace(key))
 }
 
-var escapes = strings.NewReplacer("%", "%25", "/", "%2F")
+var (
+	escapes = strings.NewReplacer("%", "%25", "/", "%2F")
+	// ownHeaders are the names that every request has.
+	ownHeaders = func() map[string]string {
+		names := map[string]string{}
+		for _, key := range []string{authn.ExtraCredentialID, authn.ExtraName, authn.ExtraScopes} {
+			names[key] = http.CanonicalHeaderKey(headerExtraPrefix + escapes.Replace(key))
+		}
+		return names
+	}()
+)
+
+// hasPrefixFold reports whether the name of a header, which is ASCII, begins with a prefix in whatever case.
+func hasPrefixFold(name, prefix string) bool {
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}

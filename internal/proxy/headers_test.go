@@ -198,7 +198,7 @@ func TestCase67_ANameIsSentAsItIsOrNotAtAll(t *testing.T) {
 		{"NUL", v1alpha1.UserInfo{Username: "a\x00b"}, false},
 		{"no name", v1alpha1.UserInfo{}, false},
 	} {
-		err := checkOutgoing(impersonation(&verifier.Result{ID: "i", Namespace: "n", Name: "m", User: tc.user}))
+		err := checkOutgoing(impersonation(&verifier.Result{ID: "i", Namespace: "n", Name: "m", User: tc.user}, nil))
 		if (err == nil) != tc.sent {
 			t.Errorf("%s: %v", tc.name, err)
 		}
@@ -250,10 +250,11 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestAServiceAccountSendsNoGroups(t *testing.T) {
-	h := impersonation(&verifier.Result{ID: "i", Namespace: "n", Name: "m", Limits: scope.Limits{Record: &scope.Set{}}, User: v1alpha1.UserInfo{
+	result := &verifier.Result{ID: "i", Namespace: "n", Name: "m", Limits: scope.Limits{Record: &scope.Set{}}, User: v1alpha1.UserInfo{
 		Username: "system:serviceaccount:team-a:ci", UID: "sa-1", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:team-a"},
-	}})
-	if len(h["Impersonate-Group"]) > 0 || h["Impersonate-Uid"][0] != "sa-1" {
+	}}
+	h := impersonation(result, nil)
+	if len(groupsOf(result)) > 0 || len(h["Impersonate-Group"]) > 0 || h["Impersonate-Uid"][0] != "sa-1" {
 		t.Error(h)
 	}
 	if got := h["Impersonate-Extra-Pat-Operator.io%2fscopes"]; len(got) != 1 || got[0] != "limited" {
@@ -264,7 +265,7 @@ func TestAServiceAccountSendsNoGroups(t *testing.T) {
 // The self-test must pass at an API server that enforces scopes itself: it asks about every request that says it has some, and
 // the self-test's token is one that nobody knows.
 func TestTheSelfTestSaysNothingOfScopes(t *testing.T) {
-	for name := range impersonation(selfTestResult()) {
+	for name := range impersonation(selfTestResult(), nil) {
 		if strings.Contains(strings.ToLower(name), "scopes") {
 			t.Errorf("it sends %s", name)
 		}

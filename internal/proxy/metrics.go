@@ -61,6 +61,10 @@ var (
 		Name: "pat_operator_proxy_refused_connections_total",
 		Help: "Connections that --proxy-protocol closed: peer, from no trusted proxy; header, from one that sent no PROXY protocol.",
 	}, []string{"reason"})
+	fromNodes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "pat_operator_proxy_requests_from_nodes_total",
+		Help: "Requests whose address is that of a node: on the way to the proxy, the client's was probably lost.",
+	})
 	selfTest = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pat_operator_proxy_self_test",
 		Help: "1 if the account that impersonates can do what it must and no more, else 0.",
@@ -69,7 +73,7 @@ var (
 
 // RegisterMetrics shows the metrics in the process that is a proxy; in another they would say that it cannot impersonate.
 var RegisterMetrics = sync.OnceFunc(func() {
-	metrics.Registry.MustRegister(reviews, requests, refusals, open, upstreamErrors, guarded, throttled, refusedConnections, selfTest)
+	metrics.Registry.MustRegister(reviews, requests, refusals, open, upstreamErrors, guarded, throttled, refusedConnections, fromNodes, selfTest)
 	for reason, verdict := range verifier.Verdicts() {
 		reviews.WithLabelValues(verdict.String(), string(reason))
 	}

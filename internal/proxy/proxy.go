@@ -62,10 +62,14 @@ type Options struct {
 	Transport http.RoundTripper
 	// TrustedProxies are the networks of load balancers that are believed about whom they forward for.
 	TrustedProxies []netip.Prefix
+	// Nodes are those of the cluster, whose requests are counted; nil is allowed.
+	Nodes *Nodes
 	// MaxRequests and MaxRequestsPerToken are how many requests are open at once.
 	MaxRequests, MaxRequestsPerToken int
 	// MaxSession is how long a request may take; 0 is without a limit.
 	MaxSession time.Duration
+	// Groups leaves out those groups of a user that the impersonator may not name; nil: all are sent, and the API server refuses.
+	Groups *Groups
 	// Used is called for each token that is accepted, with the client's address; nil is allowed.
 	Used func(r *verifier.Result, at time.Time, from string)
 	// Crowded is called at most once an hour for a token that has reached MaxRequestsPerToken; nil is allowed.
@@ -87,8 +91,8 @@ type Proxy struct {
 	leaving  atomic.Bool
 }
 
-// flushAfter is how long a part of an answer may wait for the next one, where the answer's length is known: a small one goes out in
-// one write. What has no length, as a watch, is passed on at once.
+// flushAfter is how long the header of an answer of known length may wait for the first part of the body, so that a small answer goes
+// out in one write. Every part of a body is passed on at once.
 const flushAfter = 10 * time.Millisecond
 
 // requestInfo reads a request as kube-apiserver does, because it is kube-apiserver's code.
@@ -137,6 +141,8 @@ type exchange struct {
 	reason string
 	// rulesType is what the API server answers a question for all rules in, where scopes narrow them; else empty.
 	rulesType string
+	// unlisted are the groups that the request is sent without.
+	unlisted []string
 	// sent reports that the API server may have seen the request.
 	sent sent
 }
@@ -153,6 +159,9 @@ func exchangeOf(ctx context.Context) *exchange {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{proxy: p, w: newAnswer(w, r), began: p.Now(), auditID: newAuditID()}
 	x.origin = serving.OriginOf(r, p.TrustedProxies)
+	if p.Nodes.has(x.origin.Address) {
+		fromNodes.Inc()
+	}
 	defer func() {
 		caught := recover()
 		if err, _ := caught.(error); caught != nil && !errors.Is(err, http.ErrAbortHandler) {
@@ -216,6 +225,10 @@ func (x *exchange) forward(r *http.Request) {
 		if refused != nil {
 			x.refuse(refused)
 		}
+		return
+	}
+	if refused := x.findUnlisted(ctx); refused != nil {
+		x.refuse(refused)
 		return
 	}
 	if x.long {

@@ -336,7 +336,7 @@ func TestTooManyGroupsAreCounted(t *testing.T) {
 		user.Groups = append(user.Groups, fmt.Sprintf("%0900d", i))
 	}
 	// Identity refuses this many bytes today; the guard stays for what it would let through.
-	err := checkOutgoing(impersonation(&verifier.Result{ID: "i", Namespace: "n", Name: "m", User: user}))
+	err := checkOutgoing(impersonation(&verifier.Result{ID: "i", Namespace: "n", Name: "m", User: user}, nil))
 	if _, ok := errors.AsType[*groupsError](err); !ok {
 		t.Fatal(err)
 	}

@@ -133,12 +133,16 @@ func refuseEnded(c *cut) *refusal {
 	return &f
 }
 
-// write answers. Of a client's request it holds nothing but what was checked.
-func (f *refusal) write(w http.ResponseWriter) {
-	body, err := json.Marshal(&metav1.Status{
+func (f *refusal) status() *metav1.Status {
+	return &metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
 		Status:   metav1.StatusFailure, Reason: f.reason, Code: int32(f.code), Message: f.text, //nolint:gosec // an HTTP status
-	})
+	}
+}
+
+// write answers. Of a client's request it holds nothing but what was checked.
+func (f *refusal) write(w http.ResponseWriter) {
+	body, err := json.Marshal(f.status())
 	if err != nil {
 		panic(err)
 	}

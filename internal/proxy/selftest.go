@@ -99,7 +99,7 @@ type asSelfTest struct{ base http.RoundTripper }
 // RoundTrip implements http.RoundTripper.
 func (a *asSelfTest) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	for name, values := range impersonation(selfTestResult()) {
+	for name, values := range impersonation(selfTestResult(), nil) {
 		r.Header[name] = values
 	}
 	return a.base.RoundTrip(r)

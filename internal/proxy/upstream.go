@@ -50,6 +50,9 @@ func (p *Proxy) modify(resp *http.Response) error {
 	if x.narrowsRules() {
 		return narrowRules(resp)
 	}
+	if x.info.Verb == "watch" {
+		explainCutWatch(resp)
+	}
 	return nil
 }
 

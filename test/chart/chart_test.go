@@ -358,6 +358,7 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 		{name: "service accounts of the records", values: proxy("form: managed, serviceAccountNamespaces: [pat-operator-records]"),
 			want: []string{`proxy.impersonation names the namespace "pat-operator-records", which is pat-operator's own`}},
 		{name: "every extra key", values: proxy("form: managed, extraKeys: ['*']"), want: []string{"/proxy/impersonation/extraKeys/0"}},
+		{name: "another way with groups", values: proxy("form: managed, unlistedGroups: ignore"), want: []string{"/proxy/impersonation/unlistedGroups"}},
 		{name: "an address without a network", values: "proxy: {trustedProxies: [10.0.0.1]}", want: []string{"/proxy/trustedProxies/0"}},
 		{name: "the PROXY protocol of nobody", values: "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, proxyProtocol: true}",
 			want: []string{"proxy.proxyProtocol is true and proxy.trustedProxies is empty: name the networks of the load balancers"}},
@@ -628,6 +629,9 @@ func TestValuesReachTheirFields(t *testing.T) {
 		{"an unlimited proxy is told so", proxy("form: unlimited"), proxyPods, container("args"),
 			[]any{"proxy", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--proxy-external-url=https://pat.example.com",
 				"--proxy-allow-unlimited-impersonation"}},
+		{"a proxy that drops groups is told so", proxy("form: managed, unlistedGroups: drop"), proxyPods, container("args"),
+			[]any{"proxy", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--proxy-external-url=https://pat.example.com",
+				"--proxy-unlisted-groups=drop"}},
 		{"the list of a managed proxy is the operator's", proxy("form: managed"), "ClusterRole /pat-operator-impersonator-users", []string{"rules"}, nil},
 		{"a list", proxy("form: listed, users: [a, b], groups: [c]"), "ClusterRole /pat-operator-impersonator-listed", []string{"rules"}, []any{
 			map[string]any{"apiGroups": []any{""}, "resources": []any{"users"}, "resourceNames": []any{"pat-operator.io:self-test", "a", "b"}, "verbs": []any{"impersonate"}},

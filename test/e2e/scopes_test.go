@@ -54,9 +54,28 @@ func scoped(scopes ...v1alpha1.Scope) func(*v1alpha1.PersonalAccessTokenSpec) {
 func raw(t *testing.T, plaintext, method, path, body string, headers ...string) (int, string) {
 	t.Helper()
 	config := cl.Anonymous()
+	config.Host = cl.Server
+	return rawAt(t, config, plaintext, method, path, body, headers...)
+}
+
+// rawAt is raw at a server of your choice.
+func rawAt(t *testing.T, config *rest.Config, plaintext, method, path, body string, headers ...string) (int, string) {
+	t.Helper()
+	response := send(t, config, plaintext, method, path, body, headers...)
+	defer func() { _ = response.Body.Close() }()
+	var text strings.Builder
+	if err := response.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, text.String()
+}
+
+func send(t *testing.T, config *rest.Config, plaintext, method, path, body string, headers ...string) *http.Response {
+	t.Helper()
+	config = rest.CopyConfig(config)
 	config.BearerToken = plaintext
 	c := env.Must[*http.Client](t)(rest.HTTPClientFor(config))
-	request := env.Must[*http.Request](t)(http.NewRequestWithContext(t.Context(), method, cl.Server+path, strings.NewReader(body)))
+	request := env.Must[*http.Request](t)(http.NewRequestWithContext(t.Context(), method, config.Host+path, strings.NewReader(body)))
 	request.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
@@ -65,12 +84,7 @@ func raw(t *testing.T, plaintext, method, path, body string, headers ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	var text strings.Builder
-	if err := response.Write(&text); err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, text.String()
+	return response
 }
 
 func TestCase29_AReadOnlyTokenOfAClusterAdministrator(t *testing.T) {

@@ -60,16 +60,21 @@ func TestCase68_AWatchOfARealAPIServerIsCut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			token, other := issue(t, "cut-"+name, alice), issue(t, "kept-"+name, alice)
 			victim, control := watch(t, token), watch(t, other)
-			cmd := kubectlCommand(t.Context(), t, token.Bearer, "get", "configmaps", "--watch", "-o", "name")
+			cmd := kubectlCommand(t.Context(), t, token.Bearer, "get", "configmaps", "--watch")
 			out := &lockedBuffer{}
 			cmd.Stdout, cmd.Stderr = out, out
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			defer func() { _ = cmd.Process.Kill() }()
+			begun(t, token, 2)
 			end(token)
 			if rest, err := io.ReadAll(victim); err == nil {
 				t.Errorf("the watch ends in order: %q", rest)
+			}
+			// kubectl prints why, and succeeds whatever ends a watch.
+			if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "the personal access token is not honored any more: ") {
+				t.Errorf("kubectl says %q, %v", out, err)
 			}
 			env.Eventually(t, env.Patience, func() bool {
 				response, _, err := get(t, token.Bearer, "/api/v1/namespaces/team-a/configmaps/none")
@@ -87,6 +92,21 @@ func TestCase68_AWatchOfARealAPIServerIsCut(t *testing.T) {
 			t.Errorf("%v was cut: %s", line["name"], reason)
 		}
 	}
+}
+
+// begun waits until as many streams of a token are open.
+func begun(t *testing.T, token *issued.Token, want int) {
+	t.Helper()
+	count := 0
+	env.Eventually(t, env.Patience, func() bool {
+		count = 0
+		for _, line := range lines(t, front.auditFile("main")) {
+			if line["event"] == "RequestStarted" && line["tokenID"] == token.ID() {
+				count++
+			}
+		}
+		return count == want
+	}, func() string { return fmt.Sprintf("%d streams are open; want %d", count, want) })
 }
 
 func configMap(name string) *corev1.ConfigMap {

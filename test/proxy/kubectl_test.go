@@ -160,6 +160,41 @@ func wantForbidden(t *testing.T, bearer, contains string) {
 	}
 }
 
+// A proxy that drops groups sends a user without those that it may not act for. The user itself has to be listed all the same.
+func TestGroupsThatAreNotListedAreDropped(t *testing.T) {
+	long.Only(t)
+	strange := issue(t, "half-strange", v1alpha1.UserInfo{Username: "bob@example.com", Groups: []string{"admins", "devs", "system:monitoring"}})
+	carol := issue(t, "carol-dropped", v1alpha1.UserInfo{Username: "carol@example.com", Groups: []string{"admins"}})
+	wantForbidden(t, strange.Bearer, `"admins"`)
+
+	dropping := startManager(t, apiServer.Config(t), binary, "dropping", "--proxy-unlisted-groups=drop")
+	defer dropping.stop()
+	defer func(m *manager) { front = m }(front)
+	front = dropping
+	if err := env.Poll(t.Context(), env.Patience, func() error {
+		out, err := kubectl(t, strange.Bearer, "", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username} {.status.userInfo.groups}")
+		if err == nil && out != `bob@example.com ["devs","system:authenticated"]` {
+			err = errors.New("it is " + out)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want(t, strange.Bearer, "", true, "", "get", "configmaps")
+	wantForbidden(t, carol.Bearer, `cannot impersonate resource "users"`)
+	if err := env.Poll(t.Context(), env.Patience, func() error {
+		for _, line := range lines(t, dropping.auditFile("dropping")) {
+			r, _ := line["request"].(map[string]any)
+			if line["name"] == "half-strange" && r["resource"] == "configmaps" && fmt.Sprint(r["withoutGroups"]) == "[admins system:monitoring]" {
+				return nil
+			}
+		}
+		return errors.New("no line tells of the groups")
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAServiceAccountTakesARuleOfItsOwn(t *testing.T) {
 	long.Only(t)
 	start(t)

@@ -19,6 +19,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,5 +96,35 @@ func TestTheSelfTestNamesWhatIsWrong(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// The API server says which groups the account may name, by the plain verb or by that of constrained impersonation.
+func TestTheAPIServerKnowsTheListedGroups(t *testing.T) {
+	start(t)
+	const name = "impersonator-of-groups"
+	impersonator(t, admin, name, []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"groups"}, Verbs: []string{"impersonate"}, ResourceNames: []string{"plain"}},
+		{APIGroups: []string{""}, Resources: []string{"users"}, Verbs: []string{"impersonate"}, ResourceNames: []string{"user"}},
+		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"groups"}, Verbs: []string{"impersonate:user-info"}, ResourceNames: []string{"constrained"}},
+	})
+	config := apiServer.Config(t)
+	transport := env.Must[*proxy.Transport](t)(proxy.NewTransport(config))
+	account := proxy.NewImpersonator(admin, client.ObjectKey{Namespace: system, Name: name}, logr.Discard())
+	groups := proxy.NewGroups(env.Must[*proxy.SelfTest](t)(proxy.NewSelfTest(httpsURL(config.Host), transport, account, false, logr.Discard())))
+	if _, err := groups.Unlisted(t.Context(), []string{"plain"}); err == nil {
+		t.Error("an answer without a credential")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { _ = account.Start(ctx) }()
+	if err := env.Poll(ctx, env.Patience, func() error {
+		unlisted, err := groups.Unlisted(ctx, []string{"plain", "other", "constrained", "user"})
+		if err == nil && !slices.Equal(unlisted, []string{"other", "user"}) {
+			err = fmt.Errorf("unlisted are %q", unlisted)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 }

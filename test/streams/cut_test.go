@@ -49,7 +49,7 @@ type stream struct {
 	name    string
 	session *kubelet.Session
 	// told reports that kubectl prints why it ends, and quiet that it ends as if all were well: SPDY has no word for it, and
-	// kubectl prints the error of a watch as one more object.
+	// kubectl succeeds whatever ends a watch.
 	told, quiet bool
 	// conn goes through a forwarded port.
 	conn net.Conn
@@ -82,7 +82,7 @@ func openStreams(t *testing.T, k kubelet.Kubectl) []*stream {
 		{name: "exec", session: k.Start(t, "exec", "-i", pod, "--", "sh", "-c", "echo go; exec cat"), told: !k.Old, quiet: k.Old},
 		{name: "attach", session: k.Start(t, "attach", "-i", pod), told: !k.Old, quiet: k.Old},
 		{name: "logs -f", session: k.Start(t, "logs", "-f", pod)},
-		{name: "get --watch", session: k.Start(t, "get", "pod", pod, "--watch", "--no-headers"), quiet: true},
+		{name: "get --watch", session: k.Start(t, "get", "pod", pod, "--watch", "--no-headers"), told: true, quiet: true},
 		{name: "cp", session: k.Start(t, "cp", pod+":"+large, os.DevNull)},
 		{name: "exec that says much", session: k.Start(t, "exec", pod, "--", "cat", large), quiet: k.Old},
 	}
@@ -118,8 +118,8 @@ func areCut(t *testing.T, streams []*stream, says string) {
 		if got.Code != 1 && (!s.quiet || got.Code != 0) {
 			t.Errorf("%s ends with exit code %d", s.name, got.Code)
 		}
-		if s.told && !strings.Contains(got.Stderr, says) {
-			t.Errorf("%s says %q; want %q in it", s.name, got.Stderr, says)
+		if s.told && !strings.Contains(got.Stdout+got.Stderr, says) {
+			t.Errorf("%s says %q and %q; want %q in it", s.name, got.Stdout, got.Stderr, says)
 		}
 		if s.conn == nil {
 			continue
