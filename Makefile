@@ -71,7 +71,7 @@ demo: ## From nothing to a token that works with kubectl, by the proxy and by ku
 	@$(assets); echo "building the demo (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev demo
 
 .PHONY: dev
-dev: ## The same control plane, operator and proxy in the foreground until Ctrl-C; writes .dev/env to source.
+dev: ## The same control plane, operator, proxy and API face in the foreground until Ctrl-C; writes .dev/env to source.
 	@$(assets); kustomize=$(call tool,kustomize); export PAT_TOOLS_BIN=$${kustomize%/*}; \
 		echo "building the dev cluster (the first time, some minutes)"; go build -o bin/dev ./hack/dev; exec bin/dev dev
 

@@ -72,8 +72,8 @@ func runDev(ctx context.Context, opts options, out io.Writer) error {
 		fmt.Fprintf(out, "\nIn a browser (its certificate is this cluster's own: let the browser go on):\n\n"+
 			"  %s\n  name and password: %s\n", c.ConsoleURL, credentials())
 		fmt.Fprintf(out, "\nIn another shell:\n\n  set -a; . %s; set +a\n  kubectl get pat -A\n  kubectl pat --help\n\n"+
-			"%sLogs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
-			quote(files.path("env")), aboutProxy(m.proxy), m.operator.LogFile, m.verifier.LogFile)
+			"%s%sLogs: %s (operator)\n      %s (verifier)\nCtrl-C stops everything.\n\n",
+			quote(files.path("env")), aboutProxy(m.proxy), aboutAPI(m.api), m.operator.LogFile, m.verifier.LogFile)
 		files.keepRunning(ctx, k, m, opts)
 		return nil
 	})
@@ -87,9 +87,9 @@ func (f devFiles) keepRunning(ctx context.Context, k *keeper, m managers, opts o
 		defer mu.Unlock()
 		return f.write(k.cluster, m)
 	}
-	manager := func(place **cluster.Manager, start func(context.Context) (*cluster.Manager, error)) kept {
+	manager := func(name string, place **cluster.Manager, start func(context.Context) (*cluster.Manager, error)) kept {
 		return kept{
-			name: (*place).Command, pause: opts.restartAfter, needs: k.managersNeed,
+			name: name, pause: opts.restartAfter, needs: k.managersNeed,
 			exited: func() <-chan struct{} { return (*place).Exited() },
 			start: func(ctx context.Context) (about string, err error) {
 				next, err := start(ctx)
@@ -104,13 +104,16 @@ func (f devFiles) keepRunning(ctx context.Context, k *keeper, m managers, opts o
 		}
 	}
 	all := []kept{
-		manager(&m.operator, func(ctx context.Context) (*cluster.Manager, error) {
+		manager("operator", &m.operator, func(ctx context.Context) (*cluster.Manager, error) {
 			return opts.startOperator(ctx, k.cluster)
 		}),
-		manager(&m.verifier, func(ctx context.Context) (*cluster.Manager, error) { return opts.startVerifier(ctx, k.cluster) }),
+		manager("verifier", &m.verifier, func(ctx context.Context) (*cluster.Manager, error) { return opts.startVerifier(ctx, k.cluster) }),
 	}
 	if m.proxy != nil {
-		all = append(all, manager(&m.proxy, func(ctx context.Context) (*cluster.Manager, error) { return startProxy(ctx, k.cluster) }))
+		all = append(all, manager("proxy", &m.proxy, func(ctx context.Context) (*cluster.Manager, error) { return startProxy(ctx, k.cluster) }))
+	}
+	if m.api != nil {
+		all = append(all, manager("API face", &m.api, func(ctx context.Context) (*cluster.Manager, error) { return startAPI(ctx, k.cluster) }))
 	}
 	for _, part := range k.cluster.Parts() {
 		all = append(all, kept{name: part.Name, exited: part.Exited, start: func(ctx context.Context) (about string, err error) {
@@ -187,6 +190,9 @@ func (f devFiles) write(c *cluster.Cluster, m managers) error {
 	}
 	if m.proxy != nil { // its CA is in the ConfigMap pat-operator-proxy
 		variables = append(variables, [2]string{"PAT_PROXY_URL", m.proxy.ProxyURL()}, [2]string{"PAT_PROXY_PID", fmt.Sprint(m.proxy.PID)})
+	}
+	if m.api != nil { // its CA is in the ConfigMap pat-operator-api
+		variables = append(variables, [2]string{"PAT_API_URL", m.api.APIURL()}, [2]string{"PAT_API_PID", fmt.Sprint(m.api.PID)})
 	}
 	var env bytes.Buffer
 	for _, variable := range variables {

@@ -18,8 +18,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -117,6 +121,18 @@ func TestCase66_DevWaitsForAnAPIServerThatStalls(t *testing.T) {
 	kubectl(t, dir, "apply", "-k", filepath.Join("..", "..", "config", "crd"))
 	until("the verifier runs again", says("The verifier runs again"))
 
+	face := pid(t, dir, "PAT_API_PID")
+	published := func(string) bool { return publishedAPI(t, dir, "url") == value(t, dir, "PAT_API_URL", `\S+`) }
+	until("the API face says where it is", published)
+	answersAPI(t, dir)
+	send(t, face, syscall.SIGKILL)
+	until("the API face runs again", says("The API face runs again"))
+	if now := pid(t, dir, "PAT_API_PID"); now == face {
+		t.Errorf("the file env names the API face that was killed, %d", now)
+	}
+	until("the next API face says where it is", published)
+	answersAPI(t, dir)
+
 	send(t, apiServer, syscall.SIGKILL)
 	until("the API server runs again", says("The kube-apiserver runs again"))
 	if now := pid(t, dir, "PAT_APISERVER_PID"); now == apiServer {
@@ -131,22 +147,56 @@ func TestCase66_DevWaitsForAnAPIServerThatStalls(t *testing.T) {
 	}
 }
 
-// pid reads one out of the file env.
-func pid(t *testing.T, dir, name string) int {
+// answersAPI expects the API face to answer at PAT_API_URL, by a certificate of the CA that its ConfigMap has.
+func answersAPI(t *testing.T, dir string) {
 	t.Helper()
-	env, err := os.ReadFile(filepath.Join(dir, "env"))
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(publishedAPI(t, dir, `ca\.crt`)))
+	face := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
+	url := value(t, dir, "PAT_API_URL", `https://127\.0\.0\.1:\d+`)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/.well-known/oauth-authorization-server", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(?m)^` + name + `=(\d+)$`).FindSubmatch(env)
-	if found == nil {
-		t.Fatalf("the file env has no %s:\n%s", name, env)
+	response, err := face.Do(request)
+	if err != nil {
+		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(string(found[1]))
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"issuer":"`+url+`"`) {
+		t.Errorf("the API face at %s: %v, HTTP %d %s", url, err, response.StatusCode, body)
+	}
+}
+
+// publishedAPI reads a key of the ConfigMap that says where the API face is.
+func publishedAPI(t *testing.T, dir, key string) string {
+	t.Helper()
+	return kubectl(t, dir, "-n", cluster.OperatorNamespace, "get", "configmap", "pat-operator-api", "-o", "jsonpath={.data."+key+"}")
+}
+
+// pid reads one out of the file env.
+func pid(t *testing.T, dir, name string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(value(t, dir, name, `\d+`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return pid
+}
+
+// value reads a variable out of the file env.
+func value(t *testing.T, dir, name, form string) string {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^` + name + `=(` + form + `)$`).FindSubmatch(file)
+	if found == nil {
+		t.Fatalf("the file env has no %s:\n%s", name, file)
+	}
+	return string(found[1])
 }
 
 func send(t *testing.T, pid int, signal syscall.Signal) {
@@ -157,12 +207,14 @@ func send(t *testing.T, pid int, signal syscall.Signal) {
 }
 
 // kubectl acts as the administrator of the cluster that a folder is of.
-func kubectl(t *testing.T, dir string, args ...string) {
+func kubectl(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	c := &cluster.Cluster{Dir: dir, Assets: os.Getenv("KUBEBUILDER_ASSETS")}
-	if _, _, err := c.Kubectl(t.Context(), filepath.Join(dir, "kubeconfig"), "", args...); err != nil {
+	out, _, err := c.Kubectl(t.Context(), filepath.Join(dir, "kubeconfig"), "", args...)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return out
 }
 
 // Whatever fails is tried again, and said once: not each time.

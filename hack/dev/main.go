@@ -75,11 +75,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || commands[args[0]] == nil {
 		return errors.New(usage)
 	}
-	opts := options{restartAfter: restartAfter}
+	opts := options{restartAfter: restartAfter, standard: samplesProxy}
+	if args[0] == "dev" {
+		opts.standard = devConfig
+	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&opts.manager, "manager", "", "the manager `binary` to run; default: build it")
-	flags.StringVar(&opts.config, "config", "", "the `kustomization` to install; default: "+samplesProxy)
+	flags.StringVar(&opts.config, "config", "", "the `kustomization` to install; default: "+opts.standard)
 	if args[0] == "dev" {
 		flags.StringVar(&opts.dir, "dir", "", "`folder` for kubeconfig and env; default: .dev in the checkout")
 	}
@@ -99,6 +102,10 @@ type options struct {
 	console              bool // and who can sign in to it
 	patient              bool // with an API server that stalls while the managers start
 	restartAfter         time.Duration
+	// standard is what is installed without config.
+	standard string
+	// api is set where the API face is installed.
+	api bool
 	// proxied is set where the proxy of config/proxy/managed is installed.
 	proxied bool
 	// unwired is what happens before there is a verifier, with an operator and a proxy; nil: nothing.
@@ -143,8 +150,9 @@ func (o options) startVerifier(ctx context.Context, c *cluster.Cluster) (*cluste
 	return c.StartManager(ctx, verifier)
 }
 
-// managers are the processes, as the Deployments run them. proxy is nil in the demo, once there is a verifier, and without a proxy.
-type managers struct{ operator, verifier, proxy *cluster.Manager }
+// managers are the processes, as the Deployments run them. proxy is nil in the demo, once there is a verifier, and without a proxy;
+// api is nil where it is not installed.
+type managers struct{ operator, verifier, proxy, api *cluster.Manager }
 
 // withCluster calls use with a running cluster and its managers, and takes all down again.
 func withCluster(ctx context.Context, opts options, out io.Writer, use func(options, *cluster.Cluster, managers) error) (err error) {
@@ -169,7 +177,7 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(opti
 		if err != nil {
 			return err
 		}
-		opts.config = filepath.Join(root, filepath.FromSlash(samplesProxy))
+		opts.config = filepath.Join(root, filepath.FromSlash(opts.standard))
 	}
 	clusterOptions := cluster.Options{ManagerBinary: manager, ConfigDir: opts.config, Logf: say}
 	if opts.console {
@@ -189,6 +197,9 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(opti
 		begin = (&keeper{cluster: c, out: out, every: retryEvery}).begin
 	}
 	if opts.proxied, err = hasProxy(ctx, c); err != nil {
+		return err
+	}
+	if opts.api, err = hasAPI(ctx, c); err != nil {
 		return err
 	}
 	if opts.unwired != nil {
@@ -215,6 +226,14 @@ func withCluster(ctx context.Context, opts options, out io.Writer, use func(opti
 	if opts.proxied && opts.unwired == nil {
 		if err := begin(ctx, "The proxy", func() (err error) {
 			m.proxy, err = startProxy(ctx, c)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if opts.api {
+		if err := begin(ctx, "The API face", func() (err error) {
+			m.api, err = startAPI(ctx, c)
 			return err
 		}); err != nil {
 			return err

@@ -80,6 +80,7 @@ type Options struct {
 func Run(ctx context.Context, o Options) ([]Finding, error) {
 	d := &doctor{Options: o}
 	d.checkProxy(ctx)
+	d.checkAPI(ctx)
 	if err := d.askServers(ctx); err != nil {
 		return nil, err
 	}

@@ -48,8 +48,22 @@ const (
 
 	fixProxyLog     = "see its log: kubectl -n NAMESPACE logs deployment/pat-operator-proxy --tail=20"
 	fixProxyAddress = "does this address lead to the Service pat-operator-proxy? kubectl -n NAMESPACE get service,endpointslices"
-	fixProxyTLS     = "let nothing end TLS in front of the proxy (docs/install/proxy.md), or, with a certificate of your own, set proxy.tls.secretName, so that the proxy publishes no CA"
 )
+
+// waysOut are what to do where a published address is not reached.
+type waysOut struct {
+	log, address, tls, trust, url, name string
+	// inside reports that clients may all be in the cluster, whose names this machine does not know.
+	inside bool
+}
+
+var proxyWaysOut = waysOut{
+	log: fixProxyLog, address: fixProxyAddress,
+	tls:   "let nothing end TLS in front of the proxy (docs/install/proxy.md), or, with a certificate of your own, set proxy.tls.secretName, so that the proxy publishes no CA",
+	trust: "give clients the CA: kubectl pat kubeconfig NAME --server URL --server-ca FILE; or use a certificate of a public CA",
+	url:   "set --proxy-external-url (proxy.externalURL of the chart) to the address that clients use",
+	name:  "make a DNS record that leads to the Service pat-operator-proxy: kubectl -n NAMESPACE get service pat-operator-proxy",
+}
 
 // checkProxy looks at a proxy as its clients see it: where it is published, by which certificate it is known, and whether it is
 // the one that answers there. A cluster without a proxy has no line.
@@ -67,7 +81,7 @@ func (d *doctor) checkProxy(ctx context.Context) {
 		d.add(Failed, proxyCheck, err.Error(), fixProxyLog)
 		return
 	}
-	if expired := d.expiredCA(config); expired != "" {
+	if expired := d.expiredCA(&config); expired != "" {
 		d.add(Failed, proxyCheck, "the CA of the proxy expired at "+expired, fixProxyLog)
 		return
 	}
@@ -79,7 +93,7 @@ func (d *doctor) checkProxy(ctx context.Context) {
 }
 
 // expiredCA returns when the last of the published CAs ended, empty if one is valid.
-func (d *doctor) expiredCA(config proxyconfig.Config) string {
+func (d *doctor) expiredCA(config *proxyconfig.Config) string {
 	if len(config.CA) == 0 {
 		return ""
 	}
@@ -111,7 +125,7 @@ func (d *doctor) askProxy(ctx context.Context, config proxyconfig.Config) bool {
 	defer cancel()
 	answer, header, err := s.refusal(ctx)
 	if err != nil {
-		result, message, fix := unreachedProxy(cause(err), len(config.CA) > 0)
+		result, message, fix := proxyWaysOut.unreached(cause(err), len(config.CA) > 0)
 		d.add(result, check, message, fix)
 		return false
 	}
@@ -133,27 +147,27 @@ func (d *doctor) askProxy(ctx context.Context, config proxyconfig.Config) bool {
 	return false
 }
 
-// unreachedProxy says what a failed connection means.
-func unreachedProxy(err error, published bool) (result Result, message, fix string) {
+// unreached says what a failed connection means.
+func (w *waysOut) unreached(err error, published bool) (result Result, message, fix string) {
 	name, otherName := errors.AsType[x509.HostnameError](err)
 	dns, unresolved := errors.AsType[*net.DNSError](err)
 	switch {
 	case is[x509.UnknownAuthorityError](err) && published:
-		return Failed, "its certificate is not of the published CA, so clients do not trust it", fixProxyTLS
+		return Failed, "its certificate is not of the published CA, so clients do not trust it", w.tls
 	case is[x509.UnknownAuthorityError](err):
-		return Failed, "this machine does not trust its certificate, and no CA is published", "give clients the CA: kubectl pat kubeconfig NAME --server URL --server-ca FILE; or use a certificate of a public CA"
+		return Failed, "this machine does not trust its certificate, and no CA is published", w.trust
 	case otherName:
-		return Failed, fmt.Sprintf("its certificate is for another name: %v", name), "set --proxy-external-url (proxy.externalURL of the chart) to the address that clients use"
+		return Failed, fmt.Sprintf("its certificate is for another name: %v", name), w.url
 	case is[*tls.CertificateVerificationError](err):
-		return Failed, fmt.Sprintf("its certificate is not valid: %v", err), fixProxyLog
+		return Failed, fmt.Sprintf("its certificate is not valid: %v", err), w.log
 	case is[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch):
-		return Failed, fmt.Sprintf("it does not answer by TLS: %v", err), fixProxyAddress + "; " + fixProxyTLS
-	case unresolved && dns.IsNotFound:
-		return Failed, fmt.Sprintf("its name leads nowhere: %v", err), "make a DNS record that leads to the Service pat-operator-proxy: kubectl -n NAMESPACE get service pat-operator-proxy"
+		return Failed, fmt.Sprintf("it does not answer by TLS: %v", err), w.address + "; " + w.tls
+	case unresolved && dns.IsNotFound && !w.inside:
+		return Failed, fmt.Sprintf("its name leads nowhere: %v", err), w.name
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Failed, fmt.Sprintf("nothing answers there: %v", err), fixProxyAddress
+		return Failed, fmt.Sprintf("nothing answers there: %v", err), w.address
 	}
-	return Unchecked, fmt.Sprintf("this machine does not reach it: %v", err), "run this on a machine from which people use it; " + fixProxyAddress
+	return Unchecked, fmt.Sprintf("this machine does not reach it: %v", err), "run this on a machine from which it is used; " + w.address
 }
 
 // refusal sends a request without a credential. The Status is empty where the answer has no Status.

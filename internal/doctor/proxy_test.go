@@ -166,7 +166,7 @@ func TestAProxyThatIsNotReached(t *testing.T) {
 		"no answer":    {context.DeadlineExceeded, Unchecked, "this machine does not reach it: context deadline exceeded"},
 		"another":      {errors.New("for a test"), Unchecked, "this machine does not reach it: for a test"},
 	} {
-		if result, text, fix := unreachedProxy(tc.err, true); result != tc.want || text != tc.text || fix == "" {
+		if result, text, fix := proxyWaysOut.unreached(tc.err, true); result != tc.want || text != tc.text || fix == "" {
 			t.Errorf("%s: %s %s; %s", name, result, text, fix)
 		}
 	}

@@ -18,7 +18,6 @@ limitations under the License.
 package proxyconfig
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -54,12 +53,15 @@ func (c Config) Data() map[string]string {
 }
 
 // FromData reads the ConfigMap. Tokens are sent to its URL, so what no proxy writes is an error.
-func FromData(data map[string]string) (Config, error) {
-	const unusable = "the ConfigMap " + ConfigMapName + " cannot be used: "
+func FromData(data map[string]string) (Config, error) { return Read(ConfigMapName, "proxy", data) }
+
+// Read reads a ConfigMap that says, in the same form, where clients reach a component.
+func Read(name, component string, data map[string]string) (Config, error) {
+	unusable := "the ConfigMap " + name + " cannot be used: "
 	c := Config{URL: strings.TrimSuffix(data[KeyURL], "/")}
 	switch {
 	case c.URL == "":
-		return Config{}, errors.New("the ConfigMap " + ConfigMapName + " is empty: no proxy has run, or it cannot write it; see its log")
+		return Config{}, fmt.Errorf("the ConfigMap %s is empty: no %s has run, or it cannot write it; see its log", name, component)
 	case !host.Server(c.URL):
 		return Config{}, fmt.Errorf("%sits %s is not https://HOST[:PORT]", unusable, KeyURL)
 	}

@@ -84,6 +84,11 @@ func proxy(impersonation string) string {
 	return "proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {" + impersonation + "}}"
 }
 
+// api is values of an API face.
+func api(more string) string {
+	return "api: {enabled: true, externalURL: https://pat.example.com, " + more + "}"
+}
+
 func text(t *testing.T, r *Rendering) string {
 	t.Helper()
 	var b strings.Builder
@@ -163,6 +168,8 @@ func TestEverythingSetsEveryValue(t *testing.T) {
 		"proxy.impersonation.namespaces", "proxy.service.clusterIP",
 		"proxy.podSecurityContext.runAsNonRoot", "proxy.podSecurityContext.seccompProfile",
 		"proxy.securityContext.allowPrivilegeEscalation", "proxy.securityContext.capabilities", "proxy.securityContext.readOnlyRootFilesystem",
+		"api.service.clusterIP", "api.podSecurityContext.runAsNonRoot", "api.podSecurityContext.seccompProfile",
+		"api.securityContext.allowPrivilegeEscalation", "api.securityContext.capabilities", "api.securityContext.readOnlyRootFilesystem",
 		"crds.enabled", "image.digest", "image.registry", "mode", "rbac.secretDelivery", "recordsNamespace.create", "verifier.topologySpreadConstraints",
 		"operator.podSecurityContext.runAsNonRoot", "operator.podSecurityContext.seccompProfile",
 		"operator.securityContext.allowPrivilegeEscalation", "operator.securityContext.capabilities", "operator.securityContext.readOnlyRootFilesystem",
@@ -260,9 +267,12 @@ func TestChartIsConfig(t *testing.T) {
   namespaces: [people]
 `},
 		{"config/samples/proxy", "proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
+		{"config/samples/api", "api: {enabled: true, externalURL: https://pat.example.com}"},
 		{"config/samples/prometheus", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}"},
 		{"test/chart/testdata/prometheus-proxy", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n" +
 			"proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
+		{"test/chart/testdata/prometheus-api", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n" +
+			"api: {enabled: true, externalURL: https://pat.example.com}"},
 	} {
 		t.Run(tc.config, func(t *testing.T) {
 			want, got := kustomize(t, tc.config), byKey(render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Objects)
@@ -287,9 +297,10 @@ func TestChartIsConfig(t *testing.T) {
 }
 
 func TestPodsKeepToTheRestrictedLevel(t *testing.T) {
-	r := render(t, Release{Values: []map[string]any{values(t, proxy("form: managed"))}})
+	r := render(t, Release{Values: []map[string]any{values(t, proxy("form: managed")), values(t, api(""))}})
 	for _, name := range []string{
 		"Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier", "Deployment pat-operator-system/pat-operator-proxy",
+		"Deployment pat-operator-system/pat-operator-api",
 	} {
 		spec, _, _ := unstructured.NestedMap(find(t, r, name).Object, "spec", "template", "spec")
 		want := map[string]any{"runAsNonRoot": true, "seccompProfile": map[string]any{"type": "RuntimeDefault"}}
@@ -368,6 +379,19 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 			want: []string{"the proxy is in the network of the host and shares a port"}},
 		{name: "fewer pods than the least", values: "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, autoscaling: {minReplicas: 20}}",
 			want: []string{"proxy.autoscaling.minReplicas is more than maxReplicas"}},
+		{name: "an API face without its address", values: "api: {enabled: true}",
+			want: []string{"api.externalURL is empty: set it to where other APIs reach the API face, for example https://pat.example.com"}},
+		{name: "an API face at a path", values: "api: {externalURL: https://a/tokens}", want: []string{"/api/externalURL"}},
+		{name: "no audience", values: api("audience: ''"), want: []string{"/api/audience"}},
+		{name: "an address without a network in front of the API face", values: api("trustedProxies: [10.0.0.1]"), want: []string{"/api/trustedProxies/0"}},
+		{name: "answers for two hours", values: api("introspectionMaxAgeSeconds: 7200"), want: []string{"/api/introspectionMaxAgeSeconds"}},
+		{name: "no revocations", values: api("revokeRate: 0"), want: []string{"/api/revokeRate"}},
+		{name: "typo in the API face", values: "api: {externalUrl: https://a}", want: []string{"/api", "externalUrl"}},
+		{name: "one port of the API face twice", values: api("ports: {health: 9446}"), want: []string{"api.ports names one port twice: give each its own"}},
+		{name: "one port of the API face and the operator", values: "{operator: {hostNetwork: true}, " + api("hostNetwork: true") + "}",
+			want: []string{"the API face is in the network of the host and shares a port with operator, verifier or proxy", "give api.ports other numbers"}},
+		{name: "one port of the API face and the proxy", values: "{proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, hostNetwork: true}, " +
+			api("hostNetwork: true, ports: {health: 8082}") + "}", want: []string{"the API face is in the network of the host and shares a port"}},
 		{name: "one port of one node twice", values: "{operator: {hostNetwork: true}, verifier: {hostNetwork: true}}", want: []string{"a node cannot run both"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -535,6 +559,7 @@ func TestWhatUninstallingKeeps(t *testing.T) {
 func TestValuesReachTheirFields(t *testing.T) {
 	const operator, verifier = "Deployment pat-operator-system/pat-operator", "Deployment pat-operator-system/pat-operator-verifier"
 	const proxyPods = "Deployment pat-operator-system/pat-operator-proxy"
+	const apiPods = "Deployment pat-operator-system/pat-operator-api"
 	const pdb = "PodDisruptionBudget pat-operator-system/pat-operator"
 	pod := []string{"spec", "template", "spec"}
 	container := func(field string) []string { return append(slices.Clone(pod), "containers", "0", field) }
@@ -671,6 +696,36 @@ func TestValuesReachTheirFields(t *testing.T) {
 				map[string]any{"ports": []any{map[string]any{"port": "proxy"}}},
 				map[string]any{"ports": []any{map[string]any{"port": "metrics"}}},
 			}},
+		{"the API face is told where it is", api(""), apiPods, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--faces=api",
+				"--api-external-url=https://pat.example.com"}},
+		{"the verifier does not answer other APIs", api(""), verifier, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records"}},
+		{"nor does the one process", "{mode: single, " + api("") + "}", operator, container("args"),
+			[]any{"run", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records"}},
+		{"the account of the API face", api(""), apiPods, append(slices.Clone(pod), "serviceAccountName"), "pat-operator-api"},
+		{"settings of the API face", "{metrics: {enabled: false}, " + api("audience: tokens, trustedProxies: [10.0.0.0/8, 'fd00::/8'], introspectionMaxAgeSeconds: 5, revokeRate: 3, "+
+			"ports: {api: 9447, health: 8082}, tls: {secretName: tls}, clientCA: {configMap: clients}") + "}", apiPods, container("args"),
+			[]any{"verifier", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--health-probe-bind-address=:8082",
+				"--metrics-bind-address=0", "--faces=api", "--api-external-url=https://pat.example.com", "--api-bind-address=:9447", "--api-audience=tokens",
+				"--api-trusted-proxies=10.0.0.0/8,fd00::/8", "--introspection-max-age=5s", "--revoke-rate=3",
+				"--api-tls-cert-file=/etc/pat-operator/api/tls.crt", "--api-tls-key-file=/etc/pat-operator/api/tls.key",
+				"--api-client-ca-file=/etc/pat-operator/api/client-ca.crt"}},
+		{"their files", api("tls: {secretName: tls}, clientCA: {configMap: clients, key: pem}"), apiPods,
+			append(slices.Clone(pod), "volumes"), []any{map[string]any{"name": "pat-operator", "projected": map[string]any{"sources": []any{
+				map[string]any{"secret": map[string]any{"name": "tls", "items": []any{map[string]any{"key": "tls.crt", "path": "api/tls.crt"}, map[string]any{"key": "tls.key", "path": "api/tls.key"}}}},
+				map[string]any{"configMap": map[string]any{"name": "clients", "items": []any{map[string]any{"key": "pem", "path": "api/client-ca.crt"}}}},
+			}}}}},
+		{"who finds the API face", api("discovery: {groups: [devs]}"), "RoleBinding pat-operator-system/pat-operator-api-discovery", []string{"subjects"},
+			[]any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}}},
+		{"the API face keeps the client's address", api("service: {type: LoadBalancer}"), "Service pat-operator-system/pat-operator-api",
+			[]string{"spec", "externalTrafficPolicy"}, "Local"},
+		{"a port for the API face", "{metrics: {enabled: false}, networkPolicy: {enabled: true, apiFrom: [{podSelector: {}}]}, " + api("") + "}",
+			"NetworkPolicy pat-operator-system/pat-operator", []string{"spec", "ingress"}, []any{
+				map[string]any{"ports": []any{map[string]any{"port": "admission"}, map[string]any{"port": "verifier"}}},
+				map[string]any{"ports": []any{map[string]any{"port": "health"}}},
+				map[string]any{"ports": []any{map[string]any{"port": "api"}}, "from": []any{map[string]any{"podSelector": map[string]any{}}}},
+			}},
 		{"delivery off", "rbac: {secretDelivery: false}", operator, container("args"),
 			[]any{"operator", "--operator-namespace=pat-operator-system", "--records-namespace=pat-operator-records", "--secret-delivery=false"}},
 	} {
@@ -706,7 +761,8 @@ func TestValuesReachTheirFields(t *testing.T) {
 		"{}":                   proxyPods,
 		proxy("form: managed"): "HorizontalPodAutoscaler pat-operator-system/pat-operator-proxy",
 		"proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, discovery: {groups: []}}": "RoleBinding pat-operator-system/pat-operator-proxy-discovery",
-		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}":                                                         "NetworkPolicy pat-operator-system/pat-operator",
+		api("discovery: {groups: []}"):                    "RoleBinding pat-operator-system/pat-operator-api-discovery",
+		"networkPolicy: {apiServerCIDRs: [192.0.2.0/28]}": "NetworkPolicy pat-operator-system/pat-operator",
 	}
 	for v, object := range without {
 		if byKey(render(t, Release{Values: []map[string]any{values(t, v)}}).Objects)[object] != nil {
@@ -759,6 +815,33 @@ func TestEachFormOfImpersonationIsWhatItSays(t *testing.T) {
 				t.Errorf("the impersonator's roles (-want +got), everybody %t, want %t:\n%s", everybody, tc.everybody, diff)
 			}
 		})
+	}
+}
+
+// Without the API face, nothing of it is there: no account, no right, no Service.
+func TestNothingIsLeftOfAnAPIFaceThatIsOff(t *testing.T) {
+	for _, mode := range []string{"split", "single"} {
+		off := byKey(render(t, Release{Values: []map[string]any{values(t, "mode: "+mode)}}).Objects)
+		on := byKey(render(t, Release{Values: []map[string]any{values(t, "mode: "+mode), values(t, api(""))}}).Objects)
+		added := 0
+		for name, o := range on {
+			if off[name] == nil {
+				added++
+				if !strings.HasPrefix(o.GetName(), "pat-operator-api") {
+					t.Errorf("mode %s: the API face adds %s", mode, name)
+				}
+			} else if diff := cmp.Diff(off[name].Object, o.Object); diff != "" {
+				t.Errorf("mode %s: the API face changes %s (-off +on):\n%s", mode, name, diff)
+			}
+		}
+		for name, o := range off {
+			if strings.HasPrefix(o.GetName(), "pat-operator-api") {
+				t.Errorf("mode %s: without the API face there is %s", mode, name)
+			}
+		}
+		if added < 10 {
+			t.Errorf("mode %s: the API face adds %d objects", mode, added)
+		}
 	}
 }
 
@@ -851,6 +934,30 @@ func TestNotesLeadToSetup(t *testing.T) {
 				t.Errorf("the notes do not say %q:\n%s", command+want, notes)
 			}
 		}
+	}
+}
+
+// Pods in the network of a node are not restricted, whichever they are; and the notes say where other APIs find theirs.
+func TestNotesKnowTheAPIFace(t *testing.T) {
+	const restricted = "pod-security.kubernetes.io/enforce=restricted"
+	notes := render(t, Release{Values: []map[string]any{values(t, api(""))}}).Notes
+	for _, want := range []string{
+		restricted, "rollout status deployment/pat-operator-api", "4. Other APIs ask about tokens as soon as https://pat.example.com leads to the Service pat-operator-api",
+		"get configmap pat-operator-api", "docs/protect-an-api.md",
+	} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("the notes do not say %q:\n%s", want, notes)
+		}
+	}
+	for _, values := range []map[string]any{
+		values(t, api("hostNetwork: true")), values(t, "proxy: {enabled: true, externalURL: https://a, impersonation: {form: managed}, hostNetwork: true}"),
+	} {
+		if notes := render(t, Release{Values: []map[string]any{values}}).Notes; strings.Contains(notes, restricted) {
+			t.Errorf("the notes say %q:\n%s", restricted, notes)
+		}
+	}
+	if notes := render(t, Release{}).Notes; strings.Contains(notes, "pat-operator-api") {
+		t.Errorf("the notes name an API face that is off:\n%s", notes)
 	}
 }
 

@@ -214,6 +214,7 @@ func TestPermissionsAreThoseOfTheRoles(t *testing.T) {
 		"operator":     {"operator/role.yaml", "operator/leader_election.yaml", "operator/secret_delivery.yaml", "proxy/managed/operator_role.yaml"},
 		"verifier":     {"verifier/role.yaml"},
 		"proxy":        {"proxy/role.yaml"},
+		"api":          {"api/role.yaml"},
 		"impersonator": {"proxy/impersonator.yaml"},
 	} {
 		for _, file := range files {

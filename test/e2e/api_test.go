@@ -54,10 +54,7 @@ type apiFace struct {
 // startAPI starts the API face with its own account and rights.
 func startAPI(t *testing.T, args ...string) *apiFace {
 	t.Helper()
-	apply(t, "config/rbac/api")
-	eventually(t, patience, func() bool {
-		return as(t, apiAccount).List(t.Context(), &corev1.SecretList{}, client.InNamespace(cluster.RecordsNamespace)) == nil
-	}, func() string { return "the API face's roles do not take effect" })
+	withAPI(t)
 	m, err := cl.StartManager(t.Context(), cluster.ManagerOptions{Command: cluster.API, Args: append(args, verbose...), Apart: true})
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,7 @@ const (
 	operatorCA = "pat-operator-ca"
 	verifierCA = "pat-operator-verifier-ca"
 	proxyCA    = "pat-operator-proxy-ca"
+	apiCA      = "pat-operator-api-ca"
 	consoleKey = console.KeySecretName
 )
 
@@ -60,12 +61,15 @@ func ofUs(name string, kind corev1.SecretType, with ...func(*corev1.Secret)) *co
 // Secret of their own CA, so none gets a token of another's account, nor its key.
 func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 	proxied(t)
-	create(t, admin, ofUs(proxyCA, corev1.SecretTypeTLS)) // No proxy runs here.
-	t.Cleanup(func() {
-		if err := admin.Delete(context.Background(), ofUs(proxyCA, corev1.SecretTypeTLS)); err != nil {
-			t.Error(err)
-		}
-	})
+	withAPI(t)
+	for _, name := range []string{proxyCA, apiCA} { // Neither runs here.
+		create(t, admin, ofUs(name, corev1.SecretTypeTLS))
+		t.Cleanup(func() {
+			if err := admin.Delete(context.Background(), ofUs(name, corev1.SecretTypeTLS)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	const sometoken = "pat-abcdefghijklmnop"
 	generated := func(s *corev1.Secret) { s.Name, s.GenerateName = "", s.Name }
 	of := func(account string) func(*corev1.Secret) {
@@ -90,6 +94,7 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 			"a token of the operator as the console's key":     ofUs(consoleKey, corev1.SecretTypeServiceAccountToken),
 			"the console's key under another name":             ofUs("mine", console.KeySecretType),
 			"the proxy's CA":                                   ofUs(proxyCA, corev1.SecretTypeTLS),
+			"the API face's CA":                                ofUs(apiCA, corev1.SecretTypeTLS),
 		}},
 		{proxyAccount, proxyCA, verifierCA, map[string]*corev1.Secret{
 			"a token of the operator under the name of its CA":     ofUs(proxyCA, corev1.SecretTypeServiceAccountToken),
@@ -98,6 +103,18 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 			"a delivery Secret": ofUs(sometoken, "pat-operator.io/token"),
 			"the console's key": ofUs(consoleKey, console.KeySecretType),
 			"the operator's CA": ofUs(operatorCA, corev1.SecretTypeTLS),
+			"the API face's CA": ofUs(apiCA, corev1.SecretTypeTLS),
+		}},
+		{apiAccount, apiCA, verifierCA, map[string]*corev1.Secret{
+			"a token of the operator under the name of its CA": ofUs(apiCA, corev1.SecretTypeServiceAccountToken),
+			"a token of the verifier under the name of its CA": ofUs(apiCA, corev1.SecretTypeServiceAccountToken, of("pat-operator-verifier")),
+			"a token of the operator under another name":       ofUs("mine", corev1.SecretTypeServiceAccountToken),
+			"a token of the operator under a generated name":   ofUs(apiCA+"-", corev1.SecretTypeServiceAccountToken, generated),
+			"a delivery Secret":                            ofUs(sometoken, "pat-operator.io/token"),
+			"the console's key":                            ofUs(consoleKey, console.KeySecretType),
+			"a token of the operator as the console's key": ofUs(consoleKey, corev1.SecretTypeServiceAccountToken),
+			"the operator's CA":                            ofUs(operatorCA, corev1.SecretTypeTLS),
+			"the proxy's CA":                               ofUs(proxyCA, corev1.SecretTypeTLS),
 		}},
 	} {
 		t.Run(account.name, func(t *testing.T) {
@@ -140,15 +157,22 @@ func TestNeitherAccountGetsAtTheOther(t *testing.T) {
 	})
 }
 
-// The same after an admin has given the verifier's account every right in our namespaces.
-func TestTheVerifiersAccountIsHeldByPolicyToo(t *testing.T) {
+// The same after an admin has given the account of the verifier, or of the API face, every right in our namespaces.
+func TestAccountsAreHeldByPolicyToo(t *testing.T) {
 	ns := team(t)
+	withAPI(t)
 	issued(t, alice, pat(ns, "my-pat"))
+	for _, account := range []string{"pat-operator-verifier", "pat-operator-api"} {
+		t.Run(account, func(t *testing.T) { heldByPolicy(t, account, recordName(ns, "my-pat")) })
+	}
+}
+
+func heldByPolicy(t *testing.T, account, record string) {
 	for _, namespace := range []string{cluster.OperatorNamespace, cluster.RecordsNamespace} {
 		binding := &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "too-wide-"},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
-			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: "pat-operator-verifier", Namespace: cluster.OperatorNamespace}},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: cluster.OperatorNamespace}},
 		}
 		create(t, admin, binding)
 		t.Cleanup(func() {
@@ -157,10 +181,10 @@ func TestTheVerifiersAccountIsHeldByPolicyToo(t *testing.T) {
 			}
 		})
 	}
-	c := as(t, verifierAccount)
+	c := as(t, "system:serviceaccount:"+cluster.OperatorNamespace+":"+account)
 	for name, policy := range map[types.NamespacedName]string{
-		{Namespace: cluster.OperatorNamespace, Name: operatorCA}:              authoritiesPolicy,
-		{Namespace: cluster.RecordsNamespace, Name: recordName(ns, "my-pat")}: "ValidatingAdmissionPolicy 'pat-operator-records'",
+		{Namespace: cluster.OperatorNamespace, Name: operatorCA}: authoritiesPolicy,
+		{Namespace: cluster.RecordsNamespace, Name: record}:      "ValidatingAdmissionPolicy 'pat-operator-records'",
 	} {
 		secret := &corev1.Secret{}
 		eventually(t, patience, func() bool { return c.Get(t.Context(), name, secret) == nil }, func() string { return "the binding does not take effect" })

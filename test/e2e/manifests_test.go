@@ -41,6 +41,7 @@ var forms = map[string][]string{
 	"config/single":                    {"run"},
 	"config/samples/console":           {"operator", "verifier"},
 	"config/samples/proxy":             {"operator", "proxy", "verifier"},
+	"config/samples/api":               {"operator", "verifier", "verifier"},
 	"test/e2e/testdata/console-single": {"run"},
 }
 
@@ -74,12 +75,13 @@ func rendered[T any](t *testing.T, form, kind string) []T {
 // The pods of either form meet the restricted PodSecurity standard, which their namespace enforces.
 func TestPodsAreRestricted(t *testing.T) {
 	proxied(t)
+	withAPI(t)
 	for form, commands := range forms {
 		var got []string
 		for _, d := range rendered[appsv1.Deployment](t, form, "Deployment") {
 			got = append(got, d.Spec.Template.Spec.Containers[0].Args[0])
 			// A dry run asks for more than the schema: whether the account is there, for instance. That of config/default is, and
-			// the proxy's here.
+			// the proxy's and the API face's here.
 			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: "probe"}, Spec: d.Spec.Template.Spec}
 			if err := admin.Create(t.Context(), p, client.DryRunAll); err != nil {
 				t.Errorf("%s: %v", form, err)
@@ -145,8 +147,8 @@ func TestManifestsFitTogether(t *testing.T) {
 		for _, kind := range []string{"RoleBinding", "ClusterRoleBinding"} {
 			for _, b := range rendered[rbacv1.RoleBinding](t, form, kind) {
 				for _, s := range b.Subjects {
-					// All but what kube-apiserver needs, and where the proxy is, is for our own accounts.
-					if slices.Contains([]string{"pat-operator-authn", "pat-operator-proxy-discovery"}, b.Name) && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
+					// All but what kube-apiserver needs, and where proxy and API face are, is for our own accounts.
+					if slices.Contains([]string{"pat-operator-authn", "pat-operator-proxy-discovery", "pat-operator-api-discovery"}, b.Name) && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
 						continue
 					}
 					if _, there := accounts[s.Namespace+"/"+s.Name]; !there {
@@ -154,6 +156,27 @@ func TestManifestsFitTogether(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The API face is served by a Deployment and an account of its own, where it was asked for, and by nothing else.
+func TestOnlyTheAPIFaceAnswersOtherAPIs(t *testing.T) {
+	for form := range forms {
+		var got []string
+		for _, d := range rendered[appsv1.Deployment](t, form, "Deployment") {
+			for _, arg := range d.Spec.Template.Spec.Containers[0].Args {
+				if strings.HasPrefix(arg, "--faces") || strings.HasPrefix(arg, "--api-") {
+					got = append(got, d.Spec.Template.Spec.ServiceAccountName+" "+arg)
+				}
+			}
+		}
+		var want []string
+		if form == "config/samples/api" {
+			want = []string{"pat-operator-api --faces=api", "pat-operator-api --api-external-url=https://pat.example.com"}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q; want %q", form, got, want)
 		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -94,7 +95,7 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	}).WithTimeout(patience).Should(Succeed())
 }
 
-// Every metric of the alerts and of the dashboard is in a scrape of an operator, a verifier and a proxy, as the chart's role
+// Every metric of the alerts and of the dashboard is in a scrape of an operator, a verifier, a proxy and an API face, as the chart's role
 // allows it, and every metric of ours in that scrape has a row in docs/operations.md.
 func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 	root, err := cluster.ModuleRoot()
@@ -111,7 +112,12 @@ func TestMetricsOfAlertsAndDashboardAreExported(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	exported := scrape(t, operator, verifier, front)
+	face := startAPI(t)
+	// What counts by labels begins with the first of each.
+	for path, form := range map[string]url.Values{"/oauth2/introspect": {"token": {"x"}}, "/oauth2/revoke": {"token": {"x"}}} {
+		face.post(t, path, "", form)
+	}
+	exported := scrape(t, operator, verifier, front, face.Manager)
 	for where, expressions := range map[string][]string{"rules": ruleExpressions(t, root), "dashboards": dashboardExpressions(t, root)} {
 		if len(expressions) < 10 {
 			t.Errorf("%s have %d expressions", where, len(expressions))
@@ -191,7 +197,7 @@ func scrape(t *testing.T, processes ...*cluster.Manager) (names []string) {
 		return review.Status.Allowed, err
 	}).WithTimeout(patience).Should(BeTrue())
 	series := regexp.MustCompile(`(?m)^([a-zA-Z_:][a-zA-Z0-9_:]*)[{ ]`)
-	collector := env.Must[*http.Client](t)(env.Face(caBundle(t, "pat-operator-ca"), caBundle(t, "pat-operator-verifier-ca"), caBundle(t, "pat-operator-proxy-ca")))
+	collector := env.Must[*http.Client](t)(env.Face(caBundle(t, "pat-operator-ca"), caBundle(t, "pat-operator-verifier-ca"), caBundle(t, "pat-operator-proxy-ca"), caBundle(t, "pat-operator-api-ca")))
 	for _, m := range processes {
 		var text string
 		NewWithT(t).Eventually(func() error {

@@ -27,11 +27,14 @@ import (
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
 
-// What verifier and proxy read comes before other workloads where the API server is busy; what they do else does not. What the
+// What verifier, proxy and API face read comes before other workloads where the API server is busy; what they do else does not. What the
 // proxy forwards has the priority of its user, whom the impersonator stands for.
 func TestVerifiersDoNotQueueBehindOthers(t *testing.T) {
 	proxied(t)
-	for name, account := range map[string]string{"pat-operator-verifier": cluster.VerifierUser, "pat-operator-proxy": proxyAccount} {
+	withAPI(t)
+	for name, account := range map[string]string{
+		"pat-operator-verifier": cluster.VerifierUser, "pat-operator-proxy": proxyAccount, "pat-operator-api": apiAccount,
+	} {
 		t.Run(name, func(t *testing.T) {
 			ours := &flowcontrolv1.FlowSchema{}
 			if err := admin.Get(t.Context(), client.ObjectKey{Name: name}, ours); err != nil {

@@ -55,6 +55,7 @@ const (
 func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
 	namespaces := []string{cluster.OperatorNamespace, cluster.RecordsNamespace, "default"}
 	proxied(t)
+	withAPI(t)
 	everybody := map[string]bool{}
 	for _, ns := range namespaces {
 		for _, line := range rules(t, "system:serviceaccount:default:nobody", ns) {
@@ -62,7 +63,7 @@ func TestRBACIsWhatTheGoldenFileSays(t *testing.T) {
 		}
 	}
 	for name, account := range map[string]string{
-		"operator": operatorAccount, "verifier": verifierAccount, "proxy": proxyAccount, "impersonator": impersonatorAccount,
+		"operator": operatorAccount, "verifier": verifierAccount, "proxy": proxyAccount, "impersonator": impersonatorAccount, "api": apiAccount,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder
@@ -100,6 +101,17 @@ func proxied(t *testing.T) {
 		return as(t, proxyAccount).List(t.Context(), &corev1.SecretList{}, client.InNamespace(cluster.RecordsNamespace)) == nil &&
 			as(t, "system:serviceaccount:default:nobody").Get(t.Context(), discovery, &corev1.ConfigMap{}) == nil
 	}, func() string { return "the proxy's roles do not take effect" })
+}
+
+// withAPI installs the account of the API face and what it may do.
+func withAPI(t *testing.T) {
+	t.Helper()
+	apply(t, "config/rbac/api")
+	eventually(t, patience, func() bool {
+		discovery := client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: "pat-operator-api"}
+		return as(t, apiAccount).List(t.Context(), &corev1.SecretList{}, client.InNamespace(cluster.RecordsNamespace)) == nil &&
+			as(t, "system:serviceaccount:default:nobody").Get(t.Context(), discovery, &corev1.ConfigMap{}) == nil
+	}, func() string { return "the roles of the API face do not take effect" })
 }
 
 // apply applies a kustomization for the time of a test.
@@ -257,6 +269,48 @@ func TestTheVerifierWritesItsCAAndStatusAlone(t *testing.T) {
 		rights = append(rights, right{verb, patsStatus, "", verb == "patch"}) // When a token was used.
 	}
 	hasOnly(t, verifierAccount, rights)
+}
+
+// The API face, which everybody may reach, revokes tokens and writes nothing else: not when a token was used, as the verifier does.
+func TestTheAPIFaceWritesItsCAAndRevocationsAlone(t *testing.T) {
+	long.Only(t)
+	ns := team(t)
+	withAPI(t)
+	rights := []right{
+		{"list", "secrets", cluster.RecordsNamespace, true},
+		{"watch", "secrets", cluster.RecordsNamespace, true},
+		{"get", "secrets", cluster.RecordsNamespace, false},
+		{"get", pats, "", true},
+		{"list", pats, "", true},
+		{"get", "secrets/pat-operator-api-ca", cluster.OperatorNamespace, true},
+		{"update", "secrets/pat-operator-api-ca", cluster.OperatorNamespace, true},
+		{"create", "secrets", cluster.OperatorNamespace, true}, // less by policy: TestNeitherAccountGetsAtTheOther
+		{"patch", "configmaps/pat-operator-api", cluster.OperatorNamespace, true},
+		{"patch", "configmaps/pat-operator-authn", cluster.OperatorNamespace, false},
+		{"create", "serviceaccounts/token", cluster.OperatorNamespace, false},
+		{"get", "leases/pat-operator", cluster.OperatorNamespace, false},
+		{"list", "leases", "", false},
+		{"impersonate", "users", "", false},
+		{"impersonate", "serviceaccounts", cluster.OperatorNamespace, false},
+		{"introspect", "audiences.pat-operator.io", "", false},
+		{"bind", "clusterroles", "", false},
+		{"escalate", "clusterroles", "", false},
+		{"patch", "mutatingwebhookconfigurations/pat-operator", "", false},
+	}
+	for _, name := range []string{operatorCA, verifierCA, proxyCA, consoleKey} {
+		rights = append(rights, right{"get", "secrets/" + name, cluster.OperatorNamespace, false}, right{"update", "secrets/" + name, cluster.OperatorNamespace, false})
+	}
+	for _, verb := range []string{"get", "list", "watch"} {
+		rights = append(rights, right{verb, "secrets", "", false}, right{verb, "secrets", ns, false}, right{verb, "configmaps", "", false})
+	}
+	for _, verb := range []string{"create", "update", "patch", "delete", "deletecollection"} {
+		rights = append(rights, right{verb, "secrets", cluster.RecordsNamespace, false})
+		for _, resource := range []string{"secrets", pats, "serviceaccounts", "pods", "configmaps", "events", "events.events.k8s.io"} {
+			rights = append(rights, right{verb, resource, "", false}, right{verb, resource, ns, false})
+		}
+		rights = append(rights, right{verb, patsStatus, "", verb == "patch"}) // less by policy: TestCase45_EachFieldOfStatusAsEachAccount
+	}
+	hasOnly(t, apiAccount, rights)
 }
 
 // Records are the operator's alone to write, and delivery Secrets all that it may make elsewhere: by policy, on top of

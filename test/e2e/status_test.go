@@ -150,10 +150,11 @@ func statusFields(t *testing.T) map[string][2]any {
 func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
 	long.Only(t)
 	proxied(t)
+	withAPI(t)
 	ns, desk := team(t), helpDesk(t)
 	withoutOperator(t, pat(ns, "my-pat"))
 	accounts := map[string]client.Client{
-		"operator": as(t, operatorAccount), "verifier": as(t, verifierAccount), "proxy": as(t, proxyAccount), "help desk": desk, "cluster admin": admin,
+		"operator": as(t, operatorAccount), "verifier": as(t, verifierAccount), "proxy": as(t, proxyAccount), "API face": as(t, apiAccount), "help desk": desk, "cluster admin": admin,
 	}
 	may := func(account, field, step string) bool {
 		switch account {
@@ -193,9 +194,10 @@ func TestCase45_EachFieldOfStatusAsEachAccount(t *testing.T) {
 	}
 }
 
-// Everybody else revokes tokens that the resource names, and takes no revocation back.
+// Everybody else, the API face included, revokes tokens that the resource names, and takes no revocation back.
 func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
 	long.Only(t)
+	withAPI(t)
 	ns, desk := team(t), helpDesk(t)
 	_, ofHolder := holder(t, ns, "mine", time.Hour)
 	withoutOperator(t, pat(ns, "mine", ofHolder, func(s *spec) { s.Token.ID = ofSpec }))
@@ -214,6 +216,7 @@ func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
 		return client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, `[{"op":%q,"path":"/status/revoked%s","value":%s}]`, op, path, value))
 	}
 	raw := func(patch string) client.Patch { return client.RawPatch(types.MergePatchType, []byte(patch)) }
+	people := map[string]client.Client{"dana": desk, "admin": admin, apiAccount: as(t, apiAccount)}
 	stored := map[string]any{"observedGeneration": 1, "tokenID": current, "previousTokenID": predecessor}
 	for _, tc := range []struct {
 		name  string
@@ -236,7 +239,7 @@ func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
 		{"with an empty reason", merged(`{"tokenID":"` + current + `","reason":""}`), isNotClear},
 		{"with another field of status", raw(`{"status":{"tokenID":"` + unknown + `","revoked":[` + entry(current) + `]}}`), "status.tokenID: only pat-operator writes this field"},
 	} {
-		each(t, map[string]client.Client{"dana": desk, "admin": admin}, tc.name, func(t *testing.T, c client.Client, name string) {
+		each(t, people, tc.name, func(t *testing.T, c client.Client, name string) {
 			writeStatus(t, ns, "mine", stored)
 			wantRefusal(t, patchStatusAs(t, c, name, ns, "mine", tc.patch), tc.says)
 		})
@@ -261,7 +264,7 @@ func TestCase45_RevocationsAreAddedAndStay(t *testing.T) {
 		{"one's own name", jsonPatch("replace", "/0/by", `"@me"`), isEarlier},
 		{"another token", jsonPatch("replace", "/0/tokenID", `"`+current+`"`), isEarlier},
 	} {
-		each(t, map[string]client.Client{"dana": desk, "admin": admin}, "an earlier entry: "+tc.name, func(t *testing.T, c client.Client, name string) {
+		each(t, people, "an earlier entry: "+tc.name, func(t *testing.T, c client.Client, name string) {
 			writeStatus(t, ns, "mine", withEarlier)
 			wantRefusal(t, patchStatusAs(t, c, name, ns, "mine", tc.patch), tc.says)
 		})

@@ -47,9 +47,11 @@ Call with a dict: context, path.
   {{- /* A rule without names would allow everybody, so each keeps the name that it has. */ -}}
   {{- range $o.rules -}}{{- $_ := set . "resourceNames" (concat .resourceNames (get $impersonation (index .resources 0))) -}}{{- end -}}
 {{- end -}}
-{{- if and (has $o.kind (list "RoleBinding" "ClusterRoleBinding")) (eq $name "pat-operator-proxy-discovery") -}}
+{{- /* Who finds the proxy, and the API face. */ -}}
+{{- $finders := dict "pat-operator-proxy-discovery" $c.Values.proxy.discovery.groups "pat-operator-api-discovery" $c.Values.api.discovery.groups -}}
+{{- if and (has $o.kind (list "RoleBinding" "ClusterRoleBinding")) (hasKey $finders $name) -}}
   {{- $subjects := list -}}
-  {{- range $c.Values.proxy.discovery.groups -}}
+  {{- range get $finders $name -}}
     {{- $subjects = append $subjects (dict "apiGroup" "rbac.authorization.k8s.io" "kind" "Group" "name" .) -}}
   {{- end -}}
   {{- $_ := set $o "subjects" $subjects -}}
@@ -66,8 +68,8 @@ Call with a dict: context, path.
   {{- end -}}
   {{- if and (eq $name "pat-operator-authorities") (eq $o.kind "ValidatingAdmissionPolicy") -}}
     {{- range $o.spec.variables -}}
-      {{- if eq .name "authorities" -}}{{- $_ := set . "expression" "variables.proxy ? ['pat-operator-proxy-ca'] : ['pat-operator-ca', 'pat-operator-verifier-ca']" -}}{{- end -}}
-      {{- if eq .name "consoles" -}}{{- $_ := set . "expression" "variables.proxy ? [] : ['pat-operator-console']" -}}{{- end -}}
+      {{- if eq .name "authorities" -}}{{- $_ := set . "expression" "variables.proxy ? ['pat-operator-proxy-ca'] : variables.api ? ['pat-operator-api-ca'] : ['pat-operator-ca', 'pat-operator-verifier-ca']" -}}{{- end -}}
+      {{- if eq .name "consoles" -}}{{- $_ := set . "expression" "variables.proxy || variables.api ? [] : ['pat-operator-console']" -}}{{- end -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

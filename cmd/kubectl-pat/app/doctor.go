@@ -49,7 +49,7 @@ func newDoctorCommand(s *session) *cobra.Command {
 		Short:      "Find out whether pat-operator works, and what to do if not",
 		Long: `Find out whether pat-operator works. It asks each kube-apiserver about a token that nobody has, and the answer says whether
 kube-apiserver asks the verifier and trusts it, and whether it enforces the scopes of tokens. It sends a request without a
-credential to the proxy, if there is one. It looks at webhooks and policies, workloads, the CA, clocks and versions.
+credential to the proxy and to the API face, if there are any. It looks at webhooks and policies, workloads, the CA, clocks and versions.
 It has your rights, and changes nothing unless --make-token is given.
 
 Each line begins with ✓ (well), ✗ (not, with what to do), ! (to be done in time) or - (not checked). The exit code is 1 if
