@@ -24,7 +24,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 )
@@ -38,8 +37,7 @@ spec:
   scopes: [{api: "lists:read"}]
 END`
 
-// listAPI shows an API outside of Kubernetes that takes tokens by pkg/patauth. Revoking a token through the API face would be shown
-// here.
+// listAPI shows an API outside of Kubernetes that takes tokens by pkg/patauth, and a token for it that its finder ends.
 func (d *demo) listAPI(ctx context.Context) error {
 	// The API may ask kube-apiserver about tokens, and has one of its own, as a pod would have it.
 	if err := d.all(ctx, d.admin,
@@ -83,8 +81,8 @@ func (d *demo) useListAPI(ctx context.Context, api *cluster.ListAPI) error {
 	if err := d.refused(ctx, d.anyone, `kubectl --token "$TOKEN" auth whoami`, "Unauthorized"); err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := d.all(ctx, d.alice, `kubectl delete pat reports`); err != nil {
+	ended, err := d.finder(ctx, reports)
+	if err != nil {
 		return err
 	}
 	refused, err := valid.until(ctx, reports, false, refusalLimit)
@@ -92,9 +90,13 @@ func (d *demo) useListAPI(ctx context.Context, api *cluster.ListAPI) error {
 		return err
 	}
 	d.say("the API refuses it after %.1f s: kube-apiserver may remember a yes for 10 s, and this API for %.0f s",
-		refused.Sub(began).Seconds(), cluster.ListAPICacheFor.Seconds())
+		max(0, refused.Sub(ended).Seconds()), cluster.ListAPICacheFor.Seconds())
 	d.env = append(d.env, "TOKEN="+mine)
-	return d.request(ctx, http.MethodGet, api.URL+"/lists", reports, "$TOKEN", "invalid_token")
+	if err := d.request(ctx, http.MethodGet, api.URL+"/lists", reports, "$TOKEN", "invalid_token"); err != nil {
+		return err
+	}
+	return d.all(ctx, d.alice, `kubectl wait pat reports --for=condition=Active=false --timeout=30s`,
+		`kubectl get pat reports -o jsonpath='{.status.revoked}{"\n"}'`)
 }
 
 // atListAPI asks the API for its lists.
