@@ -66,6 +66,7 @@ const (
 type Index interface {
 	VerifyAll(bearer string, now time.Time) verifier.Result
 	VerifyFrom(bearer string, audiences []string, now time.Time) verifier.Result
+	IsAPIAudience(audience string) bool
 }
 
 // Authorizer decides which audiences a caller may ask about.

@@ -81,6 +81,8 @@ var unauthorized = &refusal{
 var (
 	refuseBusy = &refusal{status: http.StatusServiceUnavailable, code: codeUnavailable,
 		text: "the API server could not be asked about the caller; try again", header: retry}
+	refuseAudience = &refusal{status: http.StatusServiceUnavailable, code: codeUnavailable, header: retry,
+		text: "every token of this cluster would do as a credential, because --api-audience is an audience of the Kubernetes API; an administrator must set another"}
 	refuseFailures = &refusal{status: http.StatusTooManyRequests, code: codeUnavailable,
 		text: "your network sent too many credentials that are not valid; try again later", header: http.Header{"Retry-After": {"10"}}}
 )
@@ -93,6 +95,8 @@ func (c *callers) authenticate(r *http.Request, form url.Values, about string, o
 		return nil, refused
 	case credential == "":
 		return c.byCertificate(r)
+	case c.Index.IsAPIAudience(c.Audience):
+		return nil, refuseAudience
 	case strings.Contains(credential, token.Prefix):
 		return c.byToken(credential, about, origin)
 	}

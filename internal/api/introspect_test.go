@@ -220,6 +220,15 @@ func (b *bed) unavailable(w interface{ Result() *http.Response }) int {
 	return r.StatusCode
 }
 
+func TestTheAudienceOfCallersIsNotTheAPIServers(t *testing.T) {
+	b := newBed(t, func(o *Options) { o.Audience = kubernetesAudience })
+	b.may["alice"] = []string{listAPI}
+	w := b.post("/oauth2/introspect", about(b.token("lists", forAudience(listAPI))), bearer(b.token("own").Bearer))
+	if _, text := errorOf(t, w); w.Code != http.StatusServiceUnavailable || !strings.HasSuffix(text, "because --api-audience is an audience of the Kubernetes API; an administrator must set another") {
+		t.Errorf("HTTP %d %s", w.Code, text)
+	}
+}
+
 func TestTheAPIServerIsAway(t *testing.T) {
 	b := newBed(t)
 	pat := b.token("lists", forAudience(listAPI))

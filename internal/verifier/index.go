@@ -297,6 +297,9 @@ func (x *Index) size() map[string]int {
 	return map[string]int{"token_ids": ids, "names": len(x.entries), "serviceaccounts": len(x.accounts)}
 }
 
+// IsAPIAudience reports whether an audience is one of the API server's own, as far as they are known.
+func (x *Index) IsAPIAudience(audience string) bool { return slices.Contains(x.apiAudiences(), audience) }
+
 func (x *Index) apiAudiences() []string {
 	if own := x.own.Load(); own != nil {
 		return *own
