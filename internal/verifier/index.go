@@ -298,7 +298,9 @@ func (x *Index) size() map[string]int {
 }
 
 // IsAPIAudience reports whether an audience is one of the API server's own, as far as they are known.
-func (x *Index) IsAPIAudience(audience string) bool { return slices.Contains(x.apiAudiences(), audience) }
+func (x *Index) IsAPIAudience(audience string) bool {
+	return slices.Contains(x.apiAudiences(), audience)
+}
 
 func (x *Index) apiAudiences() []string {
 	if own := x.own.Load(); own != nil {
