@@ -1,0 +1,114 @@
+//go:build clients
+
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package clients
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pat-operator/pat-operator/test/cluster"
+)
+
+const page = "docs/protect-an-api.md"
+
+// block is a block of the page that is to be copied.
+type block struct {
+	section, language, text, notRun string
+}
+
+// blocks are those of the page, in order.
+func blocks(t *testing.T) (all []block) {
+	t.Helper()
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := ""
+	part := regexp.MustCompile("(?ms)^#{2,3} ([^\n]+)$|^(?:<!-- not run: ([^\n]+) -->\n)?```(\\w+)\n(.*?)^```$")
+	for _, m := range part.FindAllStringSubmatch(string(text), -1) {
+		if m[1] != "" {
+			section = m[1]
+			continue
+		}
+		all = append(all, block{section: section, notRun: m[2], language: m[3], text: m[4]})
+	}
+	return all
+}
+
+// blockOf returns the one block of a language in a section.
+func blockOf(t *testing.T, section, language string) string {
+	t.Helper()
+	var found []string
+	for _, b := range blocks(t) {
+		if b.section == section && b.language == language && b.notRun == "" {
+			found = append(found, b.text)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("section %q of %s has %d blocks of %s; want 1", section, page, len(found), language)
+	}
+	return found[0]
+}
+
+// executed are the blocks that tests here take by blockOf, section and language.
+var executed = []string{
+	"nginx nginx", "Caddy caddyfile",
+}
+
+// Each block of the page is run here, or says why not.
+func TestEveryBlockIsRun(t *testing.T) {
+	var inPage []string
+	for _, b := range blocks(t) {
+		if b.notRun == "" {
+			inPage = append(inPage, b.section+" "+b.language)
+		}
+	}
+	for _, b := range inPage {
+		if !slices.Contains(executed, b) {
+			t.Errorf("%s: no test runs the block %q", page, b)
+		}
+	}
+	for _, b := range executed {
+		if !slices.Contains(inPage, b) {
+			t.Errorf("%s: the block %q is not there", page, b)
+		}
+	}
+}
+
+// replaced puts this machine's addresses and files into a block, which has all that pairs replace.
+func replaced(t *testing.T, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Errorf("the block has no %q", pairs[i])
+		}
+	}
+	return strings.NewReplacer(append(pairs,
+		"https://pat.example.com", "https://"+faceAddress, "pat.example.com:443", faceAddress, "pat.example.com", "localhost",
+		"/etc/pat-operator/ca.crt", faceCA, "/etc/ssl/lists.crt", frontCert, "/etc/ssl/lists.key", frontKey, "/etc/ssl/lists.pem", frontPair,
+	)...).Replace(text)
+}

@@ -1,0 +1,293 @@
+//go:build clients
+
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package clients
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pat-operator/pat-operator/test/env"
+)
+
+const (
+	forged    = "forged"
+	basicAsks = `Basic realm="pat-operator", charset="UTF-8"`
+	bearerAsk = `Bearer realm="pat-operator"`
+	body      = 1 << 20
+)
+
+// identityHeaders are those of the face, in the order of identity's values.
+var identityHeaders = []string{"X-Auth-Request-User", "X-Auth-Request-Groups", "X-Auth-Request-Token-Id", "X-Auth-Request-Token-Name", "X-Auth-Request-Scope"}
+
+// proxy is a reverse proxy that asks the face about each request.
+type proxy struct {
+	name string
+	// start runs it by the blocks of the page; options are more options of /auth.
+	start func(t *testing.T, options string) *front
+	// challenges are those of a refusal.
+	challenges []string
+	// explains reports that the client gets our text with a refusal.
+	explains bool
+}
+
+var proxies = []proxy{
+	{name: "nginx", start: startNginx, challenges: []string{bearerAsk}},
+	{name: "Caddy", start: startCaddy, challenges: []string{basicAsks, bearerAsk}, explains: true},
+}
+
+// Each proxy, by the block of the page: who gets through, and what reaches the API behind it.
+func TestCase73_EachProxyTellsTheAPIOurIdentityOnly(t *testing.T) {
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			p.test(t, p.start(t, ""))
+		})
+		t.Run(p.name+" with preflights", func(t *testing.T) {
+			t.Parallel()
+			p.testPreflights(t)
+		})
+	}
+}
+
+func (p *proxy) test(t *testing.T, f *front) {
+	name, token := issued(t)
+	want := []string{"alice", "system:authenticated,team-devs,CN=a%2Cadmins", "", namespace + "/" + name, "full"}
+	first := f.get(t, bearer(token))
+	if first.code != http.StatusOK {
+		t.Fatalf("a valid token: HTTP %d %s", first.code, first.text)
+	}
+	if want[2] = first.seen.Header.Get(identityHeaders[2]); want[2] == "" || !strings.Contains(token, want[2]) {
+		t.Errorf("the token's ID at the API: %q", want[2])
+	}
+	if first.seen.URI != "/lists?a=b" || first.seen.Method != http.MethodGet {
+		t.Errorf("the request at the API: %s %s", first.seen.Method, first.seen.URI)
+	}
+	checkSeen(t, "a valid token", &first.seen, token, want)
+	basic := f.get(t, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+token)))
+	checkSeen(t, "Basic", &basic.seen, token, want)
+	if posted := env.Must[*answer](t)(f.ask(t, http.MethodPost, body, bearer(token))); posted.code != http.StatusOK || posted.seen.Body != body || posted.seen.Method != http.MethodPost {
+		t.Errorf("a request with a body of %d bytes: HTTP %d %s, %+v", body, posted.code, posted.text, posted.seen)
+	}
+	for what, lines := range spellings() {
+		a := f.get(t, append(lines, bearer(token))...)
+		if a.code != http.StatusOK {
+			t.Errorf("%s: HTTP %d %s", what, a.code, a.text)
+			continue
+		}
+		checkSeen(t, what, &a.seen, token, want)
+	}
+
+	groups := []string{"system:authenticated"}
+	groups = append(groups, crowd.Groups...)
+	if a := f.get(t, bearer(known.crowd)); a.code != http.StatusOK || a.seen.Header.Get(identityHeaders[1]) != strings.Join(groups, ",") {
+		t.Errorf("%d groups: HTTP %d %s %v", len(groups), a.code, a.text, a.seen.Header)
+	}
+	if a := f.get(t, bearer(known.here)); a.code != http.StatusOK {
+		t.Errorf("a token from its network: HTTP %d %s", a.code, a.text)
+	}
+
+	reached := f.up.requests.Load()
+	for what, tc := range map[string]struct {
+		lines []string
+		code  int
+	}{
+		"no token":             {nil, 401},
+		"forged and no token":  {[]string{identityHeaders[0] + ": " + forged}, 401},
+		"garbage":              {[]string{bearer("x")}, 401},
+		"expired":              {[]string{bearer(known.expired)}, 401},
+		"suspended":            {[]string{bearer(known.suspended)}, 401},
+		"for another API":      {[]string{bearer(known.otherAudience)}, 401},
+		"for Kubernetes":       {[]string{bearer(known.forKubernetes)}, 401},
+		"from another network": {[]string{bearer(known.elsewhere), "X-Forwarded-For: 198.51.100.1"}, 403},
+		"two credentials":      {[]string{bearer(token), bearer(token)}, 0},
+		"two, one is bad":      {[]string{bearer("x"), bearer(token)}, 0},
+		"two in one line":      {[]string{bearer("x") + ", Bearer " + token}, 401},
+		"hidden by Connection": {[]string{bearer(known.expired), "Connection: Authorization"}, 401},
+	} {
+		a := f.get(t, tc.lines...)
+		if a.code != tc.code && (tc.code != 0 || a.code < 400 || a.code > 499) {
+			t.Errorf("%s: HTTP %d %s", what, a.code, a.text)
+		}
+		if a.code == http.StatusUnauthorized {
+			p.checkChallenges(t, what, a, len(tc.lines) == 0)
+		}
+		if p.explains && a.code == http.StatusForbidden && !strings.Contains(a.text, "may be used only from the networks in its spec.from") {
+			t.Errorf("%s: the client gets %s", what, a.text)
+		}
+	}
+	if got := f.up.requests.Load(); got != reached {
+		t.Errorf("%d refused requests reached the API", got-reached)
+	}
+	measureRevocation(t, p.name, "nothing", token, f.refuses(t, token))
+}
+
+func (p *proxy) checkChallenges(t *testing.T, what string, a *answer, exactly bool) {
+	t.Helper()
+	got := a.header["Www-Authenticate"]
+	if len(got) != len(p.challenges) {
+		t.Errorf("%s: challenges %q; want %q", what, got, p.challenges)
+		return
+	}
+	for i, want := range p.challenges {
+		if exactly && got[i] != want || !strings.HasPrefix(got[i], want) {
+			t.Errorf("%s: challenge %q; want %q", what, got[i], want)
+		}
+	}
+}
+
+// Where our answer has a dash, a client's value is gone, too.
+func (p *proxy) testPreflights(t *testing.T) {
+	f := p.start(t, "&preflight=allow")
+	for what, lines := range spellings() {
+		a := env.Must[*answer](t)(f.ask(t, http.MethodOptions, 0, append(lines, "Origin: https://app.example.com", "Access-Control-Request-Method: PUT")...))
+		if a.code != http.StatusOK {
+			t.Errorf("a preflight, %s: HTTP %d %s", what, a.code, a.text)
+			continue
+		}
+		checkSeen(t, "a preflight, "+what, &a.seen, forged, []string{"system:anonymous", "system:unauthenticated", "-", "-", "-"})
+	}
+	if a := f.get(t, "Origin: https://app.example.com", "Access-Control-Request-Method: PUT", "X-Forwarded-Method: OPTIONS", "X-Original-Method: OPTIONS"); a.code != http.StatusUnauthorized {
+		t.Errorf("a request that claims to be a preflight: HTTP %d %s", a.code, a.text)
+	}
+}
+
+// spellings are header lines by which a client forges the identity headers.
+func spellings() map[string][]string {
+	all := map[string]func(name string) []string{
+		"exact":       func(name string) []string { return []string{name + ": " + forged} },
+		"lower case":  func(name string) []string { return []string{strings.ToLower(name) + ": " + forged} },
+		"upper case":  func(name string) []string { return []string{strings.ToUpper(name) + ": " + forged} },
+		"underscores": func(name string) []string { return []string{strings.ReplaceAll(name, "-", "_") + ": " + forged} },
+		"lower case underscores": func(name string) []string {
+			return []string{strings.ToLower(strings.ReplaceAll(name, "-", "_")) + ": " + forged}
+		},
+		"one underscore": func(name string) []string { return []string{strings.Replace(name, "-", "_", 1) + ": " + forged} },
+		"the last": func(name string) []string {
+			i := strings.LastIndex(name, "-")
+			return []string{name[:i] + "_" + name[i+1:] + ": " + forged}
+		},
+		"twice": func(name string) []string { return []string{name + ": " + forged, name + ": " + forged + "2"} },
+		"twice, differently": func(name string) []string {
+			return []string{name + ": " + forged, strings.ToLower(name) + ": " + forged}
+		},
+		"an empty one": func(name string) []string { return []string{name + ":", name + ": " + forged} },
+		"named in Connection": func(name string) []string {
+			return []string{"Connection: " + name, name + ": " + forged}
+		},
+	}
+	lines := map[string][]string{"all named in Connection": {"Connection: close, " + strings.Join(identityHeaders, ", ")}}
+	for what, spell := range all {
+		for _, name := range identityHeaders {
+			if what == "named in Connection" {
+				lines[what+", "+name] = spell(name)
+				continue
+			}
+			lines[what] = append(lines[what], spell(name)...)
+		}
+	}
+	return lines
+}
+
+// checkSeen expects exactly our identity at the API, as an application that reads names like CGI does sees it, and no token.
+func checkSeen(t *testing.T, what string, s *seen, token string, want []string) {
+	t.Helper()
+	got := map[string][]string{}
+	for name, values := range s.Header {
+		for _, value := range values {
+			if strings.Contains(value, forged) || strings.Contains(value, token) {
+				t.Errorf("%s: at the API, %s is %q", what, name, value)
+			}
+		}
+		if name = strings.ReplaceAll(strings.ToUpper(name), "-", "_"); strings.HasPrefix(name, "X_AUTH_REQUEST_") {
+			got[name] = append(got[name], values...)
+		}
+	}
+	expect := map[string][]string{}
+	for i, name := range identityHeaders {
+		expect[strings.ReplaceAll(strings.ToUpper(name), "-", "_")] = []string{want[i]}
+	}
+	if diff := cmp.Diff(expect, got); diff != "" {
+		t.Errorf("%s: the identity at the API (-want +got):\n%s", what, diff)
+	}
+}
+
+// withOptions adds options to those of /auth in a block.
+func withOptions(t *testing.T, text, options string) string {
+	t.Helper()
+	const has = "audience=list-api"
+	if !strings.Contains(text, "/auth?"+has) {
+		t.Errorf("the block asks without %s", has)
+	}
+	return strings.ReplaceAll(text, has, has+options)
+}
+
+func startNginx(t *testing.T, options string) *front {
+	if options != "" {
+		options += "&method-from=X-Original-Method"
+	}
+	return runNginx(t, withOptions(t, blockOf(t, "nginx", "nginx"), options), newUpstream(t))
+}
+
+// runNginx runs nginx with a file of conf.d, and Debian's files that load modules.
+func runNginx(t *testing.T, text string, up *upstream, modules ...string) *front {
+	t.Helper()
+	path, dir, listens := program(t, "nginx"), t.TempDir(), address(t)
+	conf := write(t, dir, "lists.conf", replaced(t, text, "listen 443 ssl;", "listen "+listens+" ssl;", "127.0.0.1:8080", up.address()))
+	var load strings.Builder
+	for _, module := range modules {
+		fmt.Fprintf(&load, "load_module %s;\n", module)
+	}
+	main := write(t, dir, "nginx.conf", load.String()+`daemon off;
+user root;
+pid nginx.pid;
+worker_processes 1;
+error_log stderr info;
+events {}
+http {
+    access_log off;
+    client_body_temp_path body;
+    client_max_body_size 8m;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include `+conf+`;
+}
+`)
+	serve(t, listens, dir, path, "-p", dir, "-c", main, "-e", filepath.Join(dir, "error.log"))
+	return &front{listens, up}
+}
+
+func startCaddy(t *testing.T, options string) *front {
+	if options != "" {
+		options += "&method-from=X-Forwarded-Method"
+	}
+	path, dir, listens, up := program(t, "caddy"), t.TempDir(), address(t), newUpstream(t)
+	_, port, _ := strings.Cut(listens, ":")
+	text := replaced(t, withOptions(t, blockOf(t, "Caddy", "caddyfile"), options), frontName, "https://"+frontName+":"+port, "127.0.0.1:8080", up.address())
+	file := write(t, dir, "Caddyfile", "{\n\tadmin off\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n\tstorage file_system "+dir+"\n\tservers {\n\t\tprotocols h1 h2\n\t}\n}\n"+text)
+	serve(t, listens, dir, path, "run", "--config", file, "--adapter", "caddyfile")
+	return &front{listens, up}
+}
