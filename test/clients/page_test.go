@@ -19,6 +19,7 @@ limitations under the License.
 package clients
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,6 +28,7 @@ import (
 	"testing"
 
 	"github.com/pat-operator/pat-operator/test/cluster"
+	"github.com/pat-operator/pat-operator/test/env"
 )
 
 const page = "docs/protect-an-api.md"
@@ -37,18 +39,14 @@ type block struct {
 }
 
 // blocks are those of the page, in order.
-func blocks(t *testing.T) (all []block) {
-	t.Helper()
+func blocks() (all []block, err error) {
 	root, err := cluster.ModuleRoot()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	text, err := os.ReadFile(filepath.Join(root, page))
-	if err != nil {
-		t.Fatal(err)
-	}
 	section := ""
-	part := regexp.MustCompile("(?ms)^#{2,3} ([^\n]+)$|^(?:<!-- not run: ([^\n]+) -->\n)?```(\\w+)\n(.*?)^```$")
+	part := regexp.MustCompile("(?ms)^#{1,3} ([^\n]+)$|^(?:<!-- not run: ([^\n]+) -->\n)?```(\\w+)\n(.*?)^```$")
 	for _, m := range part.FindAllStringSubmatch(string(text), -1) {
 		if m[1] != "" {
 			section = m[1]
@@ -56,33 +54,41 @@ func blocks(t *testing.T) (all []block) {
 		}
 		all = append(all, block{section: section, notRun: m[2], language: m[3], text: m[4]})
 	}
-	return all
+	return all, err
 }
 
-// blockOf returns the one block of a language in a section.
-func blockOf(t *testing.T, section, language string) string {
-	t.Helper()
+// blockIn returns the one block of a language in a section.
+func blockIn(section, language string) (string, error) {
+	all, err := blocks()
+	if err != nil {
+		return "", err
+	}
 	var found []string
-	for _, b := range blocks(t) {
+	for _, b := range all {
 		if b.section == section && b.language == language && b.notRun == "" {
 			found = append(found, b.text)
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("section %q of %s has %d blocks of %s; want 1", section, page, len(found), language)
+		return "", fmt.Errorf("section %q of %s has %d blocks of %s; want 1", section, page, len(found), language)
 	}
-	return found[0]
+	return found[0], nil
+}
+
+func blockOf(t *testing.T, section, language string) string {
+	t.Helper()
+	return env.Must[string](t)(blockIn(section, language))
 }
 
 // executed are the blocks that tests here take by blockOf, section and language.
 var executed = []string{
-	"nginx nginx", "Caddy caddyfile",
+	"nginx nginx", "Caddy caddyfile", "HAProxy lua", "HAProxy haproxy", "Apache apache", "git sh", "Set it up sh", "Introspection yaml", "A token that was found sh", "Protect an API sh",
 }
 
 // Each block of the page is run here, or says why not.
 func TestEveryBlockIsRun(t *testing.T) {
 	var inPage []string
-	for _, b := range blocks(t) {
+	for _, b := range env.Must[[]block](t)(blocks()) {
 		if b.notRun == "" {
 			inPage = append(inPage, b.section+" "+b.language)
 		}

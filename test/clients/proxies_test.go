@@ -22,7 +22,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,12 +52,22 @@ type proxy struct {
 	challenges []string
 	// explains reports that the client gets our text with a refusal.
 	explains bool
+	// introspects reports that it asks by RFC 7662, so that it takes no token that is bound to networks. It then has headers of
+	// its own, and remembers answers.
+	introspects bool
+	headers     []string
+	remembers   string
 }
 
 var proxies = []proxy{
 	{name: "nginx", start: startNginx, challenges: []string{bearerAsk}},
 	{name: "Caddy", start: startCaddy, challenges: []string{basicAsks, bearerAsk}, explains: true},
+	{name: "HAProxy", start: startHAProxy, challenges: []string{basicAsks, bearerAsk}, explains: true},
+	{name: "Apache", start: startApache, challenges: []string{"Bearer"}, introspects: true, headers: remoteHeaders, remembers: "until `exp`, 60 s"},
 }
+
+// remoteHeaders are those of the page's examples of introspection: the user, the token's name and its scope.
+var remoteHeaders = []string{"Remote-User", "Remote-Token", "Remote-Scope"}
 
 // Each proxy, by the block of the page: who gets through, and what reaches the API behind it.
 func TestCase73_EachProxyTellsTheAPIOurIdentityOnly(t *testing.T) {
@@ -64,6 +76,9 @@ func TestCase73_EachProxyTellsTheAPIOurIdentityOnly(t *testing.T) {
 			t.Parallel()
 			p.test(t, p.start(t, ""))
 		})
+		if p.introspects {
+			continue
+		}
 		t.Run(p.name+" with preflights", func(t *testing.T) {
 			t.Parallel()
 			p.testPreflights(t)
@@ -73,38 +88,48 @@ func TestCase73_EachProxyTellsTheAPIOurIdentityOnly(t *testing.T) {
 
 func (p *proxy) test(t *testing.T, f *front) {
 	name, token := issued(t)
-	want := []string{"alice", "system:authenticated,team-devs,CN=a%2Cadmins", "", namespace + "/" + name, "full"}
 	first := f.get(t, bearer(token))
 	if first.code != http.StatusOK {
 		t.Fatalf("a valid token: HTTP %d %s", first.code, first.text)
 	}
-	if want[2] = first.seen.Header.Get(identityHeaders[2]); want[2] == "" || !strings.Contains(token, want[2]) {
-		t.Errorf("the token's ID at the API: %q", want[2])
+	headers, want := p.headers, []string{"alice", namespace + "/" + name, "full"}
+	if !p.introspects {
+		id := first.seen.Header.Get("X-Auth-Request-Token-Id")
+		if id == "" || !strings.Contains(token, id) {
+			t.Errorf("the token's ID at the API: %q", id)
+		}
+		headers, want = identityHeaders, []string{"alice", "system:authenticated,team-devs,CN=a%2Cadmins", id, namespace + "/" + name, "full"}
 	}
 	if first.seen.URI != "/lists?a=b" || first.seen.Method != http.MethodGet {
 		t.Errorf("the request at the API: %s %s", first.seen.Method, first.seen.URI)
 	}
-	checkSeen(t, "a valid token", &first.seen, token, want)
-	basic := f.get(t, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+token)))
-	checkSeen(t, "Basic", &basic.seen, token, want)
+	checkSeen(t, "a valid token", &first.seen, token, headers, want)
+	if !p.introspects {
+		basic := f.get(t, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+token)))
+		checkSeen(t, "Basic", &basic.seen, token, headers, want)
+	}
 	if posted := env.Must[*answer](t)(f.ask(t, http.MethodPost, body, bearer(token))); posted.code != http.StatusOK || posted.seen.Body != body || posted.seen.Method != http.MethodPost {
 		t.Errorf("a request with a body of %d bytes: HTTP %d %s, %+v", body, posted.code, posted.text, posted.seen)
 	}
-	for what, lines := range spellings() {
+	for what, lines := range spellings(headers) {
 		a := f.get(t, append(lines, bearer(token))...)
 		if a.code != http.StatusOK {
 			t.Errorf("%s: HTTP %d %s", what, a.code, a.text)
 			continue
 		}
-		checkSeen(t, what, &a.seen, token, want)
+		checkSeen(t, what, &a.seen, token, headers, want)
 	}
 
-	groups := []string{"system:authenticated"}
-	groups = append(groups, crowd.Groups...)
-	if a := f.get(t, bearer(known.crowd)); a.code != http.StatusOK || a.seen.Header.Get(identityHeaders[1]) != strings.Join(groups, ",") {
+	groups := append([]string{"system:authenticated"}, crowd.Groups...)
+	if a := f.get(t, bearer(known.crowd)); a.code != http.StatusOK || !p.introspects && a.seen.Header.Get("X-Auth-Request-Groups") != strings.Join(groups, ",") {
 		t.Errorf("%d groups: HTTP %d %s %v", len(groups), a.code, a.text, a.seen.Header)
 	}
-	if a := f.get(t, bearer(known.here)); a.code != http.StatusOK {
+	// Where a token is used from, the face knows by a proxy that it trusts, and never by introspection.
+	inNetwork, outside := http.StatusOK, http.StatusForbidden
+	if p.introspects {
+		inNetwork, outside = http.StatusUnauthorized, http.StatusUnauthorized
+	}
+	if a := f.get(t, bearer(known.here)); a.code != inNetwork {
 		t.Errorf("a token from its network: HTTP %d %s", a.code, a.text)
 	}
 
@@ -114,13 +139,13 @@ func (p *proxy) test(t *testing.T, f *front) {
 		code  int
 	}{
 		"no token":             {nil, 401},
-		"forged and no token":  {[]string{identityHeaders[0] + ": " + forged}, 401},
+		"forged and no token":  {[]string{headers[0] + ": " + forged}, 401},
 		"garbage":              {[]string{bearer("x")}, 401},
 		"expired":              {[]string{bearer(known.expired)}, 401},
 		"suspended":            {[]string{bearer(known.suspended)}, 401},
 		"for another API":      {[]string{bearer(known.otherAudience)}, 401},
 		"for Kubernetes":       {[]string{bearer(known.forKubernetes)}, 401},
-		"from another network": {[]string{bearer(known.elsewhere), "X-Forwarded-For: 198.51.100.1"}, 403},
+		"from another network": {[]string{bearer(known.elsewhere), "X-Forwarded-For: 198.51.100.1"}, outside},
 		"two credentials":      {[]string{bearer(token), bearer(token)}, 0},
 		"two, one is bad":      {[]string{bearer("x"), bearer(token)}, 0},
 		"two in one line":      {[]string{bearer("x") + ", Bearer " + token}, 401},
@@ -131,7 +156,7 @@ func (p *proxy) test(t *testing.T, f *front) {
 			t.Errorf("%s: HTTP %d %s", what, a.code, a.text)
 		}
 		if a.code == http.StatusUnauthorized {
-			p.checkChallenges(t, what, a, len(tc.lines) == 0)
+			p.checkChallenges(t, what, a, len(tc.lines) == 0 && !p.introspects)
 		}
 		if p.explains && a.code == http.StatusForbidden && !strings.Contains(a.text, "may be used only from the networks in its spec.from") {
 			t.Errorf("%s: the client gets %s", what, a.text)
@@ -140,12 +165,16 @@ func (p *proxy) test(t *testing.T, f *front) {
 	if got := f.up.requests.Load(); got != reached {
 		t.Errorf("%d refused requests reached the API", got-reached)
 	}
-	measureRevocation(t, p.name, "nothing", token, f.refuses(t, token))
+	remembers := p.remembers
+	if remembers == "" {
+		remembers = "nothing"
+	}
+	measureRevocation(t, p.name, remembers, token, f.refuses(t, token))
 }
 
 func (p *proxy) checkChallenges(t *testing.T, what string, a *answer, exactly bool) {
 	t.Helper()
-	got := a.header["Www-Authenticate"]
+	got := slices.Sorted(slices.Values(a.header["Www-Authenticate"])) // HAProxy's Lua has them in no order.
 	if len(got) != len(p.challenges) {
 		t.Errorf("%s: challenges %q; want %q", what, got, p.challenges)
 		return
@@ -160,13 +189,13 @@ func (p *proxy) checkChallenges(t *testing.T, what string, a *answer, exactly bo
 // Where our answer has a dash, a client's value is gone, too.
 func (p *proxy) testPreflights(t *testing.T) {
 	f := p.start(t, "&preflight=allow")
-	for what, lines := range spellings() {
+	for what, lines := range spellings(identityHeaders) {
 		a := env.Must[*answer](t)(f.ask(t, http.MethodOptions, 0, append(lines, "Origin: https://app.example.com", "Access-Control-Request-Method: PUT")...))
 		if a.code != http.StatusOK {
 			t.Errorf("a preflight, %s: HTTP %d %s", what, a.code, a.text)
 			continue
 		}
-		checkSeen(t, "a preflight, "+what, &a.seen, forged, []string{"system:anonymous", "system:unauthenticated", "-", "-", "-"})
+		checkSeen(t, "a preflight, "+what, &a.seen, forged, identityHeaders, []string{"system:anonymous", "system:unauthenticated", "-", "-", "-"})
 	}
 	if a := f.get(t, "Origin: https://app.example.com", "Access-Control-Request-Method: PUT", "X-Forwarded-Method: OPTIONS", "X-Original-Method: OPTIONS"); a.code != http.StatusUnauthorized {
 		t.Errorf("a request that claims to be a preflight: HTTP %d %s", a.code, a.text)
@@ -174,7 +203,7 @@ func (p *proxy) testPreflights(t *testing.T) {
 }
 
 // spellings are header lines by which a client forges the identity headers.
-func spellings() map[string][]string {
+func spellings(headers []string) map[string][]string {
 	all := map[string]func(name string) []string{
 		"exact":       func(name string) []string { return []string{name + ": " + forged} },
 		"lower case":  func(name string) []string { return []string{strings.ToLower(name) + ": " + forged} },
@@ -197,9 +226,9 @@ func spellings() map[string][]string {
 			return []string{"Connection: " + name, name + ": " + forged}
 		},
 	}
-	lines := map[string][]string{"all named in Connection": {"Connection: close, " + strings.Join(identityHeaders, ", ")}}
+	lines := map[string][]string{"all named in Connection": {"Connection: close, " + strings.Join(headers, ", ")}}
 	for what, spell := range all {
-		for _, name := range identityHeaders {
+		for _, name := range headers {
 			if what == "named in Connection" {
 				lines[what+", "+name] = spell(name)
 				continue
@@ -211,7 +240,7 @@ func spellings() map[string][]string {
 }
 
 // checkSeen expects exactly our identity at the API, as an application that reads names like CGI does sees it, and no token.
-func checkSeen(t *testing.T, what string, s *seen, token string, want []string) {
+func checkSeen(t *testing.T, what string, s *seen, token string, headers, want []string) {
 	t.Helper()
 	got := map[string][]string{}
 	for name, values := range s.Header {
@@ -220,12 +249,13 @@ func checkSeen(t *testing.T, what string, s *seen, token string, want []string) 
 				t.Errorf("%s: at the API, %s is %q", what, name, value)
 			}
 		}
-		if name = strings.ReplaceAll(strings.ToUpper(name), "-", "_"); strings.HasPrefix(name, "X_AUTH_REQUEST_") {
+		name = strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+		if strings.HasPrefix(name, "X_AUTH_REQUEST_") || strings.HasPrefix(name, "REMOTE_") {
 			got[name] = append(got[name], values...)
 		}
 	}
 	expect := map[string][]string{}
-	for i, name := range identityHeaders {
+	for i, name := range headers {
 		expect[strings.ReplaceAll(strings.ToUpper(name), "-", "_")] = []string{want[i]}
 	}
 	if diff := cmp.Diff(expect, got); diff != "" {
@@ -289,5 +319,34 @@ func startCaddy(t *testing.T, options string) *front {
 	text := replaced(t, withOptions(t, blockOf(t, "Caddy", "caddyfile"), options), frontName, "https://"+frontName+":"+port, "127.0.0.1:8080", up.address())
 	file := write(t, dir, "Caddyfile", "{\n\tadmin off\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n\tstorage file_system "+dir+"\n\tservers {\n\t\tprotocols h1 h2\n\t}\n}\n"+text)
 	serve(t, listens, dir, path, "run", "--config", file, "--adapter", "caddyfile")
+	return &front{listens, up}
+}
+
+func startApache(t *testing.T, _ string) *front {
+	modules := "/usr/lib/apache2/modules"
+	path, dir, listens, up := program(t, "apache2"), t.TempDir(), address(t), newUpstream(t)
+	if _, err := os.Stat(modules + "/mod_auth_openidc.so"); err != nil {
+		missing(t, "mod_auth_openidc")
+	}
+	text := replaced(t, blockOf(t, "Apache", "apache"), "*:443", listens, "http://127.0.0.1:8080", up.URL, "THE-TOKEN-OF-THE-CALLER", caller)
+	main := "ServerRoot " + dir + "\nServerName localhost\nListen " + listens + "\nPidFile apache.pid\nErrorLog /dev/stderr\nLogLevel warn\nUser www-data\nGroup www-data\nMutex posixsem\n"
+	for _, module := range []string{"mpm_event", "authz_core", "authn_core", "authz_user", "ssl", "headers", "proxy", "proxy_http", "auth_openidc"} {
+		main += "LoadModule " + module + "_module " + modules + "/mod_" + module + ".so\n"
+	}
+	serve(t, listens, dir, path, "-DFOREGROUND", "-f", write(t, dir, "apache2.conf", main+text))
+	return &front{listens, up}
+}
+
+func startHAProxy(t *testing.T, options string) *front {
+	if options != "" {
+		options += "&method-from=X-Original-Method"
+	}
+	path, dir, listens, up := program(t, "haproxy"), t.TempDir(), address(t), newUpstream(t)
+	// HAProxy asks a name server about names, and knows no /etc/hosts.
+	const timeout = "timeout = 5000"
+	_, port, _ := strings.Cut(faceAddress, ":")
+	script := write(t, dir, "pat-auth.lua", replaced(t, withOptions(t, blockOf(t, "HAProxy", "lua"), options), timeout, timeout+`, dst = "ipv4@127.0.0.1:`+port+`"`))
+	text := replaced(t, blockOf(t, "HAProxy", "haproxy"), "/etc/haproxy/pat-auth.lua", script, "bind :443", "bind "+listens, "127.0.0.1:8080", up.address())
+	serve(t, listens, dir, path, "-db", "-f", write(t, dir, "haproxy.cfg", text))
 	return &front{listens, up}
 }

@@ -39,6 +39,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/keyutil"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,6 +71,8 @@ var (
 	// asker is a client of the API face.
 	asker *http.Client
 	known tokens
+	// caller is the token with which introspection clients prove who they are.
+	caller string
 )
 
 // tokens are those that all clients are tested with.
@@ -163,7 +166,8 @@ func writeCertificates(dir string) error {
 	pool.AppendCertsFromPEM([]byte(published.Data["ca.crt"]))
 	asker = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 	return errors.Join(
-		os.WriteFile(faceCA, []byte(published.Data["ca.crt"]), 0o600),
+		// Apache reads it as another user.
+		os.Chmod(dir, 0o711), os.WriteFile(faceCA, []byte(published.Data["ca.crt"]), 0o644),
 		os.WriteFile(frontCert, chain, 0o600), os.WriteFile(frontKey, key, 0o600),
 		os.WriteFile(frontPair, slices.Concat(chain, key), 0o600),
 	)
@@ -188,11 +192,37 @@ func makeTokens(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if caller, err = makeCaller(ctx); err != nil {
+		return err
+	}
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "suspended"}}
 	if err := alice.Patch(ctx, pat, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"suspend":true}}`))); err != nil {
 		return err
 	}
 	return errors.Join(ends(ctx, known.suspended), ends(ctx, known.expired))
+}
+
+// makeCaller lets lists ask about tokens for the protected API, by the page's ClusterRole.
+func makeCaller(ctx context.Context) (string, error) {
+	lists, err := product.User("lists", "team-devs")
+	if err != nil {
+		return "", err
+	}
+	role, err := blockIn("Introspection", "yaml")
+	if err != nil {
+		return "", err
+	}
+	if _, _, err := product.Kubectl(ctx, product.AdminKubeconfig, role, "apply", "-f", "-"); err != nil {
+		return "", err
+	}
+	if err := product.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "introspect-list-api"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "introspect-list-api"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: lists.Name}},
+	}); err != nil {
+		return "", err
+	}
+	return create(ctx, lists, "caller", forAudience("pat-operator-api"))
 }
 
 // create makes a token for the protected API, unless edits say otherwise, and waits until the API face knows it.
