@@ -31,30 +31,36 @@ import (
 	"github.com/pat-operator/pat-operator/test/env"
 )
 
-const page = "docs/protect-an-api.md"
+// pages are those whose blocks are run here.
+var pages = []string{"docs/protect-an-api.md", "docs/vendor.md"}
 
-// block is a block of the page that is to be copied.
+// block is a block of a page that is to be copied.
 type block struct {
 	section, language, text, notRun string
 }
 
-// blocks are those of the page, in order.
+// blocks are those of the pages, in order.
 func blocks() (all []block, err error) {
 	root, err := cluster.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(root, page))
-	section := ""
 	part := regexp.MustCompile("(?ms)^#{1,3} ([^\n]+)$|^(?:<!-- not run: ([^\n]+) -->\n)?```(\\w+)\n(.*?)^```$")
-	for _, m := range part.FindAllStringSubmatch(string(text), -1) {
-		if m[1] != "" {
-			section = m[1]
-			continue
+	for _, page := range pages {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			return nil, err
 		}
-		all = append(all, block{section: section, notRun: m[2], language: m[3], text: m[4]})
+		section := ""
+		for _, m := range part.FindAllStringSubmatch(string(text), -1) {
+			if m[1] != "" {
+				section = m[1]
+				continue
+			}
+			all = append(all, block{section: section, notRun: m[2], language: m[3], text: m[4]})
+		}
 	}
-	return all, err
+	return all, nil
 }
 
 // blockIn returns the one block of a language in a section.
@@ -70,7 +76,7 @@ func blockIn(section, language string) (string, error) {
 		}
 	}
 	if len(found) != 1 {
-		return "", fmt.Errorf("section %q of %s has %d blocks of %s; want 1", section, page, len(found), language)
+		return "", fmt.Errorf("section %q of %v has %d blocks of %s; want 1", section, pages, len(found), language)
 	}
 	return found[0], nil
 }
@@ -83,9 +89,10 @@ func blockOf(t *testing.T, section, language string) string {
 // executed are the blocks that tests here take by blockOf, section and language.
 var executed = []string{
 	"nginx nginx", "Caddy caddyfile", "HAProxy lua", "HAProxy haproxy", "Apache apache", "git sh", "Set it up sh", "Introspection yaml", "A token that was found sh", "Protect an API sh",
+	"Open it sh", "Send it sh", "If it leaked sh",
 }
 
-// Each block of the page is run here, or says why not.
+// Each block of the pages is run here, or says why not.
 func TestEveryBlockIsRun(t *testing.T) {
 	var inPage []string
 	for _, b := range env.Must[[]block](t)(blocks()) {
@@ -95,12 +102,12 @@ func TestEveryBlockIsRun(t *testing.T) {
 	}
 	for _, b := range inPage {
 		if !slices.Contains(executed, b) {
-			t.Errorf("%s: no test runs the block %q", page, b)
+			t.Errorf("no test runs the block %q", b)
 		}
 	}
 	for _, b := range executed {
 		if !slices.Contains(inPage, b) {
-			t.Errorf("%s: the block %q is not there", page, b)
+			t.Errorf("the block %q is not there", b)
 		}
 	}
 }
