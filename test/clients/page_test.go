@@ -88,7 +88,7 @@ func blockOf(t *testing.T, section, language string) string {
 
 // executed are the blocks that tests here take by blockOf, section and language.
 var executed = []string{
-	"nginx nginx", "Caddy caddyfile", "HAProxy lua", "HAProxy haproxy", "Apache apache", "git sh", "Set it up sh", "Introspection yaml", "A token that was found sh", "Protect an API sh",
+	"nginx nginx", "Caddy caddyfile", "HAProxy lua", "HAProxy haproxy", "Apache apache", "nginx with njs js", "nginx with njs nginx", "git sh", "Set it up sh", "Introspection yaml", "A token that was found sh", "Protect an API sh",
 	"Open it sh", "Send it sh", "If it leaked sh",
 }
 
@@ -112,6 +112,17 @@ func TestEveryBlockIsRun(t *testing.T) {
 	}
 }
 
+// away ends the name of a test whose clients do not reach the API face.
+const away = " without pat-operator"
+
+// faceOf is HOST:PORT of the API face for a test.
+func faceOf(t *testing.T) string {
+	if strings.HasSuffix(t.Name(), strings.ReplaceAll(away, " ", "_")) {
+		return "localhost:1"
+	}
+	return faceAddress
+}
+
 // replaced puts this machine's addresses and files into a block, which has all that pairs replace.
 func replaced(t *testing.T, text string, pairs ...string) string {
 	t.Helper()
@@ -121,7 +132,7 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 		}
 	}
 	return strings.NewReplacer(append(pairs,
-		"https://pat.example.com", "https://"+faceAddress, "pat.example.com:443", faceAddress, "pat.example.com", "localhost",
+		"https://pat.example.com", "https://"+faceOf(t), "pat.example.com:443", faceOf(t), "pat.example.com", "localhost",
 		"/etc/pat-operator/ca.crt", faceCA, "/etc/ssl/lists.crt", frontCert, "/etc/ssl/lists.key", frontKey, "/etc/ssl/lists.pem", frontPair,
 	)...).Replace(text)
 }

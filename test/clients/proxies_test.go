@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -52,19 +53,26 @@ type proxy struct {
 	challenges []string
 	// explains reports that the client gets our text with a refusal.
 	explains bool
-	// introspects reports that it asks by RFC 7662, so that it takes no token that is bound to networks. It then has headers of
-	// its own, and remembers answers.
+	// introspects reports that it asks by RFC 7662, so that it takes no token that is bound to networks.
 	introspects bool
-	headers     []string
-	remembers   string
+	// remembers is what it keeps of answers; nothing where it is empty.
+	remembers string
+	// headers are the identity headers at the API; identityHeaders where it is nil.
+	headers []string
+	// refuses reports that it refuses a request with forged headers.
+	refuses bool
 }
 
 var proxies = []proxy{
 	{name: "nginx", start: startNginx, challenges: []string{bearerAsk}},
-	{name: "Caddy", start: startCaddy, challenges: []string{basicAsks, bearerAsk}, explains: true},
+	{name: "Caddy", start: startCaddy, challenges: []string{basicAsks, bearerAsk}, explains: true, headers: remoteIdentity},
 	{name: "HAProxy", start: startHAProxy, challenges: []string{basicAsks, bearerAsk}, explains: true},
-	{name: "Apache", start: startApache, challenges: []string{"Bearer"}, introspects: true, headers: remoteHeaders, remembers: "until `exp`, 60 s"},
+	{name: "Apache", start: startApache, challenges: []string{"Bearer"}, introspects: true, headers: remoteHeaders, refuses: true, remembers: "until `exp`, 60 s"},
+	{name: "nginx with njs", start: startNjs, challenges: []string{"Bearer"}, introspects: true, headers: remoteHeaders},
 }
+
+// remoteIdentity are the identity headers by another prefix.
+var remoteIdentity = []string{"Remote-User", "Remote-Groups", "Remote-Token-Id", "Remote-Token-Name", "Remote-Scope"}
 
 // remoteHeaders are those of the page's examples of introspection: the user, the token's name and its scope.
 var remoteHeaders = []string{"Remote-User", "Remote-Token", "Remote-Scope"}
@@ -76,6 +84,18 @@ func TestCase73_EachProxyTellsTheAPIOurIdentityOnly(t *testing.T) {
 			t.Parallel()
 			p.test(t, p.start(t, ""))
 		})
+		t.Run(p.name+away, func(t *testing.T) {
+			t.Parallel()
+			f := p.start(t, "")
+			for _, lines := range [][]string{{bearer(known.crowd)}, {bearer("x"), p.identity()[0] + ": " + forged}, nil} {
+				if a := f.get(t, lines...); a.code < 400 {
+					t.Errorf("%q: HTTP %d", lines, a.code)
+				}
+			}
+			if got := f.up.requests.Load(); got != 0 {
+				t.Errorf("%d requests reached the API", got)
+			}
+		})
 		if p.introspects {
 			continue
 		}
@@ -86,19 +106,26 @@ func TestCase73_EachProxyTellsTheAPIOurIdentityOnly(t *testing.T) {
 	}
 }
 
+func (p *proxy) identity() []string {
+	if p.headers == nil {
+		return identityHeaders
+	}
+	return p.headers
+}
+
 func (p *proxy) test(t *testing.T, f *front) {
 	name, token := issued(t)
 	first := f.get(t, bearer(token))
 	if first.code != http.StatusOK {
 		t.Fatalf("a valid token: HTTP %d %s", first.code, first.text)
 	}
-	headers, want := p.headers, []string{"alice", namespace + "/" + name, "full"}
+	headers, want := p.identity(), []string{"alice", namespace + "/" + name, "full"}
 	if !p.introspects {
-		id := first.seen.Header.Get("X-Auth-Request-Token-Id")
+		id := first.seen.Header.Get(headers[2])
 		if id == "" || !strings.Contains(token, id) {
 			t.Errorf("the token's ID at the API: %q", id)
 		}
-		headers, want = identityHeaders, []string{"alice", "system:authenticated,team-devs,CN=a%2Cadmins", id, namespace + "/" + name, "full"}
+		want = []string{"alice", "system:authenticated,team-devs,CN=a%2Cadmins", id, namespace + "/" + name, "full"}
 	}
 	if first.seen.URI != "/lists?a=b" || first.seen.Method != http.MethodGet {
 		t.Errorf("the request at the API: %s %s", first.seen.Method, first.seen.URI)
@@ -113,6 +140,9 @@ func (p *proxy) test(t *testing.T, f *front) {
 	}
 	for what, lines := range spellings(headers) {
 		a := f.get(t, append(lines, bearer(token))...)
+		if p.refuses && (a.code == http.StatusUnauthorized || a.code == http.StatusForbidden) {
+			continue
+		}
 		if a.code != http.StatusOK {
 			t.Errorf("%s: HTTP %d %s", what, a.code, a.text)
 			continue
@@ -121,7 +151,7 @@ func (p *proxy) test(t *testing.T, f *front) {
 	}
 
 	groups := append([]string{"system:authenticated"}, crowd.Groups...)
-	if a := f.get(t, bearer(known.crowd)); a.code != http.StatusOK || !p.introspects && a.seen.Header.Get("X-Auth-Request-Groups") != strings.Join(groups, ",") {
+	if a := f.get(t, bearer(known.crowd)); a.code != http.StatusOK || !p.introspects && a.seen.Header.Get(headers[1]) != strings.Join(groups, ",") {
 		t.Errorf("%d groups: HTTP %d %s %v", len(groups), a.code, a.text, a.seen.Header)
 	}
 	// Where a token is used from, the face knows by a proxy that it trusts, and never by introspection.
@@ -152,6 +182,9 @@ func (p *proxy) test(t *testing.T, f *front) {
 		"hidden by Connection": {[]string{bearer(known.expired), "Connection: Authorization"}, 401},
 	} {
 		a := f.get(t, tc.lines...)
+		if p.refuses && what == "forged and no token" {
+			tc.code = 0 // It refuses for either reason.
+		}
 		if a.code != tc.code && (tc.code != 0 || a.code < 400 || a.code > 499) {
 			t.Errorf("%s: HTTP %d %s", what, a.code, a.text)
 		}
@@ -189,13 +222,13 @@ func (p *proxy) checkChallenges(t *testing.T, what string, a *answer, exactly bo
 // Where our answer has a dash, a client's value is gone, too.
 func (p *proxy) testPreflights(t *testing.T) {
 	f := p.start(t, "&preflight=allow")
-	for what, lines := range spellings(identityHeaders) {
+	for what, lines := range spellings(p.identity()) {
 		a := env.Must[*answer](t)(f.ask(t, http.MethodOptions, 0, append(lines, "Origin: https://app.example.com", "Access-Control-Request-Method: PUT")...))
 		if a.code != http.StatusOK {
 			t.Errorf("a preflight, %s: HTTP %d %s", what, a.code, a.text)
 			continue
 		}
-		checkSeen(t, "a preflight, "+what, &a.seen, forged, identityHeaders, []string{"system:anonymous", "system:unauthenticated", "-", "-", "-"})
+		checkSeen(t, "a preflight, "+what, &a.seen, forged, p.identity(), []string{"system:anonymous", "system:unauthenticated", "-", "-", "-"})
 	}
 	if a := f.get(t, "Origin: https://app.example.com", "Access-Control-Request-Method: PUT", "X-Forwarded-Method: OPTIONS", "X-Original-Method: OPTIONS"); a.code != http.StatusUnauthorized {
 		t.Errorf("a request that claims to be a preflight: HTTP %d %s", a.code, a.text)
@@ -226,6 +259,9 @@ func spellings(headers []string) map[string][]string {
 			return []string{"Connection: " + name, name + ": " + forged}
 		},
 	}
+	for _, c := range "!#$%&'*+.^_`|~" { // What else a name may have.
+		all["with "+string(c)] = func(name string) []string { return []string{alias(name, string(c)) + ": " + forged} }
+	}
 	lines := map[string][]string{"all named in Connection": {"Connection: close, " + strings.Join(headers, ", ")}}
 	for what, spell := range all {
 		for _, name := range headers {
@@ -239,6 +275,11 @@ func spellings(headers []string) map[string][]string {
 	return lines
 }
 
+// alias is a name with another character for its hyphens, in upper case. Frameworks that follow CGI read all of them as one.
+func alias(name, instead string) string {
+	return regexp.MustCompile(`[^A-Z0-9]`).ReplaceAllLiteralString(strings.ToUpper(name), instead)
+}
+
 // checkSeen expects exactly our identity at the API, as an application that reads names like CGI does sees it, and no token.
 func checkSeen(t *testing.T, what string, s *seen, token string, headers, want []string) {
 	t.Helper()
@@ -249,14 +290,14 @@ func checkSeen(t *testing.T, what string, s *seen, token string, headers, want [
 				t.Errorf("%s: at the API, %s is %q", what, name, value)
 			}
 		}
-		name = strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+		name = alias(name, "_")
 		if strings.HasPrefix(name, "X_AUTH_REQUEST_") || strings.HasPrefix(name, "REMOTE_") {
 			got[name] = append(got[name], values...)
 		}
 	}
 	expect := map[string][]string{}
 	for i, name := range headers {
-		expect[strings.ReplaceAll(strings.ToUpper(name), "-", "_")] = []string{want[i]}
+		expect[alias(name, "_")] = []string{want[i]}
 	}
 	if diff := cmp.Diff(expect, got); diff != "" {
 		t.Errorf("%s: the identity at the API (-want +got):\n%s", what, diff)
@@ -293,7 +334,7 @@ func runNginx(t *testing.T, text string, up *upstream, modules ...string) *front
 user root;
 pid nginx.pid;
 worker_processes 1;
-error_log stderr info;
+error_log stderr warn;
 events {}
 http {
     access_log off;
@@ -308,6 +349,16 @@ http {
 `)
 	serve(t, listens, dir, path, "-p", dir, "-c", main, "-e", filepath.Join(dir, "error.log"))
 	return &front{listens, up}
+}
+
+func startNjs(t *testing.T, _ string) *front {
+	const module = "/usr/lib/nginx/modules/ngx_http_js_module.so"
+	if _, err := os.Stat(module); err != nil {
+		missing(t, "njs")
+	}
+	script := write(t, t.TempDir(), "introspect.js", blockOf(t, "nginx with njs", "js"))
+	text := strings.NewReplacer("/etc/nginx/introspect.js", script, "THE-TOKEN-OF-THE-CALLER", caller).Replace(blockOf(t, "nginx with njs", "nginx"))
+	return runNginx(t, text, newUpstream(t), module)
 }
 
 func startCaddy(t *testing.T, options string) *front {
@@ -330,7 +381,7 @@ func startApache(t *testing.T, _ string) *front {
 	}
 	text := replaced(t, blockOf(t, "Apache", "apache"), "*:443", listens, "http://127.0.0.1:8080", up.URL, "THE-TOKEN-OF-THE-CALLER", caller)
 	main := "ServerRoot " + dir + "\nServerName localhost\nListen " + listens + "\nPidFile apache.pid\nErrorLog /dev/stderr\nLogLevel warn\nUser www-data\nGroup www-data\nMutex posixsem\n"
-	for _, module := range []string{"mpm_event", "authz_core", "authn_core", "authz_user", "ssl", "headers", "proxy", "proxy_http", "auth_openidc"} {
+	for _, module := range []string{"mpm_event", "authz_core", "authn_core", "authz_user", "ssl", "headers", "setenvif", "proxy", "proxy_http", "auth_openidc"} {
 		main += "LoadModule " + module + "_module " + modules + "/mod_" + module + ".so\n"
 	}
 	serve(t, listens, dir, path, "-DFOREGROUND", "-f", write(t, dir, "apache2.conf", main+text))
@@ -344,7 +395,7 @@ func startHAProxy(t *testing.T, options string) *front {
 	path, dir, listens, up := program(t, "haproxy"), t.TempDir(), address(t), newUpstream(t)
 	// HAProxy asks a name server about names, and knows no /etc/hosts.
 	const timeout = "timeout = 5000"
-	_, port, _ := strings.Cut(faceAddress, ":")
+	_, port, _ := strings.Cut(faceOf(t), ":")
 	script := write(t, dir, "pat-auth.lua", replaced(t, withOptions(t, blockOf(t, "HAProxy", "lua"), options), timeout, timeout+`, dst = "ipv4@127.0.0.1:`+port+`"`))
 	text := replaced(t, blockOf(t, "HAProxy", "haproxy"), "/etc/haproxy/pat-auth.lua", script, "bind :443", "bind "+listens, "127.0.0.1:8080", up.address())
 	serve(t, listens, dir, path, "-db", "-f", write(t, dir, "haproxy.cfg", text))

@@ -264,7 +264,7 @@ func issued(t *testing.T, edits ...func(*v1alpha1.PersonalAccessTokenSpec)) (nam
 	return name, env.Must[string](t)(create(t.Context(), alice, strings.Trim(name, "-"), edits...))
 }
 
-// isActive asks the API face about a token, by itself.
+// isActive asks the API face about a token, which may ask about itself.
 func isActive(ctx context.Context, plaintext string) (bool, error) {
 	code, body, err := post(ctx, "/oauth2/introspect", plaintext, url.Values{"token": {plaintext}})
 	if err == nil && code != http.StatusOK {
