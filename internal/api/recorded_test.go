@@ -41,7 +41,7 @@ func notRun(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
-	for section := range strings.SplitSeq(string(text), "\n### ") {
+	for _, section := range strings.Split(string(text), "\n### ")[1:] {
 		title, rest, _ := strings.Cut(section, "\n")
 		for _, m := range regexp.MustCompile("(?ms)^<!-- not run: [^\n]+ -->\n```\\w+\n(.*?)^```$").FindAllStringSubmatch(rest, -1) {
 			found[title] += m[1]

@@ -174,20 +174,20 @@ func writeCertificates(dir string) error {
 }
 
 func makeTokens(ctx context.Context) (err error) {
-	make := func(by env.User, name string, edits ...func(*v1alpha1.PersonalAccessTokenSpec)) (plaintext string) {
+	issue := func(by env.User, name string, edits ...func(*v1alpha1.PersonalAccessTokenSpec)) (plaintext string) {
 		if err == nil {
 			plaintext, err = create(ctx, by, name, edits...)
 		}
 		return plaintext
 	}
-	known.expired = make(alice, "expired", func(s *v1alpha1.PersonalAccessTokenSpec) {
+	known.expired = issue(alice, "expired", func(s *v1alpha1.PersonalAccessTokenSpec) {
 		s.ExpiresAt = &metav1.Time{Time: time.Now().Add(20 * time.Second).Truncate(time.Second)}
 	})
 	known = tokens{
 		expired:   known.expired,
-		suspended: make(alice, "suspended"), otherAudience: make(alice, "other-audience", forAudience("other-api")),
-		forKubernetes: make(alice, "kubernetes", forAudience()), crowd: make(crowd, "crowd"),
-		here: make(alice, "here", from("127.0.0.0/8")), elsewhere: make(alice, "elsewhere", from("198.51.100.0/24")),
+		suspended: issue(alice, "suspended"), otherAudience: issue(alice, "other-audience", forAudience("other-api")),
+		forKubernetes: issue(alice, "kubernetes", forAudience()), crowd: issue(crowd, "crowd"),
+		here: issue(alice, "here", from("127.0.0.0/8")), elsewhere: issue(alice, "elsewhere", from("198.51.100.0/24")),
 	}
 	if err != nil {
 		return err
