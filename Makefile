@@ -93,6 +93,10 @@ test: ## Run the tests with the race detector: units, envtest, end to end, brows
 test-long: ## Run the exhaustive and slow tests that `make test` leaves out.
 	@$(assets); $(browser); LONG=1 hack/tools/test.sh $(TESTFLAGS)
 
+.PHONY: test-clients
+test-clients: ## Have real clients ask the API face as docs/protect-an-api.md says, nginx, Caddy, HAProxy, Apache, git; installs Debian's packages of them.
+	@hack/tools/clients.sh; $(assets); go test -race -tags clients -timeout 20m -count=1 -v -run '$(RUN)' $(TESTFLAGS) ./test/clients
+
 .PHONY: test-versions
 test-versions: ## Run what depends on the version of Kubernetes on older ones, which are built first. KUBERNETES=1.33 for one; RUN for other tests.
 	@RUN='$(RUN)' hack/tools/test-versions.sh $(KUBERNETES)
@@ -168,7 +172,7 @@ chart-test: ## Install, upgrade, roll back, uninstall and install again with the
 lint: ## Run go vet and golangci-lint; formatting counts too. Look for words that our texts do not use.
 	hack/tools/words.sh .
 	"$(call tool,actionlint)"
-	go vet ./...
+	go vet -tags clients ./...
 	go -C test/chart vet ./...
 	go -C hack/image vet ./...
 	go -C pkg/patauth vet ./...

@@ -19,7 +19,7 @@ longest=(./test/e2e ./controllers ./cmd/kubectl-pat ./test/faults ./test/browser
 
 # Lines of "folder function" of all tests, and those of them that call long.Only.
 tests() {
-  find . -name '*_test.go' -not -path '*/.*/*' -not -path './hack/tools/*' -not -path './hack/controlplane/*' -not -path './hack/image/*' -exec awk -v "only=${1:-}" '
+  find . -name '*_test.go' -not -path '*/.*/*' -not -path './hack/tools/*' -not -path './hack/controlplane/*' -not -path './hack/image/*' -not -path './test/clients/*' -exec awk -v "only=${1:-}" '
     /^func (Test|Fuzz|Example)/ {name = $2; sub(/\(.*/, "", name); dir = FILENAME; sub("/[^/]*$", "", dir); if (!only) print dir, name}
     only && /long\.(Only|Form)\(/ {print dir, name}' {} + | sort -u
 }

@@ -23,6 +23,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -211,13 +212,12 @@ func TestStaleIsNeverInactive(t *testing.T) {
 }
 
 // unavailable checks an answer that has the caller try again.
-func (b *bed) unavailable(w interface{ Result() *http.Response }) int {
+func (b *bed) unavailable(w *httptest.ResponseRecorder) int {
 	b.t.Helper()
-	r := w.Result()
-	if r.Header.Get("Retry-After") == "" {
-		b.t.Errorf("HTTP %d without Retry-After", r.StatusCode)
+	if w.Header().Get("Retry-After") == "" {
+		b.t.Errorf("HTTP %d without Retry-After", w.Code)
 	}
-	return r.StatusCode
+	return w.Code
 }
 
 func TestTheAudienceOfCallersIsNotTheAPIServers(t *testing.T) {
