@@ -152,7 +152,7 @@ func (o *verifierOptions) component(common *commonOptions) component {
 // setup wires what answers kube-apiserver: TokenReviews, the authorizer, and what writes down when tokens are used.
 func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	log := p.GetLogger().WithName("verifier")
-	index, c, err := o.verifyingOptions.index(p, log)
+	index, c, err := o.index(p, log)
 	if err != nil {
 		return err
 	}
