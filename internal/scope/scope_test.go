@@ -281,7 +281,8 @@ func FuzzAllowsWhatRBACAllows(f *testing.F) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{Example, "read-only", "ci-deploy -n a,b", "get secrets --name x", "get /metrics,/healthz", "api:reports:read", "* *.*", "get pods,deployments.apps/scale"} {
+	for _, seed := range []string{Example, "read-only", "ci-deploy -n a,b", "get secrets --name x", "get /metrics,/healthz", "api:reports:read", "* *.*", "get pods,deployments.apps/scale",
+		",-n a", `get pods -n "a,b"`, "get pods -n , --name ,", "get ,-x"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -308,6 +309,8 @@ func TestParseSaysWhatItWants(t *testing.T) {
 		"get pods -x":            `unknown shorthand flag: 'x' in -x; write a scope like "get,list pods,deployments.apps -n team-a"`,
 		"get pods/":              `"pods/" is not a resource; write it like pods, pods/log or deployments.apps`,
 		"get .apps":              `".apps" is not a resource; write it like pods, pods/log or deployments.apps`,
+		",-n pods":               `"-n" is not a verb; write it like get or list`,
+		"get ,-x":                `"-x" is not a resource; write it like pods, pods/log or deployments.apps`,
 		", pods":                 `verbs or resources are missing; write a scope like "get,list pods,deployments.apps -n team-a"`,
 		"get /metrics -n a":      `a path has no namespace and no name; write a scope of its own for it`,
 		"get pods in team-a":     `a scope is a preset, or verbs and resources, for example "get,list pods,deployments.apps -n team-a"`,

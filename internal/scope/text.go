@@ -71,15 +71,15 @@ func withGroup(resource, group string) string {
 
 // Parse reads what Format writes. Resources of several API groups become a scope for each group.
 func Parse(text string) ([]v1alpha1.Scope, error) {
-	var namespaces, names []string
+	var inNamespaces, ofNames []string
 	flags := pflag.NewFlagSet("scope", pflag.ContinueOnError)
-	flags.StringSliceVarP(&namespaces, "namespace", "n", nil, "")
-	flags.StringSliceVar(&names, "name", nil, "")
+	flags.StringArrayVarP(&inNamespaces, "namespace", "n", nil, "")
+	flags.StringArrayVar(&ofNames, "name", nil, "")
 	flags.SetOutput(io.Discard)
 	if err := flags.Parse(strings.Fields(text)); err != nil {
 		return nil, fmt.Errorf("%w; write a scope like %q", err, Example)
 	}
-	words := flags.Args()
+	words, namespaces, names := flags.Args(), split(inNamespaces...), split(ofNames...)
 	switch {
 	case len(words) == 1 && len(names) == 0:
 		if api, ok := strings.CutPrefix(words[0], "api:"); ok && api != "" && len(namespaces) == 0 {
@@ -99,6 +99,11 @@ func parseRule(verbs, things, names, namespaces []string) ([]v1alpha1.Scope, err
 	if len(verbs) == 0 || len(things) == 0 {
 		return nil, fmt.Errorf("verbs or resources are missing; write a scope like %q", Example)
 	}
+	for _, verb := range verbs {
+		if strings.HasPrefix(verb, "-") {
+			return nil, fmt.Errorf("%q is not a verb; write it like get or list", verb)
+		}
+	}
 	var urls, groups []string
 	byGroup := map[string][]string{}
 	for _, thing := range things {
@@ -108,7 +113,7 @@ func parseRule(verbs, things, names, namespaces []string) ([]v1alpha1.Scope, err
 		}
 		main, sub, isSub := strings.Cut(thing, "/")
 		resource, group, _ := strings.Cut(main, ".")
-		if resource == "" || isSub && sub == "" {
+		if resource == "" || resource[0] == '-' || isSub && sub == "" {
 			return nil, fmt.Errorf("%q is not a resource; write it like pods, pods/log or deployments.apps", thing)
 		}
 		if isSub {
@@ -136,8 +141,16 @@ func parseRule(verbs, things, names, namespaces []string) ([]v1alpha1.Scope, err
 	return all, nil
 }
 
-func split(list string) []string {
-	return slices.DeleteFunc(strings.Split(list, ","), func(s string) bool { return s == "" })
+// split returns what is between the commas of lists; nil if there is nothing.
+func split(lists ...string) (all []string) {
+	for _, list := range lists {
+		for item := range strings.SplitSeq(list, ",") {
+			if item != "" {
+				all = append(all, item)
+			}
+		}
+	}
+	return all
 }
 
 func presetNames() []string {
