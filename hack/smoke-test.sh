@@ -37,6 +37,8 @@ is_refused() { ! as_token 2>"$dir/refusal" && grep -q Unauthorized "$dir/refusal
 
 # kube-apiserver may be restarting.
 until_ok 180 "the API server answers" kubectl get --raw /readyz
+# Nothing is made in a namespace that an earlier run has left and that is not gone yet.
+until_ok 60 "no namespace of an earlier run" kubectl wait --for=delete "namespace/$ns" --timeout=5s
 cat >"$dir/team.yaml" <<YAML
 apiVersion: v1
 kind: List
