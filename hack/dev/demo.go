@@ -244,6 +244,10 @@ func (d *demo) takeToken(ctx context.Context, name string) (string, error) {
 }
 
 func (d *demo) use(ctx context.Context) error {
+	// Where kube-apiserver has just been restarted, the verifier may learn of the token a moment later.
+	if _, err := d.apiServer.until(ctx, d.token, true, refusalLimit); err != nil {
+		return err
+	}
 	who, err := d.run(ctx, d.anyone, `kubectl --token "$TOKEN" auth whoami`)
 	if err != nil {
 		return err
