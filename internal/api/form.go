@@ -25,6 +25,17 @@ import (
 	"os"
 )
 
+// requiredOf reads the parameters that a request posts, of which one must be there.
+func requiredOf(r *http.Request, name string) (form url.Values, value string, refused *refusal) {
+	if form, refused = readForm(r); refused != nil {
+		return nil, "", refused
+	}
+	if value = form.Get(name); value == "" {
+		return nil, "", invalid("the parameter " + name + " is missing")
+	}
+	return form, value, nil
+}
+
 // readForm reads the parameters that a request posts. Each is there once at most, and none is in the URL, which gets into logs.
 func readForm(r *http.Request) (url.Values, *refusal) {
 	if r.Method != http.MethodPost {
@@ -60,13 +71,4 @@ func readForm(r *http.Request) (url.Values, *refusal) {
 		}
 	}
 	return form, nil
-}
-
-// required is a parameter that must be there.
-func required(form url.Values, name string) (string, *refusal) {
-	value := form.Get(name)
-	if value == "" {
-		return "", invalid("the parameter " + name + " is missing")
-	}
-	return value, nil
 }

@@ -52,12 +52,7 @@ type introspection struct {
 var inactive = []byte(`{"active":false}`)
 
 func (h *handler) introspect(w http.ResponseWriter, r *http.Request) {
-	form, refused := readForm(r)
-	if refused != nil {
-		refused.write(w)
-		return
-	}
-	bearer, refused := required(form, "token")
+	form, bearer, refused := requiredOf(r, "token")
 	if refused != nil {
 		refused.write(w)
 		return

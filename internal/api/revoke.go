@@ -84,12 +84,7 @@ var refuseRevocation = &refusal{status: http.StatusServiceUnavailable, code: cod
 	text: "the token could not be revoked now, and may still be valid; try again, or delete its PersonalAccessToken", header: retry}
 
 func (h *handler) revoke(w http.ResponseWriter, r *http.Request) {
-	form, refused := readForm(r)
-	if refused != nil {
-		refused.write(w)
-		return
-	}
-	bearer, refused := required(form, "token")
+	_, bearer, refused := requiredOf(r, "token")
 	if refused != nil {
 		refused.write(w)
 		return
@@ -111,12 +106,7 @@ type revokedOne struct {
 }
 
 func (h *handler) revokeMany(w http.ResponseWriter, r *http.Request) {
-	form, refused := readForm(r)
-	if refused != nil {
-		refused.write(w)
-		return
-	}
-	text, refused := required(form, "tokens")
+	_, text, refused := requiredOf(r, "tokens")
 	if refused != nil {
 		refused.write(w)
 		return
