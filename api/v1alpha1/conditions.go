@@ -86,6 +86,13 @@ const (
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonRotationNeeded: spec asks for another token than was issued, but not for a rotation that would make it.
 	ReasonRotationNeeded = "RotationNeeded"
+	// ReasonDeniedByPolicy: a TokenPolicy stops the token, or keeps it from being issued. The message names the policy.
+	ReasonDeniedByPolicy = "DeniedByPolicy"
+	// ReasonTooManyTokens: the user has as many tokens as a TokenPolicy allows, so no other is issued.
+	ReasonTooManyTokens = "TooManyTokens"
+	// ReasonPolicyNotUnderstood: a TokenPolicy has a field that this version does not know, and stops what the policy matches. On a
+	// TokenPolicy, the same of itself.
+	ReasonPolicyNotUnderstood = "PolicyNotUnderstood"
 )
 
 // Reasons of events that go with no condition.

@@ -42,7 +42,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &PersonalAccessToken{}, &PersonalAccessTokenList{})
+	scheme.AddKnownTypes(GroupVersion, &PersonalAccessToken{}, &PersonalAccessTokenList{}, &TokenPolicy{}, &TokenPolicyList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

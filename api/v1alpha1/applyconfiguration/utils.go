@@ -42,6 +42,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PersonalAccessTokenSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PersonalAccessTokenStatus"):
 		return &apiv1alpha1.PersonalAccessTokenStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PolicyDenial"):
+		return &apiv1alpha1.PolicyDenialApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PolicyMatch"):
+		return &apiv1alpha1.PolicyMatchApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PolicySubject"):
+		return &apiv1alpha1.PolicySubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RevokedToken"):
 		return &apiv1alpha1.RevokedTokenApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rotation"):
@@ -52,6 +58,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ScopeRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretDelivery"):
 		return &apiv1alpha1.SecretDeliveryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicy"):
+		return &apiv1alpha1.TokenPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicySpec"):
+		return &apiv1alpha1.TokenPolicySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicyStatus"):
+		return &apiv1alpha1.TokenPolicyStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UserInfo"):
 		return &apiv1alpha1.UserInfoApplyConfiguration{}
 

@@ -188,6 +188,39 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tokenID
       type:
         scalar: string
+- name: com.github.pat-operator.pat-operator.api.v1alpha1.PolicyDenial
+  map:
+    fields:
+    - name: reason
+      type:
+        scalar: string
+- name: com.github.pat-operator.pat-operator.api.v1alpha1.PolicyMatch
+  map:
+    fields:
+    - name: namespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: subjects
+      type:
+        list:
+          elementType:
+            namedType: com.github.pat-operator.pat-operator.api.v1alpha1.PolicySubject
+          elementRelationship: atomic
+- name: com.github.pat-operator.pat-operator.api.v1alpha1.PolicySubject
+  map:
+    fields:
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
 - name: com.github.pat-operator.pat-operator.api.v1alpha1.RevokedToken
   map:
     fields:
@@ -273,6 +306,92 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: ttlSeconds
+      type:
+        scalar: numeric
+- name: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicy
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicySpec
+    - name: status
+      type:
+        namedType: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicyStatus
+- name: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicySpec
+  map:
+    fields:
+    - name: allowedAudiences
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: allowedDelivery
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: allowedFrom
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: allowedGroups
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: allowedScopes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: deny
+      type:
+        namedType: com.github.pat-operator.pat-operator.api.v1alpha1.PolicyDenial
+    - name: match
+      type:
+        namedType: com.github.pat-operator.pat-operator.api.v1alpha1.PolicyMatch
+    - name: maxLifetimeDays
+      type:
+        scalar: numeric
+    - name: maxTokensPerUser
+      type:
+        scalar: numeric
+    - name: requireScopes
+      type:
+        scalar: boolean
+- name: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicyStatus
+  map:
+    fields:
+    - name: affectedTokens
+      type:
+        scalar: numeric
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: matchedTokens
+      type:
+        scalar: numeric
+    - name: observedGeneration
       type:
         scalar: numeric
 - name: com.github.pat-operator.pat-operator.api.v1alpha1.UserInfo
