@@ -154,6 +154,9 @@ func desiredStatus(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state 
 			want.TokenID = t.ID
 			want.IssuedAt = &metav1.Time{Time: t.IssuedAt}
 			want.ExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
+			if end := state.PolicyEnd; end != nil && end.Before(want.ExpiresAt.Time) {
+				want.ExpiresAt = &metav1.Time{Time: *end}
+			}
 			if t.ID != pat.Status.TokenID {
 				want.FirstUsedAt = nil
 			}

@@ -81,6 +81,8 @@ type Input struct {
 	Now         time.Time
 	ClockProven bool
 	Config      Config
+	// Policies are what TokenPolicies ask.
+	Policies Policies
 
 	// former is Record if it belongs to a former resource of this name; the rules then see no record.
 	former *record.Record
@@ -153,6 +155,8 @@ type State struct {
 	Stalled *Condition
 	// ExpiringSoon is nil unless the end of a valid token is near.
 	ExpiringSoon *Condition
+	// PolicyEnd is when TokenPolicies stop the current token; nil where they do not.
+	PolicyEnd *time.Time
 }
 
 // Condition is the content of one condition.
@@ -209,8 +213,11 @@ func Decide(in Input) Decision {
 		if d.Action == Issue {
 			d.Base, d.Spec = Base(in, in.Now.Truncate(time.Second)), &in.Resource.Spec
 		}
-		if d.State != nil && d.State.Active.Status {
-			d.State.ExpiringSoon = expiringSoon(in)
+		if d.State != nil {
+			d.State.PolicyEnd = policyEnd(in)
+			if d.State.Active.Status {
+				d.State.ExpiringSoon = expiringSoon(in)
+			}
 		}
 		if d.Action == Nothing {
 			// The record of a former resource ends even if this resource writes none.
@@ -435,8 +442,11 @@ func Wake(in Input) time.Duration {
 	if in.Record.EndOf(t.ID) == nil {
 		after = until(in.Now, EffectiveEnd(&in.Resource.Spec, t))
 	}
+	if end := policyEnd(in); end != nil {
+		after = Sooner(after, until(in.Now, *end))
+	}
 	for _, w := range warnings(in) {
-		after = Sooner(after, until(in.Now, EffectiveEnd(&in.Resource.Spec, t).Add(-w)))
+		after = Sooner(after, until(in.Now, currentEnd(in).Add(-w)))
 	}
 	if end, ok := t.DeliverUntil(); ok {
 		after = Sooner(after, until(in.Now, end))

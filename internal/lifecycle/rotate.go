@@ -123,6 +123,8 @@ func activity(in Input) Condition {
 		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again(spec))}
 	case e != nil, !in.Now.Before(end):
 		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, Stamp(end), again(spec))}
+	case stopped(in) != nil:
+		return *stopped(in)
 	case spec.Suspend:
 		return Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf("Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
 	}
@@ -138,7 +140,7 @@ func activity(in Input) Condition {
 		networks = fmt.Sprintf(" It works only through the proxy and only from %s; the API server's webhook refuses it.", strings.Join(spec.From, ", "))
 	}
 	return Condition{Status: true, Reason: v1alpha1.ReasonActive, Message: fmt.Sprintf(
-		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.%s", t.ID, in.Record.User.Username, Stamp(end), predecessor, networks)}
+		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.%s", t.ID, in.Record.User.Username, Stamp(currentEnd(in)), predecessor, networks+narrowed(in))}
 }
 
 // again is how one gets another token.

@@ -150,6 +150,9 @@ func issue(in Input) *Decision {
 		return stalled(v1alpha1.ReasonLifetimeTooLong, fmt.Sprintf(
 			"The token would live longer than this operator allows (%d days); set a lesser spec.expiresInDays or an earlier spec.expiresAt.", int(in.Config.MaxLifetime/v1alpha1.Day)))
 	}
+	if d := notAllowed(in, now); d != nil {
+		return d
+	}
 	if spec.Token != nil {
 		return adopt(in, now)
 	}
@@ -265,7 +268,7 @@ func specMismatch(in Input) *Condition {
 // expiringSoon warns that the current token's end is near: by the shortest warning whose time has come.
 func expiringSoon(in Input) *Condition {
 	var within time.Duration
-	end := EffectiveEnd(&in.Resource.Spec, in.Record.Current)
+	end := currentEnd(in)
 	for _, w := range warnings(in) {
 		if !in.Now.Before(end.Add(-w)) && (within == 0 || w < within) {
 			within = w
@@ -287,7 +290,7 @@ func warnings(in Input) []time.Duration {
 	}
 	var out []time.Duration
 	for _, w := range in.Config.ExpiryWarnings {
-		if w < EffectiveEnd(&in.Resource.Spec, t).Sub(t.IssuedAt) {
+		if w < currentEnd(in).Sub(t.IssuedAt) {
 			out = append(out, w)
 		}
 	}

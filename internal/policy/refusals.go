@@ -83,9 +83,9 @@ func lifetime(p *Policy, t Token) (field, detail string) {
 	case !t.Ends.After(latest):
 		return "", ""
 	case t.Spec.ExpiresAt != nil:
-		return "expiresAt", fmt.Sprintf("lets a token live %d days at most; set %s or earlier", *days, latest.UTC().Format(time.RFC3339))
+		return "expiresAt", fmt.Sprintf("lets a token live %d days at most; set spec.expiresAt to %s or earlier", *days, latest.UTC().Format(time.RFC3339))
 	}
-	return "expiresInDays", fmt.Sprintf("lets a token live %d days at most; set %d or less", *days, *days)
+	return "expiresInDays", fmt.Sprintf("lets a token live %d days at most; set spec.expiresInDays to %d or less", *days, *days)
 }
 
 func scopes(p *Policy, t Token) (field, detail string) {

@@ -1,0 +1,154 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/policy"
+	"github.com/pat-operator/pat-operator/internal/record"
+)
+
+const (
+	// waitForPolicies is how soon to look again whether the TokenPolicies are known.
+	waitForPolicies = 5 * time.Second
+	// waitForRoom is how soon to look again whether the user has fewer tokens than a TokenPolicy allows.
+	waitForRoom = 10 * time.Second
+)
+
+// Policies are what TokenPolicies ask of a resource's tokens, and what that depends on. Nothing of it enters a record, so that a
+// token works again without the policy.
+type Policies struct {
+	// Unknown is why the policies are not known, so that nothing is issued; nil if they are.
+	Unknown error
+	Limits  policy.Limits
+	// Tokens is how many other tokens of the user count for a limit: those that have not ended, and those that wait and are older.
+	// It is known only where a policy limits them.
+	Tokens int
+	// APIAudiences are the API server's own.
+	APIAudiences []string
+}
+
+// stopped is why policies stop the current token; nil if they do not.
+func stopped(in Input) *Condition {
+	t := in.Record.Current
+	if d := in.Policies.Limits.Denial(); d != nil {
+		c := denied(d)
+		c.Message = fmt.Sprintf("Token %s does not work now. %s", t.ID, c.Message)
+		return c
+	}
+	end, p := in.Policies.Limits.End(t.IssuedAt)
+	if p == nil || in.Now.Before(end) {
+		return nil
+	}
+	return &Condition{Reason: v1alpha1.ReasonDeniedByPolicy, Message: fmt.Sprintf(
+		"Token %s stopped at %s, because TokenPolicy %q lets a token live %d days; %s.", t.ID, Stamp(end), p.Name, *p.Spec.MaxLifetimeDays, again(&in.Resource.Spec))}
+}
+
+func denied(d *policy.Denial) *Condition {
+	reason := v1alpha1.ReasonDeniedByPolicy
+	if d.Reason == "" {
+		reason = v1alpha1.ReasonPolicyNotUnderstood
+	}
+	return &Condition{Reason: reason, Message: d.String() + "."}
+}
+
+// notAllowed says why policies do not let a token be issued; nil if they do.
+func notAllowed(in Input, now time.Time) *Decision {
+	p := &in.Policies
+	if p.Unknown != nil {
+		return &Decision{Action: Nothing, After: waitForPolicies, State: issuing(fmt.Sprintf(
+			"The token waits to be issued until the TokenPolicies are known (%v). The operator tries again automatically.", p.Unknown))}
+	}
+	if d := p.Limits.Denial(); d != nil {
+		c := denied(d)
+		return stalled(c.Reason, "No token is issued. "+c.Message)
+	}
+	refusals := p.Limits.Refusals(policy.Token{
+		Spec: &in.Resource.Spec, IssuedAt: now, Ends: End(&in.Resource.Spec, now), APIAudiences: p.APIAudiences,
+	})
+	if len(refusals) > 0 {
+		var texts []string
+		for _, r := range refusals {
+			texts = append(texts, r.Detail)
+		}
+		return stalled(v1alpha1.ReasonDeniedByPolicy, "No token is issued. "+strings.Join(texts, "; ")+".")
+	}
+	most, by := p.Limits.MaxTokens()
+	if by == nil || p.Tokens < most || HoldsToken(in.Record) {
+		return nil
+	}
+	d := stalled(v1alpha1.ReasonTooManyTokens, fmt.Sprintf(
+		"No token is issued. TokenPolicy %q lets a user have %d tokens, and %s has %d or more; delete one that is not needed, and this one is issued.",
+		by.Name, most, in.Resource.Spec.User.Username, most))
+	d.After = waitForRoom
+	return d
+}
+
+// HoldsToken reports whether a record, nil for none, has a token that has not ended.
+func HoldsToken(rec *record.Record) bool {
+	return rec != nil && rec.Current != nil && rec.EndOf(rec.Current.ID) == nil
+}
+
+// policyEnd is when policies stop the current token; nil where they do not, or where it has ended for good.
+func policyEnd(in Input) *time.Time {
+	if !HoldsToken(in.Record) {
+		return nil
+	}
+	end, p := in.Policies.Limits.End(in.Record.Current.IssuedAt)
+	if p == nil {
+		return nil
+	}
+	return &end
+}
+
+// currentEnd is when the current token stops: by record, spec or policies.
+func currentEnd(in Input) time.Time {
+	end := EffectiveEnd(&in.Resource.Spec, in.Record.Current)
+	if by := policyEnd(in); by != nil && by.Before(end) {
+		return *by
+	}
+	return end
+}
+
+// narrowed says what policies leave of the current token, as sentences with a leading space; "" if all of it.
+func narrowed(in Input) string {
+	text := ""
+	for _, p := range in.Policies.Limits {
+		if len(p.Spec.AllowedFrom) > 0 {
+			text += fmt.Sprintf(" By TokenPolicy %q it works only through the proxy and only from %s.", p.Name, strings.Join(p.Spec.AllowedFrom, ", "))
+		}
+	}
+	user := &in.Record.User
+	left := in.Policies.Limits.Groups(user)
+	if out := slices.DeleteFunc(slices.Clone(user.Groups), func(g string) bool { return slices.Contains(left, g) }); len(out) > 0 {
+		text += fmt.Sprintf(" TokenPolicies leave out %d of its groups: %s.", len(out), firstOf(out, 5))
+	}
+	return text
+}
+
+// firstOf joins some names for a message.
+func firstOf(names []string, most int) string {
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lifecycle
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/policy"
+)
+
+// byPolicy has a TokenPolicy named "contractors" with these limits match the resource.
+func byPolicy(limits map[string]any) func(*Input) {
+	return func(in *Input) {
+		object := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "contractors"}, "spec": limits}}
+		in.Policies.Limits = append(in.Policies.Limits, policy.Parse(object))
+	}
+}
+
+func tokens(n int) func(*Input) { return func(in *Input) { in.Policies.Tokens = n } }
+
+// after lets time pass; the token was taken long ago.
+func after(d time.Duration) func(*Input) {
+	return func(in *Input) { in.Now, in.Record.Current.Delivery = now.Add(d), nil }
+}
+
+// rotate asks for a successor.
+var rotate = asks(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{Trigger: "again"} })
+
+func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
+	deny := byPolicy(map[string]any{"deny": map[string]any{"reason": "Left the company."}})
+	unknown := byPolicy(map[string]any{"allowedDays": []any{"Monday"}})
+	days := func(n int64) func(*Input) { return byPolicy(map[string]any{"maxLifetimeDays": n}) }
+	most := func(n int64) func(*Input) { return byPolicy(map[string]any{"maxTokensPerUser": n}) }
+	requireScopes := byPolicy(map[string]any{"requireScopes": true})
+	for name, tc := range map[string]struct {
+		in            Input
+		action        Action
+		active, ready string // reasons
+		stalled       bool
+		message       string // of Active, or of Ready where that is false
+		after         time.Duration
+		policyEnd     string
+	}{
+		"a denied token stops, and its resource is ready": {
+			in: input(issued, deny), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonReconciled,
+			message: `Token aaaaaaaaaaaaaaaa does not work now. TokenPolicy "contractors" denies this user's tokens here: Left the company; an administrator can change the policy.`,
+		},
+		"a policy that is not understood stops it too": {
+			in: input(issued, unknown), active: v1alpha1.ReasonPolicyNotUnderstood, ready: v1alpha1.ReasonReconciled,
+			message: `Token aaaaaaaaaaaaaaaa does not work now. TokenPolicy "contractors" has what this version of pat-operator does not know (spec.allowedDays), so all tokens that it matches are denied; an administrator can upgrade pat-operator, or change the policy.`,
+		},
+		"a denied user gets no first token": {
+			in: input(deny), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
+			message: `No token is issued. TokenPolicy "contractors" denies this user's tokens here: Left the company; an administrator can change the policy.`,
+		},
+		"nor a successor": {
+			in: input(issued, rotate, deny), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
+		},
+		"nor one that the holder makes": {
+			in: input(holder, deny), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
+		},
+		"nothing is issued while the policies are not known": {
+			in: input(func(in *Input) { in.Policies.Unknown = errors.New("no list yet") }), active: v1alpha1.ReasonIssuing, ready: v1alpha1.ReasonIssuing, after: waitForPolicies,
+			message: `The token waits to be issued until the TokenPolicies are known (no list yet). The operator tries again automatically.`,
+		},
+		"a token that exists works meanwhile": {
+			in: input(issued, func(in *Input) { in.Policies.Unknown = errors.New("no list yet") }), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
+		},
+		"a token that would live too long is not issued": {
+			in: input(days(30)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
+			message: `No token is issued. TokenPolicy "contractors" lets a token live 30 days at most; set spec.expiresInDays to 30 or less.`,
+		},
+		"one that exists ends earlier": {
+			in: input(issued, days(30)), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled, policyEnd: "2026-12-23T11:59:00Z",
+			message: `Token aaaaaaaaaaaaaaaa authenticates as alice until 2026-12-23T11:59:00Z; delete this resource to revoke it.`,
+		},
+		"then it stops, and is not written down as expired": {
+			in: input(issued, days(30), after(31*day)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonReconciled,
+			policyEnd: "2026-12-23T11:59:00Z",
+			message:   `Token aaaaaaaaaaaaaaaa stopped at 2026-12-23T11:59:00Z, because TokenPolicy "contractors" lets a token live 30 days; set a new spec.rotation.trigger for a new one.`,
+		},
+		"existing tokens need no scopes": {
+			in: input(issued, requireScopes), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
+		},
+		"their successors do": {
+			in: input(issued, rotate, requireScopes), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
+			message: `No token is issued. TokenPolicy "contractors" allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}].`,
+		},
+		"the last token that is allowed": {in: input(most(10), tokens(9)), action: Issue, active: v1alpha1.ReasonIssuing, ready: v1alpha1.ReasonIssuing},
+		"one too many": {
+			in: input(most(10), tokens(10)), active: v1alpha1.ReasonTooManyTokens, ready: v1alpha1.ReasonTooManyTokens, stalled: true, after: waitForRoom,
+			message: `No token is issued. TokenPolicy "contractors" lets a user have 10 tokens, and alice has 10 or more; delete one that is not needed, and this one is issued.`,
+		},
+		"a successor is none more": {
+			in: input(issued, rotate, most(10), tokens(10)), action: Issue, active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonRotating,
+		},
+		"that of an ended token is": {
+			in: input(issued, ends("Revoked"), rotate, most(10), tokens(10)), active: v1alpha1.ReasonRevoked, ready: v1alpha1.ReasonTooManyTokens, stalled: true, after: waitForRoom,
+		},
+		"groups and networks are told": {
+			in: input(issued, byPolicy(map[string]any{"allowedGroups": []any{"contractors"}, "allowedFrom": []any{"10.0.0.0/8"}})), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
+			message: `Token aaaaaaaaaaaaaaaa authenticates as alice until 2027-02-21T11:59:00Z; delete this resource to revoke it. By TokenPolicy "contractors" it works only through the proxy and only from 10.0.0.0/8. TokenPolicies leave out 1 of its groups: devs.`,
+		},
+		"a suspended token that is denied": {
+			in: input(issued, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true }), deny), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonReconciled,
+		},
+		"what has ended for good stays so": {
+			in: input(issued, ends("Expired"), deny), active: v1alpha1.ReasonExpired, ready: v1alpha1.ReasonReconciled,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Decide(tc.in)
+			want := tc.action
+			if want == "" {
+				want = Nothing
+			}
+			if d.Action != want || d.State == nil {
+				t.Fatalf("decides %s (%s) with state %v, want %s", d.Action, d.Reason, d.State, want)
+			}
+			s := d.State
+			if s.Active.Reason != tc.active || s.Ready.Reason != tc.ready || (s.Stalled != nil) != tc.stalled {
+				t.Errorf("Active=%s Ready=%s Stalled=%v, want %s, %s, %v", s.Active.Reason, s.Ready.Reason, s.Stalled, tc.active, tc.ready, tc.stalled)
+			}
+			message := s.Active.Message
+			if !s.Ready.Status {
+				message = s.Ready.Message
+			}
+			if tc.message != "" {
+				if diff := cmp.Diff(tc.message, message); diff != "" {
+					t.Error(diff)
+				}
+			}
+			if tc.after != 0 && d.After != tc.after {
+				t.Errorf("looks again after %v, want %v", d.After, tc.after)
+			}
+			if end := ""; s.PolicyEnd != nil || tc.policyEnd != "" {
+				if s.PolicyEnd != nil {
+					end = Stamp(*s.PolicyEnd)
+				}
+				if end != tc.policyEnd {
+					t.Errorf("policies end it at %q, want %q", end, tc.policyEnd)
+				}
+			}
+		})
+	}
+}
+
+func TestTheEndByPolicyIsWarnedOfAndWaitedFor(t *testing.T) {
+	in := input(issued, byPolicy(map[string]any{"maxLifetimeDays": int64(30)}), func(in *Input) { in.Config.ExpiryWarnings = []time.Duration{7 * day} })
+	if d, want := Decide(in), 23*day-time.Minute; d.After > want {
+		t.Errorf("looks again after %v, so the warning %v ahead comes late", d.After, want)
+	}
+	after(25 * day)(&in)
+	d := Decide(in)
+	if d.State.ExpiringSoon == nil || !strings.Contains(d.State.ExpiringSoon.Message, "2026-12-23T11:59:00Z") {
+		t.Errorf("warns %v, want of the end by policy", d.State.ExpiringSoon)
+	}
+	if want := 5*day - time.Minute; d.After > want {
+		t.Errorf("looks again after %v, want by %v, when policies stop the token", d.After, want)
+	}
+}
