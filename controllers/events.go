@@ -116,7 +116,7 @@ func (r *Reconciler) announceTransition(pat *v1alpha1.PersonalAccessToken, curre
 			r.warn(pat, current, now.Reason, "Delete", "%s", now.Message)
 		}
 	case v1alpha1.ReasonActive:
-		if was != nil && was.Reason == v1alpha1.ReasonSuspended {
+		if was != nil && slices.Contains([]string{v1alpha1.ReasonSuspended, v1alpha1.ReasonDeniedByPolicy, v1alpha1.ReasonPolicyNotUnderstood}, was.Reason) {
 			r.event(pat, current, v1alpha1.EventResumed, "Resume", "%s", now.Message)
 		}
 	case v1alpha1.ReasonSuspended, v1alpha1.ReasonExpired, v1alpha1.ReasonRevoked:

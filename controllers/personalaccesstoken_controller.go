@@ -85,6 +85,10 @@ type Reconciler struct {
 	Guards Guards
 	// Census counts what all records hold.
 	Census *Census
+	// Policies are the TokenPolicies; nil knows none.
+	Policies *Policies
+	// APIAudiences returns the API server's own audiences, as far as they are known; nil is allowed.
+	APIAudiences func() []string
 	// Audit takes what Recorder takes; nil is allowed.
 	Audit *audit.Log
 
@@ -92,6 +96,10 @@ type Reconciler struct {
 	sightings sightings
 	// stopped reports that the breaker was last seen open, and that an event says so.
 	stopped atomic.Bool
+	// moved reports that resources have changed since TokenPolicies were last counted.
+	moved atomic.Bool
+	// room knows who was given a place among a user's tokens.
+	room room
 	// waiting knows which resources wait for a token.
 	waiting waiting
 	// attempts delays what a namespace refuses: the operator's own writes would wake the queue at once.
@@ -108,6 +116,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.PersonalAccessToken{}, &resourceEvents{Reconciler: r}).
 		WatchesMetadata(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.resourcesOfAccount), builder.WithPredicates(uidChanged)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.resourceOfRecord)).
+		WatchesRawSource(r.policyChanges()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: timeout}).
 		Complete(r)
 }
@@ -133,6 +142,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Re
 		r.waiting.issued(req.NamespacedName, in.Resource, o.current, began, r.Clock.Now())
 	}
 	r.waiting.note(req.NamespacedName, in.Resource, o.state, began)
+	r.room.note(req.NamespacedName, in.Resource, o.current.of(in.Resource), o.state)
 	after, removalsErr := r.remove(ctx, o.current, in.ClockProven)
 	if err := errors.Join(o.err, statusErr, removalsErr); err != nil {
 		return ctrl.Result{}, err
@@ -166,6 +176,7 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 		return 0, false, nil
 	}
 	r.waiting.note(key, pat, d.State, in.Now)
+	r.room.note(key, pat, current.of(pat), d.State)
 	return d.After, d.State == nil || statusApplied(pat, current.of(pat), d.State, in.Now), nil
 }
 
@@ -214,6 +225,15 @@ func (r *Reconciler) converge(ctx context.Context, in lifecycle.Input, current *
 	for range maxSteps {
 		d := lifecycle.Decide(in)
 		var err error
+		if issues(d) {
+			taken, err := r.takePlace(ctx, &in)
+			if err != nil {
+				return converged{current: current, err: err}
+			}
+			if !taken {
+				d = lifecycle.Decide(in) // It says so.
+			}
+		}
 		switch d.Action {
 		case lifecycle.Nothing:
 			if rec := current.of(pat); rec != nil {
@@ -275,6 +295,9 @@ func (r *Reconciler) input(
 	in.Remembered = r.Census.Remembered(key.Namespace)
 	in.BreakerOpen = r.breaker(in.Record)
 	if in.Owner, err = r.owner(ctx, from, pat); err != nil {
+		return in, err
+	}
+	if in.Policies, err = r.policies(ctx, pat, current.of(pat)); err != nil {
 		return in, err
 	}
 	// After the reads, whose answers show the API server's clock.

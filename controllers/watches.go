@@ -70,6 +70,7 @@ type resourceEvents struct {
 }
 
 func (e *resourceEvents) Create(ctx context.Context, evt event.CreateEvent, q queue) {
+	e.moved.Store(true)
 	e.saw(ctx, evt.Object)
 	e.EnqueueRequestForObject.Create(ctx, evt, q)
 }
@@ -78,11 +79,13 @@ func (e *resourceEvents) Update(ctx context.Context, evt event.UpdateEvent, q qu
 	if e.saw(ctx, evt.ObjectNew); onlyLastUse(evt.ObjectOld, evt.ObjectNew) {
 		return
 	}
+	e.moved.Store(true)
 	e.EnqueueRequestForObject.Update(ctx, evt, q)
 }
 
 // Delete treats a deletion event of the watch as evidence. A deletion inferred from a list does not count.
 func (e *resourceEvents) Delete(ctx context.Context, evt event.DeleteEvent, q queue) {
+	e.moved.Store(true)
 	if pat, ok := evt.Object.(*v1alpha1.PersonalAccessToken); ok && !evt.DeleteStateUnknown {
 		e.sightings.gone(pat, e.Clock.Now())
 	}

@@ -30,9 +30,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -57,6 +59,15 @@ type Config struct {
 	RestrictingExtraKeys []string
 	// RequireScopes refuses tokens without scopes, which may do all that their user may.
 	RequireScopes bool
+	// Policies are the TokenPolicies; nil knows none. With it, TokensOf and APIAudiences are required.
+	Policies Policies
+	// TokensOf counts the tokens of a user that have not ended, that of a resource left out.
+	TokensOf func(ctx context.Context, username string, except types.NamespacedName) (int, error)
+	// APIAudiences returns the API server's own audiences, as far as they are known.
+	APIAudiences func() []string
+	// BindingGroups matches the groups that a token of one's own must not leave out, besides those that TokenPolicies name; nil
+	// matches none.
+	BindingGroups *regexp.Regexp
 	// OwnNamespaces are those of the operator and the records, which hold no tokens.
 	OwnNamespaces []string
 	// Client creates SubjectAccessReviews. Required.
@@ -91,6 +102,9 @@ type Creator interface {
 func Handlers(cfg Config, scheme *runtime.Scheme) (map[string]http.Handler, error) {
 	if cfg.Client == nil || cfg.ServiceAccounts == nil || cfg.Record == nil || cfg.HistoryFull == nil || cfg.Guards == nil || cfg.Now == nil {
 		return nil, errors.New("admission needs Client, ServiceAccounts, Record, HistoryFull, Guards and Now")
+	}
+	if cfg.Policies != nil && (cfg.TokensOf == nil || cfg.APIAudiences == nil) {
+		return nil, errors.New("admission with Policies needs TokensOf and APIAudiences")
 	}
 	cfg = cfg.inTurn(newTurns(allQuestions))
 	cfg.advice = &remembering{Creator: cfg.Client, ttl: adviceTTL}

@@ -74,6 +74,11 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	f.invalid = append(f.invalid, displayName(nil, &pat.Spec)...)
 	f.forbidden = append(f.forbidden, v.room(ctx, pat)...)
 	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
+	refused, byPolicies, err := v.byPolicies(ctx, asked{requester: &req.UserInfo, pat: pat, issuedAt: now})
+	if err != nil {
+		return nil, err
+	}
+	f.forbidden = append(f.forbidden, refused...)
 	over := passed(&pat.Spec, now)
 	if err := f.err(pat.Name); err != nil || over != nil {
 		return over, err
@@ -81,7 +86,7 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	if err := v.accepted(req); err != nil {
 		return nil, err
 	}
-	warnings := append(long(&pat.Spec, now), onlyByProxy(nil, &pat.Spec)...)
+	warnings := append(append(long(&pat.Spec, now), onlyByProxy(nil, &pat.Spec)...), byPolicies...)
 	if ptr.Deref(req.DryRun, false) {
 		// GitOps tools ask again and again; what costs the API server questions is said when it counts.
 		return warnings, nil
@@ -142,6 +147,15 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	f.invalid = append(f.invalid, displayName(&was.Spec, &is.Spec)...)
 	f.invalid = append(f.invalid, uncovered(rec, is)...)
 	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
+	token := asked{requester: &req.UserInfo, pat: is, issuedAt: v.Now(), rec: rec}
+	if current != nil && !again {
+		token.widened, token.issuedAt = widens(was, is), current.IssuedAt
+	}
+	refused, byPolicies, err := v.byPolicies(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	f.forbidden = append(f.forbidden, refused...)
 	if !equal(was.Spec.Token, is.Spec.Token) {
 		f.invalid = append(f.invalid, v.room(ctx, is)...)
 	}
@@ -160,7 +174,7 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if again {
 		warnings = append(warnings, cutShort(&is.Spec, current, v.Now())...)
 	}
-	warnings = append(append(warnings, overAYear...), onlyByProxy(&was.Spec, &is.Spec)...)
+	warnings = append(append(append(warnings, overAYear...), onlyByProxy(&was.Spec, &is.Spec)...), byPolicies...)
 	if !inSecret(&was.Spec) {
 		warnings = append(warnings, v.advise(ctx, readers(&is.Spec, req.Namespace))...)
 	}

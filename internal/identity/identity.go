@@ -187,6 +187,11 @@ func checkGroup(user, path *field.Path, name, username string) field.ErrorList {
 	return nil
 }
 
+// Carried reports whether a person's token may list a group. system:authenticated it has without.
+func Carried(group string) bool {
+	return group != everybodysGroup && len(checkGroup(nil, nil, group, "")) == 0
+}
+
 func neverGroup(name string) bool {
 	switch name {
 	case "system:masters", "system:nodes", "system:unauthenticated", bootstrappersGroup:

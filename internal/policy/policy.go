@@ -211,3 +211,11 @@ func impliedGroups(u *v1alpha1.UserInfo) []string {
 	}
 	return groups
 }
+
+// Instead says what the policy does because of what is not known of it, as a sentence.
+func (p *Policy) Instead() string {
+	if p.denies {
+		return "So the policy denies all tokens that it matches."
+	}
+	return "So the policy matches as if that part of it were absent."
+}

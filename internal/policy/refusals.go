@@ -189,3 +189,10 @@ func list(names []string) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// Affects reports whether a token that exists does not keep to the policy: it is stopped or narrowed by it, or would be refused if
+// it were new.
+func (p *Policy) Affects(u *v1alpha1.UserInfo, t Token) bool {
+	l := Limits{p}
+	return len(l.Refusals(t)) > 0 || len(l.Groups(u)) < len(u.Groups)
+}

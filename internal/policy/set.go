@@ -111,14 +111,20 @@ func (s *Set) For(namespace string, u *v1alpha1.UserInfo) Limits {
 	return found
 }
 
-// Naming are the policies that name a group and may match in a namespace.
-func (s *Set) Naming(group, namespace string) Limits {
+// Naming are the policies that name one of the groups and may match in a namespace; without groups, those that name any.
+func (s *Set) Naming(namespace string, groups ...string) Limits {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var found Limits
-	for _, p := range s.named[subject{v1alpha1.SubjectGroup, group}] {
-		if p.namespaces == nil || p.namespaces.MatchString(namespace) {
-			found = append(found, p)
+	for _, p := range s.policies {
+		if p.namespaces != nil && !p.namespaces.MatchString(namespace) {
+			continue
+		}
+		for subject := range p.subjects {
+			if subject.kind == v1alpha1.SubjectGroup && (len(groups) == 0 || slices.Contains(groups, subject.name)) {
+				found = append(found, p)
+				break
+			}
 		}
 	}
 	slices.SortFunc(found, byName)
