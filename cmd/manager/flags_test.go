@@ -48,6 +48,7 @@ var values = map[string]struct{ good, bad []string }{
 	"managed-impersonation":               {[]string{"true", "false"}, []string{"", "always"}},
 	"require-scopes":                      {[]string{"true", "false"}, []string{"", "always"}},
 	"max-lifetime":                        {[]string{"8784h", "24h", "87840h"}, []string{"", "366", "366d", "23h59m", "87841h"}},
+	"policies":                            {[]string{"true", "false"}, []string{"", "some"}},
 	"expiry-warnings":                     {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
 	"restricting-extra-keys":              {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
 	"verifier-bind-address":               {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},

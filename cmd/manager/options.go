@@ -55,6 +55,7 @@ type commonOptions struct {
 	servingHosts      []string
 	maxClockSkew      time.Duration
 	maxLifetime       time.Duration
+	policies          bool
 	zap               zap.Options
 }
 
@@ -67,6 +68,7 @@ func (o *commonOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.servingHosts, "serving-host", nil, "a further name or IP address in the serving certificates; may be repeated")
 	fs.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Minute, "how far this clock may be off the API server's before nothing is written or verified and the replica is unready")
 	fs.DurationVar(&o.maxLifetime, "max-lifetime", 366*v1alpha1.Day, "the longest life that a token may ask for: the operator holds tokens to it, and the console offers no longer one")
+	fs.BoolVar(&o.policies, "policies", true, "read TokenPolicies; false is for installations without that API")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)

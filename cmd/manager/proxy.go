@@ -237,7 +237,7 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 		options.Groups = proxy.NewGroups(test)
 	}
 	runs := runnables{transport, impersonator, test, nodes, verifier.NewFeeds(c, index, verifier.FeedOptions{
-		RecordsNamespace: p.recordsNamespace, MaxStaleness: o.maxStaleness, ClockOff: p.skew.Off, Clock: clock.RealClock{}, Log: log,
+		RecordsNamespace: p.recordsNamespace, MaxStaleness: o.maxStaleness, Policies: p.policies, ClockOff: p.skew.Off, Clock: clock.RealClock{}, Log: log,
 	})}
 	if len(o.apiAudiences) > 0 {
 		index.SetAPIAudiences(o.apiAudiences)

@@ -79,6 +79,7 @@ func (o *verifyingOptions) index(p *componentHost, log logr.Logger) (*verifier.I
 	if err := p.Add(verifier.NewFeeds(c, index, verifier.FeedOptions{
 		RecordsNamespace: p.recordsNamespace,
 		MaxStaleness:     o.maxStaleness,
+		Policies:         p.policies,
 		ClockOff:         p.skew.Off,
 		Clock:            clock.RealClock{},
 		Log:              log,

@@ -57,13 +57,13 @@ func (h *handler) auth(w http.ResponseWriter, r *http.Request) {
 		if result.Verdict == verifier.NotReady {
 			refuseNotReady.write(w)
 		} else {
-			o.unauthorized("the token is not valid here: it has ended, is suspended, or is for another API").write(w)
+			o.unauthorized("the token is not valid here: it has ended, is suspended, is denied by a TokenPolicy, or is for another API").write(w)
 		}
 		return
 	}
 	// The peer is the proxy, so the client's address is known only where a trusted proxy names it.
 	if result.Networks != nil && (!origin.Forwarded || !result.Networks.Allow(origin.Address)) {
-		forbidden("access_denied", fmt.Sprintf("personal access token %s/%s may be used only from the networks in its spec.from, and this "+
+		forbidden("access_denied", fmt.Sprintf("personal access token %s/%s may be used only from the networks that its spec.from and TokenPolicies allow, and this "+
 			"request comes from another, or from a proxy that is not in --api-trusted-proxies", result.Namespace, result.Name), nil).write(w)
 		return
 	}

@@ -86,7 +86,7 @@ func TestCase28_WhatAProxyIsTold(t *testing.T) {
 
 func TestCase28_WhomAProxyRefuses(t *testing.T) {
 	const (
-		notValid = "the token is not valid here: it has ended, is suspended, or is for another API"
+		notValid = "the token is not valid here: it has ended, is suspended, is denied by a TokenPolicy, or is for another API"
 		send     = "send a personal access token as Authorization: Bearer, or as the password of Basic"
 	)
 	b := newBed(t)
@@ -118,7 +118,7 @@ func TestCase28_WhomAProxyRefuses(t *testing.T) {
 		"for another than ours":     {"/auth", []func(*http.Request){bearer(pat.Bearer)}, 401, notValid},
 		"scopes of Kubernetes":      {"/auth", []func(*http.Request){bearer(b.token("scoped", withScope(v1alpha1.Scope{Preset: "read-only"})).Bearer)}, 401, notValid},
 		"without the scope":         {"/auth?audience=list-api&scope=lists:read%20lists:write", []func(*http.Request){bearer(pat.Bearer)}, 403, "personal access token team-a/lists does not have the scope lists:write; make a token with it"},
-		"from an unknown address":   {"/auth", []func(*http.Request){bearer(bound.Bearer)}, 403, "personal access token team-a/bound may be used only from the networks in its spec.from, and this request comes from another, or from a proxy that is not in --api-trusted-proxies"},
+		"from an unknown address":   {"/auth", []func(*http.Request){bearer(bound.Bearer)}, 403, "personal access token team-a/bound may be used only from the networks that its spec.from and TokenPolicies allow, and this request comes from another, or from a proxy that is not in --api-trusted-proxies"},
 		"from another address":      {"/auth", []func(*http.Request){bearer(bound.Bearer), header("X-Forwarded-For", "192.0.2.1")}, 403, "personal access token team-a/bound may be used only"},
 		"from a proxy of strangers": {"/auth", []func(*http.Request){bearer(bound.Bearer), header("X-Forwarded-For", "198.51.100.1"), func(r *http.Request) { r.RemoteAddr = "198.51.100.9:1" }}, 403, "personal access token team-a/bound may be used only"},
 		"200 groups":                {"/auth", []func(*http.Request){bearer(crowd.Bearer)}, 403, "the groups of personal access token team-a/crowd take 5838 bytes, and at most 4096 fit into a header; make a token whose spec.user.groups has only those that it needs, or name the groups that count in the URL of the proxy, as ?groups=a,b"},

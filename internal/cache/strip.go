@@ -21,6 +21,7 @@ package cache
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -74,6 +75,16 @@ func StripServiceAccount(obj any) (any, error) {
 	}
 	account.ObjectMeta = bareMeta(&account.ObjectMeta)
 	return account, nil
+}
+
+// StripPolicy is the Transform for TokenPolicies, which are read as unstructured objects. It keeps all but managed fields and
+// status.
+func StripPolicy(obj any) (any, error) {
+	if policy, ok := obj.(*unstructured.Unstructured); ok {
+		unstructured.RemoveNestedField(policy.Object, "metadata", "managedFields")
+		unstructured.RemoveNestedField(policy.Object, "status")
+	}
+	return obj, nil
 }
 
 func bareMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {

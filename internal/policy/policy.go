@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -58,8 +59,9 @@ type Policy struct {
 
 	// denies reports whether an unknown field makes the policy deny what it matches.
 	denies bool
-	// subjects is nil for everyone.
+	// subjects is nil for everyone; groups reports whether one of them is a group.
 	subjects map[subject]struct{}
+	groups   bool
 	// namespaces is nil for all.
 	namespaces *regexp.Regexp
 	from       []netip.Prefix
@@ -78,7 +80,9 @@ func Parse(object *unstructured.Unstructured) *Policy {
 	limits := maps.Clone(spec)
 	delete(limits, "match")
 	for name, value := range limits {
-		if !decodes(map[string]any{name: value}, &v1alpha1.TokenPolicySpec{}) {
+		// An empty list would allow nothing or everything; this version's schema has none.
+		list, isList := value.([]any)
+		if isList && len(list) == 0 || !decodes(map[string]any{name: value}, &v1alpha1.TokenPolicySpec{}) {
 			p.deny("spec." + name)
 			delete(limits, name)
 		}
@@ -141,18 +145,22 @@ func (p *Policy) matchSubjects(raw any) (understood bool) {
 	if !decodes(map[string]any{"subjects": raw}, &match) || len(match.Subjects) == 0 {
 		return false
 	}
-	subjects := map[subject]struct{}{}
+	subjects, groups := map[subject]struct{}{}, false
 	for _, s := range match.Subjects {
+		if s.Name == "" || (s.Kind == v1alpha1.SubjectServiceAccount) != (s.Namespace != "") {
+			return false
+		}
 		switch s.Kind {
 		case v1alpha1.SubjectUser, v1alpha1.SubjectGroup:
 			subjects[subject{s.Kind, s.Name}] = struct{}{}
+			groups = groups || s.Kind == v1alpha1.SubjectGroup
 		case v1alpha1.SubjectServiceAccount:
 			subjects[subject{v1alpha1.SubjectUser, serviceaccount.MakeUsername(s.Namespace, s.Name)}] = struct{}{}
 		default:
 			return false
 		}
 	}
-	p.subjects, p.Spec.Match.Subjects = subjects, match.Subjects
+	p.subjects, p.groups, p.Spec.Match.Subjects = subjects, groups, match.Subjects
 	return true
 }
 
@@ -161,12 +169,27 @@ func (p *Policy) matchNamespaces(raw any) (understood bool) {
 	if !decodes(map[string]any{"namespaces": raw}, &match) || len(match.Namespaces) == 0 {
 		return false
 	}
+	// A sign that is none of a namespace's name may be a wildcard of a later version.
+	if slices.ContainsFunc(match.Namespaces, func(pattern string) bool { return !namespacePattern.MatchString(pattern) }) {
+		return false
+	}
 	namespaces, err := Wildcards(match.Namespaces)
 	if err != nil {
 		return false
 	}
 	p.namespaces, p.Spec.Match.Namespaces = namespaces, match.Namespaces
 	return true
+}
+
+var namespacePattern = regexp.MustCompile(`^[a-z0-9*-]+$`)
+
+// Equal reports whether two policies match and ask the same; nil is none.
+func (p *Policy) Equal(other *Policy) bool {
+	if p == nil || other == nil {
+		return p == other
+	}
+	// All else follows from these.
+	return p.denies == other.denies && slices.Equal(p.Unknown, other.Unknown) && equality.Semantic.DeepEqual(p.Spec, other.Spec)
 }
 
 // Wildcards returns what matches the names of any pattern, in which * stands for any characters.
@@ -191,8 +214,8 @@ func (p *Policy) Matches(namespace string, u *v1alpha1.UserInfo) bool {
 	if p.subjects == nil {
 		return true
 	}
-	if _, ok := p.subjects[subject{v1alpha1.SubjectUser, u.Username}]; ok {
-		return true
+	if _, ok := p.subjects[subject{v1alpha1.SubjectUser, u.Username}]; ok || !p.groups {
+		return ok
 	}
 	return slices.ContainsFunc(impliedGroups(u), p.named) || slices.ContainsFunc(u.Groups, p.named)
 }

@@ -17,6 +17,7 @@ limitations under the License.
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -51,7 +52,7 @@ type Token struct {
 // Refusals are why the policies do not take a token: each policy's, in the order of their names.
 func (l Limits) Refusals(t Token) []Refusal {
 	if d := l.Denial(); d != nil {
-		return []Refusal{{Policy: d.Policy, Unknown: d.Reason == "", Field: "user", Detail: d.String()}}
+		return []Refusal{{Policy: d.Policy, Unknown: len(d.Unknown) > 0, Field: "user", Detail: d.String()}}
 	}
 	var all []Refusal
 	for _, p := range l {
@@ -66,8 +67,8 @@ func (l Limits) Refusals(t Token) []Refusal {
 
 // String says which policy denies, why, and what to do.
 func (d *Denial) String() string {
-	if d.Reason != "" {
-		return fmt.Sprintf("TokenPolicy %q denies this user's tokens here: %s; an administrator can change the policy", d.Policy, strings.TrimRight(d.Reason, ".;"))
+	if len(d.Unknown) == 0 {
+		return fmt.Sprintf("TokenPolicy %q denies this user's tokens here: %s; an administrator can change the policy", d.Policy, cmp.Or(strings.TrimRight(d.Reason, ".;"), "it gives no reason"))
 	}
 	return fmt.Sprintf("TokenPolicy %q has what this version of pat-operator does not know (%s), so all tokens that it matches are denied; an administrator can upgrade pat-operator, or change the policy",
 		d.Policy, strings.Join(d.Unknown, ", "))

@@ -66,6 +66,13 @@ func (s *Set) All() []*Policy {
 	return slices.SortedFunc(maps.Values(s.policies), byName)
 }
 
+// Len is how many there are.
+func (s *Set) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.policies)
+}
+
 // index is built anew with each change: policies are few, and change seldom.
 func (s *Set) index() {
 	s.named, s.everyone, s.groups = map[subject][]*Policy{}, nil, 0

@@ -53,6 +53,8 @@ func cutFor(reason verifier.Reason) *cut {
 	switch reason {
 	case verifier.ReasonNotReady:
 		return cutStale
+	case verifier.ReasonDeniedByPolicy, verifier.ReasonPolicyNotUnderstood:
+		c.text = notHonored + ": a TokenPolicy denies it; kubectl pat describe names the policy"
 	case verifier.ReasonExpired:
 		c.text = notHonored + ": it has expired; make another one"
 	case verifier.ReasonSuspended:

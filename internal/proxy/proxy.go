@@ -194,7 +194,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) forward(r *http.Request) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	defer cancel(nil)
-	ctx, stop := context.WithDeadlineCause(ctx, x.result.ExpiresAt, cutFor(verifier.ReasonExpired))
+	ctx, stop := context.WithDeadlineCause(ctx, x.result.ExpiresAt, cutFor(x.result.AtEnd()))
 	defer stop()
 	if limit := x.proxy.MaxSession; limit > 0 {
 		var stop context.CancelFunc

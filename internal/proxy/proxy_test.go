@@ -86,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		{"suspended", suspended.Bearer, "GET", "/version", nil, 401, "no valid personal access token"},
 		{"for another API", elsewhere.Bearer, "GET", "/version", nil, 401, "no valid personal access token"},
 		{"ended", ended.Bearer, "GET", "/version", nil, 401, "no valid personal access token"},
-		{"from elsewhere", bound.Bearer, "GET", "/version", nil, 403, "personal access token team-a/bound may not be used from 127.0.0.1; use it from one of the networks in its spec.from"},
+		{"from elsewhere", bound.Bearer, "GET", "/version", nil, 403, "personal access token team-a/bound may not be used from 127.0.0.1; use it from one of the networks that its spec.from and TokenPolicies allow"},
 		{"X-Forwarded-For does not help", bound.Bearer, "GET", "/version", []string{"X-Forwarded-For", "10.1.1.1"}, 403, "may not be used from 127.0.0.1"},
 		{"inside of scopes", limited.Bearer, "GET", "/api/v1/pods", nil, 200, ""},
 		{"a watch inside of scopes", limited.Bearer, "GET", "/api/v1/pods?watch=1", nil, 200, ""},

@@ -104,7 +104,7 @@ var (
 
 func refuseAddress(r *verifier.Result, address string) *refusal {
 	return &refusal{code: http.StatusForbidden, reason: metav1.StatusReasonForbidden, why: reasonAddress, text: fmt.Sprintf(
-		"personal access token %s/%s may not be used from %s; use it from one of the networks in its spec.from", r.Namespace, r.Name, address)}
+		"personal access token %s/%s may not be used from %s; use it from one of the networks that its spec.from and TokenPolicies allow", r.Namespace, r.Name, address)}
 }
 
 func refuseScope(r *verifier.Result, what string) *refusal {

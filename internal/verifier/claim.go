@@ -28,6 +28,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/scope"
 	"github.com/pat-operator/pat-operator/internal/token"
@@ -44,11 +45,14 @@ type indexEntry struct {
 	// withheld is why the token is not valid now; empty if it is.
 	withheld  Reason
 	expiresAt time.Time
-	issuedAt  time.Time
+	// deniedFrom is when policies end the token, until they are changed; zero if they do not.
+	deniedFrom time.Time
+	issuedAt   time.Time
 	// ofHolder: the token was made by its holder, and not by the operator.
 	ofHolder bool
 
-	namespace, name                string
+	namespace, name string
+	// user lacks the groups that policies leave out.
 	user                           *v1alpha1.UserInfo
 	recordAudiences, specAudiences []string
 	limits                         scope.Limits
@@ -228,7 +232,7 @@ func (f *resourceFacts) names(id string) bool {
 
 // join makes the index entries of one resource from its record and itself, of which either may not have been seen. What is revoked
 // has ended, though its record may not say so yet.
-func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[types.NamespacedName]types.UID) []idEntry {
+func (x *Index) join(r *recordFacts, pat *resourceFacts, revoked []string) []idEntry {
 	var entries []idEntry
 	if r != nil {
 		ended := &indexEntry{ended: true}
@@ -238,6 +242,7 @@ func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[typ
 		if r.pending != "" {
 			entries = append(entries, idEntry{id: r.pending, indexEntry: &indexEntry{}})
 		}
+		policies := x.policies.For(r.resource.Namespace, r.user)
 		withIt := false // A predecessor ends with the current token, which is the first.
 		for i := range r.tokens {
 			t := &r.tokens[i]
@@ -245,7 +250,7 @@ func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[typ
 				entries = append(entries, idEntry{id: t.id, indexEntry: ended})
 				continue
 			}
-			entries = append(entries, idEntry{id: t.id, indexEntry: joinToken(r, t, pat, accounts)})
+			entries = append(entries, idEntry{id: t.id, indexEntry: x.joinToken(r, t, pat, policies)})
 		}
 	}
 	// A holder's own token, before its record has been seen: without this an id that has ended in another resource would be
@@ -256,7 +261,7 @@ func join(r *recordFacts, pat *resourceFacts, revoked []string, accounts map[typ
 	return entries
 }
 
-func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[types.NamespacedName]types.UID) *indexEntry {
+func (x *Index) joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, policies policy.Limits) *indexEntry {
 	c := &indexEntry{
 		digest:          t.digest,
 		issuedAt:        t.issuedAt,
@@ -274,12 +279,19 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 	c.deleting = pat.deleting
 	c.specAudiences = pat.spec.Audiences
 	c.limits = scope.Limits{Record: r.scopes, Spec: pat.scopes}
-	if r.from != nil || pat.from != nil {
-		c.networks = &Networks{record: r.from, spec: pat.from}
+	if of := policies.Networks(); r.from != nil || pat.from != nil || of != nil {
+		c.networks = &Networks{record: r.from, spec: pat.from, policies: of}
 	}
 	if end := lifecycle.End(pat.spec, t.issuedAt); end.Before(c.expiresAt) {
 		c.expiresAt = end
 	}
+	c.deniedFrom, _ = policies.End(t.issuedAt)
+	if groups := policies.Groups(r.user); len(groups) < len(r.user.Groups) {
+		narrowed := *r.user
+		narrowed.Groups = groups
+		c.user = &narrowed
+	}
+	denial := policies.Denial()
 	switch {
 	case r.withheld != "":
 		c.withheld = r.withheld
@@ -287,10 +299,14 @@ func joinToken(r *recordFacts, t *tokenFacts, pat *resourceFacts, accounts map[t
 		c.withheld = pat.withheld
 	case pat.spec.User == nil || !identity.Equal(pat.spec.User, r.user):
 		c.withheld = ReasonUserChanged
-	case r.account.Name != "" && string(accounts[r.account]) != r.user.UID:
+	case r.account.Name != "" && string(x.accounts[r.account]) != r.user.UID:
 		c.withheld = ReasonOwnerNotSeen
 	case pat.spec.Suspend:
 		c.withheld = ReasonSuspended
+	case denial != nil && len(denial.Unknown) > 0:
+		c.withheld = ReasonPolicyNotUnderstood
+	case denial != nil:
+		c.withheld = ReasonDeniedByPolicy
 	}
 	return c
 }

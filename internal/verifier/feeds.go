@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,6 +35,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/cache"
+	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
 const (
@@ -53,7 +55,7 @@ var maxStaleness = prometheus.NewDesc("pat_operator_verifier_max_staleness_secon
 	"How old what this verifier knows may be before it refuses: --max-staleness.", nil, nil)
 
 var indexSize = prometheus.NewDesc("pat_operator_verifier_index_entries",
-	"What this verifier holds in memory: ids of tokens (token_ids), PersonalAccessTokens and records by name (names), and serviceaccounts.",
+	"What this verifier holds in memory: ids of tokens (token_ids), PersonalAccessTokens and records by name (names), serviceaccounts and TokenPolicies (policies).",
 	[]string{"kind"}, nil)
 
 // FeedOptions are how the feeds of an index are to be.
@@ -62,6 +64,8 @@ type FeedOptions struct {
 	RecordsNamespace string
 	// MaxStaleness is how old what the index knows may be, at least MinMaxStaleness.
 	MaxStaleness time.Duration
+	// Policies reports whether TokenPolicies are read. Without, there are none.
+	Policies bool
 	// ClockOff returns why this clock must not decide what has expired, or nil.
 	ClockOff func() error
 	Clock    clock.PassiveClock
@@ -70,11 +74,12 @@ type FeedOptions struct {
 
 // +kubebuilder:rbac:groups="",namespace=pat-operator-records,resources=secrets,verbs=list;watch
 // +kubebuilder:rbac:groups=pat-operator.io,resources=personalaccesstokens,verbs=list;watch
+// +kubebuilder:rbac:groups=pat-operator.io,resources=tokenpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=list;watch
 
 // Feeds keeps an index up to date from the API server, and vouches for it as long as that is proven. It is a Runnable of
-// every replica. It needs list and watch of Secrets in the records namespace, of PersonalAccessTokens and of service
-// accounts.
+// every replica. It needs list and watch of Secrets in the records namespace, of PersonalAccessTokens, of TokenPolicies
+// and of service accounts.
 type Feeds struct {
 	opts  FeedOptions
 	index *Index
@@ -105,8 +110,22 @@ func NewFeeds(c client.WithWatch, x *Index, opts FeedOptions) *Feeds {
 		keys:      x.accountKeys,
 		transform: cache.StripServiceAccount,
 	})
+	if opts.Policies {
+		f.add(c, "policies", "", policyList, sink{
+			set:       on(x.SetPolicy),
+			remove:    func(key types.NamespacedName) { x.DeletePolicy(key.Name) },
+			keys:      x.policyKeys,
+			transform: cache.StripPolicy,
+		})
+	}
 	x.vouchedBy(f.Ready)
 	return f
+}
+
+func policyList() client.ObjectList {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(policy.ListKind)
+	return list
 }
 
 func (f *Feeds) add(c client.WithWatch, name, namespace string, newList func() client.ObjectList, s sink) {

@@ -28,11 +28,13 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/identity"
+	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
 )
@@ -64,6 +66,8 @@ type Index struct {
 	accounts map[types.NamespacedName]types.UID
 	// owned are the entries whose user is a service account.
 	owned map[types.NamespacedName]map[string]struct{}
+	// policies have a lock of their own. They change only while mu is held.
+	policies *policy.Set
 
 	shards [shardCount]shard
 
@@ -105,6 +109,7 @@ func NewIndex(log logr.Logger) *Index {
 		entries:  map[string]*entry{},
 		accounts: map[types.NamespacedName]types.UID{},
 		owned:    map[types.NamespacedName]map[string]struct{}{},
+		policies: policy.NewSet(),
 	}
 	for i := range x.shards {
 		x.shards[i].ids = map[tokenID]indexEntries{}
@@ -221,6 +226,30 @@ func (x *Index) DeleteServiceAccount(namespace, name string) {
 	x.rejoinOwned(key)
 }
 
+// SetPolicy takes a TokenPolicy, with whatever fields it has.
+func (x *Index) SetPolicy(object *unstructured.Unstructured) {
+	p := policy.Parse(object)
+	defer x.lock()()
+	was := x.policies.Put(p)
+	if was.Equal(p) {
+		return // Its status changes with every token that it matches.
+	}
+	if len(p.Unknown) > 0 {
+		x.log.Info("A TokenPolicy has fields that this version does not know; it matches and denies more than it says",
+			"policy", p.Name, "fields", p.Unknown)
+	}
+	x.rejoinMatched(was, p)
+}
+
+// DeletePolicy forgets the TokenPolicy of this name.
+func (x *Index) DeletePolicy(name string) {
+	defer x.lock()()
+	x.rejoinMatched(x.policies.Remove(name), nil)
+}
+
+// Policies are those that the index knows.
+func (x *Index) Policies() *policy.Set { return x.policies }
+
 // SetAPIAudiences says which audiences are the API server's own; an empty list changes nothing.
 func (x *Index) SetAPIAudiences(audiences []string) {
 	own := slices.DeleteFunc(slices.Clone(audiences), func(a string) bool { return a == "" })
@@ -277,6 +306,14 @@ func (x *Index) resourceKeys() []types.NamespacedName {
 	return keys
 }
 
+func (x *Index) policyKeys() []types.NamespacedName {
+	var keys []types.NamespacedName
+	for _, p := range x.policies.All() {
+		keys = append(keys, types.NamespacedName{Name: p.Name})
+	}
+	return keys
+}
+
 func (x *Index) accountKeys() []types.NamespacedName {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -294,7 +331,7 @@ func (x *Index) size() map[string]int {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return map[string]int{"token_ids": ids, "names": len(x.entries), "serviceaccounts": len(x.accounts)}
+	return map[string]int{"token_ids": ids, "names": len(x.entries), "serviceaccounts": len(x.accounts), "policies": x.policies.Len()}
 }
 
 // IsAPIAudience reports whether an audience is one of the API server's own, as far as they are known.
@@ -348,6 +385,18 @@ func (x *Index) rejoinOwned(account types.NamespacedName) {
 	}
 }
 
+// rejoinMatched joins the tokens anew that a policy matches, or the one that it replaces did.
+func (x *Index) rejoinMatched(was, is *policy.Policy) {
+	for name, e := range x.entries {
+		if e.record == nil {
+			continue
+		}
+		if namespace, user := e.record.resource.Namespace, e.record.user; was.Matches(namespace, user) || is.Matches(namespace, user) {
+			x.rejoin(name, e)
+		}
+	}
+}
+
 // rejoin publishes the index entries of a resource anew, and forgets a resource without any.
 func (x *Index) rejoin(name string, e *entry) {
 	if e.record != nil && e.resource != nil && identity.Equal(e.record.user, e.resource.spec.User) {
@@ -360,7 +409,7 @@ func (x *Index) rejoin(name string, e *entry) {
 	if e.resource != nil {
 		revoked = slices.Concat(revoked, e.resource.revoked)
 	}
-	next := join(e.record, e.resource, revoked, x.accounts)
+	next := x.join(e.record, e.resource, revoked)
 	gone := make(map[string]*indexEntry, len(e.published))
 	for _, c := range e.published {
 		gone[c.id] = c.indexEntry

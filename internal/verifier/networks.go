@@ -21,9 +21,12 @@ import (
 	"slices"
 )
 
-// Networks are where requests with a token may come from, by its record and by its spec: an address must be in both. Nil is
-// everywhere.
-type Networks struct{ record, spec []netip.Prefix }
+// Networks are where requests with a token may come from, by its record, by its spec and by each policy: an address must be in all
+// of them. Nil is everywhere.
+type Networks struct {
+	record, spec []netip.Prefix
+	policies     [][]netip.Prefix
+}
 
 // Allow reports whether requests may come from an address. An IPv4 address is the same in IPv6 form.
 func (n *Networks) Allow(address netip.Addr) bool {
@@ -31,15 +34,16 @@ func (n *Networks) Allow(address netip.Addr) bool {
 		return true
 	}
 	address = address.Unmap().WithZone("")
-	inside := func(list []netip.Prefix) bool {
-		return list == nil || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(address) })
+	outside := func(list []netip.Prefix) bool {
+		return list != nil && !slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(address) })
 	}
-	return address.IsValid() && inside(n.record) && inside(n.spec)
+	return address.IsValid() && !outside(n.record) && !outside(n.spec) && !slices.ContainsFunc(n.policies, outside)
 }
 
 func (n *Networks) equal(other *Networks) bool {
 	if n == nil || other == nil {
 		return n == other
 	}
-	return slices.Equal(n.record, other.record) && slices.Equal(n.spec, other.spec)
+	return slices.Equal(n.record, other.record) && slices.Equal(n.spec, other.spec) &&
+		slices.EqualFunc(n.policies, other.policies, slices.Equal)
 }

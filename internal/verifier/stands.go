@@ -46,7 +46,7 @@ func (x *Index) Stands(r *Result, now time.Time) (Reason, bool) {
 		return ReasonEnded, false
 	}
 	is := all.compared[at]
-	if is == r.entry && now.Before(is.expiresAt) {
+	if is == r.entry && now.Before(is.end()) {
 		return reasonValid, true // Entries do not change.
 	}
 	answer := is.answer(r.ID, r.Audiences, x.apiAudiences(), now, r.face)

@@ -16,7 +16,7 @@ limitations under the License.
 
 // Package verifier decides whether a bearer token is valid now, from memory alone.
 //
-// An Index joins three feeds, which are records, PersonalAccessTokens and the UIDs of service accounts, into immutable
+// An Index joins four feeds, which are records, PersonalAccessTokens, the UIDs of service accounts and TokenPolicies, into immutable
 // claims by the token's public id. Verify only reads them: it never asks the API server, and it computes at most maxCompared
 // digests, however many resources claim the id. The package knows nothing of HTTP.
 package verifier
@@ -79,6 +79,10 @@ const (
 	ReasonScoped          Reason = "Scoped"
 	reasonAddressBound    Reason = "AddressBound"
 	ReasonSuspended       Reason = "Suspended"
+	// ReasonDeniedByPolicy: a TokenPolicy denies the token, or has ended it. Without the policy it works again.
+	ReasonDeniedByPolicy Reason = "DeniedByPolicy"
+	// ReasonPolicyNotUnderstood: a TokenPolicy has a field that this version does not know, so it denies the token.
+	ReasonPolicyNotUnderstood Reason = "PolicyNotUnderstood"
 )
 
 // Verdicts are all reasons that Verify gives, with the verdict of each, for metrics that show all of them from the start.
@@ -88,6 +92,7 @@ func Verdicts() map[Reason]Verdict {
 		ReasonForeign: Refused, ReasonEnded: Refused, ReasonExpired: Refused, ReasonDeleting: Refused, ReasonAudience: Refused,
 		reasonUnknownID: Unknown, reasonNoMatch: Unknown, ReasonResourceNotSeen: Unknown, ReasonOwnerNotSeen: Unknown,
 		ReasonUserRefused: Unknown, ReasonUserChanged: Unknown, ReasonScoped: Unknown, reasonAddressBound: Unknown, ReasonSuspended: Unknown,
+		ReasonDeniedByPolicy: Unknown, ReasonPolicyNotUnderstood: Unknown,
 	}
 }
 
@@ -105,7 +110,8 @@ type Result struct {
 	// with every id that has ended.
 	Namespace string
 	Name      string
-	// User, IssuedAt and ExpiresAt are set where the verdict is Authenticated.
+	// User, IssuedAt and ExpiresAt are set where the verdict is Authenticated. User lacks the groups that policies leave out, and
+	// ExpiresAt may be an end that a policy sets.
 	User                v1alpha1.UserInfo
 	IssuedAt, ExpiresAt time.Time
 	// Limits are the scopes of the token. A face that cannot enforce them on its API must not accept the token there.
@@ -163,7 +169,7 @@ func (x *Index) Limits(id, namespace, name string, now time.Time) (limits scope.
 	all, _ := x.lookup(id)
 	for _, c := range all.compared {
 		if c.namespace == namespace && c.name == name && !c.digest.IsZero() {
-			return c.limits, !c.deleting && c.withheld == "" && now.Before(c.expiresAt)
+			return c.limits, !c.deleting && c.withheld == "" && now.Before(c.end())
 		}
 	}
 	return scope.Limits{}, false
@@ -206,6 +212,9 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, f
 		return Result{Verdict: Refused, Reason: ReasonExpired, ID: id, Namespace: c.namespace, Name: c.name}
 	case c.withheld != "":
 		return Result{Verdict: Unknown, Reason: c.withheld, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
+	case !now.Before(c.end()):
+		// Not final as the token's own end is: the policy may be changed.
+		return Result{Verdict: Unknown, Reason: ReasonDeniedByPolicy, ID: id, Audiences: audiences, Namespace: c.namespace, Name: c.name}
 	}
 	if face.audiences {
 		audiences = c.recordAudiences
@@ -238,12 +247,28 @@ func (c *indexEntry) answer(id string, audiences, own []string, now time.Time, f
 		Namespace: c.namespace,
 		Name:      c.name,
 		IssuedAt:  c.issuedAt,
-		ExpiresAt: c.expiresAt,
+		ExpiresAt: c.end(),
 		Limits:    c.limits,
 		Networks:  c.networks,
 		entry:     c,
 		face:      face,
 	}
+}
+
+// end is the earlier one of the token's own and that of policies.
+func (c *indexEntry) end() time.Time {
+	if !c.deniedFrom.IsZero() && c.deniedFrom.Before(c.expiresAt) {
+		return c.deniedFrom
+	}
+	return c.expiresAt
+}
+
+// AtEnd is why a token that was authenticated is refused from ExpiresAt on.
+func (r *Result) AtEnd() Reason {
+	if r.entry != nil && r.ExpiresAt.Before(r.entry.expiresAt) {
+		return ReasonDeniedByPolicy
+	}
+	return ReasonExpired
 }
 
 // allows reports whether a list of audiences holds one; an empty list stands for the API server's own.

@@ -191,7 +191,7 @@ func (p *proxy) test(t *testing.T, f *front) {
 		if a.code == http.StatusUnauthorized {
 			p.checkChallenges(t, what, a, len(tc.lines) == 0 && !p.introspects)
 		}
-		if p.explains && a.code == http.StatusForbidden && !strings.Contains(a.text, "may be used only from the networks in its spec.from") {
+		if p.explains && a.code == http.StatusForbidden && !strings.Contains(a.text, "may be used only from the networks that its spec.from and TokenPolicies allow") {
 			t.Errorf("%s: the client gets %s", what, a.text)
 		}
 	}

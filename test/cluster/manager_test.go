@@ -85,6 +85,7 @@ func standInManager(command string, args []string) error {
 	for _, unused := range []string{"metrics-bind-address", "kube-apiservers"} {
 		flags.String(unused, "", "")
 	}
+	flags.Bool("policies", true, "")
 	flags.BoolVar(&broken, "broken", false, "")
 	if err := flags.Parse(args); err != nil {
 		return err
