@@ -51,6 +51,7 @@ var values = map[string]struct{ good, bad []string }{
 	"policies":                            {[]string{"true", "false"}, []string{"", "some"}},
 	"expiry-warnings":                     {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
 	"restricting-extra-keys":              {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
+	"binding-groups":                      {[]string{"contractors,vendor-*", "", "/oidc/a b"}, []string{"a,,b"}},
 	"verifier-bind-address":               {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},
 	"max-staleness":                       {[]string{"1m", "20s"}, []string{"", "60", "19s", "-1m"}},
 	"kube-apiservers":                     {[]string{"10.0.0.1:6443,10.0.0.2:6443", "[2001:db8::1]:443"}, []string{"10.0.0.1", ":6443", "https://10.0.0.1:6443"}},

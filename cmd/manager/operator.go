@@ -22,12 +22,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/client-go/dynamic"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -42,8 +46,10 @@ import (
 	"github.com/pat-operator/pat-operator/internal/identity"
 	"github.com/pat-operator/pat-operator/internal/impersonation"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/serving"
+	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
 const (
@@ -74,6 +80,7 @@ type operatorOptions struct {
 	managedImpersonation bool
 	expiryWarnings       []time.Duration
 	restrictingExtraKeys []string
+	bindingGroups        []string
 }
 
 func operatorCommand() *cobra.Command {
@@ -107,6 +114,34 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	warnings.Value = durations{warnings.Value, &o.expiryWarnings}
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
 		"keys of a user's extra that restrict what the user may do; a token could not keep the restriction, so users with such a key cannot make tokens")
+	fs.StringSliceVar(&o.bindingGroups, "binding-groups", nil,
+		"groups that a token of one's own must not leave out, besides those that TokenPolicies name; * stands for any characters, as in --binding-groups=contractors,vendor-*")
+}
+
+// watchPolicies has a reconciler, and admission, go by TokenPolicies.
+func (p *componentHost) watchPolicies(r *controllers.Reconciler) error {
+	log := p.GetLogger().WithName("policies")
+	c, err := dynamic.NewForConfigAndClient(p.GetConfig(), p.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	if r.Policies, err = controllers.NewPolicies(c, log); err != nil {
+		return err
+	}
+	var known atomic.Pointer[[]string]
+	r.APIAudiences = func() []string {
+		if audiences := known.Load(); audiences != nil {
+			return *audiences
+		}
+		return nil
+	}
+	own, err := verifier.OwnToken(p.GetConfig())
+	if err != nil { // Only a list of audiences in a TokenPolicy needs them, and then refuses tokens without audiences.
+		log.Info("The API server's own audiences are not known", "reason", err.Error())
+	} else if err := p.Add(verifier.NewDiscovery(func(audiences []string) { known.Store(&audiences) }, p.GetClient(), own, log)); err != nil {
+		return err
+	}
+	return errors.Join(p.Add(r.Policies), p.Add(&controllers.PolicyStatus{Reconciler: r, Log: log}))
 }
 
 // durations is a list that may be empty, which pflag's own may not.
@@ -135,6 +170,9 @@ func (o *operatorOptions) validate() error {
 		if !identity.IsExtraKey(strings.ToLower(key)) {
 			errs = append(errs, fmt.Errorf("--restricting-extra-keys %q cannot be the key of a user's extra; set it as --restricting-extra-keys=scopes.authorization.openshift.io", key))
 		}
+	}
+	if slices.Contains(o.bindingGroups, "") {
+		errs = append(errs, errors.New("--binding-groups has an empty one; set it as --binding-groups=contractors,vendor-*"))
 	}
 	return errors.Join(errs...)
 }
@@ -172,6 +210,11 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 		Config:           config,
 		Audit:            p.audit,
 	}
+	if p.policies {
+		if err := p.watchPolicies(reconciler); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(metrics.Registry.Register(census), metrics.Registry.Register(reconciler)); err != nil {
 		return err
 	}
@@ -191,7 +234,13 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 	if err := (&controllers.Labeler{Client: p.GetClient()}).SetupWithManager(p); err != nil {
 		return err
 	}
-	handlers, err := admission.Handlers(admission.Config{
+	var bindingGroups *regexp.Regexp
+	if len(o.bindingGroups) > 0 {
+		if bindingGroups, err = policy.Wildcards(o.bindingGroups); err != nil {
+			return fmt.Errorf("--binding-groups: %w", err)
+		}
+	}
+	admitting := admission.Config{
 		Config:               reconciler.Config,
 		RestrictingExtraKeys: o.restrictingExtraKeys,
 		RequireScopes:        o.requireScopes,
@@ -200,10 +249,16 @@ func (o *operatorOptions) setup(ctx context.Context, p *componentHost) error {
 		ServiceAccounts:      p.GetAPIReader(),
 		Record:               recordOf(p.GetAPIReader(), p.recordsNamespace),
 		HistoryFull:          reconciler.HistoryFull,
+		TokensOf:             reconciler.TokensOf,
+		BindingGroups:        bindingGroups,
 		Guards:               accepted.Accepted,
 		Audit:                p.audit,
 		Now:                  time.Now,
-	}, p.GetScheme())
+	}
+	if p.policies {
+		admitting.Policies, admitting.APIAudiences = reconciler.Policies, reconciler.APIAudiences
+	}
+	handlers, err := admission.Handlers(admitting, p.GetScheme())
 	if err != nil {
 		return err
 	}

@@ -246,7 +246,7 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 		if err != nil {
 			return err
 		}
-		runs = append(runs, verifier.NewDiscovery(index, c, own, log))
+		runs = append(runs, verifier.NewDiscovery(index.SetAPIAudiences, c, own, log))
 	}
 	if o.lastUsedRate > 0 {
 		tracker := lastused.NewTracker(index, c.Status(), o.lastUsedRate, clock.RealClock{}, log)

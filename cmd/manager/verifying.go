@@ -93,7 +93,7 @@ func (o *verifyingOptions) index(p *componentHost, log logr.Logger) (*verifier.I
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := p.Add(verifier.NewDiscovery(index, c, own, log)); err != nil {
+		if err := p.Add(verifier.NewDiscovery(index.SetAPIAudiences, c, own, log)); err != nil {
 			return nil, nil, err
 		}
 	}

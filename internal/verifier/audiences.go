@@ -47,7 +47,7 @@ type TokenReviewer interface {
 // Discovery learns the API server's own audiences from a TokenReview of the operator's own token. It is a Runnable of
 // every replica.
 type Discovery struct {
-	index    *Index
+	learned  func(audiences []string)
 	reviewer TokenReviewer
 	ownToken func() (string, error)
 	log      logr.Logger
@@ -56,10 +56,11 @@ type Discovery struct {
 	backoff wait.Backoff
 }
 
-// NewDiscovery returns the Runnable; ownToken is called for every review, since tokens are replaced.
-func NewDiscovery(index *Index, reviewer TokenReviewer, ownToken func() (string, error), log logr.Logger) *Discovery {
+// NewDiscovery returns the Runnable, which calls learned with the audiences; ownToken is called for every review, since tokens are
+// replaced.
+func NewDiscovery(learned func(audiences []string), reviewer TokenReviewer, ownToken func() (string, error), log logr.Logger) *Discovery {
 	return &Discovery{
-		index:    index,
+		learned:  learned,
 		reviewer: reviewer,
 		ownToken: ownToken,
 		log:      log,
@@ -106,7 +107,7 @@ func (d *Discovery) Start(ctx context.Context) error {
 				d.log.Info("Discovered the API server's audiences", "audiences", audiences)
 			}
 			known = audiences
-			d.index.SetAPIAudiences(audiences)
+			d.learned(audiences)
 		}
 		select {
 		case <-ctx.Done():

@@ -65,7 +65,7 @@ func TestDiscoveryTriesUntilItWorksAndRefreshes(t *testing.T) {
 	})
 	x := newIndex(t)
 	x.own.Store(nil)
-	d := NewDiscovery(x, reviewer, func() (string, error) { return own, nil }, log)
+	d := NewDiscovery(x.SetAPIAudiences, reviewer, func() (string, error) { return own, nil }, log)
 	d.backoff = wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1 << 30}
 	refreshed := make(chan struct{})
 	d.refresh = time.Hour
