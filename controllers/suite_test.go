@@ -25,6 +25,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -120,6 +121,9 @@ func (accepted) Accepted() error              { return nil }
 // and whose writes are held to the policy on delivery Secrets.
 var admin, cached client.WithWatch
 
+// config reaches the real API server as an administrator.
+var config *rest.Config
+
 func TestMain(m *testing.M) {
 	code, err := run(m)
 	if err != nil {
@@ -140,7 +144,8 @@ func run(m *testing.M) (int, error) {
 		// it, and no collecting of small heaps all the time.
 		Flags: map[string]string{"watch-cache": "false"},
 	}
-	config, err := server.Start()
+	var err error
+	config, err = server.Start()
 	defer server.Stop()
 	if err != nil {
 		return 0, err
@@ -399,6 +404,7 @@ func (w *world) cacheIsCurrent() bool {
 		for i := range l.Items {
 			all = append(all, l.Items[i].Name+"@"+l.Items[i].ResourceVersion)
 		}
+		slices.Sort(all)
 		return strings.Join(all, " ")
 	}
 	return versions(live) == versions(seen)

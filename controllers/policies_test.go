@@ -1,0 +1,335 @@
+/*
+Copyright 2026 The pat-operator Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/policy"
+	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
+)
+
+// policed has a world's operator know these TokenPolicies, by name, and no others.
+func (w *world) policed(policies map[string]map[string]any) {
+	p := &Policies{set: policy.NewSet(), synced: func() bool { return true }}
+	for name, spec := range policies {
+		p.set.Put(policy.Parse(&unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": name}, "spec": spec}}))
+	}
+	w.Policies = p
+}
+
+func TestAPolicyStopsATokenAndIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	pat := w.create("a")
+	w.settle("a")
+	before := w.record(pat.UID)
+	w.policed(map[string]map[string]any{"offboarding": {"deny": map[string]any{"reason": "Left the company."}}})
+	w.settle("a")
+	w.expect("a", "False/DeniedByPolicy", "True/Reconciled", "")
+	if text := w.events.text(); !strings.Contains(text, `Warning DeniedByPolicy Refuse: Token `+before.Current.ID+` does not work now. TokenPolicy "offboarding" denies`) {
+		t.Errorf("no event says so:\n%s", text)
+	}
+	w.create("b")
+	w.settle("b")
+	w.expect("b", "False/DeniedByPolicy", "False/DeniedByPolicy", "True/DeniedByPolicy")
+
+	w.policed(map[string]map[string]any{"short": {"maxLifetimeDays": int64(10)}})
+	w.settle("a")
+	w.expect("a", "True/Active", "True/Reconciled", "")
+	if got, want := w.get("a").Status.ExpiresAt.Time, before.Current.IssuedAt.Add(10*v1alpha1.Day); !got.Equal(want) {
+		t.Errorf("the token expires at %v by status, want %v", got, want)
+	}
+	w.advance(11 * v1alpha1.Day)
+	w.settle("a")
+	w.expect("a", "False/DeniedByPolicy", "True/Reconciled", "")
+
+	w.policed(nil)
+	w.settle("a")
+	w.expect("a", "True/Active", "True/Reconciled", "")
+	after := w.record(pat.UID)
+	after.Removals, before.Removals = nil, nil
+	after.Current.Delivery, before.Current.Delivery = nil, nil // Its time was over.
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("the record keeps something of the policies:\n%s", diff)
+	}
+	w.settle("b")
+	if got := w.condition("b", "Active"); got != "True/Active" {
+		t.Errorf("what was denied is %s without the policy, want Active", got)
+	}
+}
+
+func TestNothingIsIssuedBeforePoliciesAreKnown(t *testing.T) {
+	w := newWorld(t)
+	w.policed(nil)
+	known := false
+	w.Policies.synced = func() bool { return known }
+	pat := w.create("a")
+	if after := w.settle("a"); after <= 0 || after > 10*time.Second {
+		t.Errorf("looks again after %v", after)
+	}
+	w.expect("a", "False/Issuing", "False/Issuing", "")
+	if rec := w.record(pat.UID); lifecycle.HoldsToken(rec) {
+		t.Error("a token was issued")
+	}
+	known = true
+	w.settle("a")
+	w.expect("a", "True/Active", "True/Reconciled", "")
+}
+
+// crowd is a user's resources, some of whose tokens the user makes.
+type crowd struct {
+	*world
+	user string
+	pats []*v1alpha1.PersonalAccessToken
+}
+
+func (c *crowd) create(n int) {
+	var making sync.WaitGroup
+	var mu sync.Mutex
+	for range n {
+		making.Go(func() {
+			pat := &v1alpha1.PersonalAccessToken{
+				ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, GenerateName: "pat-"},
+				Spec:       v1alpha1.PersonalAccessTokenSpec{User: &v1alpha1.UserInfo{Username: c.user}},
+			}
+			if err := admin.Create(c.ctx, pat); err != nil {
+				c.t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			c.pats = append(c.pats, pat)
+		})
+	}
+	making.Wait()
+}
+
+// work reconciles all, many at a time, as the queue does.
+func (c *crowd) work() {
+	var working sync.WaitGroup
+	for _, pat := range c.pats {
+		working.Go(func() {
+			for range 3 {
+				_, _ = c.Reconcile(c.ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(pat)}) // The next try mends it.
+			}
+		})
+	}
+	working.Wait()
+}
+
+// holders are the resources with a token that has not ended, the oldest first.
+func (c *crowd) holders() []types.UID {
+	var all []types.UID
+	for _, pat := range c.oldest() {
+		current, _, err := c.read(c.ctx, admin, client.ObjectKeyFromObject(pat))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if lifecycle.HoldsToken(current.of(pat)) {
+			all = append(all, pat.UID)
+		}
+	}
+	return all
+}
+
+func (c *crowd) oldest() []*v1alpha1.PersonalAccessToken {
+	return slices.SortedFunc(slices.Values(c.pats), func(a, b *v1alpha1.PersonalAccessToken) int {
+		if older(a, b) {
+			return -1
+		}
+		return 1
+	})
+}
+
+func (c *crowd) shown() {
+	env.Eventually(c.t, env.Patience, func() bool {
+		var all v1alpha1.PersonalAccessTokenList
+		if err := cached.List(c.ctx, &all, client.MatchingFields{indexUsername: c.user}); err != nil {
+			c.t.Fatal(err)
+		}
+		return len(all.Items) == len(c.pats) && c.cacheIsCurrent()
+	}, func() string { return "the cache does not show all resources" })
+}
+
+// settleAt works until exactly n have a token, and checks after each turn that no more do.
+func (c *crowd) settleAt(n int) {
+	c.t.Helper()
+	env.Eventually(c.t, env.Patience, func() bool {
+		c.work()
+		got := len(c.holders())
+		if got > n {
+			c.t.Fatalf("%d tokens, and the policy allows %d", got, n)
+		}
+		return got == n
+	}, func() string { return fmt.Sprintf("%d tokens, want %d", len(c.holders()), n) })
+}
+
+const mostTokens = 10
+
+// The operator alone keeps to the number, as where admission knows of none of the others yet, though it works on many at a time and
+// its cache lags.
+func TestAUserHasAsManyTokensAsAPolicyAllows(t *testing.T) {
+	rounds := 1
+	if long.Form() {
+		rounds = 100
+	}
+	for round := range rounds {
+		c := &crowd{world: newWorld(t)}
+		c.user = fmt.Sprintf("crowd-%s-%d", c.namespace, round)
+		c.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(mostTokens)}})
+		c.create(30)
+		c.settleAt(mostTokens)
+		c.shown()
+		c.settleAt(mostTokens)
+		waiting := 0
+		for _, pat := range c.pats {
+			is := c.get(pat.Name)
+			if conditionOf(is, "Ready") == "False/TooManyTokens" {
+				waiting++
+			}
+		}
+		if waiting != 20 {
+			t.Fatalf("%d resources say that there are too many tokens, want 20", waiting)
+		}
+		// What ends makes room, for the oldest that wait.
+		gone := c.holders()[:3]
+		c.pats = slices.DeleteFunc(c.pats, func(pat *v1alpha1.PersonalAccessToken) bool {
+			if !slices.Contains(gone, pat.UID) {
+				return false
+			}
+			if err := admin.Delete(c.ctx, pat); err != nil {
+				t.Fatal(err)
+			}
+			return true
+		})
+		held := c.holders()
+		c.shown()
+		var next []types.UID
+		for _, pat := range c.oldest() {
+			if !slices.Contains(held, pat.UID) && len(next) < 3 {
+				next = append(next, pat.UID)
+			}
+		}
+		c.settleAt(mostTokens)
+		for _, uid := range next {
+			if !slices.Contains(c.holders(), uid) {
+				t.Errorf("a younger resource got the token of %s", uid)
+			}
+		}
+	}
+}
+
+func TestTheOldestGetTheTokens(t *testing.T) {
+	c := &crowd{world: newWorld(t)}
+	c.user = "crowd-" + c.namespace
+	c.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(mostTokens)}})
+	c.create(15)
+	c.shown()
+	slices.Reverse(c.pats)
+	c.settleAt(mostTokens)
+	var want []types.UID
+	for _, pat := range c.oldest()[:mostTokens] {
+		want = append(want, pat.UID)
+	}
+	if diff := cmp.Diff(want, c.holders()); diff != "" {
+		t.Errorf("not the oldest have tokens:\n%s", diff)
+	}
+	// One that can have none keeps no place, and a limit of 0 takes none away.
+	c.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(0)}})
+	c.settleAt(mostTokens)
+	if n, err := c.TokensOf(c.ctx, c.user, types.NamespacedName{}); err != nil || n != 15 {
+		t.Errorf("admission counts %d (%v), want the 10 tokens and the 5 that wait", n, err)
+	}
+}
+
+// The status of a policy counts what it concerns, and says what this program does not know of it.
+func TestTheStatusOfPolicies(t *testing.T) {
+	w := newWorld(t)
+	c, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, err := NewPolicies(c, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Policies = policies
+	if _, err := policies.For(w.namespace, &v1alpha1.UserInfo{Username: "alice"}); !errors.Is(err, errPoliciesUnknown) {
+		t.Errorf("before it has listed anything it says %v", err)
+	}
+	match := &v1alpha1.PolicyMatch{Namespaces: []string{w.namespace}}
+	days := int32(30)
+	for name, spec := range map[string]v1alpha1.TokenPolicySpec{
+		"short":   {Match: match, MaxLifetimeDays: &days},
+		"scopes":  {Match: match, RequireScopes: true},
+		"nowhere": {Match: &v1alpha1.PolicyMatch{Namespaces: []string{"no-such-*"}}, RequireScopes: true},
+	} {
+		object := &v1alpha1.TokenPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.namespace + "-" + name}, Spec: spec}
+		if err := admin.Create(w.ctx, object); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = admin.Delete(t.Context(), object) })
+	}
+	go func() { _ = policies.Start(w.ctx) }()
+	env.Eventually(t, env.Patience, policies.synced, func() string { return "the policies are not listed" })
+	w.create("short", func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.ExpiresInDays = &days })
+	w.create("ended", func(pat *v1alpha1.PersonalAccessToken) {
+		pat.Spec.ExpiresAt = &metav1.Time{Time: w.clock.Now().Add(time.Minute)}
+	})
+	w.advance(time.Hour)
+	for _, name := range []string{"short", "ended"} {
+		w.awaitCaches(name)
+	}
+	status := &PolicyStatus{Reconciler: w.Reconciler, Log: logr.Discard()}
+	if err := status.count(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, name := range []string{"short", "scopes", "nowhere"} {
+		var p v1alpha1.TokenPolicy
+		if err := admin.Get(w.ctx, types.NamespacedName{Name: w.namespace + "-" + name}, &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Status.MatchedTokens == nil || p.Status.AffectedTokens == nil || len(p.Status.Conditions) != 1 {
+			t.Fatalf("%s has the status %+v", name, p.Status)
+		}
+		c := p.Status.Conditions[0]
+		got[name] = fmt.Sprintf("%d %d %s/%s", *p.Status.MatchedTokens, *p.Status.AffectedTokens, c.Status, c.Reason)
+	}
+	want := map[string]string{"short": "1 0 True/Reconciled", "scopes": "1 1 True/Reconciled", "nowhere": "0 0 True/Reconciled"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
