@@ -157,6 +157,7 @@ var (
 		{"A token of a few seconds is refused after its second", (*demo).expire},
 		{"Deleted, the token is refused", (*demo).remove},
 		{"The webhooks taken away, bob is still refused: a policy in the API server says it again", (*demo).unguarded},
+		{"Alice leaves: one command stops her tokens, in every namespace, also those that others made for her", (*demo).leave},
 	}
 )
 
