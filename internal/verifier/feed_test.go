@@ -34,7 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/internal/cache"
-	"github.com/pat-operator/pat-operator/test/fleet"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 const recordsNamespace = "pat-operator-records"
@@ -104,17 +104,17 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	do(records.Add(p.secret(t)))
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 
-	deny := fleet.Policy("p", `{deny: {reason: Left}}`)
+	deny := policies.New("p", `{deny: {reason: Left}}`)
 	do(store{of["policies"]}.Add(deny))
 	want(t, x, p.bearer, start, Unknown, ReasonDeniedByPolicy)
-	do(store{of["policies"]}.Update(fleet.Policy("p", `{match: {namespaces: [team-b]}, deny: {reason: Left}}`)))
+	do(store{of["policies"]}.Update(policies.New("p", `{match: {namespaces: [team-b]}, deny: {reason: Left}}`)))
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	do(store{of["policies"]}.Add(deny))
 	do(store{of["policies"]}.Delete(deny))
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
-	replace("policies", "11", deny, fleet.Policy("q", `{maxLifetimeDays: 30}`))
+	replace("policies", "11", deny, policies.New("q", `{maxLifetimeDays: 30}`))
 	want(t, x, p.bearer, start, Unknown, ReasonDeniedByPolicy)
-	replace("policies", "12", fleet.Policy("q", `{maxLifetimeDays: 30}`))
+	replace("policies", "12", policies.New("q", `{maxLifetimeDays: 30}`))
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 
 	// A list that lacks what the watch had shown: deleted while the watch was away.
@@ -193,7 +193,7 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 func TestStalenessAndSizeAreGauges(t *testing.T) {
 	x, feeds, of := newFeeds(t, nil)
 	newPAT(t, "team-a", "ci", "uid-1").set(t, x)
-	x.SetPolicy(fleet.Policy("p", `{maxLifetimeDays: 30}`))
+	x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`))
 	of["records"].freshness.listed(probe{start.Add(-7 * time.Second), "1"}, "")
 	of["records"].freshness.took("1")
 	if err := metrics.Registry.Register(feeds); err != nil {

@@ -35,8 +35,8 @@ import (
 
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
-	"github.com/pat-operator/pat-operator/test/fleet"
 	"github.com/pat-operator/pat-operator/test/long"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 var api = env.APIServer{CRDs: true, Namespaces: []string{recordsNamespace, "team-a"}}
@@ -124,7 +124,7 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 	}, says)
 	t.Logf("the oldest that the index was known to be: %v of %v", oldest, MinMaxStaleness)
 
-	deny := fleet.Policy("left", `{match: {subjects: [{kind: ServiceAccount, namespace: team-a, name: bot}]}, deny: {reason: Left}}`)
+	deny := policies.New("left", `{match: {subjects: [{kind: ServiceAccount, namespace: team-a, name: bot}]}, deny: {reason: Left}}`)
 	for _, step := range []struct {
 		what string
 		do   func() error

@@ -27,7 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
-	"github.com/pat-operator/pat-operator/test/fleet"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 const day = 24 * time.Hour
@@ -159,9 +159,9 @@ func TestWhatAPolicyLeavesOfAToken(t *testing.T) {
 		"what is for new tokens": {[]string{`{maxTokensPerUser: 0, requireScopes: true, allowedScopes: [read-only], allowedAudiences: [x], allowedDelivery: [Holder]}`}, left{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var policies []*unstructured.Unstructured
+			var all []*unstructured.Unstructured
 			for i, spec := range tc.policies {
-				policies = append(policies, fleet.Policy(string(rune('a'+i)), spec))
+				all = append(all, policies.New(string(rune('a'+i)), spec))
 			}
 			p := newPAT(t, "team-a", "ci", "uid-1")
 			for _, tokenFirst := range []bool{true, false} {
@@ -170,12 +170,12 @@ func TestWhatAPolicyLeavesOfAToken(t *testing.T) {
 					when = "the token first"
 					p.set(t, x)
 				}
-				for _, o := range policies {
+				for _, o := range all {
 					x.SetPolicy(o.DeepCopy())
 				}
 				p.set(t, x)
 				tc.want.check(t, when, x, p)
-				for _, o := range policies {
+				for _, o := range all {
 					x.DeletePolicy(o.GetName())
 				}
 				(&left{}).check(t, when+", and is gone again", x, p)
@@ -202,20 +202,20 @@ func TestAPolicyChanges(t *testing.T) {
 		alice, bob Reason
 		heard      string
 	}{
-		{"for alice", func() { x.SetPolicy(fleet.Policy("p", of("alice"))) }, ReasonDeniedByPolicy, reasonValid, "alice"},
+		{"for alice", func() { x.SetPolicy(policies.New("p", of("alice"))) }, ReasonDeniedByPolicy, reasonValid, "alice"},
 		{"its status changes", func() {
-			o := fleet.Policy("p", of("alice"))
+			o := policies.New("p", of("alice"))
 			o.Object["status"] = map[string]any{"matchedTokens": int64(1)}
 			o.SetResourceVersion("2")
 			x.SetPolicy(o)
 		}, ReasonDeniedByPolicy, reasonValid, ""},
-		{"for bob", func() { x.SetPolicy(fleet.Policy("p", of("bob"))) }, reasonValid, ReasonDeniedByPolicy, "alice bob"},
-		{"another for bob", func() { x.SetPolicy(fleet.Policy("q", of("bob"))) }, reasonValid, ReasonDeniedByPolicy, "bob"},
+		{"for bob", func() { x.SetPolicy(policies.New("p", of("bob"))) }, reasonValid, ReasonDeniedByPolicy, "alice bob"},
+		{"another for bob", func() { x.SetPolicy(policies.New("q", of("bob"))) }, reasonValid, ReasonDeniedByPolicy, "bob"},
 		{"one is gone", func() { x.DeletePolicy("p") }, reasonValid, ReasonDeniedByPolicy, "bob"},
 		{"it is gone again", func() { x.DeletePolicy("p") }, reasonValid, ReasonDeniedByPolicy, ""},
-		{"for nobody", func() { x.SetPolicy(fleet.Policy("r", of("carol"))) }, reasonValid, ReasonDeniedByPolicy, ""},
+		{"for nobody", func() { x.SetPolicy(policies.New("r", of("carol"))) }, reasonValid, ReasonDeniedByPolicy, ""},
 		// etcd was restored: the same generation of the same object says something else.
-		{"the generation is the same", func() { x.SetPolicy(fleet.Policy("q", `{deny: {reason: x}}`)) }, ReasonDeniedByPolicy, ReasonDeniedByPolicy, "alice bob"},
+		{"the generation is the same", func() { x.SetPolicy(policies.New("q", `{deny: {reason: x}}`)) }, ReasonDeniedByPolicy, ReasonDeniedByPolicy, "alice bob"},
 		{"all are gone", func() { x.DeletePolicy("q"); x.DeletePolicy("r") }, reasonValid, reasonValid, "alice bob"},
 	} {
 		heard = nil
@@ -258,7 +258,7 @@ func TestPoliciesForServiceAccounts(t *testing.T) {
 			})
 			x := newIndex(t, p)
 			x.SetServiceAccount("team-a", "bot", "sa-1")
-			x.SetPolicy(fleet.Policy("p", tc.policy))
+			x.SetPolicy(policies.New("p", tc.policy))
 			got := x.Verify(p.bearer, nil, start)
 			if got.Reason != tc.reason || tc.reason == reasonValid && !slices.Equal(got.User.Groups, groups) {
 				t.Errorf("%s, groups %q: %s, groups %q", name, groups, got.Reason, got.User.Groups)
@@ -271,12 +271,12 @@ func TestPoliciesForServiceAccounts(t *testing.T) {
 func TestAPolicyMatchesByTheRecordsGroups(t *testing.T) {
 	p := newPAT(t, "team-a", "ci", "uid-1")
 	x := newIndex(t, p)
-	x.SetPolicy(fleet.Policy("a", `{allowedGroups: [dev]}`))
+	x.SetPolicy(policies.New("a", `{allowedGroups: [dev]}`))
 	if got := x.Verify(p.bearer, nil, start); !slices.Equal(got.User.Groups, []string{"dev"}) {
 		t.Errorf("groups %q", got.User.Groups)
 	}
 	p.set(t, x)
-	x.SetPolicy(fleet.Policy("b", `{match: {subjects: [{kind: Group, name: ops}]}, deny: {reason: x}}`))
+	x.SetPolicy(policies.New("b", `{match: {subjects: [{kind: Group, name: ops}]}, deny: {reason: x}}`))
 	want(t, x, p.bearer, start, Unknown, ReasonDeniedByPolicy)
 	x.DeletePolicy("b")
 	x.DeletePolicy("a")
@@ -292,13 +292,13 @@ func TestAPolicyDoesNotWidenAToken(t *testing.T) {
 		p.record.Current.ExpiresAt = start.Add(10 * day)
 	})
 	x := newIndex(t, p)
-	x.SetPolicy(fleet.Policy("p", `{maxLifetimeDays: 30, allowedFrom: [10.0.0.0/8, 192.0.2.0/24]}`))
+	x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30, allowedFrom: [10.0.0.0/8, 192.0.2.0/24]}`))
 	got := x.VerifyProxied(p.bearer, start)
 	if got.Verdict != Authenticated || got.Limits.Full() || !got.ExpiresAt.Equal(start.Add(10*day)) ||
 		!got.Networks.Allow(netip.MustParseAddr("10.1.2.3")) || got.Networks.Allow(netip.MustParseAddr("192.0.2.7")) || got.Networks.Allow(netip.MustParseAddr("10.2.3.4")) {
 		t.Errorf("%s/%s until %s, %+v", got.Verdict, got.Reason, got.ExpiresAt.Sub(start), got.Networks)
 	}
-	x.SetPolicy(fleet.Policy("p", `{deny: {reason: x}}`))
+	x.SetPolicy(policies.New("p", `{deny: {reason: x}}`))
 	p.resource.DeletionTimestamp = &metav1.Time{Time: start}
 	p.set(t, x)
 	want(t, x, p.bearer, start, Refused, ReasonDeleting)

@@ -26,7 +26,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
-	"github.com/pat-operator/pat-operator/test/fleet"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 func TestStandsUntilSomethingOfItChanges(t *testing.T) {
@@ -84,27 +84,27 @@ func TestStandsUntilSomethingOfItChanges(t *testing.T) {
 			p.set(t, x)
 		}, ReasonAudience},
 		{"a policy that asks for nothing of it", func(_ *testing.T, x *Index, _ *pat) {
-			x.SetPolicy(fleet.Policy("p", `{maxLifetimeDays: 400, maxTokensPerUser: 0, allowedGroups: [ops, dev]}`))
+			x.SetPolicy(policies.New("p", `{maxLifetimeDays: 400, maxTokensPerUser: 0, allowedGroups: [ops, dev]}`))
 		}, reasonValid},
 		{"denied by a policy", func(_ *testing.T, x *Index, _ *pat) {
-			x.SetPolicy(fleet.Policy("p", `{deny: {reason: Left}}`))
+			x.SetPolicy(policies.New("p", `{deny: {reason: Left}}`))
 		}, ReasonDeniedByPolicy},
 		{"denied by what is not known", func(_ *testing.T, x *Index, _ *pat) {
-			x.SetPolicy(fleet.Policy("p", `{allowedWeekdays: [Monday]}`))
+			x.SetPolicy(policies.New("p", `{allowedWeekdays: [Monday]}`))
 		}, ReasonPolicyNotUnderstood},
 		{"ended by a policy", func(t *testing.T, x *Index, p *pat) {
 			p.record.Current.IssuedAt = start.Add(-29*day - 23*time.Hour)
 			p.set(t, x)
-			x.SetPolicy(fleet.Policy("p", `{maxLifetimeDays: 30}`))
+			x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`))
 		}, ReasonDeniedByPolicy},
 		{"a group less by a policy", func(_ *testing.T, x *Index, _ *pat) {
-			x.SetPolicy(fleet.Policy("p", `{allowedGroups: [dev]}`))
+			x.SetPolicy(policies.New("p", `{allowedGroups: [dev]}`))
 		}, ReasonChanged},
 		{"networks by a policy", func(_ *testing.T, x *Index, _ *pat) {
-			x.SetPolicy(fleet.Policy("p", `{allowedFrom: [10.0.0.0/8]}`))
+			x.SetPolicy(policies.New("p", `{allowedFrom: [10.0.0.0/8]}`))
 		}, ReasonChanged},
 		{"a policy that was removed", func(_ *testing.T, x *Index, _ *pat) {
-			x.SetPolicy(fleet.Policy("p", `{deny: {reason: Left}, allowedFrom: [10.0.0.0/8], allowedGroups: [dev]}`))
+			x.SetPolicy(policies.New("p", `{deny: {reason: Left}, allowedFrom: [10.0.0.0/8], allowedGroups: [dev]}`))
 			x.DeletePolicy("p")
 		}, reasonValid},
 		{"stale", func(_ *testing.T, x *Index, _ *pat) {

@@ -30,7 +30,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
-	"github.com/pat-operator/pat-operator/test/fleet"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
@@ -298,9 +298,9 @@ func TestCase29_LimitsOfATokenByItsID(t *testing.T) {
 		"bound to networks":  {mod: func(p *pat) { p.resource.Spec.From = []string{"192.0.2.0/24"} }, known: true},
 		"bound by record":    {mod: func(p *pat) { p.record.Granted.From = []string{"192.0.2.0/24"} }, known: true},
 		"suspended":          {mod: func(p *pat) { p.resource.Spec.Suspend = true }},
-		"denied by a policy": {after: func(x *Index, _ *pat) { x.SetPolicy(fleet.Policy("p", `{deny: {reason: x}}`)) }},
-		"bound by a policy":  {after: func(x *Index, _ *pat) { x.SetPolicy(fleet.Policy("p", `{allowedFrom: [192.0.2.0/24]}`)) }, known: true},
-		"ended by a policy":  {after: func(x *Index, _ *pat) { x.SetPolicy(fleet.Policy("p", `{maxLifetimeDays: 30}`)) }, now: start.Add(30 * day)},
+		"denied by a policy": {after: func(x *Index, _ *pat) { x.SetPolicy(policies.New("p", `{deny: {reason: x}}`)) }},
+		"bound by a policy":  {after: func(x *Index, _ *pat) { x.SetPolicy(policies.New("p", `{allowedFrom: [192.0.2.0/24]}`)) }, known: true},
+		"ended by a policy":  {after: func(x *Index, _ *pat) { x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`)) }, now: start.Add(30 * day)},
 		"expired":            {now: later},
 		"ended":              {mod: func(p *pat) { p.end(record.EndedRevoked) }},
 		"deleting":           {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} }},

@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package fleet
+// Package policies makes TokenPolicies for tests.
+package policies
 
 import (
 	"fmt"
@@ -22,17 +23,17 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/pat-operator/pat-operator/internal/policy"
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// Policy is a TokenPolicy as the API server delivers it. spec is YAML; what is none is the fault of the test.
-func Policy(name, spec string) *unstructured.Unstructured {
+// New is a TokenPolicy as the API server delivers it. spec is YAML; what is none is the fault of the test.
+func New(name, spec string) *unstructured.Unstructured {
 	var fields any
 	if err := yaml.Unmarshal([]byte(spec), &fields); err != nil {
 		panic(fmt.Sprintf("policy %s: %v", name, err))
 	}
 	object := &unstructured.Unstructured{Object: map[string]any{"spec": integers(fields)}}
-	object.SetGroupVersionKind(policy.Kind)
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TokenPolicy"))
 	object.SetName(name)
 	return object
 }
