@@ -107,6 +107,7 @@ func TestAPolicyAtEachEndpoint(t *testing.T) {
 	b := newBed(t)
 	pat, asker := b.token("lists", forAudience(listAPI)), b.token("asker", forAudience(DefaultAudience))
 	b.may["alice"] = []string{listAPI}
+	b.now = pat.Record.Current.IssuedAt.Add(time.Minute)
 	account := accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour))
 	introspect := func() (map[string]any, string) {
 		w := b.post("/oauth2/introspect", about(pat), bearer(account))
