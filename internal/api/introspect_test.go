@@ -36,6 +36,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 	"github.com/pat-operator/pat-operator/test/issued"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
@@ -97,6 +98,80 @@ func TestCase27_InactiveSaysNothingElse(t *testing.T) {
 		if w := b.post("/oauth2/introspect", url.Values{"token": {bearer}}, asking); w.Code != http.StatusOK || w.Body.String() != `{"active":false}` {
 			t.Errorf("%s: HTTP %d %s", name, w.Code, w.Body)
 		}
+	}
+}
+
+// A TokenPolicy counts at each endpoint, for the token that is asked about and for that of who asks.
+func TestAPolicyAtEachEndpoint(t *testing.T) {
+	const inactive = `{"active":false}`
+	b := newBed(t)
+	pat, asker := b.token("lists", forAudience(listAPI)), b.token("asker", forAudience(DefaultAudience))
+	b.may["alice"] = []string{listAPI}
+	b.now = pat.Record.Current.IssuedAt.Add(time.Minute)
+	account := accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour))
+	introspect := func() (map[string]any, string) {
+		w := b.post("/oauth2/introspect", about(pat), bearer(account))
+		var got map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("HTTP %d %s", w.Code, w.Body)
+		}
+		return got, w.Body.String()
+	}
+	auth := func() *httptest.ResponseRecorder { return b.get("/auth?audience="+listAPI, bearer(pat.Bearer)) }
+	for _, tc := range []struct {
+		name, policy string
+		active       bool
+		caller, auth int
+		text         string
+	}{
+		{"it denies", `{deny: {reason: Left}}`, false, 401, 401, "the token is not valid here: it has ended, is suspended, is denied by a TokenPolicy, or is for another API"},
+		{"is not understood", `{allowedWeekdays: [Monday]}`, false, 401, 401, "the token is not valid here"},
+		{"it has ended the token", `{maxLifetimeDays: 0}`, false, 401, 401, "the token is not valid here"},
+		{"is of other networks", `{allowedFrom: [10.0.0.0/8]}`, false, 401, 403,
+			"personal access token team-a/lists may be used only from the networks that its spec.from and TokenPolicies allow"},
+		{"takes groups", `{allowedGroups: [dev]}`, true, 200, 200, ""},
+		{"is for new tokens", `{maxTokensPerUser: 0, allowedAudiences: [x]}`, true, 200, 200, ""},
+	} {
+		b.index.SetPolicy(policies.New("p", tc.policy))
+		if got, text := introspect(); got["active"] != tc.active || !tc.active && text != inactive {
+			t.Errorf("%s: introspection says %s", tc.name, text)
+		}
+		if w := b.post("/oauth2/introspect", about(pat), bearer(asker.Bearer)); w.Code != tc.caller {
+			t.Errorf("%s: a caller with such a token gets HTTP %d", tc.name, w.Code)
+		}
+		w := auth()
+		if w.Code != tc.auth {
+			t.Errorf("%s: a reverse proxy gets HTTP %d %s", tc.name, w.Code, w.Body)
+		}
+		if tc.text != "" {
+			if _, text := errorOf(t, w); !strings.HasPrefix(text, tc.text) {
+				t.Errorf("%s: a reverse proxy gets %q", tc.name, text)
+			}
+		}
+		b.index.DeletePolicy("p")
+		if _, text := introspect(); text == inactive || auth().Code != http.StatusOK {
+			t.Errorf("%s, and is gone: %s", tc.name, text)
+		}
+	}
+
+	b.index.SetPolicy(policies.New("p", `{allowedGroups: [dev], maxLifetimeDays: 30}`))
+	end := pat.Record.Current.IssuedAt.Add(30 * v1alpha1.Day)
+	b.now = end.Add(-10 * time.Second)
+	account = accountToken(t, "valid", DefaultAudience, b.now.Add(time.Hour))
+	got, text := introspect()
+	if got["exp"] != float64(end.Unix()) || got["pat_expires_at"] != got["exp"] || !cmp.Equal(got["groups"], []any{"dev", "system:authenticated"}) {
+		t.Errorf("just before the policy's end of the token: %s", text)
+	}
+	if groups := auth().Header().Get("X-Auth-Request-Groups"); groups != "system:authenticated,dev" {
+		t.Errorf("a reverse proxy gets the groups %q", groups)
+	}
+	b.now = end
+	if _, text := introspect(); text != inactive {
+		t.Errorf("at the policy's end of the token: %s", text)
+	}
+	// Its holder can end it for good all the same.
+	if w := b.post("/oauth2/revoke", about(pat)); w.Code != http.StatusOK || b.writes != 1 {
+		t.Errorf("its holder revokes it: HTTP %d, %d writes", w.Code, b.writes)
 	}
 }
 

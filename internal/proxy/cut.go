@@ -54,7 +54,7 @@ func cutFor(reason verifier.Reason) *cut {
 	case verifier.ReasonNotReady:
 		return cutStale
 	case verifier.ReasonDeniedByPolicy, verifier.ReasonPolicyNotUnderstood:
-		c.text = notHonored + ": a TokenPolicy denies it; kubectl pat describe names the policy"
+		c.text = notHonored + ": a TokenPolicy denies it; look at it with kubectl pat describe"
 	case verifier.ReasonExpired:
 		c.text = notHonored + ": it has expired; make another one"
 	case verifier.ReasonSuspended:

@@ -26,6 +26,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/verifier"
 	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/issued"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 // stream answers with a line, and then with nothing until the client goes. At its end it says goodbye, in order.
@@ -62,11 +64,22 @@ func TestCase68_AWatchIsCutAsAnError(t *testing.T) {
 			token.Resource.Spec.From = []string{"10.0.0.0/8"}
 			token.Feed(t, b.index)
 		},
+		"denied by a policy": func(_ *testing.T, b *bed, _ *issued.Token) {
+			b.index.SetPolicy(policies.New("left", `{match: {subjects: [{kind: User, name: mallory}]}, deny: {reason: Left}}`))
+		},
+		"bound to networks by a policy": func(_ *testing.T, b *bed, _ *issued.Token) {
+			b.index.SetPolicy(policies.New("office", `{match: {subjects: [{kind: User, name: mallory}]}, allowedFrom: [10.0.0.0/8]}`))
+		},
+		"with a group less by a policy": func(_ *testing.T, b *bed, _ *issued.Token) {
+			b.index.SetPolicy(policies.New("groups", `{match: {subjects: [{kind: User, name: mallory}]}, allowedGroups: [devs]}`))
+		},
 	} {
 		for _, http2 := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %v", name, http2), func(t *testing.T) {
 				b := newBed(t, stream)
-				token, other := b.issue("victim", alice), b.issue("other", alice)
+				mallory := alice
+				mallory.Username = "mallory"
+				token, other := b.issue("victim", mallory), b.issue("other", alice)
 				resp, untouched := b.open(b.client(http2), token, "/api/v1/pods?watch=1"), b.open(b.client(http2), other, "/api/v1/pods?watch=1")
 				lines := bufio.NewReader(resp.Body)
 				if line, err := lines.ReadString('\n'); line != "first\n" {
@@ -94,6 +107,68 @@ func TestCase68_AWatchIsCutAtTheEndOfItsToken(t *testing.T) {
 	}
 	resp2, body := b.doAs(token.Bearer, "GET", "/version", "")
 	wantStatus(t, resp2, body, 401, "no valid")
+}
+
+// A policy refuses requests and cuts what is open, with a text that names the way out; removed, it leaves no trace.
+func TestAPolicyCutsAndRefuses(t *testing.T) {
+	const denies = "the personal access token is not honored any more: a TokenPolicy denies it; look at it with kubectl pat describe"
+	b := newBed(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("watch") {
+			w.Header().Set("Content-Type", "application/json")
+			stream(w, r)
+		}
+	})
+	for name, tc := range map[string]struct {
+		policy, says string
+		code         int
+	}{
+		"it denies":         {`{deny: {reason: Left the company}}`, denies, 401},
+		"is not understood": {`{allowedWeekdays: [Monday]}`, denies, 401},
+		"it ends the token": {`{maxLifetimeDays: 0}`, denies, 401},
+		"it takes a group":  {`{allowedGroups: [devs]}`, "the personal access token is not honored any more: its user or its limits have changed; connect again", 200},
+	} {
+		resp := b.open(b.client(true), b.token, "/api/v1/pods?watch=1")
+		if _, err := io.ReadFull(resp.Body, make([]byte, len("first\n"))); err != nil {
+			t.Fatal(err)
+		}
+		b.index.SetPolicy(policies.New("p", tc.policy))
+		if rest, err := io.ReadAll(resp.Body); err == nil || !strings.Contains(string(rest), tc.says) {
+			t.Errorf("%s: the watch says %q, %v; want %q", name, rest, err, tc.says)
+		}
+		resp2, body := b.do("GET", "/version", "")
+		if tc.code == 401 {
+			wantStatus(t, resp2, body, 401, "no valid personal access token was sent; look at the token with kubectl pat describe")
+		} else if groups := b.last().Header["Impersonate-Group"]; resp2.StatusCode != 200 || slices.Contains(groups, "team:a") || !slices.Contains(groups, "devs") {
+			t.Errorf("%s: HTTP %d with the groups %q", name, resp2.StatusCode, groups)
+		}
+		b.index.DeletePolicy("p")
+		if resp, body := b.do("GET", "/version", ""); resp.StatusCode != 200 {
+			t.Errorf("%s, and is gone: HTTP %d %s", name, resp.StatusCode, body)
+		}
+	}
+	b.index.SetPolicy(policies.New("p", `{allowedFrom: [10.0.0.0/8]}`))
+	resp, body := b.do("GET", "/version", "")
+	wantStatus(t, resp, body, 403, "personal access token team-a/ci may not be used from 127.0.0.1; use it from one of the networks that its spec.from and TokenPolicies allow")
+	b.index.SetPolicy(policies.New("p", `{allowedFrom: [127.0.0.0/8]}`))
+	if resp, body := b.do("GET", "/version", ""); resp.StatusCode != 200 {
+		t.Errorf("from inside: HTTP %d %s", resp.StatusCode, body)
+	}
+}
+
+// Where a policy ends the token while a request is open, the request is told so, and not that the token has expired.
+func TestAPolicyEndsAnOpenRequest(t *testing.T) {
+	b := newBed(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		stream(w, r)
+	})
+	token := b.issue("old", alice)
+	token.Record.Current.IssuedAt = time.Now().Add(2*time.Second - 30*v1alpha1.Day)
+	token.Feed(t, b.index)
+	b.index.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`))
+	resp := b.open(b.client(true), token, "/api/v1/pods?watch=1")
+	if rest, err := io.ReadAll(resp.Body); err == nil || !strings.Contains(string(rest), "a TokenPolicy denies it") {
+		t.Errorf("%q, %v", rest, err)
+	}
 }
 
 // An API server that sees the cancellation may end its answer in order before the connection is closed.

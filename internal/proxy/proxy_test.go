@@ -124,6 +124,7 @@ func TestEachRefusalNamesAWayOut(t *testing.T) {
 		refuseEnded(cutStale), refuseEnded(cutSession), refuseEnded(cutDrain), refuseEnded(cutLoad),
 		refuseEnded(cutFor(verifier.ReasonExpired)), refuseEnded(cutFor(verifier.ReasonEnded)), refuseEnded(cutFor(verifier.ReasonSuspended)),
 		refuseEnded(cutFor(verifier.ReasonChanged)), refuseEnded(cutFor(verifier.ReasonUserChanged)),
+		refuseEnded(cutFor(verifier.ReasonDeniedByPolicy)), refuseEnded(cutFor(verifier.ReasonPolicyNotUnderstood)),
 	} {
 		if f.why == "" && f != refuseUnauthorized && f != refuseNotReady || f.code < 400 || f.reason == "" {
 			t.Errorf("%+v", f)

@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/internal/cache"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 const recordsNamespace = "pat-operator-records"
@@ -44,7 +45,7 @@ func newFeeds(t *testing.T, c client.WithWatch) (*Index, *Feeds, map[string]*fee
 	x := NewIndex(logr.Discard())
 	x.SetAPIAudiences([]string{apiAudience})
 	feeds := NewFeeds(c, x, FeedOptions{
-		RecordsNamespace: recordsNamespace, MaxStaleness: time.Minute,
+		RecordsNamespace: recordsNamespace, MaxStaleness: time.Minute, Policies: true,
 		Clock: testingclock.NewFakePassiveClock(start), Log: logr.Discard(),
 	})
 	byName := map[string]*feed{}
@@ -80,6 +81,8 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	replace("resources", "10", p.resource.DeepCopy())
 	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
 	replace("serviceaccounts", "10", account)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	replace("policies", "10")
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	want(t, x, p.bearer, start.Add(time.Minute), Authenticated, reasonValid)
 	want(t, x, p.bearer, start.Add(time.Minute+1), NotReady, ReasonNotReady)
@@ -99,6 +102,19 @@ func TestFeedsFillTheIndexAndEmptyIt(t *testing.T) {
 	do(records.Delete(toolscache.DeletedFinalStateUnknown{Key: recordsNamespace + "/" + p.secretName()}))
 	want(t, x, p.bearer, start, Unknown, reasonUnknownID)
 	do(records.Add(p.secret(t)))
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+
+	deny := policies.New("p", `{deny: {reason: Left}}`)
+	do(store{of["policies"]}.Add(deny))
+	want(t, x, p.bearer, start, Unknown, ReasonDeniedByPolicy)
+	do(store{of["policies"]}.Update(policies.New("p", `{match: {namespaces: [team-b]}, deny: {reason: Left}}`)))
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+	do(store{of["policies"]}.Add(deny))
+	do(store{of["policies"]}.Delete(deny))
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
+	replace("policies", "11", deny, policies.New("q", `{maxLifetimeDays: 30}`))
+	want(t, x, p.bearer, start, Unknown, ReasonDeniedByPolicy)
+	replace("policies", "12", policies.New("q", `{maxLifetimeDays: 30}`))
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 
 	// A list that lacks what the watch had shown: deleted while the watch was away.
@@ -146,9 +162,12 @@ func TestReadyNamesTheFeedThatIsBehind(t *testing.T) {
 	prove("resources", start)
 	check(start, "what is known of serviceaccounts is not proven yet: the API server has not answered, or its watch is behind")
 	prove("serviceaccounts", start)
+	check(start, "what is known of policies is not proven yet: the API server has not answered, or its watch is behind")
+	prove("policies", start)
 	check(start, "")
 	prove("records", start.Add(10*time.Second))
 	prove("serviceaccounts", start.Add(10*time.Second))
+	prove("policies", start.Add(10*time.Second))
 	check(start.Add(65*time.Second),
 		"what is known of resources may be 1m5s old, more than --max-staleness (1m0s): the API server does not answer, or its watch is behind")
 	prove("resources", start.Add(40*time.Second))
@@ -174,6 +193,7 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 func TestStalenessAndSizeAreGauges(t *testing.T) {
 	x, feeds, of := newFeeds(t, nil)
 	newPAT(t, "team-a", "ci", "uid-1").set(t, x)
+	x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`))
 	of["records"].freshness.listed(probe{start.Add(-7 * time.Second), "1"}, "")
 	of["records"].freshness.took("1")
 	if err := metrics.Registry.Register(feeds); err != nil {
@@ -202,10 +222,10 @@ func TestStalenessAndSizeAreGauges(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff(map[string]float64{"token_ids": 1, "names": 1, "serviceaccounts": 0}, sizes); diff != "" || limit != 60 {
+	if diff := cmp.Diff(map[string]float64{"token_ids": 1, "names": 1, "serviceaccounts": 0, "policies": 1}, sizes); diff != "" || limit != 60 {
 		t.Errorf("limit %v; sizes (-want +got):\n%s", limit, diff)
 	}
-	if len(got) != 3 || got["records"] != 7 || got["resources"] < 1e300 {
+	if len(got) != 4 || got["records"] != 7 || got["resources"] < 1e300 {
 		t.Errorf("gauges %v; want 7 for records and infinity for the others", got)
 	}
 }

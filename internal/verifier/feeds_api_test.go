@@ -20,16 +20,23 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
+	"github.com/pat-operator/pat-operator/test/long"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 var api = env.APIServer{CRDs: true, Namespaces: []string{recordsNamespace, "team-a"}}
@@ -39,11 +46,15 @@ func TestMain(m *testing.M) { os.Exit(api.Run(m)) }
 // runFeeds starts feeds on the real API server and stops them with the test.
 func runFeeds(t *testing.T, c client.WithWatch, maxStaleness time.Duration) (*Index, *Feeds) {
 	t.Helper()
+	return runFeedsWith(t, c, FeedOptions{MaxStaleness: maxStaleness, Policies: true})
+}
+
+func runFeedsWith(t *testing.T, c client.WithWatch, o FeedOptions) (*Index, *Feeds) {
+	t.Helper()
 	x := NewIndex(logr.Discard())
 	x.SetAPIAudiences([]string{apiAudience})
-	feeds := NewFeeds(c, x, FeedOptions{
-		RecordsNamespace: recordsNamespace, MaxStaleness: maxStaleness, Clock: clock.RealClock{}, Log: logr.Discard(),
-	})
+	o.RecordsNamespace, o.Clock, o.Log = recordsNamespace, clock.RealClock{}, logr.Discard()
+	feeds := NewFeeds(c, x, o)
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() { stopped <- feeds.Start(ctx) }()
@@ -113,6 +124,7 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 	}, says)
 	t.Logf("the oldest that the index was known to be: %v of %v", oldest, MinMaxStaleness)
 
+	deny := policies.New("left", `{match: {subjects: [{kind: ServiceAccount, namespace: team-a, name: bot}]}, deny: {reason: Left}}`)
 	for _, step := range []struct {
 		what string
 		do   func() error
@@ -126,6 +138,8 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 			p.resource.Spec.Suspend = false
 			return c.Update(t.Context(), p.resource)
 		}, Authenticated},
+		{"denied by a policy", func() error { return c.Create(t.Context(), deny) }, Unknown},
+		{"the policy deleted", func() error { return c.Delete(t.Context(), deny) }, Authenticated},
 		{"its account deleted", func() error { return c.Delete(t.Context(), account) }, Unknown},
 	} {
 		if err := step.do(); err != nil {
@@ -139,4 +153,52 @@ func TestFeedsOfARealAPIServer(t *testing.T) {
 		}
 	}
 	env.Eventually(t, env.Patience, func() bool { return x.Verify(p.bearer, nil, time.Now()).Reason == reasonUnknownID }, says)
+}
+
+// Where the API server does not serve TokenPolicies, an index that is to know them is not ready, and one that is not to answers. It is
+// ready once they are served.
+func TestWhereTokenPoliciesAreNotServed(t *testing.T) {
+	long.Only(t)
+	config := api.Config(t)
+	root := env.Must[string](t)(cluster.ModuleRoot())
+	crds := envtest.CRDInstallOptions{Paths: []string{filepath.Join(root, "config", "crd", "bases", "pat-operator.io_tokenpolicies.yaml")}, ErrorIfPathMissing: true}
+	if err := envtest.UninstallCRDs(config, crds); err != nil {
+		t.Fatal(err)
+	}
+	serve := func() error {
+		_, err := envtest.InstallCRDs(config, crds)
+		return err
+	}
+	t.Cleanup(func() {
+		if err := serve(); err != nil {
+			t.Error(err)
+		}
+	})
+	list := func() error { return api.As(t, "alice", "system:masters").List(t.Context(), policyList()) }
+	says := func() string { return fmt.Sprint(list()) }
+	env.Eventually(t, env.Patience, func() bool { return meta.IsNoMatchError(list()) }, says)
+
+	// Clients of processes that start now.
+	fresh := func() client.WithWatch {
+		return env.Must[client.WithWatch](t)(client.NewWithWatch(config, client.Options{Scheme: env.Scheme}))
+	}
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	t.Run("and not wanted", func(t *testing.T) {
+		x, feeds := runFeedsWith(t, fresh(), FeedOptions{MaxStaleness: MinMaxStaleness})
+		env.Eventually(t, env.Patience, func() bool { return feeds.Ready(time.Now()) == nil }, func() string { return fmt.Sprint(feeds.Ready(time.Now())) })
+		p.set(t, x)
+		want(t, x, p.bearer, start, Authenticated, reasonValid)
+	})
+	x, feeds := runFeeds(t, fresh(), MinMaxStaleness)
+	// Until the other feeds are proven, the error is theirs.
+	says = func() string { return fmt.Sprint(feeds.Ready(time.Now())) }
+	env.Eventually(t, env.Patience, func() bool {
+		return strings.HasPrefix(says(), "what is known of policies is not proven yet")
+	}, says)
+	p.set(t, x)
+	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+	if err := serve(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ready after %v", env.Eventually(t, 2*env.Patience, func() bool { return feeds.Ready(time.Now()) == nil }, says))
 }

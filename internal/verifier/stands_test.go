@@ -26,6 +26,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 func TestStandsUntilSomethingOfItChanges(t *testing.T) {
@@ -82,6 +83,30 @@ func TestStandsUntilSomethingOfItChanges(t *testing.T) {
 			p.resource.Spec.Audiences = []string{"vault"}
 			p.set(t, x)
 		}, ReasonAudience},
+		{"a policy that asks for nothing of it", func(_ *testing.T, x *Index, _ *pat) {
+			x.SetPolicy(policies.New("p", `{maxLifetimeDays: 400, maxTokensPerUser: 0, allowedGroups: [ops, dev]}`))
+		}, reasonValid},
+		{"denied by a policy", func(_ *testing.T, x *Index, _ *pat) {
+			x.SetPolicy(policies.New("p", `{deny: {reason: Left}}`))
+		}, ReasonDeniedByPolicy},
+		{"denied by what is not known", func(_ *testing.T, x *Index, _ *pat) {
+			x.SetPolicy(policies.New("p", `{allowedWeekdays: [Monday]}`))
+		}, ReasonPolicyNotUnderstood},
+		{"ended by a policy", func(t *testing.T, x *Index, p *pat) {
+			p.record.Current.IssuedAt = start.Add(-29*day - 23*time.Hour)
+			p.set(t, x)
+			x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`))
+		}, ReasonDeniedByPolicy},
+		{"a group less by a policy", func(_ *testing.T, x *Index, _ *pat) {
+			x.SetPolicy(policies.New("p", `{allowedGroups: [dev]}`))
+		}, ReasonChanged},
+		{"networks by a policy", func(_ *testing.T, x *Index, _ *pat) {
+			x.SetPolicy(policies.New("p", `{allowedFrom: [10.0.0.0/8]}`))
+		}, ReasonChanged},
+		{"a policy that was removed", func(_ *testing.T, x *Index, _ *pat) {
+			x.SetPolicy(policies.New("p", `{deny: {reason: Left}, allowedFrom: [10.0.0.0/8], allowedGroups: [dev]}`))
+			x.DeletePolicy("p")
+		}, reasonValid},
 		{"stale", func(_ *testing.T, x *Index, _ *pat) {
 			x.vouchedBy(func(time.Time) error { return errNoFeeds })
 		}, ReasonNotReady},
@@ -194,6 +219,9 @@ func TestNetworksOfRecordAndSpec(t *testing.T) {
 		{"outside", &Networks{spec: prefixes("192.0.2.0/24")}, "192.0.3.1", false},
 		{"inside of the record only", &Networks{record: prefixes("192.0.2.0/24"), spec: prefixes("192.0.3.0/24")}, "192.0.2.1", false},
 		{"inside of both", &Networks{record: prefixes("192.0.2.0/24", "10.0.0.0/8"), spec: prefixes("10.1.0.0/16")}, "10.1.0.9", true},
+		{"inside of each policy", &Networks{policies: [][]netip.Prefix{prefixes("192.0.2.0/24", "10.0.0.0/8"), prefixes("192.0.0.0/16")}}, "192.0.2.1", true},
+		{"outside of one policy", &Networks{policies: [][]netip.Prefix{prefixes("192.0.2.0/24"), prefixes("10.0.0.0/8")}}, "192.0.2.1", false},
+		{"inside of a policy only", &Networks{spec: prefixes("10.0.0.0/8"), policies: [][]netip.Prefix{prefixes("192.0.2.0/24")}}, "192.0.2.1", false},
 		{"IPv4 in IPv6 form", &Networks{spec: prefixes("192.0.2.0/24")}, "::ffff:192.0.2.1", true},
 		{"IPv6", &Networks{spec: prefixes("2001:db8::/32")}, "2001:db8:1::1", true},
 		{"IPv6 with a zone", &Networks{spec: prefixes("fe80::/10")}, "fe80::1%eth0", true},

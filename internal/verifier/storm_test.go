@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 // TestCase37_Storm reads while everything changes. A token that nothing touches is always valid, and so is one that
@@ -72,6 +73,8 @@ func TestCase37_Storm(t *testing.T) {
 				p.set(t, x)
 				squat.set(t, x)
 				x.SetServiceAccount("team-a", "bot", "sa-1")
+				x.SetPolicy(policies.New(squatName, `{match: {namespaces: [team-b]}, deny: {reason: x}}`))
+				x.DeletePolicy(squatName)
 				x.DeleteResource(p.resource.Namespace, p.resource.Name)
 				x.DeleteRecord(squat.secretName())
 				x.DeleteServiceAccount("team-a", "bot")

@@ -30,6 +30,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/record"
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 func TestVerifyAnswersWithTheRecordsUser(t *testing.T) {
@@ -294,15 +295,18 @@ func TestCase29_LimitsOfATokenByItsID(t *testing.T) {
 		"another id":       {id: "aaaaaaaaaaaaaaaa"},
 		"a preset unknown": {mod: func(p *pat) { p.record.Granted.Scopes = []v1alpha1.Scope{{Preset: "later"}} }},
 		// The proxy has checked the address. A TokenReview never authenticates such a token.
-		"bound to networks": {mod: func(p *pat) { p.resource.Spec.From = []string{"192.0.2.0/24"} }, known: true},
-		"bound by record":   {mod: func(p *pat) { p.record.Granted.From = []string{"192.0.2.0/24"} }, known: true},
-		"suspended":         {mod: func(p *pat) { p.resource.Spec.Suspend = true }},
-		"expired":           {now: later},
-		"ended":             {mod: func(p *pat) { p.end(record.EndedRevoked) }},
-		"deleting":          {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} }},
-		"deleted":           {after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }},
-		"pending":           {mod: func(p *pat) { p.record.Pending, p.record.Current = p.record.Current, nil }},
-		"not ready":         {after: func(x *Index, _ *pat) { x.ready.Store(nil) }},
+		"bound to networks":  {mod: func(p *pat) { p.resource.Spec.From = []string{"192.0.2.0/24"} }, known: true},
+		"bound by record":    {mod: func(p *pat) { p.record.Granted.From = []string{"192.0.2.0/24"} }, known: true},
+		"suspended":          {mod: func(p *pat) { p.resource.Spec.Suspend = true }},
+		"denied by a policy": {after: func(x *Index, _ *pat) { x.SetPolicy(policies.New("p", `{deny: {reason: x}}`)) }},
+		"bound by a policy":  {after: func(x *Index, _ *pat) { x.SetPolicy(policies.New("p", `{allowedFrom: [192.0.2.0/24]}`)) }, known: true},
+		"ended by a policy":  {after: func(x *Index, _ *pat) { x.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`)) }, now: start.Add(30 * day)},
+		"expired":            {now: later},
+		"ended":              {mod: func(p *pat) { p.end(record.EndedRevoked) }},
+		"deleting":           {mod: func(p *pat) { p.resource.DeletionTimestamp = &metav1.Time{Time: start} }},
+		"deleted":            {after: func(x *Index, _ *pat) { x.DeleteResource("team-a", "ci") }},
+		"pending":            {mod: func(p *pat) { p.record.Pending, p.record.Current = p.record.Current, nil }},
+		"not ready":          {after: func(x *Index, _ *pat) { x.ready.Store(nil) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPAT(t, "team-a", "ci", "uid-1")
