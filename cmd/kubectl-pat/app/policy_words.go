@@ -82,10 +82,10 @@ func limitWords(p *policy.Policy) []string {
 		}
 	}
 	if days := p.Spec.MaxLifetimeDays; days != nil {
-		words = append(words, fmt.Sprintf("%d days at most", *days))
+		words = append(words, number(*days, "day")+" at most")
 	}
 	if tokens := p.Spec.MaxTokensPerUser; tokens != nil {
-		words = append(words, fmt.Sprintf("%d tokens for each user", *tokens))
+		words = append(words, number(*tokens, "token")+" for each user")
 	}
 	if p.Spec.RequireScopes && len(p.Spec.AllowedScopes) == 0 {
 		words = append(words, "limited permissions only")
@@ -96,6 +96,13 @@ func limitWords(p *policy.Policy) []string {
 	add("from", p.Spec.AllowedFrom)
 	add("groups", p.Spec.AllowedGroups)
 	return words
+}
+
+func number(n int32, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
 }
 
 // denialWords is why a policy denies: the words of its administrators, or the fields that this version does not know.
