@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
@@ -34,16 +36,16 @@ const (
 	argoTracking  = "argocd.argoproj.io/tracking-id"
 )
 
-// GitOps returns the GitOps tool that manages pat, for people; "" if none is known.
-func GitOps(pat *v1alpha1.PersonalAccessToken) string {
-	if name := pat.Labels[fluxName]; name != "" {
-		return fmt.Sprintf("Flux (Kustomization %s/%s)", pat.Labels[fluxNamespace], name)
+// GitOps returns the GitOps tool that manages an object, for people; "" if none is known.
+func GitOps(o metav1.Object) string {
+	if name := o.GetLabels()[fluxName]; name != "" {
+		return fmt.Sprintf("Flux (Kustomization %s/%s)", o.GetLabels()[fluxNamespace], name)
 	}
-	if id := pat.Annotations[argoTracking]; id != "" {
+	if id := o.GetAnnotations()[argoTracking]; id != "" {
 		application, _, _ := strings.Cut(id, ":")
 		return fmt.Sprintf("Argo CD (application %s)", application)
 	}
-	for _, entry := range pat.ManagedFields {
+	for _, entry := range o.GetManagedFields() {
 		switch {
 		case entry.Subresource != "":
 		case entry.Manager == fluxManager:

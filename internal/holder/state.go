@@ -62,7 +62,9 @@ const (
 	StateNotIssued State = "Not issued"
 	StateActive    State = "Active"
 	// StateExpiring: it works and expires soon.
-	StateExpiring  State = "Expiring"
+	StateExpiring State = "Expiring"
+	// StateStopped: a TokenPolicy of the administrators stops it.
+	StateStopped   State = "Stopped"
 	StateSuspended State = "Suspended"
 	StateExpired   State = "Expired"
 	StateRevoked   State = "Revoked"
@@ -82,6 +84,8 @@ func StateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) State {
 		return StateRevoked
 	case passed(pat.Status.ExpiresAt, now), passed(pat.Spec.ExpiresAt, now), active != nil && active.Reason == v1alpha1.ReasonExpired:
 		return StateExpired
+	case pat.Status.TokenID != "" && StoppedByPolicy(active):
+		return StateStopped
 	case pat.Spec.Suspend, active != nil && active.Reason == v1alpha1.ReasonSuspended:
 		return StateSuspended
 	case HasStatus(active, metav1.ConditionTrue) && is(v1alpha1.ConditionExpiringSoon):
@@ -90,10 +94,16 @@ func StateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) State {
 		return StateActive
 	case pat.Status.TokenID != "" && active != nil && active.Reason != v1alpha1.ReasonIssuing:
 		return StateFailed
-	case is(v1alpha1.ConditionStalled):
+	case is(v1alpha1.ConditionStalled), StoppedByPolicy(active), active != nil && active.Reason == v1alpha1.ReasonTooManyTokens:
 		return StateNotIssued
 	}
 	return StatePending
+}
+
+// StoppedByPolicy reports whether a condition Active says that a TokenPolicy stops the token or keeps it from being issued.
+func StoppedByPolicy(active *metav1.Condition) bool {
+	return HasStatus(active, metav1.ConditionFalse) &&
+		(active.Reason == v1alpha1.ReasonDeniedByPolicy || active.Reason == v1alpha1.ReasonPolicyNotUnderstood)
 }
 
 func passed(end *metav1.Time, now time.Time) bool { return !end.IsZero() && !now.Before(end.Time) }

@@ -65,6 +65,7 @@ func TestStateOf(t *testing.T) {
 	}
 	expiring := condition(v1alpha1.ConditionExpiringSoon, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon)
 	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: start.Add(d)} }
+	issued := func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "aaaaaaaaaaaaaaaa" }
 	for name, tc := range map[string]struct {
 		conditions []metav1.Condition
 		change     func(*v1alpha1.PersonalAccessToken)
@@ -85,6 +86,12 @@ func TestStateOf(t *testing.T) {
 		"just shortened":              {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) { p.Spec.ExpiresAt = at(-time.Second) }, StateExpired},
 		"revoked and expired":         {[]metav1.Condition{active(v1alpha1.ReasonRevoked)}, func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = at(-time.Hour) }, StateRevoked},
 		"its owner is gone":           {[]metav1.Condition{active(v1alpha1.ReasonOwnerGone), isStalled}, func(p *v1alpha1.PersonalAccessToken) { p.Status.TokenID = "aaaaaaaaaaaaaaaa" }, StateFailed},
+		"stopped":                     {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, issued, StateStopped},
+		"a policy not understood":     {[]metav1.Condition{active(v1alpha1.ReasonPolicyNotUnderstood), isStalled}, issued, StateStopped},
+		"stopped, and suspended":      {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, func(p *v1alpha1.PersonalAccessToken) { issued(p); p.Spec.Suspend = true }, StateStopped},
+		"stopped, and expired":        {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, func(p *v1alpha1.PersonalAccessToken) { issued(p); p.Status.ExpiresAt = at(0) }, StateExpired},
+		"stopped before it is issued": {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, nil, StateNotIssued},
+		"too many":                    {[]metav1.Condition{active(v1alpha1.ReasonTooManyTokens)}, nil, StateNotIssued},
 		"deleted": {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) {
 			p.DeletionTimestamp = at(0)
 			p.Status.ExpiresAt = at(-time.Hour)

@@ -125,8 +125,8 @@ command line; then nothing was changed.`,
   # Tokens in a log, and how to revoke them
   kubectl pat find < build.log
 
-  # Revoke the tokens of alice, who has left
-  kubectl pat revoke --user alice -A`,
+  # Stop the tokens of alice, who has left
+  kubectl pat offboard alice`,
 		Version: env.Version,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -171,6 +171,8 @@ command line; then nothing was changed.`,
 		newDoctorCommand(s),
 		newScopesCommand(s),
 		newCanICommand(s),
+		newPoliciesCommand(s),
+		newOffboardCommand(s),
 	)
 	helpFails(root)
 	return root

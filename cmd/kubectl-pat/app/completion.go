@@ -18,6 +18,8 @@ package app
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,6 +79,45 @@ func (s *session) completeNamespaces(root *cobra.Command) {
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
+}
+
+// completePolicies offers the TokenPolicies.
+func (s *session) completePolicies(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	list := &v1alpha1.TokenPolicyList{}
+	if !s.completionList(cmd, list) {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []cobra.Completion
+	for _, policy := range list.Items {
+		names = append(names, policy.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeOnePolicy is completePolicies for one argument.
+func (s *session) completeOnePolicy(cmd *cobra.Command, given []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return s.completePolicies(cmd, given, begun)
+}
+
+// completeUsers offers the users who have tokens in any namespace.
+func (s *session) completeUsers(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	list := &v1alpha1.PersonalAccessTokenList{}
+	switch {
+	case len(given) > 0:
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	case !s.completionList(cmd, list):
+		return nil, cobra.ShellCompDirectiveError
+	}
+	users := map[string]bool{}
+	for i := range list.Items {
+		if name := holder.Username(&list.Items[i]); name != "" && holder.Visible(name) == name {
+			users[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(users)), cobra.ShellCompDirectiveNoFileComp
 }
 
 func (s *session) completionList(cmd *cobra.Command, list client.ObjectList, opts ...client.ListOption) bool {

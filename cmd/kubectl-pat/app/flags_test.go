@@ -41,6 +41,7 @@ const (
 var lines = map[string][]string{
 	"create": {"ci"}, "generate": {"ci", "--token-file=TEMP/manifests"}, "describe": {"ci"}, "rotate": {"ci"}, "suspend": {"ci"}, "resume": {"ci"},
 	"revoke": {"--yes", "ci"}, "decrypt": {"ci", "--identity=TEMP/identity"}, "kubeconfig": {"ci"}, "scopes": nil, "can-i": {"ci", "get", "pods"}, "list": nil, "find": nil, "whoami": nil, "help": nil, "setup": nil, "doctor": nil,
+	"policies": nil, "offboard": {"--yes", "alice"},
 }
 
 // tries has, for each flag or each flag of a command, valid values and values that can never work. Other flags that it needs
@@ -67,6 +68,13 @@ var tries = map[string]struct{ good, bad []string }{
 	"display-name":          {[]string{"Build agent", "Müller & Söhne"}, []string{"", strings.Repeat("x", 129), "a\tb", "a\nb", "a\u202eb"}},
 	"dry-run":               {[]string{"none", "server"}, []string{"", "client", "true"}},
 	"create dry-run":        {[]string{"none", "client", "server"}, []string{"", "true"}},
+	"offboard dry-run":      {[]string{"none", "client", "server"}, []string{"", "true", "--undo client"}},
+	"delete":                {[]string{"true", "false"}, []string{"", "maybe", "--undo true", "--output=name true"}},
+	"undo":                  {[]string{"true", "false"}, []string{"", "maybe", "--delete true"}},
+	"offboard reason":       {[]string{"Left the company"}, []string{"", "--undo Left", "a\tb", "a\u202eb", strings.Repeat("x", maxReason+1)}},
+	"policies output":       {[]string{"", "json", "yaml", "name", "jsonpath={.items}", "custom-columns=A:.b"}, []string{"xml", "wide", "custom-columns=A"}},
+	"offboard output":       {[]string{"", "json", "yaml", "name"}, []string{"xml", "wide"}},
+	"policy":                {[]string{"contractors"}, []string{""}},
 	"expires-in":            {[]string{"90d", "12h", "1d12h", "1h30m", "90", "3w", "1y"}, []string{"", "0", "0d", "-1d", "4000d", "11y", "500ms", "1.5y", "90x"}},
 	"expiring-within":       {[]string{"7d", "12h", "7", "1w"}, []string{"", "7x", "-7d", "soon"}},
 	"filename":              {nil, []string{""}},

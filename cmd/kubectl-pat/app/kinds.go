@@ -26,6 +26,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
 // kinds has those that holders read and write, and those that administrators read.
@@ -42,6 +43,7 @@ var kinds = func() *runtime.Scheme {
 // mapper has these kinds too, so the client needs no discovery request.
 var mapper = func() meta.RESTMapper {
 	ours := meta.NewDefaultRESTMapper(nil)
+	ours.Add(policy.Kind, meta.RESTScopeRoot)
 	ours.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
 	ours.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	ours.Add(appsv1.SchemeGroupVersion.WithKind("Deployment"), meta.RESTScopeNamespace)

@@ -29,11 +29,14 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
 type listOptions struct {
 	*session
 	user           string
+	policyName     string
+	policy         *policy.Policy // of policyName; nil without one
 	expiringWithin period
 	unusedFor      period
 	allNamespaces  bool
@@ -76,6 +79,7 @@ token's ID is the part between "kubepat_" and the next "_".`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.user, "user", "", "only tokens of this `USER`")
+	flags.StringVar(&o.policyName, "policy", "", "only tokens that the TokenPolicy of this `NAME` matches")
 	flags.Var(&o.expiringWithin, "expiring-within", "only tokens that expire within this time: 7d, 12h")
 	flags.Var(&o.unusedFor, "unused-for", "only tokens that were issued and last used longer ago than this: 30d")
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "in all namespaces")
@@ -85,6 +89,7 @@ token's ID is the part between "kubepat_" and the next "_".`,
 	flags.StringVar(&o.sortBy, "sort-by", sortByName, "the `ORDER`: name, expires (the next to expire first), created, modified or last-used (the latest first)")
 	flags.BoolVar(&o.noHeaders, "no-headers", false, "omit the table's headers")
 	o.output.bind(cmd, "a table", outputWide, outputJSON, outputYAML, outputName)
+	register(cmd, "policy", s.completePolicies)
 	completeValues(cmd, "sort-by", sortByName, sortByCreated, sortByModified, sortByExpires, sortByLastUsed)
 	return cmd
 }
@@ -110,6 +115,13 @@ func (o *listOptions) run(ctx context.Context, words []string) error {
 	c, err := o.client()
 	if err != nil {
 		return err
+	}
+	if o.policyName != "" {
+		object, err := readPolicy(ctx, c, policyNameOf(o.policyName))
+		if err != nil {
+			return err
+		}
+		o.policy = policy.Parse(object)
 	}
 	selected := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: labeled}}
 	if o.user != "" {
@@ -146,6 +158,9 @@ func (o *listOptions) readAll(ctx context.Context, c client.Client, selected []c
 }
 
 func (o *listOptions) wants(pat *v1alpha1.PersonalAccessToken, words []string, now time.Time) bool {
+	if o.policy != nil && !governs(o.policy, pat) {
+		return false
+	}
 	if within := time.Duration(o.expiringWithin); within > 0 {
 		end := pat.Status.ExpiresAt
 		if end == nil || !end.After(now) || end.After(now.Add(within)) {

@@ -178,6 +178,7 @@ func shorten(text string, columns int) string {
 var colors = map[holder.State]color.Attribute{
 	holder.StateActive: color.FgGreen, holder.StateExpiring: color.FgYellow, holder.StateSuspended: color.FgYellow, holder.StatePending: color.FgCyan,
 	holder.StateNotIssued: color.FgRed, holder.StateExpired: color.FgRed, holder.StateRevoked: color.FgRed, holder.StateFailed: color.FgRed, holder.StateDeleting: color.FgRed, stateGone: color.FgRed,
+	holder.StateStopped: color.FgRed,
 }
 
 // paint colors the name of a state, and no other text.
