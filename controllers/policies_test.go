@@ -17,6 +17,8 @@ limitations under the License.
 package controllers
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,9 +28,11 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -81,7 +85,7 @@ func TestAPolicyStopsATokenAndIsForgotten(t *testing.T) {
 	after := w.record(pat.UID)
 	after.Removals, before.Removals = nil, nil
 	after.Current.Delivery, before.Current.Delivery = nil, nil // Its time was over.
-	if diff := cmp.Diff(before, after); diff != "" {
+	if diff := gocmp.Diff(before, after); diff != "" {
 		t.Errorf("the record keeps something of the policies:\n%s", diff)
 	}
 	w.settle("b")
@@ -166,10 +170,7 @@ func (c *crowd) holders() []types.UID {
 
 func (c *crowd) oldest() []*v1alpha1.PersonalAccessToken {
 	return slices.SortedFunc(slices.Values(c.pats), func(a, b *v1alpha1.PersonalAccessToken) int {
-		if older(a, b) {
-			return -1
-		}
-		return 1
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
 	})
 }
 
@@ -263,7 +264,7 @@ func TestTheOldestGetTheTokens(t *testing.T) {
 	for _, pat := range c.oldest()[:mostTokens] {
 		want = append(want, pat.UID)
 	}
-	if diff := cmp.Diff(want, c.holders()); diff != "" {
+	if diff := gocmp.Diff(want, c.holders()); diff != "" {
 		t.Errorf("not the oldest have tokens:\n%s", diff)
 	}
 	// One that can have none keeps no place, and a limit of 0 takes none away.
@@ -272,6 +273,59 @@ func TestTheOldestGetTheTokens(t *testing.T) {
 	if n, err := c.TokensOf(c.ctx, c.user, types.NamespacedName{}); err != nil || n != 15 {
 		t.Errorf("admission counts %d (%v), want the 10 tokens and the 5 that wait", n, err)
 	}
+}
+
+// lagging is a cache that does not show some objects yet.
+type lagging struct {
+	client.WithWatch
+	hides func(types.NamespacedName) bool
+}
+
+func (l *lagging) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if l.hides(key) {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
+	return l.WithWatch.Get(ctx, key, o, opts...)
+}
+
+func (l *lagging) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	err := l.WithWatch.List(ctx, list, opts...)
+	if pats, ok := list.(*v1alpha1.PersonalAccessTokenList); ok {
+		pats.Items = slices.DeleteFunc(slices.Clone(pats.Items), func(pat v1alpha1.PersonalAccessToken) bool {
+			return l.hides(client.ObjectKeyFromObject(&pat))
+		})
+	}
+	return err
+}
+
+// The last place goes to a younger resource, since the cache does not show the older one yet; then it shows that, and does not show
+// yet that the place was taken.
+func TestALastPlaceIsGivenOnce(t *testing.T) {
+	w := newWorld(t)
+	cache := &lagging{hides: func(types.NamespacedName) bool { return false }}
+	w.mutate = func(c client.WithWatch) client.WithWatch { cache.WithWatch = c; return cache }
+	w.restart()
+	w.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(1)}})
+	user := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.User.Username = "last-" + w.namespace }
+	pats := []*v1alpha1.PersonalAccessToken{w.create("a", user), w.create("b", user)}
+	if older(pats[1], pats[0]) {
+		slices.Reverse(pats)
+	}
+	elder, younger := pats[0], pats[1]
+	for _, pat := range pats {
+		w.awaitCaches(pat.Name)
+	}
+	cache.hides = func(key types.NamespacedName) bool { return key == w.key(elder.Name) }
+	w.settle(younger.Name)
+	if !lifecycle.HoldsToken(w.record(younger.UID)) {
+		t.Fatal("the younger one got no token, though no other was to be seen")
+	}
+	cache.hides = func(key types.NamespacedName) bool { return key == recordKey(w.key(younger.Name)) }
+	w.settle(elder.Name)
+	if lifecycle.HoldsToken(w.record(elder.UID)) {
+		t.Error("the place of the younger one was given again")
+	}
+	w.expect(elder.Name, "False/TooManyTokens", "False/TooManyTokens", "True/TooManyTokens")
 }
 
 // The status of a policy counts what it concerns, and says what this program does not know of it.
@@ -329,7 +383,7 @@ func TestTheStatusOfPolicies(t *testing.T) {
 		got[name] = fmt.Sprintf("%d %d %s/%s", *p.Status.MatchedTokens, *p.Status.AffectedTokens, c.Status, c.Reason)
 	}
 	want := map[string]string{"short": "1 0 True/Reconciled", "scopes": "1 1 True/Reconciled", "nowhere": "0 0 True/Reconciled"}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }

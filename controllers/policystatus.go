@@ -42,6 +42,8 @@ const (
 	// countAgain is how soon the tokens of policies are counted again where tokens have changed, and countSoon where a policy has.
 	countAgain = 10 * time.Second
 	countSoon  = time.Second
+	// countShare is how many times as long as a count took the next one waits: many tokens are counted less often.
+	countShare = 20
 )
 
 // +kubebuilder:rbac:groups=pat-operator.io,resources=tokenpolicies/status,verbs=patch
@@ -66,7 +68,7 @@ func (s *PolicyStatus) Start(ctx context.Context) error {
 		default: // A count is due.
 		}
 	})
-	again := time.NewTicker(countAgain)
+	again := time.NewTimer(countAgain)
 	defer again.Stop()
 	for {
 		select {
@@ -80,14 +82,17 @@ func (s *PolicyStatus) Start(ctx context.Context) error {
 			}
 		case <-again.C:
 			if !s.Reconciler.moved.Load() {
+				again.Reset(countAgain)
 				continue
 			}
 		}
 		s.Reconciler.moved.Store(false)
+		began := time.Now()
 		if err := s.count(ctx); err != nil {
 			s.Reconciler.moved.Store(true)
 			s.Log.Info("Cannot write the status of TokenPolicies; trying again", "reason", err.Error())
 		}
+		again.Reset(max(countAgain, countShare*time.Since(began)))
 	}
 }
 
