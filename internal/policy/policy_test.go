@@ -210,7 +210,7 @@ func TestEqualPolicies(t *testing.T) {
 			}
 		}
 		if p := parse("a", a); p.Equal(nil) || (*Policy)(nil).Equal(p) {
-			t.Errorf("%s is no policy", a)
+			t.Errorf("%s equals none", a)
 		}
 	}
 	if !(*Policy)(nil).Equal(nil) {

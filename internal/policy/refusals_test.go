@@ -81,7 +81,7 @@ func TestRefusals(t *testing.T) {
 		"no networks":      {[]string{`{allowedFrom: [10.0.0.0/8, "2001:db8::/32"]}`}, nil, 0, false, []string{"from allows only tokens that work from 10.0.0.0/8, 2001:db8::/32; set spec.from to networks inside of these"}},
 		"networks":         {[]string{`{allowedFrom: [10.0.0.0/8, "2001:db8::/32"]}`}, from("10.0.0.0/8", "10.1.2.0/24", "2001:db8:1::/48"), 0, false, nil},
 		"a wider network":  {[]string{`{allowedFrom: [10.1.0.0/16]}`}, from("10.1.2.0/24", "10.0.0.0/8"), 0, false, []string{"from[1] allows only tokens that work from 10.1.0.0/16; name a network inside of these, or leave this one out"}},
-		"beside it":        {[]string{`{allowedFrom: [10.1.0.0/16]}`}, from("10.2.0.0/16"), 0, false, []string{"from[0] allows only tokens that work from 10.1.0.0/16; name a network inside of these, or leave this one out"}},
+		"another network":  {[]string{`{allowedFrom: [10.1.0.0/16]}`}, from("10.2.0.0/16"), 0, false, []string{"from[0] allows only tokens that work from 10.1.0.0/16; name a network inside of these, or leave this one out"}},
 		"everywhere":       {[]string{`{allowedFrom: ["::/0"]}`}, from("0.0.0.0/0"), 0, false, []string{"from[0] allows only tokens that work from ::/0; name a network inside of these, or leave this one out"}},
 		"in two halves":    {[]string{`{allowedFrom: [10.0.0.0/9, 10.128.0.0/9]}`}, from("10.0.0.0/8"), 0, false, []string{"from[0] allows only tokens that work from 10.0.0.0/9, 10.128.0.0/9; name a network inside of these, or leave this one out"}},
 		"no network":       {[]string{`{allowedFrom: [10.0.0.0/8]}`}, from("office"), 0, false, []string{"from[0] allows only tokens that work from 10.0.0.0/8; name a network inside of these, or leave this one out"}},
