@@ -126,6 +126,15 @@ func benchVerifier(ctx context.Context, p *product, o options, out io.Writer) er
 	base50, base99 := small.latencies.Quantile(.5), small.latencies.Quantile(.99)
 	row(out, "1 token (baseline)", round(base50), round(base99), base50, base99)
 	row(out, fmt.Sprintf("%d tokens", len(bearers)), round(large.latencies.Quantile(.5)), round(large.latencies.Quantile(.99)), base50, base99)
+	if err := p.operator.Stop(); err != nil {
+		return err
+	}
+	if err := benchPolicy(ctx, p.Cluster, p.admin, bearers, out); err != nil {
+		return err
+	}
+	if p.operator, err = p.StartOperator(ctx); err != nil {
+		return err
+	}
 	p.verifier, err = p.StartVerifier(ctx)
 	return err
 }
@@ -135,21 +144,12 @@ func mib(bytes int) float64 { return float64(bytes) / (1 << 20) }
 // look starts a verifier, measures it, and stops it.
 func look(ctx context.Context, c *cluster.Cluster, o options, bearers []string) (s sight, err error) {
 	began := time.Now()
-	m, err := c.StartVerifier(ctx, "--api-audiences="+fleet.Audience) // for which the client asks
+	m, reviews, err := startReviewed(ctx, c, bearers)
 	if err != nil {
 		return s, err
 	}
 	s.ready = time.Since(began)
 	defer func() { err = errors.Join(err, m.Stop()) }()
-	pem, err := os.ReadFile(c.AuthnCAFile)
-	if err != nil {
-		return s, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	reviews := abuse.NewClient(abuse.Target{
-		Address: fmt.Sprintf("127.0.0.1:%d", m.VerifierPort), TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
-	}, bearers, user)
 	defer reviews.Close()
 	if _, err := reviews.Review(ctx, 100*time.Millisecond); err != nil { // opens the connections
 		return s, err
@@ -159,6 +159,23 @@ func look(ctx context.Context, c *cluster.Cluster, o options, bearers []string) 
 	}
 	s.resident, err = resident(m.PID)
 	return s, err
+}
+
+// startReviewed starts a verifier, and returns a client that asks it about tokens.
+func startReviewed(ctx context.Context, c *cluster.Cluster, bearers []string) (*cluster.Manager, *abuse.Client, error) {
+	m, err := c.StartVerifier(ctx, "--api-audiences="+fleet.Audience) // for which the client asks
+	if err != nil {
+		return nil, nil, err
+	}
+	pem, err := os.ReadFile(c.AuthnCAFile)
+	if err != nil {
+		return nil, nil, errors.Join(err, m.Stop())
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	return m, abuse.NewClient(abuse.Target{
+		Address: fmt.Sprintf("127.0.0.1:%d", m.VerifierPort), TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+	}, bearers, user), nil
 }
 
 // resident is how much memory a process has, of Linux.

@@ -26,6 +26,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 func TestStripKeepsWhatVerificationNeeds(t *testing.T) {
@@ -73,8 +74,18 @@ func TestStripKeepsWhatVerificationNeeds(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("StripSecret (-want +got):\n%s", diff)
 	}
+	policy := policies.New("p", `{deny: {reason: Left}, allowedWeekdays: [Monday]}`)
+	wantPolicy := policy.DeepCopy()
+	policy.SetManagedFields(full.ManagedFields)
+	policy.Object["status"] = map[string]any{"matchedTokens": int64(1)}
+	if got, err = StripPolicy(policy); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(wantPolicy, got); diff != "" {
+		t.Errorf("StripPolicy (-want +got):\n%s", diff)
+	}
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "a/b"}
-	for _, strip := range []toolscache.TransformFunc{StripResource, StripServiceAccount, StripSecret} {
+	for _, strip := range []toolscache.TransformFunc{StripResource, StripServiceAccount, StripSecret, StripPolicy} {
 		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("a tombstone became %v, %v", got, err)
 		}

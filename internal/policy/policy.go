@@ -169,7 +169,7 @@ func (p *Policy) matchNamespaces(raw any) (understood bool) {
 	if !decodes(map[string]any{"namespaces": raw}, &match) || len(match.Namespaces) == 0 {
 		return false
 	}
-	// A sign that is none of a namespace's name may be a wildcard of a later version.
+	// A sign that no name of a namespace has may be a wildcard of a later version.
 	if slices.ContainsFunc(match.Namespaces, func(pattern string) bool { return !namespacePattern.MatchString(pattern) }) {
 		return false
 	}
@@ -183,7 +183,7 @@ func (p *Policy) matchNamespaces(raw any) (understood bool) {
 
 var namespacePattern = regexp.MustCompile(`^[a-z0-9*-]+$`)
 
-// Equal reports whether two policies match and ask the same; nil is none.
+// Equal reports whether two policies match and ask the same; nil stands for no policy.
 func (p *Policy) Equal(other *Policy) bool {
 	if p == nil || other == nil {
 		return p == other

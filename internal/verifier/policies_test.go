@@ -184,7 +184,7 @@ func TestWhatAPolicyLeavesOfAToken(t *testing.T) {
 	}
 }
 
-// A policy that is changed counts as it is now, for those that it matches now and for those that it matched.
+// A policy that is changed counts in its present form, for those that it matches now and for those that it matched.
 func TestAPolicyChanges(t *testing.T) {
 	alices := newPAT(t, "team-a", "ci", "uid-1")
 	bobs := newPAT(t, "team-a", "bobs", "uid-2", func(p *pat) { p.record.User.Username, p.resource.Spec.User.Username = "bob", "bob" })
@@ -228,7 +228,7 @@ func TestAPolicyChanges(t *testing.T) {
 				t.Errorf("%s: %s's token: %s, want %s", step.name, user, got.Reason, of.want)
 			}
 			if slices.Contains(heard, of.id()) != strings.Contains(step.heard, user) {
-				t.Errorf("%s: whoever listens hears of %d tokens, want those of %q", step.name, len(heard), step.heard)
+				t.Errorf("%s: the listener hears of %d tokens, want those of %q", step.name, len(heard), step.heard)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
-// New is a TokenPolicy as the API server delivers it. spec is YAML; what is none is the fault of the test.
+// New is a TokenPolicy as the API server delivers it. spec is YAML.
 func New(name, spec string) *unstructured.Unstructured {
 	var fields any
 	if err := yaml.Unmarshal([]byte(spec), &fields); err != nil {
