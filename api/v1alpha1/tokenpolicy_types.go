@@ -61,6 +61,7 @@ type TokenPolicy struct {
 
 	// status is what the operator has found.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status TokenPolicyStatus `json:"status,omitempty,omitzero"`
 }
 

@@ -34,8 +34,10 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console"
 	"github.com/pat-operator/pat-operator/internal/host"
+	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
 // off is the address that disables a server.
@@ -164,8 +166,11 @@ func (o *consoleOptions) origin() (*url.URL, error) {
 	return at, nil
 }
 
-// setup serves the console, if it is on. scopesEnforced reports whether tokens with scopes work now.
-func (o *consoleOptions) setup(p *componentHost, c client.Client, scopesEnforced func() bool) error {
+// setup serves the console, if it is on. scopesEnforced reports whether tokens with scopes work now, and policies returns what limits
+// tokens.
+func (o *consoleOptions) setup(
+	p *componentHost, c client.Client, scopesEnforced func() bool, policies func(namespace string, u *v1alpha1.UserInfo) policy.Limits,
+) error {
 	if o.address == off {
 		return nil
 	}
@@ -192,7 +197,7 @@ func (o *consoleOptions) setup(p *componentHost, c client.Client, scopesEnforced
 	}
 	page, err := console.New(console.Options{
 		URL: at, Config: p.GetConfig(), Keys: keys, OIDC: oidc, ProxyAuthorization: o.byProxy, Namespaces: o.namespaces,
-		Cluster: cluster, OperatorNamespace: proxyIn, MaxLifetime: p.maxLifetime, ScopesEnforced: scopesEnforced,
+		Cluster: cluster, OperatorNamespace: proxyIn, MaxLifetime: p.maxLifetime, ScopesEnforced: scopesEnforced, Policies: policies,
 		Clock: clock.RealClock{}, Log: log,
 	})
 	if err != nil {

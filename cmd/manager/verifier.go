@@ -207,7 +207,7 @@ func (o *verifierOptions) setup(_ context.Context, p *componentHost) error {
 	mux.Handle(authnconfig.TokenReviewPath, tokenReviews)
 	mux.Handle(authnconfig.ScopedPath, tokenReviews)
 	mux.Handle(authnconfig.AuthorizePath, authz.NewHandler(index, authz.Options{Log: log, Installation: installation}))
-	if err := o.console.setup(p, c, scopesEnforced); err != nil {
+	if err := o.console.setup(p, c, scopesEnforced, index.Policies().For); err != nil {
 		return err
 	}
 	return p.serveTLS("verifier", o.verifierAddress, mux, config, authn.Limits, drain)

@@ -30,8 +30,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
@@ -73,6 +75,8 @@ type Options struct {
 	OperatorNamespace string
 	// ScopesEnforced reports whether tokens with scopes work now; nil: unknown, so the page does not mention it.
 	ScopesEnforced func() bool
+	// Policies returns the TokenPolicies that limit tokens of a user in a namespace; nil: unknown, so the page does not mention them.
+	Policies func(namespace string, user *v1alpha1.UserInfo) policy.Limits
 	// MaxLifetime is the operator's limit for the lifetime of a token.
 	MaxLifetime time.Duration
 	Clock       clock.PassiveClock
@@ -93,8 +97,9 @@ type Console struct {
 	// operatorNamespace is as in Options.
 	operatorNamespace string
 	maxLife           time.Duration
-	// scopesEnforced is as in Options.
+	// scopesEnforced and policies are as in Options.
 	scopesEnforced func() bool
+	policies       func(namespace string, user *v1alpha1.UserInfo) policy.Limits
 	clock          clock.PassiveClock
 	log            logr.Logger
 	lists          chan struct{} // a semaphore
@@ -106,7 +111,7 @@ type Console struct {
 func New(o Options) (*Console, error) {
 	c := &Console{
 		origin: o.URL.Scheme + "://" + o.URL.Host, keys: o.Keys,
-		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, operatorNamespace: o.OperatorNamespace, maxLife: o.MaxLifetime, scopesEnforced: o.ScopesEnforced, clock: o.Clock, log: o.Log,
+		byProxy: o.ProxyAuthorization, namespaces: o.Namespaces, cluster: o.Cluster, operatorNamespace: o.OperatorNamespace, maxLife: o.MaxLifetime, scopesEnforced: o.ScopesEnforced, policies: o.Policies, clock: o.Clock, log: o.Log,
 		activeWithin: 8 * time.Second, lists: make(chan struct{}, maxLists),
 	}
 	c.anonymous = rest.AnonymousClientConfig(o.Config)

@@ -34,6 +34,7 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
 // maxOffered bounds the namespaces that a form checks and offers.
@@ -52,7 +53,9 @@ func (c *Console) askNew(w http.ResponseWriter, r *http.Request, v *visitor) err
 
 func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, status int, f page.Form) {
 	c.offer(r, v, &f)
-	c.offerLives(&f)
+	limits := c.limits(r.Context(), v, f.Namespace)
+	c.offerLives(&f, limits)
+	sayLimits(&f, limits)
 	c.show(w, status, func(w io.Writer) error {
 		return page.Create(w, c.shell(r, v, "Create Personal Access Token"), f)
 	})
@@ -61,7 +64,7 @@ func (c *Console) showForm(w http.ResponseWriter, r *http.Request, v *visitor, s
 // create makes a token, which exists only in memory and in this response.
 func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	f := formOf(r)
-	pat, life, expires := resourceOf(&f, c.clock.Now(), c.maxLife)
+	pat, life, expires := resourceOf(&f, c.clock.Now(), c.longest(c.limits(r.Context(), v, f.Namespace)))
 	if len(f.Errors) > 0 {
 		c.showForm(w, r, v, http.StatusUnprocessableEntity, f)
 		return nil
@@ -110,8 +113,11 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request, v *visitor) err
 func (c *Console) maxDays() int { return int(c.maxLife / (24 * time.Hour)) }
 
 // offerLives fills in the lifetimes to choose from, with their ends.
-func (c *Console) offerLives(f *page.Form) {
-	f.MaxDays = c.maxDays()
+func (c *Console) offerLives(f *page.Form, limits policy.Limits) {
+	f.MaxDays = int(c.longest(limits) / (24 * time.Hour))
+	if days, err := strconv.Atoi(f.Days); err == nil && days > f.MaxDays && f.Errors[fieldDays] == "" {
+		f.Days = strconv.Itoa(f.MaxDays)
+	}
 	for _, days := range []int{7, 30, 90, 180, f.MaxDays} {
 		if days < f.MaxDays || days == f.MaxDays && !slices.ContainsFunc(f.Lives, func(l page.Life) bool { return l.Days == days }) {
 			f.Lives = append(f.Lives, page.Life{Days: days, Ends: c.clock.Now().Add(time.Duration(days) * 24 * time.Hour)})

@@ -24,8 +24,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/console/page"
 )
 
-// policy lets pages load only the embedded files.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+// contentPolicy lets pages load only the embedded files.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // maxForm is in bytes: the longest field is recipients, 16 of 4096. maxSignIn is for unknown senders: a credential that fits into
@@ -37,7 +37,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", policy)
+		h.Set("Content-Security-Policy", contentPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		// With no-referrer, browsers would send the Origin "null" with our own forms.
 		h.Set("Referrer-Policy", "same-origin")

@@ -143,7 +143,7 @@ func TestEveryAnswerSaysWhatABrowserMayDo(t *testing.T) {
 		for _, path := range []string{"/", "/table", "/new", "/sign-in", "/nowhere", "/callback", "/tokens/team-a/nothing"} {
 			a := b.get(path)
 			for name, want := range map[string]string{
-				"Content-Security-Policy":      policy,
+				"Content-Security-Policy":      contentPolicy,
 				"X-Content-Type-Options":       "nosniff",
 				"Referrer-Policy":              "same-origin",
 				"Cross-Origin-Opener-Policy":   "same-origin",

@@ -146,7 +146,7 @@ func order(sort string) func(a, b page.Row) int {
 // urgency orders the Active column: working tokens first, ended ones last.
 var urgency = map[page.State]int{
 	page.StateActive: 0, page.StateExpiringSoon: 1, page.StateIssuing: 2, page.StateFailed: 3,
-	page.StateSuspended: 4, page.StateExpired: 5, page.StateRevoked: 6, page.StateDeleting: 7,
+	page.StateStopped: 4, page.StateSuspended: 5, page.StateExpired: 6, page.StateRevoked: 7, page.StateDeleting: 8,
 }
 
 // readOnly returns why a visitor may not create tokens, or "".

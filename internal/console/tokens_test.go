@@ -330,6 +330,8 @@ func TestStateOf(t *testing.T) {
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{active, condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
 		{"suspended and stalled", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true},
 			Status: v1alpha1.PersonalAccessTokenStatus{ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonOwnerGone)}}}, page.StateFailed},
+		{"stopped", v1alpha1.PersonalAccessToken{Spec: v1alpha1.PersonalAccessTokenSpec{Suspend: true}, Status: v1alpha1.PersonalAccessTokenStatus{
+			TokenID: "aaaaaaaaaaaaaaaa", ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonDeniedByPolicy), condition(v1alpha1.ConditionStalled, yes, v1alpha1.ReasonDeniedByPolicy)}}}, page.StateStopped},
 		{"expired, as status says", v1alpha1.PersonalAccessToken{Status: v1alpha1.PersonalAccessTokenStatus{
 			ExpiresAt: &ahead, Conditions: []metav1.Condition{condition(v1alpha1.ConditionActive, no, v1alpha1.ReasonExpired)}}}, page.StateExpired},
 	} {

@@ -103,6 +103,7 @@ var pageStates = map[holder.State]page.State{
 	holder.StatePending: page.StateIssuing, holder.StateNotIssued: page.StateFailed, holder.StateActive: page.StateActive,
 	holder.StateExpiring: page.StateExpiringSoon, holder.StateSuspended: page.StateSuspended, holder.StateExpired: page.StateExpired,
 	holder.StateRevoked: page.StateRevoked, holder.StateFailed: page.StateFailed, holder.StateDeleting: page.StateDeleting,
+	holder.StateStopped: page.StateStopped,
 }
 
 // stateOf returns the state for the Active column. It shows a stalled resource as failed while its token has not ended, because an
@@ -110,7 +111,7 @@ var pageStates = map[holder.State]page.State{
 func stateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) page.State {
 	state := holder.StateOf(pat, now)
 	switch state {
-	case holder.StateDeleting, holder.StateRevoked, holder.StateExpired:
+	case holder.StateDeleting, holder.StateRevoked, holder.StateExpired, holder.StateStopped:
 	default:
 		if meta.IsStatusConditionTrue(pat.Status.Conditions, v1alpha1.ConditionStalled) {
 			state = holder.StateFailed
@@ -168,6 +169,10 @@ func (c *Console) detailsOf(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	d.MayRotate = live && !v.PAT && !d.Fixed
 	d.MaySuspend = live && !pat.Spec.Suspend && d.State != page.StateExpired && d.State != page.StateRevoked
 	d.MayResume = pat.Spec.Suspend && d.State == page.StateSuspended && !v.PAT // resuming does not help an expired, revoked or stalled token
+	if d.State == page.StateStopped {
+		d.MaySuspend, d.MayResume = false, false
+		d.MayRotate = c.explainStopped(&d, pat) && d.MayRotate
+	}
 	return d
 }
 

@@ -35,6 +35,8 @@ import (
 type visitor struct {
 	session
 	client client.WithWatch
+	// groups are those that the API server says; nil: it was not asked.
+	groups []string
 }
 
 // visitor returns the visitor who sent a request.
@@ -105,7 +107,7 @@ func (c *Console) authenticate(ctx context.Context, bearer string) (*visitor, er
 		return nil, err
 	}
 	user := review.Status.UserInfo
-	v := &visitor{client: as, session: session{Bearer: bearer, User: user.Username, Expires: c.clock.Now().Add(sessionLife)}}
+	v := &visitor{client: as, groups: user.Groups, session: session{Bearer: bearer, User: user.Username, Expires: c.clock.Now().Add(sessionLife)}}
 	for _, id := range user.Extra[authn.ExtraCredentialID] {
 		v.PAT = v.PAT || strings.HasPrefix(id, token.CredentialPrefix)
 	}

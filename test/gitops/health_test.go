@@ -290,3 +290,37 @@ func reasons(t *testing.T) []string {
 	}
 	return out
 }
+
+// A policy is done when the operator has taken it up, and not before.
+func TestHealthOfTokenPolicies(t *testing.T) {
+	long.Only(t)
+	t.Parallel()
+	fresh := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"match": map[string]any{"namespaces": []any{"none-of-ours"}}, "maxLifetimeDays": int64(30),
+	}}}
+	fresh.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TokenPolicy"))
+	fresh.SetName("health")
+	if err := admin.Create(t.Context(), fresh, client.DryRunAll); err != nil {
+		t.Fatal(err)
+	}
+	with := func(ready, reason string) *unstructured.Unstructured {
+		o := fresh.DeepCopy()
+		condition := map[string]any{"type": v1alpha1.ConditionReady, "status": ready, "reason": reason, "message": "", "lastTransitionTime": "2026-11-24T12:00:00Z"}
+		if err := unstructured.SetNestedMap(o.Object, map[string]any{"observedGeneration": o.GetGeneration(), "conditions": []any{condition}}, "status"); err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	for _, s := range []struct {
+		live *unstructured.Unstructured
+		want status.Status
+	}{
+		{fresh, status.InProgressStatus},
+		{with("True", v1alpha1.ReasonReconciled), status.CurrentStatus},
+		{with("False", v1alpha1.ReasonPolicyNotUnderstood), status.InProgressStatus},
+	} {
+		if got, err := status.Compute(s.live); err != nil || got.Status != s.want {
+			t.Errorf("%v: kstatus says %v, %v; want %s", s.live.Object["status"], got, err, s.want)
+		}
+	}
+}

@@ -330,7 +330,7 @@ func describeStatus(s *describeWriter, pat *v1alpha1.PersonalAccessToken, now ti
 		lines = append(lines, "The operator has not processed the last change yet.")
 	}
 	if holder.StoppedByPolicy(active) || active != nil && active.Reason == v1alpha1.ReasonTooManyTokens {
-		lines = append(lines, "Since "+when(&active.LastTransitionTime, now, "an unknown time")+". The administrators who make TokenPolicies can change this.")
+		lines = append(lines, "Since "+when(&active.LastTransitionTime, now, "an unknown time")+".")
 	}
 	if state == holder.StateExpired {
 		lines = append(lines, "For a new token run: "+rotateCommand(pat))

@@ -239,13 +239,13 @@ func (o *offboardOptions) stops(p *policy.Policy) bool {
 	return equality.Semantic.DeepEqual(mine.Spec, p.Spec)
 }
 
-// find reads the user's policy; nil if there is none.
+// find reads the user's policy; nil without one.
 func (o *offboardOptions) find(ctx context.Context, c client.Client) (*unstructured.Unstructured, error) {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(policy.Kind)
 	switch err := c.Get(ctx, client.ObjectKey{Name: offboardName(o.user)}, object); {
 	case isMissing(err) && !noPolicies(err):
-		return nil, nil //nolint:nilnil // no policy is no error
+		return nil, nil //nolint:nilnil // most users have none
 	case err != nil:
 		return nil, aboutPolicies(err)
 	}

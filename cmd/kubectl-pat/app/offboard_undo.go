@@ -38,7 +38,7 @@ func (o *offboardOptions) takeBack(ctx context.Context, c client.Client) error {
 		return err
 	}
 	if object == nil {
-		o.sayf("There is no %s: %s was not offboarded by this command, or it was undone already.", policyResource(offboardName(o.user)), o.user)
+		o.sayf("Nothing to undo: %s does not exist. %s was not offboarded by this command, or it was undone already.", policyResource(offboardName(o.user)), o.user)
 		return o.sayOthers(ctx, c)
 	}
 	name := object.GetName()

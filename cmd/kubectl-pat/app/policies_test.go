@@ -268,7 +268,7 @@ func TestWithoutTheAPIOfPolicies(t *testing.T) {
 	}
 }
 
-// A token that a policy stops says so in list and describe, with since when and who can change it.
+// A token that a policy stops says so in list and describe, with since when.
 func TestStoppedTokens(t *testing.T) {
 	const message = `TokenPolicy "leavers" denies this user's tokens here: Left the company; an administrator can change the policy`
 	pat := withConditions(1, isReady, isActive)
@@ -283,7 +283,7 @@ func TestStoppedTokens(t *testing.T) {
 		t.Errorf("list:\n%s", tr.out)
 	}
 	tr.run(t.Context(), t, exitOK, "describe", pat.Name, "-n", pat.Namespace)
-	want := "Status:      Stopped\n             " + message + "\n             Since 2026-11-22T12:00:00Z (2d ago). The administrators who make TokenPolicies can change this.\n"
+	want := "Status:      Stopped\n             " + message + "\n             Since 2026-11-22T12:00:00Z (2d ago).\n"
 	if !strings.Contains(tr.out.String(), want) {
 		t.Errorf("describe:\n%s\nwant\n%s", tr.out, want)
 	}

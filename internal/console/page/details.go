@@ -56,6 +56,8 @@ type Details struct {
 	Changed bool
 	// Works reports that the resource has a working token, whatever State says about the next one.
 	Works bool
+	// Stopped is why the administrators stop the token, in their words; "": it is not known. Policy is the name of their TokenPolicy.
+	Stopped, Policy string
 	// GitOps is the tool that manages the resource from Git; "": none.
 	GitOps string
 	// Revoked are earlier tokens of this resource that were revoked.

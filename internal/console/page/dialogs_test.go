@@ -236,6 +236,8 @@ func TestDetailsSayWhatToDo(t *testing.T) {
 		"expired, and fixed":             {Details{Row: Row{State: StateExpired, Expires: noon}, Fixed: true}, "Expired on 2026-11-24. Its end is fixed, so it cannot be rotated: create another token."},
 		"suspended":                      {Details{Row: Row{State: StateSuspended}, MayResume: true}, "Suspended. Choose Resume to let it work again."},
 		"suspended, by a token":          {Details{Row: Row{State: StateSuspended}}, "Suspended."},
+		"stopped":                        {Details{Row: Row{State: StateStopped}, Stopped: "Left the company", Policy: "leavers"}, "Stopped by your administrators: Left the company"},
+		"stopped, nobody knows why":      {Details{Row: Row{State: StateStopped}}, "Stopped by your administrators."},
 		"revoked":                        {Details{Row: Row{State: StateRevoked}, MayRotate: true}, "Revoked. It never works again. Rotate it to get a new token."},
 		"issuing":                        {Details{Row: Row{State: StateIssuing}}, "The token is being created, which takes a few seconds. If it stays like this, show the cause below to an administrator."},
 		"failed":                         {Details{Row: Row{State: StateFailed}}, "The token does not work: its request cannot be fulfilled. Create another one. Show the cause below to an administrator."},

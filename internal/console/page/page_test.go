@@ -70,7 +70,7 @@ func hostileForm(namespaces ...string) Form {
 	}
 	return Form{
 		ResourceName: hostile, Name: hostile, Days: hostile, Date: hostile, Namespace: hostile, Audiences: hostile,
-		Recipients: hostile, Namespaces: namespaces, Errors: errs,
+		Recipients: hostile, Namespaces: namespaces, Errors: errs, Limits: []string{hostile, hostile}, Presets: []string{hostile},
 	}
 }
 
@@ -80,7 +80,7 @@ func hostileDetails() Details {
 		Row: hostileRow(), User: hostile, TokenID: hostile, PreviousTokenID: hostile, ResourceName: hostile, DeliverySecret: hostile, EncryptedToken: hostile,
 		Audiences: h, Scopes: h, From: h, Groups: h, Recipients: h, UID: hostile, MayRename: true, DisplayName: hostile, NewName: hostile, NameError: hostile, NameCause: hostile, Changed: true,
 		Conditions: []Condition{{Type: "Active", Status: "False", Reason: hostile, Message: hostile, Since: noon}},
-		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile, Proxy: hostile,
+		MayRotate:  true, MaySuspend: true, MayResume: true, MayRevoke: true, ReadOnly: hostile, GitOps: hostile, Proxy: hostile, Stopped: hostile, Policy: hostile,
 		Revoked: []RevokedEntry{{TokenID: hostile, By: hostile, Reason: hostile, At: noon}},
 	}
 }
@@ -120,6 +120,11 @@ func renderings() map[string]func(io.Writer) error {
 		}
 		all["create in one of two"+suffix] = func(w io.Writer) error { return Create(w, s, hostileForm(hostile, "b")) }
 		all["details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, hostileDetails()) }
+		all["details of one that is stopped"+suffix] = func(w io.Writer) error {
+			d := hostileDetails()
+			d.State = StateStopped
+			return ShowDetails(w, s, d)
+		}
 		all["no details"+suffix] = func(w io.Writer) error { return ShowDetails(w, s, Details{}) }
 		all["problem"+suffix] = func(w io.Writer) error { return ShowProblem(w, s, *hostileShell().Problem) }
 		all["token"+suffix] = func(w io.Writer) error {

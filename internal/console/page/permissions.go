@@ -16,6 +16,8 @@ limitations under the License.
 
 package page
 
+import "slices"
+
 // Permission is what a token may do, as the form offers it.
 type Permission struct {
 	// Value is the preset of a scope; "": all that the user may do.
@@ -47,4 +49,8 @@ func PermissionWord(preset string) string {
 }
 
 // Choices returns the permissions to choose from.
-func (f Form) Choices() []Permission { return Permissions }
+func (f Form) Choices() []Permission {
+	return slices.DeleteFunc(slices.Clone(Permissions), func(p Permission) bool {
+		return p.Value == "" && f.Scoped || p.Value != "" && f.Presets != nil && !slices.Contains(f.Presets, p.Value)
+	})
+}

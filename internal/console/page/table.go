@@ -31,6 +31,7 @@ const (
 	StateActive       State = "active"
 	StateExpiringSoon State = "expiring-soon"
 	StateSuspended    State = "suspended"
+	StateStopped      State = "stopped"
 	StateExpired      State = "expired"
 	StateRevoked      State = "revoked"
 	StateDeleting     State = "deleting"
@@ -42,6 +43,7 @@ var stateWords = map[State]string{
 	StateActive:       "Active",
 	StateExpiringSoon: "Expiring soon",
 	StateSuspended:    "Suspended",
+	StateStopped:      "Stopped",
 	StateExpired:      "Expired",
 	StateRevoked:      "Revoked",
 	StateDeleting:     "Deleting",
@@ -94,7 +96,7 @@ func (r Row) Soon(now time.Time) string {
 func noLonger(s State) bool { return s == StateExpired || s == StateRevoked || s == StateDeleting }
 
 // States are the filters of the table, in their order; "" is every state.
-var States = []State{"", StateActive, StateExpiringSoon, StateSuspended, StateExpired, StateRevoked}
+var States = []State{"", StateActive, StateExpiringSoon, StateSuspended, StateStopped, StateExpired, StateRevoked}
 
 // In reports whether a filter shows the row, as the script does too. A token that expires soon is active.
 func (r Row) In(s State) bool {

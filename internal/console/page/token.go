@@ -34,6 +34,11 @@ type Form struct {
 	Lives []Life
 	// MaxDays is the longest lifetime.
 	MaxDays int
+	// Presets are the Permissions that administrators allow besides "", which Scoped forbids; nil: all.
+	Presets []string
+	Scoped  bool
+	// Limits are what else administrators allow only, as sentences.
+	Limits []string
 	// DayEnds is when Date ends in the visitor's time zone, in RFC 3339. Only the script knows it; "": it ends in UTC.
 	DayEnds string
 	// Namespaces are those to choose from. With one there is nothing to choose; with none the form has a text field.

@@ -28,7 +28,7 @@ import (
 )
 
 // Pages have their commands run.
-var Pages = []string{"README.md", "docs/install.md", "docs/use-your-token.md"}
+var Pages = []string{"README.md", "docs/install.md", "docs/use-your-token.md", "docs/people.md"}
 
 // Block is one block of commands.
 type Block struct {

@@ -326,6 +326,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicyStatus
+      default:
+        observedGeneration: -1
 - name: com.github.pat-operator.pat-operator.api.v1alpha1.TokenPolicySpec
   map:
     fields:
