@@ -59,7 +59,7 @@ func (unknown) Naming(string, ...string) (policy.Limits, error) {
 
 type fields = map[string]any
 
-// byPolicy has a policy "contractors" with this spec, and alice have so many tokens.
+// byPolicy has a policy "contractors" with this spec, and alice have this many tokens.
 func byPolicy(spec fields, tokens int) func(*admission.Config) {
 	return func(c *admission.Config) {
 		set := policy.NewSet()
@@ -233,7 +233,7 @@ func TestPoliciesOfAnUpdate(t *testing.T) {
 				`spec.scopes: TokenPolicy "contractors" allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]`,
 		},
 		{
-			name: "a rotation is none more", was: alicesPAT(issued, days(1)), is: alicesPAT(issued, days(1), rotated),
+			name: "a rotation adds no token", was: alicesPAT(issued, days(1)), is: alicesPAT(issued, days(1), rotated),
 			spec: fields{"maxTokensPerUser": int64(1)}, tokens: 5,
 		},
 		{

@@ -112,7 +112,7 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 			in: input(most(10), tokens(10)), active: v1alpha1.ReasonTooManyTokens, ready: v1alpha1.ReasonTooManyTokens, stalled: true, after: waitForRoom,
 			message: `No token is issued. TokenPolicy "contractors" lets a user have 10 tokens, and alice has 10 or more; delete one that is not needed, and this one is issued.`,
 		},
-		"a successor is none more": {
+		"a successor adds no token": {
 			in: input(issued, rotate, most(10), tokens(10)), action: Issue, active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonRotating,
 		},
 		"that of an ended token is": {

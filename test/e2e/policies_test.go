@@ -143,7 +143,7 @@ func TestManyTokensAtOnceKeepToTheNumber(t *testing.T) {
 	}
 }
 
-// Without the API of policies nothing is verified, unless the process is told that there is none.
+// Without the API of policies nothing is verified, unless the process is told to do without.
 func TestWithoutTheAPIOfPolicies(t *testing.T) {
 	long.Only(t)
 	ns := team(t)
