@@ -40,9 +40,11 @@ import (
 )
 
 var (
-	// Kind and ListKind are how objects have to be read, and Resource where.
-	Kind     = v1alpha1.GroupVersion.WithKind("TokenPolicy")
+	// Kind is that of the objects, as they have to be read.
+	Kind = v1alpha1.GroupVersion.WithKind("TokenPolicy")
+	// ListKind is that of their lists.
 	ListKind = v1alpha1.GroupVersion.WithKind("TokenPolicyList")
+	// Resource is where they are read.
 	Resource = schema.GroupVersionResource{Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "tokenpolicies"}
 )
 

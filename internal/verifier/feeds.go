@@ -117,6 +117,8 @@ func NewFeeds(c client.WithWatch, x *Index, opts FeedOptions) *Feeds {
 			keys:      x.policyKeys,
 			transform: cache.StripPolicy,
 		})
+	} else {
+		opts.Log.Info("TokenPolicies are not read, so none of them counts")
 	}
 	x.vouchedBy(f.Ready)
 	return f
