@@ -31,7 +31,6 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -43,13 +42,14 @@ import (
 	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/test/env"
 	"github.com/pat-operator/pat-operator/test/long"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 // policed has a world's operator know these TokenPolicies, by name, and no others.
-func (w *world) policed(policies map[string]map[string]any) {
+func (w *world) policed(specs map[string]string) {
 	p := &Policies{set: policy.NewSet(), synced: func() bool { return true }}
-	for name, spec := range policies {
-		p.set.Put(policy.Parse(&unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": name}, "spec": spec}}))
+	for name, spec := range specs {
+		p.set.Put(policy.Parse(policies.New(name, spec)))
 	}
 	w.Policies = p
 }
@@ -59,7 +59,7 @@ func TestAPolicyStopsATokenAndIsForgotten(t *testing.T) {
 	pat := w.create("a")
 	w.settle("a")
 	before := w.record(pat.UID)
-	w.policed(map[string]map[string]any{"offboarding": {"deny": map[string]any{"reason": "Left the company."}}})
+	w.policed(map[string]string{"offboarding": "deny: {reason: Left the company.}"})
 	w.settle("a")
 	w.expect("a", "False/DeniedByPolicy", "True/Reconciled", "")
 	if text := w.events.text(); !strings.Contains(text, `Warning DeniedByPolicy Refuse: Token `+before.Current.ID+` does not work now. TokenPolicy "offboarding" denies`) {
@@ -69,7 +69,7 @@ func TestAPolicyStopsATokenAndIsForgotten(t *testing.T) {
 	w.settle("b")
 	w.expect("b", "False/DeniedByPolicy", "False/DeniedByPolicy", "True/DeniedByPolicy")
 
-	w.policed(map[string]map[string]any{"short": {"maxLifetimeDays": int64(10)}})
+	w.policed(map[string]string{"short": "maxLifetimeDays: 10"})
 	w.settle("a")
 	w.expect("a", "True/Active", "True/Reconciled", "")
 	if got, want := w.get("a").Status.ExpiresAt.Time, before.Current.IssuedAt.Add(10*v1alpha1.Day); !got.Equal(want) {
@@ -209,7 +209,7 @@ func TestAUserHasAsManyTokensAsAPolicyAllows(t *testing.T) {
 	for round := range rounds {
 		c := &crowd{world: newWorld(t)}
 		c.user = fmt.Sprintf("crowd-%s-%d", c.namespace, round)
-		c.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(mostTokens)}})
+		c.policed(map[string]string{"contractors": fmt.Sprintf("maxTokensPerUser: %d", mostTokens)})
 		c.create(30)
 		c.settleAt(mostTokens)
 		c.shown()
@@ -255,7 +255,7 @@ func TestAUserHasAsManyTokensAsAPolicyAllows(t *testing.T) {
 func TestTheOldestGetTheTokens(t *testing.T) {
 	c := &crowd{world: newWorld(t)}
 	c.user = "crowd-" + c.namespace
-	c.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(mostTokens)}})
+	c.policed(map[string]string{"contractors": fmt.Sprintf("maxTokensPerUser: %d", mostTokens)})
 	c.create(15)
 	c.shown()
 	slices.Reverse(c.pats)
@@ -268,7 +268,7 @@ func TestTheOldestGetTheTokens(t *testing.T) {
 		t.Errorf("not the oldest have tokens:\n%s", diff)
 	}
 	// One that can have none keeps no place, and a limit of 0 takes none away.
-	c.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(0)}})
+	c.policed(map[string]string{"contractors": "maxTokensPerUser: 0"})
 	c.settleAt(mostTokens)
 	if n, err := c.TokensOf(c.ctx, c.user, types.NamespacedName{}); err != nil || n != 15 {
 		t.Errorf("admission counts %d (%v), want the 10 tokens and the 5 that wait", n, err)
@@ -305,7 +305,7 @@ func TestALastPlaceIsGivenOnce(t *testing.T) {
 	cache := &lagging{hides: func(types.NamespacedName) bool { return false }}
 	w.mutate = func(c client.WithWatch) client.WithWatch { cache.WithWatch = c; return cache }
 	w.restart()
-	w.policed(map[string]map[string]any{"contractors": {"maxTokensPerUser": int64(1)}})
+	w.policed(map[string]string{"contractors": "maxTokensPerUser: 1"})
 	user := func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.User.Username = "last-" + w.namespace }
 	pats := []*v1alpha1.PersonalAccessToken{w.create("a", user), w.create("b", user)}
 	if older(pats[1], pats[0]) {
@@ -335,12 +335,12 @@ func TestTheStatusOfPolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies, err := NewPolicies(c, logr.Discard())
+	known, err := NewPolicies(c, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Policies = policies
-	if _, err := policies.For(w.namespace, &v1alpha1.UserInfo{Username: "alice"}); !errors.Is(err, errPoliciesUnknown) {
+	w.Policies = known
+	if _, err := known.For(w.namespace, &v1alpha1.UserInfo{Username: "alice"}); !errors.Is(err, errPoliciesUnknown) {
 		t.Errorf("before it has listed anything it says %v", err)
 	}
 	match := &v1alpha1.PolicyMatch{Namespaces: []string{w.namespace}}
@@ -356,8 +356,8 @@ func TestTheStatusOfPolicies(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = admin.Delete(t.Context(), object) })
 	}
-	go func() { _ = policies.Start(w.ctx) }()
-	env.Eventually(t, env.Patience, policies.synced, func() string { return "the policies are not listed" })
+	go func() { _ = known.Start(w.ctx) }()
+	env.Eventually(t, env.Patience, known.synced, func() string { return "the policies are not listed" })
 	w.create("short", func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.ExpiresInDays = &days })
 	w.create("ended", func(pat *v1alpha1.PersonalAccessToken) {
 		pat.Spec.ExpiresAt = &metav1.Time{Time: w.clock.Now().Add(time.Minute)}

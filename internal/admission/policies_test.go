@@ -25,7 +25,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -33,6 +32,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/admission"
 	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/record"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 // known are TokenPolicies that are known.
@@ -57,13 +57,11 @@ func (unknown) Naming(string, ...string) (policy.Limits, error) {
 	return nil, errors.New("not listed yet")
 }
 
-type fields = map[string]any
-
 // byPolicy has a policy "contractors" with this spec, and alice have this many tokens.
-func byPolicy(spec fields, tokens int) func(*admission.Config) {
+func byPolicy(spec string, tokens int) func(*admission.Config) {
 	return func(c *admission.Config) {
 		set := policy.NewSet()
-		set.Put(policy.Parse(&unstructured.Unstructured{Object: fields{"metadata": fields{"name": "contractors"}, "spec": spec}}))
+		set.Put(policy.Parse(policies.New("contractors", spec)))
 		c.Policies, c.APIAudiences = known{set}, func() []string { return []string{"https://kubernetes.default.svc"} }
 		c.TokensOf = func(_ context.Context, username string, except types.NamespacedName) (int, error) {
 			if username != "alice" || except != (types.NamespacedName{Namespace: "team-a", Name: "ci"}) {
@@ -90,100 +88,98 @@ const (
 )
 
 func TestPoliciesOfANewToken(t *testing.T) {
-	list := func(values ...any) []any { return values }
-	devs := fields{"subjects": list(fields{"kind": "Group", "name": "devs"})}
 	for _, tc := range []struct {
 		name     string
 		by       requester
 		pat      *object
-		spec     fields
+		spec     string
 		tokens   int
 		config   func(*admission.Config)
 		want     string
 		warnings ctrladmission.Warnings
 	}{
-		{name: "denied", pat: alicesPAT(), spec: fields{"deny": fields{"reason": "Left the company."}}, want: isForbidden + denies},
+		{name: "denied", pat: alicesPAT(), spec: `{deny: {reason: "Left the company."}}`, want: isForbidden + denies},
 		{
 			name: "denied elsewhere", pat: alicesPAT(),
-			spec: fields{"deny": fields{"reason": "No."}, "match": fields{"namespaces": list("team-b", "vendor-*")}},
+			spec: `{deny: {reason: "No."}, match: {namespaces: [team-b, "vendor-*"]}}`,
 		},
 		{
-			name: "not understood", pat: alicesPAT(), spec: fields{"allowedHours": int64(8)},
+			name: "not understood", pat: alicesPAT(), spec: `{allowedHours: 8}`,
 			want: isForbidden + `spec.user: TokenPolicy "contractors" has what this version of pat-operator does not know (spec.allowedHours), so all tokens that it matches are denied; an administrator can upgrade pat-operator, or change the policy`,
 		},
-		{name: "as long as allowed", pat: alicesPAT(days(30)), spec: fields{"maxLifetimeDays": int64(30)}},
+		{name: "as long as allowed", pat: alicesPAT(days(30)), spec: `{maxLifetimeDays: 30}`},
 		{
-			name: "longer", pat: alicesPAT(), spec: fields{"maxLifetimeDays": int64(30)},
+			name: "longer", pat: alicesPAT(), spec: `{maxLifetimeDays: 30}`,
 			want: isForbidden + `spec.expiresInDays: TokenPolicy "contractors" lets a token live 30 days at most; set spec.expiresInDays to 30 or less`,
 		},
 		{
-			name: "longer by date", pat: alicesPAT(expires(now.Add(31 * v1alpha1.Day))), spec: fields{"maxLifetimeDays": int64(30)},
+			name: "longer by date", pat: alicesPAT(expires(now.Add(31 * v1alpha1.Day))), spec: `{maxLifetimeDays: 30}`,
 			want: isForbidden + `spec.expiresAt: TokenPolicy "contractors" lets a token live 30 days at most; set spec.expiresAt to 2026-12-01T12:00:00Z or earlier`,
 		},
-		{name: "the last that is allowed", pat: alicesPAT(), spec: fields{"maxTokensPerUser": int64(10)}, tokens: 9},
+		{name: "the last that is allowed", pat: alicesPAT(), spec: `{maxTokensPerUser: 10}`, tokens: 9},
 		{
-			name: "one too many", pat: alicesPAT(), spec: fields{"maxTokensPerUser": int64(10)}, tokens: 10,
+			name: "one too many", pat: alicesPAT(), spec: `{maxTokensPerUser: 10}`, tokens: 10,
 			want: isForbidden + `spec.user: TokenPolicy "contractors" lets a user have 10 tokens, and "alice" has 10; delete one that is not needed, or wait until one ends`,
 		},
 		{
-			name: "without scopes", pat: alicesPAT(), spec: fields{"requireScopes": true},
+			name: "without scopes", pat: alicesPAT(), spec: `{requireScopes: true}`,
 			want: isForbidden + `spec.scopes: TokenPolicy "contractors" allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]`,
 		},
 		{
 			name: "a rule among presets", pat: alicesPAT(scopes(v1alpha1.Scope{Preset: "read-only"}, v1alpha1.Scope{Rule: &v1alpha1.ScopeRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"pods"}}})),
-			spec: fields{"allowedScopes": list("read-only", "metrics")},
+			spec: `{allowedScopes: [read-only, metrics]}`,
 			want: isForbidden + `spec.scopes[1]: TokenPolicy "contractors" allows only the presets read-only, metrics; name one of them, or leave this scope out`,
 		},
 		{
-			name: "full authority among presets", pat: alicesPAT(), spec: fields{"allowedScopes": list("read-only")},
+			name: "full authority among presets", pat: alicesPAT(), spec: `{allowedScopes: [read-only]}`,
 			want: isForbidden + `spec.scopes: TokenPolicy "contractors" allows only tokens with the permissions read-only; set spec.scopes, for example [{preset: read-only}]`,
 		},
 		{
-			name: "the API server's own audiences", pat: alicesPAT(), spec: fields{"allowedAudiences": list("list-api")},
+			name: "the API server's own audiences", pat: alicesPAT(), spec: `{allowedAudiences: [list-api]}`,
 			want: isForbidden + `spec.audiences: TokenPolicy "contractors" allows only tokens for list-api, and without audiences a token is for the Kubernetes API; set spec.audiences to some of these`,
 		},
-		{name: "where these are allowed", pat: alicesPAT(), spec: fields{"allowedAudiences": list("list-api", "https://kubernetes.default.svc")}},
+		{name: "where these are allowed", pat: alicesPAT(), spec: `{allowedAudiences: [list-api, "https://kubernetes.default.svc"]}`},
 		{
-			name: "an audience too many", pat: alicesPAT(audiences("list-api", "pay-api")), spec: fields{"allowedAudiences": list("list-api")},
+			name: "an audience too many", pat: alicesPAT(audiences("list-api", "pay-api")), spec: `{allowedAudiences: [list-api]}`,
 			want: isForbidden + `spec.audiences[1]: TokenPolicy "contractors" allows only tokens for list-api; name one of these, or leave this audience out`,
 		},
 		{
-			name: "in a Secret", pat: alicesPAT(), spec: fields{"allowedDelivery": list("Recipients", "Holder")},
+			name: "in a Secret", pat: alicesPAT(), spec: `{allowedDelivery: [Recipients, Holder]}`,
 			want: isForbidden + `spec.delivery: TokenPolicy "contractors" allows only the delivery Recipients, Holder; set spec.delivery.recipients, or make the token on your own machine and set spec.token (kubectl pat create does)`,
 		},
-		{name: "to recipients", pat: alicesPAT(toKeys(vendorKey)), spec: fields{"allowedDelivery": list("Recipients", "Holder")}},
+		{name: "to recipients", pat: alicesPAT(toKeys(vendorKey)), spec: `{allowedDelivery: [Recipients, Holder]}`},
 		{
-			name: "from everywhere", pat: alicesPAT(), spec: fields{"allowedFrom": list("10.0.0.0/8")},
+			name: "from everywhere", pat: alicesPAT(), spec: `{allowedFrom: ["10.0.0.0/8"]}`,
 			want: isForbidden + `spec.from: TokenPolicy "contractors" allows only tokens that work from 10.0.0.0/8; set spec.from to networks inside of these`,
 		},
 		{
-			name: "from elsewhere", pat: alicesPAT(networks("10.1.0.0/16", "192.0.2.0/24")), spec: fields{"allowedFrom": list("10.0.0.0/8")},
+			name: "from elsewhere", pat: alicesPAT(networks("10.1.0.0/16", "192.0.2.0/24")), spec: `{allowedFrom: ["10.0.0.0/8"]}`,
 			want: isForbidden + `spec.from[1]: TokenPolicy "contractors" allows only tokens that work from 10.0.0.0/8; name a network inside of these, or leave this one out`,
 		},
 		{
-			name: "groups that are left out", pat: alicesPAT(), spec: fields{"allowedGroups": list("devs")},
+			name: "groups that are left out", pat: alicesPAT(), spec: `{allowedGroups: [devs]}`,
 			warnings: ctrladmission.Warnings{`TokenPolicies leave out 1 of the token's groups (ops): it does not have their permissions`},
 		},
 		{
-			name: "without a group that a policy goes by", pat: alicesPAT(groupsOf("ops")), spec: fields{"match": devs, "maxLifetimeDays": int64(1)},
+			name: "without a group that a policy goes by", pat: alicesPAT(groupsOf("ops")), spec: `{match: {subjects: [{kind: Group, name: devs}]}, maxLifetimeDays: 1}`,
 			want: isForbidden + `spec.user.groups: ` + names + rename,
 		},
 		{
-			name: "without a group that a flag names", pat: alicesPAT(groupsOf("ops")), spec: fields{"maxLifetimeDays": int64(400)},
+			name: "without a group that a flag names", pat: alicesPAT(groupsOf("ops")), spec: `{maxLifetimeDays: 400}`,
 			config: func(c *admission.Config) { c.BindingGroups = regexp.MustCompile("^dev.*$") },
 			want:   isForbidden + `spec.user.groups: ` + binding + rename,
 		},
 		{
 			name: "without a group that no token carries", by: func(r *authenticationv1.UserInfo) { r.Groups = append(r.Groups, "system:masters") }, pat: alicesPAT(),
-			spec: fields{"match": fields{"subjects": list(fields{"kind": "Group", "name": "system:masters"})}, "maxLifetimeDays": int64(1)},
+			spec: `{match: {subjects: [{kind: Group, name: "system:masters"}]}, maxLifetimeDays: 1}`,
 		},
 		{
-			name: "for another person", by: bob, pat: alicesPAT(groupsOf("ops")), spec: fields{"match": devs, "maxLifetimeDays": int64(1)},
+			name: "for another person", by: bob, pat: alicesPAT(groupsOf("ops")), spec: `{match: {subjects: [{kind: Group, name: devs}]}, maxLifetimeDays: 1}`,
 			config:   func(c *admission.Config) { c.Client = may(aliceRights...) },
 			warnings: ctrladmission.Warnings{`TokenPolicies for groups (contractors) limit this token only if spec.user.groups names the groups that the user is in`},
 		},
 		{
-			name: "several at once", pat: alicesPAT(), spec: fields{"maxLifetimeDays": int64(30), "requireScopes": true},
+			name: "several at once", pat: alicesPAT(), spec: `{maxLifetimeDays: 30, requireScopes: true}`,
 			want: isForbidden + `spec.expiresInDays: TokenPolicy "contractors" lets a token live 30 days at most; set spec.expiresInDays to 30 or less; ` +
 				`spec.scopes: TokenPolicy "contractors" allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]`,
 		},
@@ -211,14 +207,13 @@ func TestPoliciesOfANewToken(t *testing.T) {
 
 // A token that exists is judged by what an update widens: what policies leave alone stays, and nothing of it grows.
 func TestPoliciesOfAnUpdate(t *testing.T) {
-	list := func(values ...any) []any { return values }
-	deny := fields{"deny": fields{"reason": "Left the company."}}
-	strict := fields{"maxLifetimeDays": int64(30), "requireScopes": true, "maxTokensPerUser": int64(1)}
+	deny := `{deny: {reason: "Left the company."}}`
+	strict := `{maxLifetimeDays: 30, requireScopes: true, maxTokensPerUser: 1}`
 	rotated := func(p *object) { p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "again"} }
 	for _, tc := range []struct {
 		name    string
 		was, is *object
-		spec    fields
+		spec    string
 		tokens  int
 		want    string
 	}{
@@ -234,24 +229,24 @@ func TestPoliciesOfAnUpdate(t *testing.T) {
 		},
 		{
 			name: "a rotation adds no token", was: alicesPAT(issued, days(1)), is: alicesPAT(issued, days(1), rotated),
-			spec: fields{"maxTokensPerUser": int64(1)}, tokens: 5,
+			spec: `{maxTokensPerUser: 1}`, tokens: 5,
 		},
 		{
-			name: "a longer life before it is issued", was: alicesPAT(days(30)), is: alicesPAT(days(31)), spec: fields{"maxLifetimeDays": int64(30)},
+			name: "a longer life before it is issued", was: alicesPAT(days(30)), is: alicesPAT(days(31)), spec: `{maxLifetimeDays: 30}`,
 			want: isForbidden + `spec.expiresInDays: TokenPolicy "contractors" lets a token live 30 days at most; set spec.expiresInDays to 30 or less`,
 		},
 		{
 			name: "another audience", was: alicesPAT(issued, audiences("list-api")), is: alicesPAT(issued, audiences("list-api", "pay-api")),
-			spec: fields{"allowedAudiences": list("list-api")},
+			spec: `{allowedAudiences: [list-api]}`,
 			want: isForbidden + `spec.audiences[1]: TokenPolicy "contractors" allows only tokens for list-api; name one of these, or leave this audience out`,
 		},
 		{
 			name: "an audience that is allowed, for a life that is not", was: alicesPAT(issued, audiences("list-api")), is: alicesPAT(issued, audiences("list-api", "pay-api")),
-			spec: fields{"allowedAudiences": list("list-api", "pay-api"), "maxLifetimeDays": int64(30)},
+			spec: `{allowedAudiences: [list-api, pay-api], maxLifetimeDays: 30}`,
 		},
 		{
 			name: "rotating without a group that a policy goes by", was: alicesPAT(issued, groupsOf("ops")), is: alicesPAT(issued, groupsOf("ops"), rotated),
-			spec: fields{"match": fields{"subjects": list(fields{"kind": "Group", "name": "devs"})}, "maxLifetimeDays": int64(100)},
+			spec: `{match: {subjects: [{kind: Group, name: devs}]}, maxLifetimeDays: 100}`,
 			want: isForbidden + `spec.user.groups: ` + names + rename,
 		},
 	} {
@@ -266,7 +261,7 @@ func TestPoliciesOfAnUpdate(t *testing.T) {
 
 func TestWithoutPoliciesNothingIsAdmittedThatAsksForMore(t *testing.T) {
 	cfg := config
-	byPolicy(nil, 0)(&cfg)
+	byPolicy("{}", 0)(&cfg)
 	cfg.Policies = unknown{}
 	v := admission.NewValidator(cfg)
 	const want = `Internal error occurred: which TokenPolicies match cannot be found out: not listed yet; try again`

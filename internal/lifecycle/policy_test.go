@@ -18,22 +18,22 @@ package lifecycle
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/policy"
+	"github.com/pat-operator/pat-operator/test/policies"
 )
 
 // byPolicy has a TokenPolicy named "contractors" with these limits match the resource.
-func byPolicy(limits map[string]any) func(*Input) {
+func byPolicy(spec string) func(*Input) {
 	return func(in *Input) {
-		object := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "contractors"}, "spec": limits}}
-		in.Policies.Limits = append(in.Policies.Limits, policy.Parse(object))
+		in.Policies.Limits = append(in.Policies.Limits, policy.Parse(policies.New("contractors", spec)))
 	}
 }
 
@@ -48,11 +48,11 @@ func after(d time.Duration) func(*Input) {
 var rotate = asks(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1alpha1.Rotation{Trigger: "again"} })
 
 func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
-	deny := byPolicy(map[string]any{"deny": map[string]any{"reason": "Left the company."}})
-	unknown := byPolicy(map[string]any{"allowedDays": []any{"Monday"}})
-	days := func(n int64) func(*Input) { return byPolicy(map[string]any{"maxLifetimeDays": n}) }
-	most := func(n int64) func(*Input) { return byPolicy(map[string]any{"maxTokensPerUser": n}) }
-	requireScopes := byPolicy(map[string]any{"requireScopes": true})
+	deny := byPolicy(`{deny: {reason: "Left the company."}}`)
+	unknown := byPolicy(`{allowedDays: [Monday}}`)
+	days := func(n int64) func(*Input) { return byPolicy(fmt.Sprintf("maxLifetimeDays: %d", n)) }
+	most := func(n int64) func(*Input) { return byPolicy(fmt.Sprintf("maxTokensPerUser: %d", n)) }
+	requireScopes := byPolicy(`{requireScopes: true}`)
 	for name, tc := range map[string]struct {
 		in            Input
 		action        Action
@@ -119,7 +119,7 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 			in: input(issued, ends("Revoked"), rotate, most(10), tokens(10)), active: v1alpha1.ReasonRevoked, ready: v1alpha1.ReasonTooManyTokens, stalled: true, after: waitForRoom,
 		},
 		"groups and networks are told": {
-			in: input(issued, byPolicy(map[string]any{"allowedGroups": []any{"contractors"}, "allowedFrom": []any{"10.0.0.0/8"}})), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
+			in: input(issued, byPolicy(`{allowedGroups: [contractors}, allowedFrom: ["10.0.0.0/8"}}`)), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
 			message: `Token aaaaaaaaaaaaaaaa authenticates as alice until 2027-02-21T11:59:00Z; delete this resource to revoke it. By TokenPolicy "contractors" it works only through the proxy and only from 10.0.0.0/8. TokenPolicies leave out 1 of its groups: devs.`,
 		},
 		"a suspended token that is denied": {
@@ -167,7 +167,7 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 }
 
 func TestTheEndByPolicyIsWarnedOfAndWaitedFor(t *testing.T) {
-	in := input(issued, byPolicy(map[string]any{"maxLifetimeDays": int64(30)}), func(in *Input) { in.Config.ExpiryWarnings = []time.Duration{7 * day} })
+	in := input(issued, byPolicy(`{maxLifetimeDays: 30}`), func(in *Input) { in.Config.ExpiryWarnings = []time.Duration{7 * day} })
 	if d, want := Decide(in), 23*day-time.Minute; d.After > want {
 		t.Errorf("looks again after %v, so the warning %v ahead comes late", d.After, want)
 	}
