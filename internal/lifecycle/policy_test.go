@@ -49,7 +49,7 @@ var rotate = asks(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Rotation = &v1al
 
 func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 	deny := byPolicy(`{deny: {reason: "Left the company."}}`)
-	unknown := byPolicy(`{allowedDays: [Monday}}`)
+	unknown := byPolicy(`{allowedDays: [Monday]}`)
 	days := func(n int64) func(*Input) { return byPolicy(fmt.Sprintf("maxLifetimeDays: %d", n)) }
 	most := func(n int64) func(*Input) { return byPolicy(fmt.Sprintf("maxTokensPerUser: %d", n)) }
 	requireScopes := byPolicy(`{requireScopes: true}`)
@@ -119,7 +119,7 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 			in: input(issued, ends("Revoked"), rotate, most(10), tokens(10)), active: v1alpha1.ReasonRevoked, ready: v1alpha1.ReasonTooManyTokens, stalled: true, after: waitForRoom,
 		},
 		"groups and networks are told": {
-			in: input(issued, byPolicy(`{allowedGroups: [contractors}, allowedFrom: ["10.0.0.0/8"}}`)), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
+			in: input(issued, byPolicy(`{allowedGroups: [contractors], allowedFrom: ["10.0.0.0/8"]}`)), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
 			message: `Token aaaaaaaaaaaaaaaa authenticates as alice until 2027-02-21T11:59:00Z; delete this resource to revoke it. By TokenPolicy "contractors" it works only through the proxy and only from 10.0.0.0/8. TokenPolicies leave out 1 of its groups: devs.`,
 		},
 		"a suspended token that is denied": {
