@@ -31,6 +31,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -347,6 +348,7 @@ func (o *offboardOptions) settle(ctx context.Context, c client.Client, object *u
 	o.progress("Waiting for the operator, for at most %v…", o.timeout)
 	defer o.clear()
 	var last error
+	var ready *metav1.Condition
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, o.timeout, true, func(ctx context.Context) (bool, error) {
 		now := &unstructured.Unstructured{}
 		now.SetGroupVersionKind(policy.Kind)
@@ -357,9 +359,12 @@ func (o *offboardOptions) settle(ctx context.Context, c client.Client, object *u
 			return false, nil //nolint:nilerr // it is tried again
 		}
 		status := policyStatus(now)
-		return status.ObservedGeneration >= object.GetGeneration() && meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady) != nil, nil
+		ready = meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+		return status.ObservedGeneration >= object.GetGeneration() && ready != nil, nil
 	})
 	switch {
+	case err == nil && holder.HasStatus(ready, metav1.ConditionFalse):
+		return fmt.Errorf("the policy was made, and the operator does not understand it: %w", holder.Says(ready))
 	case err == nil:
 		return nil
 	case wait.Interrupted(err) && last != nil:

@@ -253,6 +253,19 @@ team-a      backup   Nightly Backup   in 50d    60m ago
 	}
 }
 
+// An older operator may stop more than the user's tokens.
+func TestOffboardSaysThatTheOperatorIsOlder(t *testing.T) {
+	tr := newTrial(t, interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+		condition := map[string]any{"type": "Ready", "status": "False", "reason": v1alpha1.ReasonPolicyNotUnderstood, "message": "It matches more.", "lastTransitionTime": "2026-11-24T12:00:00Z"}
+		if err := unstructured.SetNestedMap(o.(*unstructured.Unstructured).Object, map[string]any{"observedGeneration": int64(1), "conditions": []any{condition}}, "status"); err != nil {
+			return err
+		}
+		return c.Create(ctx, o, opts...)
+	}})
+	tr.run(t.Context(), t, exitError, "offboard", "alice", "--yes")
+	tr.errs(t, "error: the policy was made, and the operator does not understand it: It matches more. (PolicyNotUnderstood)")
+}
+
 // Without the API both commands say so, and what to do.
 func TestWithoutTheAPIOfPolicies(t *testing.T) {
 	gone := apierrors.NewGenericServerResponse(http.StatusNotFound, "get", schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "tokenpolicies"}, "x", "404 page not found", 0, true)
