@@ -177,7 +177,7 @@ func TestCase60_ARefusalNamesAnExample(t *testing.T) {
 	example := regexp.MustCompile(`--([a-z-]+)=(\S+?)(?: or |$)`)
 	for flag, tests := range values {
 		command := "verifier"
-		if strings.Contains("admission-bind-address leader-elect secret-delivery managed-impersonation require-scopes expiry-warnings restricting-extra-keys", flag) {
+		if strings.Contains("admission-bind-address leader-elect secret-delivery managed-impersonation require-scopes expiry-warnings restricting-extra-keys binding-groups", flag) {
 			command = "operator"
 		}
 		if strings.HasPrefix(flag, "proxy-") || flag == "last-used-from" {

@@ -1,5 +1,6 @@
 -- Health of a PersonalAccessToken, in the layout of Argo CD's resource_customizations. It says what kstatus says, and
--- Suspended besides. A token that has expired is Healthy, as nothing is left to be done: its message says that it expired.
+-- Suspended besides, also where a TokenPolicy stops it. A token that has expired is Healthy, as nothing is left to be done:
+-- its message says that it expired.
 local health = {status = "Progressing", message = "Waiting for pat-operator."}
 local status = obj.status
 if status == nil or status.observedGeneration ~= obj.metadata.generation then
@@ -19,7 +20,7 @@ elseif ready == nil or active == nil then
   return health
 elseif ready.status ~= "True" then
   health.message = ready.reason .. ": " .. ready.message
-elseif active.reason == "Suspended" then
+elseif active.reason == "Suspended" or active.reason == "DeniedByPolicy" or active.reason == "PolicyNotUnderstood" then
   health.status = "Suspended"
   health.message = active.message
 else
