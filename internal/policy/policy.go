@@ -185,6 +185,20 @@ func (p *Policy) matchNamespaces(raw any) (understood bool) {
 
 var namespacePattern = regexp.MustCompile(`^[a-z0-9*-]+$`)
 
+// Users are the users that a policy names, by their names. noneElse reports that it matches tokens of nobody else; no policy matches
+// none.
+func (p *Policy) Users() (names []string, noneElse bool) {
+	if p == nil {
+		return nil, true
+	}
+	for s := range p.subjects {
+		if s.kind == v1alpha1.SubjectUser {
+			names = append(names, s.name)
+		}
+	}
+	return names, p.subjects != nil && !p.groups
+}
+
 // Equal reports whether two policies match and ask the same; nil stands for no policy.
 func (p *Policy) Equal(other *Policy) bool {
 	if p == nil || other == nil {

@@ -195,6 +195,29 @@ func TestADenialSaysWhy(t *testing.T) {
 	}
 }
 
+func TestTheUsersThatAPolicyNames(t *testing.T) {
+	for _, tc := range []struct {
+		match, names string
+		noneElse     bool
+	}{
+		{`{subjects: [{kind: User, name: b}, {kind: ServiceAccount, namespace: team-a, name: bot}, {kind: User, name: a}]}`, "a b system:serviceaccount:team-a:bot", true},
+		{`{subjects: [{kind: User, name: b}], namespaces: [team-a]}`, "b", true},
+		{`{subjects: [{kind: User, name: b}, {kind: Group, name: a}]}`, "b", false},
+		{`{subjects: [{kind: User, name: b}, {kind: Robot, name: a}]}`, "", false},
+		{`{namespaces: [team-a]}`, "", false},
+		{`null`, "", false},
+	} {
+		names, noneElse := parse("p", `{maxLifetimeDays: 30, match: `+tc.match+`}`).Users()
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != tc.names || noneElse != tc.noneElse {
+			t.Errorf("%s: %s, none else: %v", tc.match, got, noneElse)
+		}
+	}
+	if names, noneElse := (*Policy)(nil).Users(); names != nil || !noneElse {
+		t.Errorf("no policy: %q, %v", names, noneElse)
+	}
+}
+
 func TestEqualPolicies(t *testing.T) {
 	specs := []string{
 		`{deny: {reason: x}}`, `{deny: {reason: y}}`, `{maxLifetimeDays: 30}`, `{maxLifetimeDays: 31}`, `{maxLifetimeDays: 30, more: 1}`, `{more: 1}`, `{less: 1}`,

@@ -168,7 +168,7 @@ func want(t *testing.T, x *Index, bearer string, now time.Time, verdict Verdict,
 // wantClean checks that nothing of what was forgotten is left.
 func wantClean(t *testing.T, x *Index) {
 	t.Helper()
-	left := len(x.entries) + len(x.owned)
+	left := len(x.entries) + len(x.ofUser)
 	for i := range x.shards {
 		left += len(x.shards[i].ids)
 	}

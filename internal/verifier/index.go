@@ -30,6 +30,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
@@ -64,8 +65,8 @@ type Index struct {
 	// entries are keyed by the name of the record's Secret, which is the resource's, digested.
 	entries  map[string]*entry
 	accounts map[types.NamespacedName]types.UID
-	// owned are the entries whose user is a service account.
-	owned map[types.NamespacedName]map[string]struct{}
+	// ofUser are the entries with a record, by the user's name.
+	ofUser map[string][]*entry
 	// policies have a lock of their own. They change only while mu is held.
 	policies *policy.Set
 
@@ -82,6 +83,7 @@ type Index struct {
 
 // entry holds the facts under one name. Record and resource may be of two UIDs: neither feed waits for the other.
 type entry struct {
+	name     string
 	record   *recordFacts
 	resource *resourceFacts
 	// refused names the change of the record that was last refused, so that it is reported once.
@@ -108,7 +110,7 @@ func NewIndex(log logr.Logger) *Index {
 		seed:     maphash.MakeSeed(),
 		entries:  map[string]*entry{},
 		accounts: map[types.NamespacedName]types.UID{},
-		owned:    map[types.NamespacedName]map[string]struct{}{},
+		ofUser:   map[string][]*entry{},
 		policies: policy.NewSet(),
 	}
 	for i := range x.shards {
@@ -145,7 +147,7 @@ func (x *Index) SetRecord(secret *corev1.Secret) {
 
 	defer x.lock()()
 	e := x.entry(secret.Name)
-	x.disown(secret.Name, e)
+	x.disown(e)
 	if err != nil {
 		e.record = nil
 		if change := (refusal{secret.ResourceVersion, err.Error()}); change != e.refused {
@@ -154,17 +156,13 @@ func (x *Index) SetRecord(secret *corev1.Secret) {
 			x.log.Info("Refusing an inconsistent record; its tokens do not work",
 				"secret", secret.Name, "resourceVersion", secret.ResourceVersion, "reason", err.Error())
 		}
-		x.rejoin(secret.Name, e)
+		x.rejoin(e)
 		return
 	}
 	e.record, e.refused = factsOfRecord(r), refusal{}
-	if account := e.record.account; account.Name != "" {
-		if x.owned[account] == nil {
-			x.owned[account] = map[string]struct{}{}
-		}
-		x.owned[account][secret.Name] = struct{}{}
-	}
-	x.rejoin(secret.Name, e)
+	username := e.record.user.Username
+	x.ofUser[username] = append(x.ofUser[username], e)
+	x.rejoin(e)
 }
 
 // DeleteRecord forgets the record in the Secret of this name.
@@ -174,9 +172,9 @@ func (x *Index) DeleteRecord(secretName string) {
 	if !ok {
 		return
 	}
-	x.disown(secretName, e)
+	x.disown(e)
 	e.record, e.refused = nil, refusal{}
-	x.rejoin(secretName, e)
+	x.rejoin(e)
 }
 
 // SetResource takes a PersonalAccessToken. Of its status only what ends a token is believed.
@@ -194,7 +192,7 @@ func (x *Index) SetResource(pat *v1alpha1.PersonalAccessToken) {
 			e.revoked = append(e.revoked, id)
 		}
 	}
-	x.rejoin(name, e)
+	x.rejoin(e)
 }
 
 // DeleteResource forgets a PersonalAccessToken, whatever its UID.
@@ -203,7 +201,7 @@ func (x *Index) DeleteResource(namespace, name string) {
 	defer x.lock()()
 	if e, ok := x.entries[key]; ok {
 		e.resource = nil
-		x.rejoin(key, e)
+		x.rejoin(e)
 	}
 }
 
@@ -362,43 +360,63 @@ func (x *Index) shard(id string) *shard {
 func (x *Index) entry(name string) *entry {
 	e, ok := x.entries[name]
 	if !ok {
-		e = &entry{}
+		e = &entry{name: name}
 		x.entries[name] = e
 	}
 	return e
 }
 
-func (x *Index) disown(name string, e *entry) {
+func (x *Index) disown(e *entry) {
 	if e.record == nil {
 		return
 	}
-	account := e.record.account
-	delete(x.owned[account], name)
-	if len(x.owned[account]) == 0 {
-		delete(x.owned, account)
+	username := e.record.user.Username
+	all := x.ofUser[username]
+	if len(all) == 1 {
+		delete(x.ofUser, username)
+		return
 	}
+	at, last := slices.Index(all, e), len(all)-1
+	all[at], all[last] = all[last], nil
+	x.ofUser[username] = all[:last]
 }
 
 func (x *Index) rejoinOwned(account types.NamespacedName) {
-	for name := range x.owned[account] {
-		x.rejoin(name, x.entries[name])
+	for _, e := range x.ofUser[serviceaccount.MakeUsername(account.Namespace, account.Name)] {
+		x.rejoin(e)
 	}
 }
 
 // rejoinMatched joins the tokens anew that a policy matches, or the one that it replaces did.
 func (x *Index) rejoinMatched(was, is *policy.Policy) {
-	for name, e := range x.entries {
+	rejoin := func(e *entry) {
 		if e.record == nil {
-			continue
+			return
 		}
 		if namespace, user := e.record.resource.Namespace, e.record.user; was.Matches(namespace, user) || is.Matches(namespace, user) {
-			x.rejoin(name, e)
+			x.rejoin(e)
+		}
+	}
+	users, noneElse := was.Users()
+	more, noneElseNow := is.Users()
+	if !noneElse || !noneElseNow {
+		for _, e := range x.entries {
+			rejoin(e)
+		}
+		return
+	}
+	// Each person who leaves may leave a policy behind, so that there are thousands.
+	users = slices.Concat(users, more)
+	slices.Sort(users)
+	for _, username := range slices.Compact(users) {
+		for _, e := range x.ofUser[username] {
+			rejoin(e)
 		}
 	}
 }
 
 // rejoin publishes the index entries of a resource anew, and forgets a resource without any.
-func (x *Index) rejoin(name string, e *entry) {
+func (x *Index) rejoin(e *entry) {
 	if e.record != nil && e.resource != nil && identity.Equal(e.record.user, e.resource.spec.User) {
 		e.resource.spec.User = e.record.user // kept once
 	}
@@ -423,7 +441,7 @@ func (x *Index) rejoin(name string, e *entry) {
 	}
 	e.published = next
 	if e.record == nil && e.resource == nil && e.refused == (refusal{}) {
-		delete(x.entries, name)
+		delete(x.entries, e.name)
 	}
 }
 

@@ -216,6 +216,10 @@ func TestAPolicyChanges(t *testing.T) {
 		{"for nobody", func() { x.SetPolicy(policies.New("r", of("carol"))) }, reasonValid, ReasonDeniedByPolicy, ""},
 		// etcd was restored: the same generation of the same object says something else.
 		{"the generation is the same", func() { x.SetPolicy(policies.New("q", `{deny: {reason: x}}`)) }, ReasonDeniedByPolicy, ReasonDeniedByPolicy, "alice bob"},
+		{"for alice again", func() { x.SetPolicy(policies.New("q", of("alice"))) }, ReasonDeniedByPolicy, reasonValid, "alice bob"},
+		{"for a group", func() {
+			x.SetPolicy(policies.New("q", `{match: {subjects: [{kind: Group, name: ops}, {kind: User, name: bob}]}, deny: {reason: x}}`))
+		}, ReasonDeniedByPolicy, ReasonDeniedByPolicy, "alice bob"},
 		{"all are gone", func() { x.DeletePolicy("q"); x.DeletePolicy("r") }, reasonValid, reasonValid, "alice bob"},
 	} {
 		heard = nil
