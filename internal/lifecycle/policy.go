@@ -65,7 +65,7 @@ func stopped(in Input) *Condition {
 
 func denied(d *policy.Denial) *Condition {
 	reason := v1alpha1.ReasonDeniedByPolicy
-	if d.Reason == "" {
+	if len(d.Unknown) > 0 {
 		reason = v1alpha1.ReasonPolicyNotUnderstood
 	}
 	return &Condition{Reason: reason, Message: d.String() + "."}
