@@ -39,6 +39,7 @@ import (
 	"github.com/pat-operator/pat-operator/internal/authnconfig"
 	"github.com/pat-operator/pat-operator/internal/cacert"
 	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
 const (
@@ -290,6 +291,7 @@ func (d *doctor) checkVersions(ctx context.Context) {
 		d.add(Failed, check, "the cluster does not serve "+v1alpha1.GroupVersion.String(), applyAgain+", the CRD included")
 	default:
 		d.ok(check, "the cluster serves %s", v1alpha1.GroupVersion)
+		d.checkPolicies(ctx)
 	}
 	var server struct {
 		GitVersion string `json:"gitVersion"`
@@ -305,5 +307,19 @@ func (d *doctor) checkVersions(ctx context.Context) {
 		d.add(Failed, check, fmt.Sprintf("Kubernetes is %s", server.GitVersion), fmt.Sprintf("upgrade it to %s or later", minKubernetes))
 	default:
 		d.ok(check, "Kubernetes is %s", server.GitVersion)
+	}
+}
+
+// checkPolicies looks whether there are TokenPolicies: every process waits for them that is not told to do without.
+func (d *doctor) checkPolicies(ctx context.Context) {
+	var kinds metav1.APIResourceList
+	status, _, err := d.servers[0].do(ctx, http.MethodGet, "/apis/"+v1alpha1.GroupVersion.String(), "application/json", nil, &kinds)
+	if err != nil || status != http.StatusOK {
+		d.add(Unchecked, "versions", fmt.Sprintf("cannot read the kinds of %s (HTTP %d)", v1alpha1.GroupVersion, status), "try again")
+		return
+	}
+	if !slices.ContainsFunc(kinds.APIResources, func(r metav1.APIResource) bool { return r.Name == policy.Resource.Resource }) {
+		d.add(Failed, "versions", "the cluster does not serve TokenPolicies, so verifiers refuse every token and nothing is issued",
+			applyAgain+", its CRDs included, or run each process with --policies=false")
 	}
 }

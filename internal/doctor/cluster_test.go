@@ -164,6 +164,14 @@ func TestTheDoctorJudgesWorkloadsVersionsAndCA(t *testing.T) {
 			change: func(p *patient) { p.group = http.StatusNotFound },
 			lost:   well[11:12], more: []string{"failed versions: the cluster does not serve pat-operator.io/v1alpha1"}, failed: true,
 		},
+		"no CRD of policies": {
+			change: func(p *patient) { p.served = p.served[:1] },
+			more:   []string{"failed versions: the cluster does not serve TokenPolicies, so verifiers refuse every token and nothing is issued"}, failed: true,
+		},
+		"kinds may not be read": {
+			change: func(p *patient) { p.kinds = http.StatusForbidden },
+			more:   []string{"unchecked versions: cannot read the kinds of pat-operator.io/v1alpha1 (HTTP 403)"},
+		},
 		"versions may not be read": {
 			change: func(p *patient) { p.group = http.StatusForbidden },
 			lost:   well[11:12], more: []string{"unchecked versions: cannot read the versions of pat-operator.io (HTTP 403)"},

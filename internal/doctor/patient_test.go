@@ -67,7 +67,8 @@ type patient struct {
 	flags         map[string]string
 	flagz         int
 	date          time.Time
-	group         int
+	group, kinds  int
+	served        []metav1.APIResource
 	kubernetes    string
 	// authorizer is what is wrong with the one for scopes, and reviews the HTTP status of a SubjectAccessReview.
 	authorizer string
@@ -117,7 +118,7 @@ func deployment(name string, ready int32) *appsv1.Deployment {
 func newPatient(t *testing.T) *patient {
 	t.Helper()
 	p := &patient{
-		text: "[invalid bearer token, " + authnconfig.UnknownError + "]", status: http.StatusCreated, flagz: http.StatusOK, date: now, group: http.StatusOK, kubernetes: "v1.37.2+k3s1", reviews: http.StatusCreated,
+		text: "[invalid bearer token, " + authnconfig.UnknownError + "]", status: http.StatusCreated, flagz: http.StatusOK, date: now, group: http.StatusOK, kinds: http.StatusOK, served: []metav1.APIResource{{Name: "personalaccesstokens"}, {Name: "tokenpolicies"}}, kubernetes: "v1.37.2+k3s1", reviews: http.StatusCreated,
 		flags: map[string]string{"authentication-token-webhook-cache-ttl": "10s", "authentication-token-webhook-config-file": "/etc/x"},
 	}
 	to := admissionregistrationv1.WebhookClientConfig{CABundle: []byte("x"), Service: &admissionregistrationv1.ServiceReference{Namespace: authnconfig.Namespace}}
@@ -176,6 +177,8 @@ func (p *patient) serve(t *testing.T) *httptest.Server {
 			answer(http.StatusOK, map[string]any{"gitVersion": p.kubernetes})
 		case "/apis/" + v1alpha1.GroupVersion.Group:
 			answer(p.group, &metav1.APIGroup{Versions: []metav1.GroupVersionForDiscovery{{Version: "v1alpha1"}}})
+		case "/apis/" + v1alpha1.GroupVersion.String():
+			answer(p.kinds, &metav1.APIResourceList{APIResources: p.served})
 		default:
 			t.Errorf("asked for %s", r.URL.Path)
 		}
