@@ -254,7 +254,7 @@ func FuzzAuthOptions(f *testing.F) {
 		if (o == nil) == (refused == nil) {
 			t.Fatalf("%v, %v", o, refused)
 		}
-		if o != nil && (!headerPrefix.MatchString(o.prefix) || o.groups != nil && len(o.groups) == 0 || len(o.audiences) > 1) {
+		if o != nil && (!headerPrefix.MatchString(strings.TrimSuffix(o.names[0], "User")) || o.groups != nil && len(o.groups) == 0 || len(o.audiences) > 1) {
 			t.Errorf("%+v", o)
 		}
 	})

@@ -19,10 +19,11 @@ package api
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
+
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
 
 // requiredOf reads the parameters that a request posts, of which one must be there.
@@ -45,9 +46,7 @@ func readForm(r *http.Request) (url.Values, *refusal) {
 	if r.URL.RawQuery != "" {
 		return nil, invalid("parameters are taken from the body alone, because URLs get into logs; a token that was sent in a URL should be revoked")
 	}
-	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	encoding := r.Header.Get("Content-Encoding")
-	if err != nil || mediaType != "application/x-www-form-urlencoded" || encoding != "" && encoding != "identity" {
+	if !serving.HasBodyOf(r, "application/x-www-form-urlencoded") {
 		return nil, &refusal{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest,
 			text: "send the parameters as application/x-www-form-urlencoded, and not compressed"}
 	}
