@@ -238,7 +238,7 @@ func compareFace(ctx context.Context, o options, measured *figures, q *question,
 			if err != nil {
 				return err
 			}
-			took, lasted, err := askFor(ctx, client, q, servers[i], bearers, o.duration)
+			took, lasted, err := askFor(ctx, client, q, servers[i], bearers, o.duration/2)
 			if err != nil {
 				return err
 			}
