@@ -82,9 +82,9 @@ func authOptionsOf(u *url.URL) (*authOptions, *refusal) {
 		}
 		query, _, _ = strings.Cut(rest, "/")
 	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, invalid("the options in the URL are not NAME=VALUE with & between them and everything else percent-encoded")
+	values, refused := parametersOf(query, "the options in the URL are not NAME=VALUE with & between them and everything else percent-encoded")
+	if refused != nil {
+		return nil, refused
 	}
 	o := &authOptions{names: defaultNames, challenge: challengeBoth}
 	for name, given := range values {
