@@ -48,7 +48,7 @@ func newKnown(now func() time.Time) known {
 
 // get returns a caller that is known, or nil.
 func (k known) get(credential string) *caller {
-	found, ok := k.callers.Get(sha256.Sum256([]byte(credential)))
+	found, ok := k.callers.Get(digest(credential))
 	if !ok {
 		return nil
 	}
@@ -58,7 +58,12 @@ func (k known) get(credential string) *caller {
 // add makes a caller known, at most until its credential expires.
 func (k known) add(credential string, c *caller, expiresIn time.Duration) {
 	c.allowed = &allowed{}
-	k.callers.Add(sha256.Sum256([]byte(credential)), c, min(knownFor, expiresIn))
+	k.callers.Add(digest(credential), c, min(knownFor, expiresIn))
+}
+
+// digest copies a credential to the stack, where the tokens of service accounts fit.
+func digest(credential string) [sha256.Size]byte {
+	return sha256.Sum256(append(make([]byte, 0, 2048), credential...))
 }
 
 // allowed are the audiences that a known caller may ask about. Nil are those of a caller that is not known: none.
