@@ -61,10 +61,7 @@ func (k known) add(credential string, c *caller, expiresIn time.Duration) {
 	k.callers.Add(digest(credential), c, min(knownFor, expiresIn))
 }
 
-// digest copies a credential to the stack, where the tokens of service accounts fit.
-func digest(credential string) [sha256.Size]byte {
-	return sha256.Sum256(append(make([]byte, 0, 2048), credential...))
-}
+func digest(credential string) [sha256.Size]byte { return sha256.Sum256([]byte(credential)) }
 
 // allowed are the audiences that a known caller may ask about. Nil are those of a caller that is not known: none.
 type allowed struct {

@@ -156,7 +156,7 @@ type Digest [sha256.Size]byte
 //
 // Names of Kubernetes objects hold no NUL, so no two inputs run together.
 func NewDigest(namespace, name, plaintext string) Digest {
-	input := make([]byte, 0, 512) // on the stack
+	input := make([]byte, 0, 256) // on the stack, which HTTP/2 makes anew for each request
 	for i, part := range [...]string{digestDomain, namespace, name, plaintext} {
 		if i > 0 {
 			input = append(input, 0)
