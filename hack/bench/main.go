@@ -95,11 +95,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return benchProxy(ctx, o, out)
 	}
 	if o.faces {
-		large, _, err := newIndex(o.tokens)
-		if err != nil {
-			return err
-		}
-		return benchFaces(ctx, o, out, large)
+		return benchFaces(ctx, o, out)
 	}
 	if o.abuse > 0 {
 		return benchHostile(ctx, o, out)
@@ -120,7 +116,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := benchFace(ctx, o, out, large); err != nil {
 		return err
 	}
-	if err := benchFaces(ctx, o, out, large); err != nil {
+	if err := benchFaces(ctx, o, out); err != nil {
 		return err
 	}
 	return benchAbuse(ctx, o, out)

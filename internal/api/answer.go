@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/pat-operator/pat-operator/internal/serving"
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
@@ -126,12 +127,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	write(w, status, body)
 }
 
+var noSniff = []string{"nosniff"}
+
 func write(w http.ResponseWriter, status int, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	w.Header()["X-Content-Type-Options"] = noSniff
+	serving.WriteJSON(w, status, body)
 }

@@ -93,26 +93,23 @@ func (h *handler) auth(w http.ResponseWriter, r *http.Request) {
 type identity struct{ user, groups, id, name, scope string }
 
 func (o *authOptions) allow(w http.ResponseWriter, i *identity) {
-	h := w.Header()
-	h.Set(o.prefix+"User", i.user)
-	h.Set(o.prefix+"Groups", i.groups)
-	h.Set(o.prefix+"Token-Id", i.id)
-	h.Set(o.prefix+"Token-Name", i.name)
-	h.Set(o.prefix+"Scope", i.scope)
+	h, values := w.Header(), []string{i.user, i.groups, i.id, i.name, i.scope}
+	for at, name := range o.names {
+		h[name] = values[at : at+1 : at+1]
+	}
 	write(w, http.StatusOK, []byte("{}"))
 }
 
 // groupsOf are the groups that count, with commas between them.
 func (o *authOptions) groupsOf(result *verifier.Result) string {
-	var b strings.Builder
-	b.WriteString(user.AllAuthenticated)
+	groups := make([]string, 1, 1+len(result.User.Groups))
+	groups[0] = user.AllAuthenticated
 	for _, group := range result.User.Groups {
 		if group != user.AllAuthenticated && (o.groups == nil || slices.Contains(o.groups, group)) {
-			b.WriteByte(',')
-			b.WriteString(encode(group))
+			groups = append(groups, encode(group))
 		}
 	}
-	return b.String()
+	return strings.Join(groups, ",")
 }
 
 // encode writes a name as a header can hold it in a list: "%", ",", "|", a space at either end and all that is not printable
@@ -120,16 +117,19 @@ func (o *authOptions) groupsOf(result *verifier.Result) string {
 func encode(name string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
+	written := 0
 	for i := range len(name) {
 		c := name[i]
 		if c == '%' || c == ',' || c == '|' || c < ' ' || c > '~' || c == ' ' && (i == 0 || i == len(name)-1) {
-			b.WriteByte('%')
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
-		} else {
-			b.WriteByte(c)
+			b.WriteString(name[written:i])
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			written = i + 1
 		}
 	}
+	if written == 0 {
+		return name
+	}
+	b.WriteString(name[written:])
 	return b.String()
 }
 

@@ -124,6 +124,7 @@ func TestCase28_WhomAProxyRefuses(t *testing.T) {
 		"200 groups":                {"/auth", []func(*http.Request){bearer(crowd.Bearer)}, 403, "the groups of personal access token team-a/crowd take 5838 bytes, and at most 4096 fit into a header; make a token whose spec.user.groups has only those that it needs, or name the groups that count in the URL of the proxy, as ?groups=a,b"},
 		"a token in the URL":        {"/auth?access_token=x", nil, 400, "there is an unknown option in the URL; the options are audience, scope, groups, prefix, challenge, preflight and method-from"},
 		"a typo":                    {"/auth?audiance=x", []func(*http.Request){bearer(own.Bearer)}, 400, "there is an unknown option in the URL"},
+		"too many options":          {"/auth?" + strings.Repeat("&", 100), []func(*http.Request){bearer(own.Bearer)}, 400, "there are more than 100 parameters; send only those that the documentation names"},
 		"an option twice":           {"/auth?audience=a&audience=b", []func(*http.Request){bearer(own.Bearer)}, 400, "an option in the URL is there twice; where the path or the query of clients is put behind it, use /auth/with/OPTIONS"},
 		"an empty audience":         {"/auth?audience=", []func(*http.Request){bearer(own.Bearer)}, 400, "audience is empty; name the audience of the API, or leave it out for that of the Kubernetes API"},
 		"an empty scope":            {"/auth?scope=", []func(*http.Request){bearer(own.Bearer)}, 400, "scope is not a list of scopes with spaces between them, as in scope=lists:read"},
@@ -254,7 +255,7 @@ func FuzzAuthOptions(f *testing.F) {
 		if (o == nil) == (refused == nil) {
 			t.Fatalf("%v, %v", o, refused)
 		}
-		if o != nil && (!headerPrefix.MatchString(o.prefix) || o.groups != nil && len(o.groups) == 0 || len(o.audiences) > 1) {
+		if o != nil && (!headerPrefix.MatchString(strings.TrimSuffix(o.names[0], "User")) || o.groups != nil && len(o.groups) == 0 || len(o.audiences) > 1) {
 			t.Errorf("%+v", o)
 		}
 	})

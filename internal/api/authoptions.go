@@ -44,14 +44,26 @@ type authOptions struct {
 	scopes []string
 	// groups are those that count; nil stands for all.
 	groups []string
-	// prefix begins the names of the identity headers.
-	prefix    string
+	// names are those of the identity headers.
+	names     identityNames
 	challenge string
 	// preflight lets CORS preflights through, which browsers send without a credential.
 	preflight bool
 	// methodFrom is the header in which the proxy says its client's method; empty where it asks with that method.
 	methodFrom string
 }
+
+// identityNames are the names of the headers for the parts of an identity, in their order.
+type identityNames [5]string
+
+func namesOf(prefix string) (names identityNames) {
+	for i, part := range []string{"User", "Groups", "Token-Id", "Token-Name", "Scope"} {
+		names[i] = http.CanonicalHeaderKey(prefix + part)
+	}
+	return names
+}
+
+var defaultNames = namesOf(defaultPrefix)
 
 var (
 	headerPrefix = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}-$`)
@@ -70,11 +82,11 @@ func authOptionsOf(u *url.URL) (*authOptions, *refusal) {
 		}
 		query, _, _ = strings.Cut(rest, "/")
 	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, invalid("the options in the URL are not NAME=VALUE with & between them and everything else percent-encoded")
+	values, refused := parametersOf(query, "the options in the URL are not NAME=VALUE with & between them and everything else percent-encoded")
+	if refused != nil {
+		return nil, refused
 	}
-	o := &authOptions{prefix: defaultPrefix, challenge: challengeBoth}
+	o := &authOptions{names: defaultNames, challenge: challengeBoth}
 	for name, given := range values {
 		value := given[0]
 		if len(given) > 1 {
@@ -108,7 +120,7 @@ func (o *authOptions) set(name, value string) (wrong string) {
 			o.groups = append(o.groups, decoded)
 		}
 	case "prefix":
-		if o.prefix = value; !headerPrefix.MatchString(value) || strings.HasPrefix(strings.ToLower(value), "impersonate-") {
+		if o.names = namesOf(value); !headerPrefix.MatchString(value) || strings.HasPrefix(strings.ToLower(value), "impersonate-") {
 			return "prefix does not begin the name of a header for identities; write it as prefix=Remote-"
 		}
 	case "challenge":

@@ -57,17 +57,21 @@ type callers struct {
 	*Options
 	failures *serving.Rates
 	slots    chan struct{}
+	known    known
 }
 
 // caller is who asks. itself reports that the token in question is the caller's credential.
 type caller struct {
-	user   user.Info
-	limits scope.Limits
-	itself bool
+	user    user.Info
+	limits  scope.Limits
+	itself  bool
+	allowed *allowed
 }
 
 func newCallers(o *Options) *callers {
-	return &callers{Options: o, failures: serving.NewRates(failuresPerSecond, failuresBurst), slots: make(chan struct{}, maxQuestions)}
+	return &callers{
+		Options: o, failures: serving.NewRates(failuresPerSecond, failuresBurst), slots: make(chan struct{}, maxQuestions), known: newKnown(o.Now),
+	}
 }
 
 // unauthorized is RFC 7662 section 2.3's answer to a caller that is not known.
@@ -184,7 +188,11 @@ func (c *callers) byToken(credential, about string, origin serving.Origin) (*cal
 
 // byServiceAccount asks the API server about a token that says that it is for this API.
 func (c *callers) byServiceAccount(ctx context.Context, credential string, origin serving.Origin) (*caller, *refusal) {
-	if !mayBeFor(credential, c.Audience, c.Now()) {
+	if known := c.known.get(credential); known != nil {
+		return known, nil
+	}
+	expires, ok := mayBeFor(credential, c.Audience, c.Now())
+	if !ok {
 		return nil, unauthorized
 	}
 	failures := c.failures.Of(origin.Source())
@@ -204,25 +212,30 @@ func (c *callers) byServiceAccount(ctx context.Context, credential string, origi
 		failures.AllowN(c.Now(), 1)
 		return nil, unauthorized
 	}
-	return &caller{user: response.User}, nil
+	asking := &caller{user: response.User}
+	c.known.add(credential, asking, expires.Sub(c.Now()))
+	return asking, nil
 }
 
-// mayBeFor reports whether a credential says that it is a JSON web token for an audience, and has not expired. Nothing is verified: the
-// API server does that, and is not asked about anything else.
-func mayBeFor(credential, audience string, now time.Time) bool {
+// mayBeFor reports whether a credential says that it is a JSON web token for an audience, and has not expired, and returns when it
+// does. Nothing is verified: the API server does that, and is not asked about anything else.
+func mayBeFor(credential, audience string, now time.Time) (expires time.Time, ok bool) {
 	parts := strings.SplitN(credential, ".", 4)
 	if len(parts) != 3 {
-		return false
+		return time.Time{}, false
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	var claims jwt.Claims
-	return err == nil && json.Unmarshal(payload, &claims) == nil && claims.Audience.Contains(audience) &&
-		claims.Expiry != nil && now.Before(claims.Expiry.Time())
+	if err != nil || json.Unmarshal(payload, &claims) != nil || !claims.Audience.Contains(audience) || claims.Expiry == nil {
+		return time.Time{}, false
+	}
+	expires = claims.Expiry.Time()
+	return expires, now.Before(expires)
 }
 
 // permitted returns the audiences that a caller may ask about.
 func (c *callers) permitted(ctx context.Context, asking *caller, audiences []string) ([]string, *refusal) {
-	if asking.itself {
+	if asking.itself || asking.allowed.all(audiences) {
 		return audiences, nil
 	}
 	ctx, done, refused := c.slot(ctx)
@@ -243,13 +256,14 @@ func (c *callers) permitted(ctx context.Context, asking *caller, audiences []str
 			return nil, refuseBusy
 		}
 		if decision == authorizer.DecisionAllow {
+			asking.allowed.add(audience)
 			permitted = append(permitted, audience)
 		}
 	}
 	return permitted, nil
 }
 
-// slot waits until the API server may be asked. Answers that are remembered wait, too, and hold it for no time.
+// slot waits until the API server may be asked. Answers that Delegate remembers wait, too, and hold it for no time.
 func (c *callers) slot(ctx context.Context) (asking context.Context, done func(), refused *refusal) {
 	asking, cancel := context.WithTimeout(ctx, questionTimeout)
 	select {

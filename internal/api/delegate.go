@@ -32,9 +32,9 @@ import (
 )
 
 const (
-	// remembered is how long what the API server says of a caller counts, and refusedFor how long a caller may not ask about an
-	// audience after it was refused.
-	remembered = time.Minute
+	// remembered is how long what the API server says of a caller counts: a minute with knownFor. refusedFor is how long a caller may
+	// not ask about an audience after it was refused.
+	remembered = time.Minute - knownFor
 	refusedFor = 10 * time.Second
 )
 

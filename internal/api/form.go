@@ -19,11 +19,28 @@ package api
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
+
+	"github.com/pat-operator/pat-operator/internal/serving"
 )
+
+// maxParameters bounds what parameters take in memory, which is many times what they take in a request.
+const maxParameters = 100
+
+// parametersOf reads what is encoded as a form, or says what it is not.
+func parametersOf(encoded, not string) (url.Values, *refusal) {
+	if strings.Count(encoded, "&") >= maxParameters {
+		return nil, invalid("there are more than 100 parameters; send only those that the documentation names")
+	}
+	values, err := url.ParseQuery(encoded)
+	if err != nil {
+		return nil, invalid(not)
+	}
+	return values, nil
+}
 
 // requiredOf reads the parameters that a request posts, of which one must be there.
 func requiredOf(r *http.Request, name string) (form url.Values, value string, refused *refusal) {
@@ -45,9 +62,7 @@ func readForm(r *http.Request) (url.Values, *refusal) {
 	if r.URL.RawQuery != "" {
 		return nil, invalid("parameters are taken from the body alone, because URLs get into logs; a token that was sent in a URL should be revoked")
 	}
-	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	encoding := r.Header.Get("Content-Encoding")
-	if err != nil || mediaType != "application/x-www-form-urlencoded" || encoding != "" && encoding != "identity" {
+	if !serving.HasBodyOf(r, "application/x-www-form-urlencoded") {
 		return nil, &refusal{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest,
 			text: "send the parameters as application/x-www-form-urlencoded, and not compressed"}
 	}
@@ -61,9 +76,9 @@ func readForm(r *http.Request) (url.Values, *refusal) {
 	case err != nil:
 		return nil, invalid("the body broke off")
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, invalid("the body is not application/x-www-form-urlencoded: encode %, & and ; in values")
+	form, refused := parametersOf(string(body), "the body is not application/x-www-form-urlencoded: encode %, & and ; in values")
+	if refused != nil {
+		return nil, refused
 	}
 	for _, values := range form {
 		if len(values) > 1 {

@@ -47,6 +47,7 @@ func TestCase24_WhatIsNoForm(t *testing.T) {
 			"not encoded":   {body: "token=%zz", code: 400, want: "the body is not application/x-www-form-urlencoded: encode %, & and ; in values"},
 			"a semicolon":   {body: "a;b", code: 400, want: "the body is not application/x-www-form-urlencoded: encode %, & and ; in values"},
 			"too long":      {body: "token=" + strings.Repeat("a", 64<<10), code: 413, want: "the body is longer than 64 KiB"},
+			"too many":      {body: "token=x&tokens=x" + strings.Repeat("&", 99), code: 400, want: "there are more than 100 parameters; send only those that the documentation names"},
 			"nothing":       {code: 400, want: "the parameter token"},
 			"an empty one":  {body: "token=&tokens=", code: 400, want: "the parameter token"},
 		} {

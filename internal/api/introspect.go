@@ -29,26 +29,6 @@ import (
 	"github.com/pat-operator/pat-operator/internal/verifier"
 )
 
-// introspection is the answer about a token that is active (RFC 7662 section 2.2). Times are seconds of Unix time.
-type introspection struct {
-	Active    bool     `json:"active"`
-	Username  string   `json:"username"`
-	Subject   string   `json:"sub"`
-	UID       string   `json:"uid,omitempty"`
-	Groups    []string `json:"groups"`
-	Scope     string   `json:"scope"`
-	ClientID  string   `json:"client_id"`
-	TokenType string   `json:"token_type"`
-	IssuedAt  int64    `json:"iat"`
-	NotBefore int64    `json:"nbf"`
-	// Expires is when a caller that remembers the answer has to ask again, and PATExpiresAt is when the token ends.
-	Expires      int64    `json:"exp"`
-	PATExpiresAt int64    `json:"pat_expires_at"`
-	Audiences    []string `json:"aud"`
-	Issuer       string   `json:"iss"`
-	ID           string   `json:"jti"`
-}
-
 var inactive = []byte(`{"active":false}`)
 
 func (h *handler) introspect(w http.ResponseWriter, r *http.Request) {
@@ -83,32 +63,37 @@ func (h *handler) introspect(w http.ResponseWriter, r *http.Request) {
 	case len(audiences) == 0:
 		write(w, http.StatusOK, inactive)
 	default:
-		writeJSON(w, http.StatusOK, h.introspection(&result, audiences, now))
+		write(w, http.StatusOK, h.introspection(&result, audiences, now))
 	}
 }
 
-func (h *handler) introspection(result *verifier.Result, audiences []string, now time.Time) *introspection {
+// introspection is the answer about a token that is active (RFC 7662 section 2.2). Times are seconds of Unix time.
+func (h *handler) introspection(result *verifier.Result, audiences []string, now time.Time) []byte {
 	expires := result.ExpiresAt
 	if latest := now.Add(h.MaxAge); latest.Before(expires) {
 		expires = latest
 	}
-	return &introspection{
-		Active:       true,
-		Username:     result.User.Username,
-		Subject:      result.User.Username,
-		UID:          result.User.UID,
-		Groups:       groupsOf(result),
-		Scope:        scopeOf(result.Limits),
-		ClientID:     result.Namespace + "/" + result.Name,
-		TokenType:    "Bearer",
-		IssuedAt:     result.IssuedAt.Unix(),
-		NotBefore:    result.IssuedAt.Unix(),
-		Expires:      expires.Unix(),
-		PATExpiresAt: result.ExpiresAt.Unix(),
-		Audiences:    audiences,
-		Issuer:       h.URL,
-		ID:           result.ID,
+	o := serving.NewObject()
+	o.Bool("active", true)
+	o.String("username", result.User.Username)
+	o.String("sub", result.User.Username)
+	if result.User.UID != "" {
+		o.String("uid", result.User.UID)
 	}
+	o.Strings("groups", groupsOf(result))
+	o.String("scope", scopeOf(result.Limits))
+	o.String("client_id", result.Namespace+"/"+result.Name)
+	o.String("token_type", "Bearer")
+	o.Int("iat", result.IssuedAt.Unix())
+	o.Int("nbf", result.IssuedAt.Unix())
+	// A caller that remembers the answer has to ask again at exp; the token ends at pat_expires_at.
+	o.Int("exp", expires.Unix())
+	o.Int("pat_expires_at", result.ExpiresAt.Unix())
+	o.Strings("aud", audiences)
+	o.String("iss", h.URL)
+	o.String("jti", result.ID)
+	o.End()
+	return o
 }
 
 // groupsOf are the groups that kube-apiserver sees.

@@ -352,8 +352,8 @@ func FuzzMayBeFor(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, credential string) {
-		if mayBeFor(credential, listAPI, now) && strings.Count(credential, ".") != 2 {
-			t.Errorf("%q", credential)
+		if expires, ok := mayBeFor(credential, listAPI, now); ok && (strings.Count(credential, ".") != 2 || !expires.After(now)) {
+			t.Errorf("%q until %v", credential, expires)
 		}
 	})
 }

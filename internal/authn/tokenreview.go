@@ -18,19 +18,16 @@ limitations under the License.
 package authn
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authenticationv1beta1 "k8s.io/api/authentication/v1beta1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pat-operator/pat-operator/internal/audit"
@@ -198,10 +195,7 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notReady(w, result.Reason)
 		return
 	}
-	said, err := json.Marshal(answer(review.APIVersion, &result))
-	if err != nil {
-		panic(err)
-	}
+	said := answer(review.APIVersion, &result)
 	reviews.WithLabelValues(result.Verdict.String(), string(result.Reason)).Inc()
 	// kube-apiserver sends every token that no other authenticator accepted; foreign ones are not logged.
 	if result.ID != "" {
@@ -214,10 +208,7 @@ func (h *tokenReviewHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Event: "TokenRefused", Namespace: result.Namespace, Name: result.Name, TokenID: result.ID, Reason: string(result.Reason), SourceIP: source(r),
 		})
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(said)))
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(said)
+	serving.WriteJSON(w, http.StatusOK, said)
 }
 
 // source is the address of the client that asks, which is mostly an API server's.
@@ -249,37 +240,55 @@ func readReview(r *http.Request) (_ *tokenReview, body []byte, status int) {
 }
 
 // answer is the TokenReview that says what a result says. It holds nothing of the request but audiences.
-func answer(apiVersion string, result *verifier.Result) *authenticationv1.TokenReview {
-	review := &authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "TokenReview"}}
+func answer(apiVersion string, result *verifier.Result) []byte {
+	o := serving.NewObject()
+	o.String("kind", "TokenReview")
+	o.String("apiVersion", apiVersion)
+	o.Begin("metadata")
+	o.End()
+	o.Begin("spec")
+	o.End()
+	o.Begin("status")
 	switch result.Verdict {
 	case verifier.Authenticated:
-		review.Status = authenticationv1.TokenReviewStatus{
-			Authenticated: true,
-			Audiences:     result.Audiences,
-			User: authenticationv1.UserInfo{
-				Username: result.User.Username,
-				UID:      result.User.UID,
-				Groups:   result.User.Groups,
-				Extra:    extraOf(result),
-			},
-		}
+		o.Bool("authenticated", true)
+		o.Begin("user")
+		writeUser(&o, result)
+		o.End()
+		o.Strings("audiences", result.Audiences)
 	case verifier.Unknown:
-		review.Status = authenticationv1.TokenReviewStatus{Error: authnconfig.UnknownError, Audiences: result.Audiences}
+		o.Begin("user")
+		o.End()
+		if len(result.Audiences) > 0 {
+			o.Strings("audiences", result.Audiences)
+		}
 		if result.Reason == verifier.ReasonScoped {
-			review.Status.Error = authnconfig.ScopedError
+			o.String("error", authnconfig.ScopedError)
+		} else {
+			o.String("error", authnconfig.UnknownError)
 		}
 	case verifier.Refused, verifier.NotReady:
+		o.Begin("user")
+		o.End()
 	}
-	return review
+	o.End()
+	o.End()
+	return o
 }
 
-func extraOf(result *verifier.Result) map[string]authenticationv1.ExtraValue {
-	extra := Extra(result)
-	out := make(map[string]authenticationv1.ExtraValue, len(extra))
-	for key, values := range extra {
-		out[key] = values
+func writeUser(o *serving.Object, result *verifier.Result) {
+	o.String("username", result.User.Username)
+	if result.User.UID != "" {
+		o.String("uid", result.User.UID)
 	}
-	return out
+	if len(result.User.Groups) > 0 {
+		o.Strings("groups", result.User.Groups)
+	}
+	o.Begin("extra")
+	for key, values := range Extra(result) {
+		o.Strings(key, values)
+	}
+	o.End()
 }
 
 // Extra is the extra of a token's user as the API server sees it: the user's own, and what names the token.

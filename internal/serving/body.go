@@ -38,10 +38,7 @@ func ReadBody(r *http.Request, limit int64, into any) (body []byte, status int) 
 	if r.Method != http.MethodPost {
 		return nil, http.StatusMethodNotAllowed
 	}
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
-		return nil, http.StatusUnsupportedMediaType
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+	if !HasBodyOf(r, "application/json") {
 		return nil, http.StatusUnsupportedMediaType
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
@@ -63,4 +60,17 @@ func ReadBody(r *http.Request, limit int64, into any) (body []byte, status int) 
 		return nil, http.StatusBadRequest
 	}
 	return body, http.StatusOK
+}
+
+// HasBodyOf reports whether the body of a request is of a media type, and not compressed.
+func HasBodyOf(r *http.Request, mediaType string) bool {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return false
+	}
+	given := r.Header.Get("Content-Type")
+	if given == mediaType {
+		return true // Parsing takes longer than reading the body.
+	}
+	parsed, _, err := mime.ParseMediaType(given)
+	return err == nil && parsed == mediaType
 }

@@ -40,7 +40,11 @@ func OriginOf(r *http.Request, trusted []netip.Prefix) Origin {
 	}
 	o := Origin{Address: Canonical(peer.Addr())}
 	o.ByTrusted = InAny(o.Address, trusted)
-	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	forwarded := r.Header["X-Forwarded-For"]
+	if len(forwarded) == 0 {
+		return o
+	}
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		if !InAny(o.Address, trusted) {
 			break

@@ -206,7 +206,8 @@ func slow(start string) func(context.Context, Target, *Done) {
 	}
 }
 
-// posts sends the same request over and over, each on a connection of its own, and reads what is answered.
+// posts sends the same request over and over, each on a connection of its own, and reads the answer. It does not wait for the
+// server to close: one that has not looked at the body keeps the connection.
 func posts(start string, body []byte) func(context.Context, Target, *Done) {
 	return func(ctx context.Context, t Target, done *Done) {
 		t.workers(ctx, 4, func(ctx context.Context) error {
@@ -221,7 +222,10 @@ func posts(start string, body []byte) func(context.Context, Target, *Done) {
 			}
 			var writing sync.WaitGroup
 			writing.Go(func() { _, _ = conn.Write(body) })
-			_, _ = io.Copy(io.Discard, conn)
+			if answer, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				_, _ = io.Copy(io.Discard, answer.Body)
+				_ = answer.Body.Close()
+			}
 			closeConn()
 			writing.Wait()
 			return nil
