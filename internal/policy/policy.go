@@ -22,6 +22,7 @@ package policy
 
 import (
 	"maps"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -84,7 +85,7 @@ func Parse(object *unstructured.Unstructured) *Policy {
 	for name, value := range limits {
 		// An empty list would allow nothing or everything; this version's schema has none.
 		list, isList := value.([]any)
-		if isList && len(list) == 0 || !decodes(map[string]any{name: value}, &v1alpha1.TokenPolicySpec{}) {
+		if isList && len(list) == 0 || !fits(value) || !decodes(map[string]any{name: value}, &v1alpha1.TokenPolicySpec{}) {
 			p.deny("spec." + name)
 			delete(limits, name)
 		}
@@ -220,6 +221,17 @@ func Wildcards(patterns []string) (*regexp.Regexp, error) {
 // decodes reports whether raw fits into a struct, and fills it.
 func decodes(raw map[string]any, into any) bool {
 	return runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, into, true) == nil
+}
+
+// fits reports whether a value is no number that the decoder would make another number of.
+func fits(value any) bool {
+	switch n := value.(type) {
+	case float64:
+		return false
+	case int64:
+		return n >= math.MinInt32 && n <= math.MaxInt32
+	}
+	return true
 }
 
 // Matches reports whether the policy limits a token of a user in a namespace.

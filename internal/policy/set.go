@@ -37,15 +37,24 @@ type Set struct {
 }
 
 // NewSet returns a set without a policy.
-func NewSet() *Set { return &Set{policies: map[string]*Policy{}} }
+func NewSet() *Set { return &Set{policies: map[string]*Policy{}, named: map[subject][]*Policy{}} }
 
 // Put adds a policy in the place of the one of its name, which it returns; nil for none.
 func (s *Set) Put(p *Policy) (was *Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was = s.policies[p.Name]
+	s.drop(was)
 	s.policies[p.Name] = p
-	s.index()
+	if p.subjects == nil {
+		s.everyone = append(s.everyone, p)
+	}
+	for subject := range p.subjects {
+		s.named[subject] = append(s.named[subject], p)
+		if subject.kind == v1alpha1.SubjectGroup {
+			s.groups++
+		}
+	}
 	return was
 }
 
@@ -54,9 +63,31 @@ func (s *Set) Remove(name string) (was *Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was = s.policies[name]
-	delete(s.policies, name)
-	s.index()
+	s.drop(was)
 	return was
+}
+
+// drop takes a policy out, nil for none. Its cost does not grow with the number of policies for other subjects: each person who
+// leaves may leave one behind.
+func (s *Set) drop(p *Policy) {
+	if p == nil {
+		return
+	}
+	isIt := func(other *Policy) bool { return other == p }
+	delete(s.policies, p.Name)
+	if p.subjects == nil {
+		s.everyone = slices.DeleteFunc(s.everyone, isIt)
+	}
+	for subject := range p.subjects {
+		if left := slices.DeleteFunc(s.named[subject], isIt); len(left) > 0 {
+			s.named[subject] = left
+		} else {
+			delete(s.named, subject)
+		}
+		if subject.kind == v1alpha1.SubjectGroup {
+			s.groups--
+		}
+	}
 }
 
 // All are the policies, in the order of their names.
@@ -73,22 +104,6 @@ func (s *Set) Len() int {
 	return len(s.policies)
 }
 
-// index is built anew with each change: policies are few, and change seldom.
-func (s *Set) index() {
-	s.named, s.everyone, s.groups = map[subject][]*Policy{}, nil, 0
-	for _, p := range s.policies {
-		if p.subjects == nil {
-			s.everyone = append(s.everyone, p)
-		}
-		for subject := range p.subjects {
-			s.named[subject] = append(s.named[subject], p)
-			if subject.kind == v1alpha1.SubjectGroup {
-				s.groups++
-			}
-		}
-	}
-}
-
 // For is what the policies ask of a token of a user in a namespace.
 func (s *Set) For(namespace string, u *v1alpha1.UserInfo) Limits {
 	s.mu.RLock()
@@ -99,7 +114,7 @@ func (s *Set) For(namespace string, u *v1alpha1.UserInfo) Limits {
 	var found Limits
 	take := func(policies []*Policy) {
 		for _, p := range policies {
-			if (p.namespaces == nil || p.namespaces.MatchString(namespace)) && !slices.Contains(found, p) {
+			if p.namespaces == nil || p.namespaces.MatchString(namespace) {
 				found = append(found, p)
 			}
 		}
@@ -114,8 +129,7 @@ func (s *Set) For(namespace string, u *v1alpha1.UserInfo) Limits {
 			take(s.named[subject{v1alpha1.SubjectGroup, group}])
 		}
 	}
-	slices.SortFunc(found, byName)
-	return found
+	return once(found)
 }
 
 // Naming are the policies that name one of the groups and may match in a namespace; without groups, those that name any.
@@ -123,19 +137,30 @@ func (s *Set) Naming(namespace string, groups ...string) Limits {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var found Limits
-	for _, p := range s.policies {
-		if p.namespaces != nil && !p.namespaces.MatchString(namespace) {
-			continue
+	take := func(p *Policy) {
+		if p.namespaces == nil || p.namespaces.MatchString(namespace) {
+			found = append(found, p)
 		}
-		for subject := range p.subjects {
-			if subject.kind == v1alpha1.SubjectGroup && (len(groups) == 0 || slices.Contains(groups, subject.name)) {
-				found = append(found, p)
-				break
+	}
+	for _, group := range groups {
+		for _, p := range s.named[subject{v1alpha1.SubjectGroup, group}] {
+			take(p)
+		}
+	}
+	if len(groups) == 0 {
+		for _, p := range s.policies {
+			if p.groups {
+				take(p)
 			}
 		}
 	}
+	return once(found)
+}
+
+// once has each policy once, in the order of the names.
+func once(found Limits) Limits {
 	slices.SortFunc(found, byName)
-	return found
+	return slices.Compact(found)
 }
 
 func byName(a, b *Policy) int { return cmp.Compare(a.Name, b.Name) }
