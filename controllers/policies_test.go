@@ -29,11 +29,13 @@ import (
 
 	"github.com/go-logr/logr"
 	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -275,15 +277,20 @@ func TestTheOldestGetTheTokens(t *testing.T) {
 	}
 }
 
-// lagging is a cache that does not show some objects yet.
+// lagging is a cache that does not show some objects yet, and shows old versions of others.
 type lagging struct {
 	client.WithWatch
 	hides func(types.NamespacedName) bool
+	old   map[types.NamespacedName]*corev1.Secret
 }
 
 func (l *lagging) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 	if l.hides(key) {
 		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
+	if secret, ok := o.(*corev1.Secret); ok && l.old[key] != nil {
+		l.old[key].DeepCopyInto(secret)
+		return nil
 	}
 	return l.WithWatch.Get(ctx, key, o, opts...)
 }
@@ -326,6 +333,47 @@ func TestALastPlaceIsGivenOnce(t *testing.T) {
 		t.Error("the place of the younger one was given again")
 	}
 	w.expect(elder.Name, "False/TooManyTokens", "False/TooManyTokens", "True/TooManyTokens")
+}
+
+// Two tokens have expired, and both get successors: the place of the first one counts though the cache shows only what expired.
+func TestALastPlaceIsGivenToOneSuccessor(t *testing.T) {
+	w := newWorld(t)
+	cache := &lagging{hides: func(types.NamespacedName) bool { return false }, old: map[types.NamespacedName]*corev1.Secret{}}
+	w.mutate = func(c client.WithWatch) client.WithWatch { cache.WithWatch = c; return cache }
+	w.restart()
+	pats := map[string]*v1alpha1.PersonalAccessToken{}
+	for _, name := range []string{"a", "b"} {
+		pats[name] = w.create(name, func(pat *v1alpha1.PersonalAccessToken) {
+			pat.Spec.User.Username, pat.Spec.ExpiresInDays = "successors-"+w.namespace, ptr.To[int32](1)
+		})
+		w.settle(name)
+	}
+	w.advance(2 * v1alpha1.Day)
+	for name := range pats {
+		w.settle(name)
+		w.expect(name, "False/Expired", "True/Reconciled", "")
+	}
+	w.policed(map[string]string{"contractors": "maxTokensPerUser: 1"})
+	expired := &corev1.Secret{}
+	if err := admin.Get(w.ctx, recordKey(w.key("a")), expired); err != nil {
+		t.Fatal(err)
+	}
+	for name := range pats {
+		w.change(name, func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.Rotation = &v1alpha1.Rotation{Trigger: "again"} })
+	}
+	w.settle("a")
+	w.expect("a", "True/Active", "True/Reconciled", "")
+	cache.old[recordKey(w.key("a"))] = expired
+	w.settle("b")
+	if lifecycle.HoldsToken(w.record(pats["b"].UID)) {
+		t.Error("the place of the first one was given again")
+	}
+	w.expect("b", "False/Expired", "False/TooManyTokens", "True/TooManyTokens")
+	// A place that nobody needs any more is free again.
+	delete(cache.old, recordKey(w.key("a")))
+	w.delete("a")
+	w.settle("b")
+	w.expect("b", "True/Active", "True/Reconciled", "")
 }
 
 // The status of a policy counts what it concerns, and says what this program does not know of it.

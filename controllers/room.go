@@ -34,9 +34,20 @@ import (
 type room struct {
 	mu sync.Mutex
 	// taken are the resources that were given a place, until the cache shows their token.
-	taken map[types.NamespacedName]types.UID
+	taken map[types.NamespacedName]place
 	// idle are resources without a token that wait for none: only a change by their user helps.
 	idle map[types.NamespacedName]generation
+}
+
+// place is that of a resource's next token. after is the id of its token before, which has ended; empty for none.
+type place struct {
+	uid   types.UID
+	after string
+}
+
+// shown reports whether a record, nil for none, has the token of the place.
+func (p place) shown(rec *record.Record) bool {
+	return rec != nil && rec.Current != nil && rec.Current.ID != p.after
 }
 
 type generation struct {
@@ -53,7 +64,7 @@ func (m *room) note(key types.NamespacedName, pat *v1alpha1.PersonalAccessToken,
 		delete(m.idle, key)
 		delete(m.taken, key)
 	case state == nil:
-	case (rec == nil || rec.Current == nil) && (state.Ready.Status || state.Stalled != nil && state.Stalled.Reason != v1alpha1.ReasonTooManyTokens):
+	case !lifecycle.HoldsToken(rec) && (state.Ready.Status || state.Stalled != nil && state.Stalled.Reason != v1alpha1.ReasonTooManyTokens):
 		delete(m.taken, key)
 		if m.idle == nil {
 			m.idle = map[types.NamespacedName]generation{}
@@ -86,13 +97,15 @@ func (r *Reconciler) before(ctx context.Context, pat *v1alpha1.PersonalAccessTok
 	n := 0
 	err := r.eachOf(ctx, pat.Spec.User.Username, client.ObjectKeyFromObject(pat), func(other *v1alpha1.PersonalAccessToken, rec *record.Record) {
 		key := client.ObjectKeyFromObject(other)
-		taken := r.room.taken[key] == other.UID
-		if taken && rec != nil && rec.Current != nil {
+		its, taken := r.room.taken[key]
+		taken = taken && its.uid == other.UID
+		if taken && its.shown(rec) {
 			delete(r.room.taken, key) // The record says it from now on.
+			taken = false
 		}
 		idle := r.room.idle[key] == generation{other.UID, other.Generation}
 		switch {
-		case lifecycle.HoldsToken(rec), taken && (rec == nil || rec.Current == nil):
+		case lifecycle.HoldsToken(rec), taken:
 			n++
 		case (rec == nil || rec.Current == nil) && !idle && older(other, pat):
 			n++
@@ -169,8 +182,12 @@ func (r *Reconciler) takePlace(ctx context.Context, in *lifecycle.Input) (taken 
 		return false, err
 	}
 	if r.room.taken == nil {
-		r.room.taken = map[types.NamespacedName]types.UID{}
+		r.room.taken = map[types.NamespacedName]place{}
 	}
-	r.room.taken[client.ObjectKeyFromObject(in.Resource)] = in.Resource.UID
+	its := place{uid: in.Resource.UID}
+	if in.Record != nil && in.Record.Of(in.Resource) && in.Record.Current != nil {
+		its.after = in.Record.Current.ID
+	}
+	r.room.taken[client.ObjectKeyFromObject(in.Resource)] = its
 	return true, nil
 }
