@@ -226,6 +226,10 @@ func Decide(in Input) Decision {
 				return end
 			}
 			d.After = Sooner(Sooner(d.After, end.After), Wake(in))
+			if in.Policies.Unknown != nil && HoldsToken(in.Record) {
+				// Nobody knows whether it works: status stays as it was, until the policies are known.
+				d.State, d.After = nil, Sooner(d.After, waitForPolicies)
+			}
 		}
 		return *d
 	}

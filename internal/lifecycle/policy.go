@@ -90,7 +90,11 @@ func notAllowed(in Input, now time.Time) *Decision {
 		for _, r := range refusals {
 			texts = append(texts, r.Detail)
 		}
-		return stalled(v1alpha1.ReasonDeniedByPolicy, "No token is issued. "+strings.Join(texts, "; ")+".")
+		d := stalled(v1alpha1.ReasonDeniedByPolicy, "No token is issued. "+strings.Join(texts, "; ")+".")
+		if len(p.APIAudiences) == 0 {
+			d.After = waitForPolicies // A list of audiences may allow it once they are known.
+		}
+		return d
 	}
 	most, by := p.Limits.MaxTokens()
 	if by == nil || p.Tokens < most || HoldsToken(in.Record) {

@@ -84,8 +84,9 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 			in: input(func(in *Input) { in.Policies.Unknown = errors.New("no list yet") }), active: v1alpha1.ReasonIssuing, ready: v1alpha1.ReasonIssuing, after: waitForPolicies,
 			message: `The token waits to be issued until the TokenPolicies are known (no list yet). The operator tries again automatically.`,
 		},
-		"a token that exists works meanwhile": {
-			in: input(issued, func(in *Input) { in.Policies.Unknown = errors.New("no list yet") }), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
+		"once the API server's audiences are known, a list of audiences may allow it": {
+			in: input(byPolicy(`{allowedAudiences: [https://api.example.com]}`)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
+			after: waitForPolicies,
 		},
 		"a token that would live too long is not issued": {
 			in: input(days(30)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonDeniedByPolicy, stalled: true,
@@ -163,6 +164,22 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// While policies are not known, nobody can say whether a token works. What status says of it stays, and is looked at again.
+func TestStatusStaysWhilePoliciesAreUnknown(t *testing.T) {
+	unknown := func(in *Input) { in.Policies.Unknown = errors.New("no list yet") }
+	for name, in := range map[string]Input{
+		"a token":                   input(issued, unknown),
+		"a token that is suspended": input(issued, unknown, change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.Suspend = true })),
+	} {
+		if d := Decide(in); d.Action != Nothing || d.State != nil || d.After != waitForPolicies {
+			t.Errorf("%s: decides %s with state %v, and looks again after %v", name, d.Action, d.State, d.After)
+		}
+	}
+	if d := Decide(input(issued, unknown, ends("Expired"))); d.State == nil || d.State.Active.Reason != v1alpha1.ReasonExpired {
+		t.Errorf("what has ended for good has the state %v", d.State)
 	}
 }
 
