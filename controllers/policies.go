@@ -148,6 +148,9 @@ func (r *Reconciler) policyChanges() source.Source {
 			return nil
 		}
 		r.Policies.onChange(func(was, is *policy.Policy) {
+			if was.Equal(is) {
+				return // Its status changes with the tokens that it matches.
+			}
 			pats, err := r.resources(ctx)
 			if err != nil {
 				return // The cache is not synced yet; its first list enqueues every resource.
