@@ -82,10 +82,11 @@ func StateOf(pat *v1alpha1.PersonalAccessToken, now time.Time) State {
 		return StateDeleting
 	case active != nil && active.Reason == v1alpha1.ReasonRevoked:
 		return StateRevoked
+	case pat.Status.TokenID != "" && StoppedByPolicy(active) && !passed(pat.Spec.ExpiresAt, now):
+		// Before what follows: the end in status may be that of a policy, without which the token works again.
+		return StateStopped
 	case passed(pat.Status.ExpiresAt, now), passed(pat.Spec.ExpiresAt, now), active != nil && active.Reason == v1alpha1.ReasonExpired:
 		return StateExpired
-	case pat.Status.TokenID != "" && StoppedByPolicy(active):
-		return StateStopped
 	case pat.Spec.Suspend, active != nil && active.Reason == v1alpha1.ReasonSuspended:
 		return StateSuspended
 	case HasStatus(active, metav1.ConditionTrue) && is(v1alpha1.ConditionExpiringSoon):

@@ -89,7 +89,8 @@ func TestStateOf(t *testing.T) {
 		"stopped":                     {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, issued, StateStopped},
 		"a policy not understood":     {[]metav1.Condition{active(v1alpha1.ReasonPolicyNotUnderstood), isStalled}, issued, StateStopped},
 		"stopped, and suspended":      {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, func(p *v1alpha1.PersonalAccessToken) { issued(p); p.Spec.Suspend = true }, StateStopped},
-		"stopped, and expired":        {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, func(p *v1alpha1.PersonalAccessToken) { issued(p); p.Status.ExpiresAt = at(0) }, StateExpired},
+		"stopped at a policy's end":   {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, func(p *v1alpha1.PersonalAccessToken) { issued(p); p.Status.ExpiresAt = at(0) }, StateStopped},
+		"stopped, and expired":        {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, func(p *v1alpha1.PersonalAccessToken) { issued(p); p.Spec.ExpiresAt = at(0) }, StateExpired},
 		"stopped before it is issued": {[]metav1.Condition{active(v1alpha1.ReasonDeniedByPolicy)}, nil, StateNotIssued},
 		"too many":                    {[]metav1.Condition{active(v1alpha1.ReasonTooManyTokens)}, nil, StateNotIssued},
 		"deleted": {[]metav1.Condition{isActive}, func(p *v1alpha1.PersonalAccessToken) {
