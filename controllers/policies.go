@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/go-logr/logr"
@@ -151,19 +152,38 @@ func (r *Reconciler) policyChanges() source.Source {
 			if was.Equal(is) {
 				return // Its status changes with the tokens that it matches.
 			}
-			pats, err := r.resources(ctx)
-			if err != nil {
-				return // The cache is not synced yet; its first list enqueues every resource.
-			}
-			for i := range pats {
-				pat := &pats[i]
-				if u := pat.Spec.User; u != nil && (was.Matches(pat.Namespace, u) || is.Matches(pat.Namespace, u)) {
-					q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(pat)})
+			for _, of := range concerned(was, is) {
+				pats, err := r.resources(ctx, of...)
+				if err != nil {
+					return // The cache is not synced yet; its first list enqueues every resource.
+				}
+				for i := range pats {
+					pat := &pats[i]
+					if u := pat.Spec.User; u != nil && (was.Matches(pat.Namespace, u) || is.Matches(pat.Namespace, u)) {
+						q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(pat)})
+					}
 				}
 			}
 		})
 		return nil
 	})
+}
+
+// concerned are options of lists in which all resources are that one of two policies may match: those of the users whom they name,
+// or one list of all. Each person who leaves may leave a policy behind, so that there are thousands.
+func concerned(was, is *policy.Policy) [][]client.ListOption {
+	users, noneElse := was.Users()
+	more, noneElseNow := is.Users()
+	if !noneElse || !noneElseNow {
+		return [][]client.ListOption{nil}
+	}
+	users = append(users, more...)
+	slices.Sort(users)
+	var lists [][]client.ListOption
+	for _, username := range slices.Compact(users) {
+		lists = append(lists, []client.ListOption{client.MatchingFields{indexUsername: username}})
+	}
+	return lists
 }
 
 // resources are all of the cache, which must not be written to.

@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -131,12 +132,13 @@ func (s *PolicyStatus) count(ctx context.Context) error {
 			}
 		}
 	}
+	var errs []error
 	for _, p := range policies {
 		if err := s.write(ctx, p, matched[p.Name], affected[p.Name]); err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
+			errs = append(errs, fmt.Errorf("%s: %w", p.Name, err)) // The others have a status all the same.
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // tokenOf is the token of a resource as policies see it: the one it has, or the one that it waits for.
