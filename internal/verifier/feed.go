@@ -68,6 +68,8 @@ type sink struct {
 	remove    func(types.NamespacedName)
 	keys      func() []types.NamespacedName
 	transform toolscache.TransformFunc
+	// narrows reports that objects only take away, so that of a list what is there counts before what is gone ceases to.
+	narrows bool
 }
 
 // run feeds the index until ctx ends.
@@ -207,15 +209,24 @@ func (s store) Replace(objs []any, revision string) error {
 		}
 		listed[types.NamespacedName(key)] = struct{}{}
 	}
-	for _, key := range s.feed.sink.keys() {
-		if _, ok := listed[key]; !ok {
-			s.feed.sink.remove(key)
+	known := s.feed.sink.keys()
+	remove := func() {
+		for _, key := range known {
+			if _, ok := listed[key]; !ok {
+				s.feed.sink.remove(key)
+			}
 		}
+	}
+	if !s.feed.sink.narrows {
+		remove()
 	}
 	for _, obj := range objs {
 		if err := s.Update(obj); err != nil {
 			return err
 		}
+	}
+	if s.feed.sink.narrows {
+		remove()
 	}
 	s.feed.freshness.took(revision)
 	return nil

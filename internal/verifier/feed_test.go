@@ -19,6 +19,7 @@ package verifier
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,6 +189,34 @@ func TestCase14_AClockThatIsOffDecidesNothing(t *testing.T) {
 	want(t, x, p.bearer, start, Authenticated, reasonValid)
 	feeds.opts.ClockOff = func() error { return errors.New("this clock is off") }
 	want(t, x, p.bearer, start, NotReady, ReasonNotReady)
+}
+
+// A watch has missed that a policy was replaced by one of another name: at no moment does a token work that both deny.
+func TestAPolicyOfAnotherNameTakesOver(t *testing.T) {
+	x, _, of := newFeeds(t, nil)
+	p := newPAT(t, "team-a", "ci", "uid-1")
+	p.set(t, x)
+	x.MarkSynced()
+	worked := 0
+	x.OnChange(func(string) {
+		if x.Verify(p.bearer, nil, start).Verdict == Authenticated {
+			worked++
+		}
+	})
+	feed := store{of["policies"]}
+	for i, name := range []string{"a", "b", "a"} {
+		if err := feed.Replace([]any{policies.New(name, `{deny: {reason: x}}`)}, fmt.Sprint(i+1)); err != nil {
+			t.Fatal(err)
+		}
+		want(t, x, p.bearer, start, Unknown, ReasonDeniedByPolicy)
+	}
+	if worked > 0 {
+		t.Error("a token worked in between")
+	}
+	if err := feed.Replace(nil, "4"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, x, p.bearer, start, Authenticated, reasonValid)
 }
 
 func TestStalenessAndSizeAreGauges(t *testing.T) {

@@ -116,6 +116,7 @@ func NewFeeds(c client.WithWatch, x *Index, opts FeedOptions) *Feeds {
 			remove:    func(key types.NamespacedName) { x.DeletePolicy(key.Name) },
 			keys:      x.policyKeys,
 			transform: cache.StripPolicy,
+			narrows:   true,
 		})
 	} else {
 		opts.Log.Info("TokenPolicies are not read, so none of them counts")
