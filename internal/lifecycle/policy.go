@@ -90,6 +90,10 @@ func notAllowed(in Input, now time.Time) *Decision {
 		for _, r := range refusals {
 			texts = append(texts, r.Detail)
 		}
+		const most = 10 // A message has a longest length.
+		if more := len(texts) - most; more > 0 {
+			texts = append(texts[:most], fmt.Sprintf("and %d more limits", more))
+		}
 		d := stalled(v1alpha1.ReasonDeniedByPolicy, "No token is issued. "+strings.Join(texts, "; ")+".")
 		if len(p.APIAudiences) == 0 {
 			d.After = waitForPolicies // A list of audiences may allow it once they are known.
@@ -135,11 +139,16 @@ func currentEnd(in Input) time.Time {
 
 // narrowed says what policies leave of the current token, as sentences with a leading space; "" if all of it.
 func narrowed(in Input) string {
-	text := ""
+	text, n := "", 0
 	for _, p := range in.Policies.Limits {
 		if len(p.Spec.AllowedFrom) > 0 {
-			text += fmt.Sprintf(" By TokenPolicy %q it works only through the proxy and only from %s.", p.Name, strings.Join(p.Spec.AllowedFrom, ", "))
+			if n++; n <= 5 { // A message has a longest length.
+				text += fmt.Sprintf(" By TokenPolicy %q it works only through the proxy and only from %s.", p.Name, firstOf(p.Spec.AllowedFrom, 16))
+			}
 		}
+	}
+	if n > 5 {
+		text += fmt.Sprintf(" %d more TokenPolicies limit where it works from.", n-5)
 	}
 	user := &in.Record.User
 	left := in.Policies.Limits.Groups(user)

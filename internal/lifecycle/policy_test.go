@@ -167,6 +167,25 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 	}
 }
 
+// The API server takes no longer message of a condition.
+func TestManyPoliciesFitIntoAMessage(t *testing.T) {
+	var networks, audiences []string
+	for i := range 64 {
+		networks = append(networks, fmt.Sprintf("2001:db8:0:%d::/64", i))
+		audiences = append(audiences, fmt.Sprintf("%0256d", i))
+	}
+	var all []func(*Input)
+	for range 100 {
+		all = append(all, byPolicy(fmt.Sprintf(`{requireScopes: true, allowedFrom: ["%s"], allowedAudiences: ["%s"]}`,
+			strings.Join(networks, `", "`), strings.Join(audiences, `", "`))))
+	}
+	for name, in := range map[string]Input{"not issued": input(all...), "issued": input(append(all, issued)...)} {
+		if n := len(Decide(in).State.Active.Message); n > 32768 || n < 1000 {
+			t.Errorf("%s: %d bytes", name, n)
+		}
+	}
+}
+
 // While policies are not known, nobody can say whether a token works. What status says of it stays, and is looked at again.
 func TestStatusStaysWhilePoliciesAreUnknown(t *testing.T) {
 	unknown := func(in *Input) { in.Policies.Unknown = errors.New("no list yet") }
