@@ -35,9 +35,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
@@ -374,6 +376,45 @@ func TestALastPlaceIsGivenToOneSuccessor(t *testing.T) {
 	w.delete("a")
 	w.settle("b")
 	w.expect("b", "True/Active", "True/Reconciled", "")
+}
+
+// A changed policy wakes the tokens that it matches or did match, and no others; a new status of it wakes none.
+func TestWhatAChangedPolicyWakes(t *testing.T) {
+	w := newWorld(t)
+	w.policed(nil)
+	alice, bob := "alice-"+w.namespace, "bob-"+w.namespace
+	for name, user := range map[string]string{"a": alice, "b": bob} {
+		w.create(name, func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.User.Username = user })
+		w.awaitCaches(name)
+	}
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer q.ShutDown()
+	if err := w.policyChanges().Start(w.ctx, q); err != nil {
+		t.Fatal(err)
+	}
+	of := func(user string) string {
+		return fmt.Sprintf(`{match: {subjects: [{kind: User, name: %s}]}, deny: {reason: x}}`, user)
+	}
+	here := fmt.Sprintf("{match: {namespaces: [%s]}, deny: {reason: x}}", w.namespace)
+	for _, tc := range []struct{ spec, want string }{
+		{of(alice), "a"}, {of(alice), ""}, {of(bob), "a b"}, {here, "a b"}, {here, ""}, {of(alice), "a b"}, {"", "a"},
+	} {
+		if tc.spec == "" {
+			w.Policies.gone(policies.New("p", "{}"))
+		} else {
+			w.Policies.saw(policies.New("p", tc.spec))
+		}
+		var woken []string
+		for q.Len() > 0 {
+			request, _ := q.Get()
+			q.Done(request)
+			woken = append(woken, request.Name)
+		}
+		slices.Sort(woken)
+		if got := strings.Join(woken, " "); got != tc.want {
+			t.Errorf("%s wakes %q, want %q", tc.spec, got, tc.want)
+		}
+	}
 }
 
 // The status of a policy counts what it concerns, and says what this program does not know of it.
