@@ -227,7 +227,7 @@ func decodes(raw map[string]any, into any) bool {
 func fits(value any) bool {
 	switch n := value.(type) {
 	case float64:
-		return false
+		return n >= math.MinInt32 && n <= math.MaxInt32
 	case int64:
 		return n >= math.MinInt32 && n <= math.MaxInt32
 	}

@@ -128,6 +128,7 @@ func TestWhatIsNotUnderstoodDenies(t *testing.T) {
 		{`{maxLifetimeDays: 1.5}`, "spec.maxLifetimeDays"},
 		{`{maxLifetimeDays: -1}`, "spec.maxLifetimeDays"},
 		{`{maxLifetimeDays: 4294967297}`, "spec.maxLifetimeDays"},
+		{`{maxLifetimeDays: 3e1}`, ""},
 		{`{maxLifetimeDays: 1e99}`, "spec.maxLifetimeDays"},
 		{`{maxTokensPerUser: -4294967196}`, "spec.maxTokensPerUser"},
 		{`{maxTokensPerUser: null}`, ""},
