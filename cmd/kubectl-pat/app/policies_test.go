@@ -86,11 +86,14 @@ func TestWhatAPolicyDoesToAToken(t *testing.T) {
 		with func(*v1alpha1.PersonalAccessToken)
 		want string
 	}{
-		"deny":                  {"{deny: {reason: Left}, maxLifetimeDays: 1}", nil, "stopped: Left"},
-		"an unknown field":      {"{allowedHours: [9]}", nil, "stopped: this version of kubectl pat does not know spec.allowedHours"},
-		"a shorter life":        {"{maxLifetimeDays: 30}", nil, "ends in 20d; refused if new: lifetime"},
-		"a life that is over":   {"{maxLifetimeDays: 7}", nil, "stopped: it has ended 3d ago; refused if new: lifetime"},
-		"a life that is enough": {"{maxLifetimeDays: 90}", nil, "keeps to it"},
+		"deny":                               {"{deny: {reason: Left}, maxLifetimeDays: 1}", nil, "stopped: Left"},
+		"an unknown field":                   {"{allowedHours: [9]}", nil, "stopped: this version of kubectl pat does not know spec.allowedHours"},
+		"a shorter life":                     {"{maxLifetimeDays: 30}", nil, "ends in 20d; refused if new: lifetime"},
+		"a life that is over":                {"{maxLifetimeDays: 7}", nil, "stopped: it has ended 3d ago; refused if new: lifetime"},
+		"a shorter life, by status too":      {"{maxLifetimeDays: 30}", func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = after(20 * day) }, "ends in 20d; refused if new: lifetime"},
+		"a life that is over, by status too": {"{maxLifetimeDays: 7}", func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = after(-3 * day) }, "stopped: it has ended 3d ago; refused if new: lifetime"},
+		"a life that ends before":            {"{maxLifetimeDays: 30}", func(p *v1alpha1.PersonalAccessToken) { p.Status.ExpiresAt = after(day) }, "keeps to it"},
+		"a life that is enough":              {"{maxLifetimeDays: 90}", nil, "keeps to it"},
 		"not issued": {"{maxLifetimeDays: 30}", func(p *v1alpha1.PersonalAccessToken) {
 			p.Status = v1alpha1.PersonalAccessTokenStatus{}
 		}, "refused if new: lifetime"},

@@ -124,6 +124,12 @@ func effect(p *policy.Policy, pat *v1alpha1.PersonalAccessToken, now time.Time) 
 		token.IssuedAt = pat.Status.IssuedAt.Time
 	}
 	token.Ends = endFrom(pat, token.IssuedAt)
+	if end, by := limits.End(token.IssuedAt); by != nil && pat.Status.ExpiresAt != nil && !token.Ends.Before(end) {
+		// The end in status may be that of this very policy.
+		asks := pat.DeepCopy()
+		asks.Status.ExpiresAt = nil
+		token.Ends = endFrom(asks, token.IssuedAt)
+	}
 	var words []string
 	if end, by := limits.End(token.IssuedAt); by != nil && pat.Status.IssuedAt != nil && token.Ends.After(end) {
 		word := "ends "
