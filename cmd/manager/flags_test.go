@@ -218,3 +218,12 @@ func TestCase60_NoExpiryWarnings(t *testing.T) {
 		}
 	}
 }
+
+func TestBindingGroupsNeedPolicies(t *testing.T) {
+	for _, command := range []string{"operator", "run"} {
+		err := run(t.Context(), []string{command, "--kubeconfig=/no/such", "--policies=false", "--binding-groups=contractors"}, &bytes.Buffer{}, &bytes.Buffer{})
+		if err == nil || !strings.HasPrefix(err.Error(), "--binding-groups does nothing with --policies=false") {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func operatorCommand() *cobra.Command {
 		Short: "Run the operator: what issues and ends tokens, and the admission webhooks",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(common.validate(), o.validate()); err != nil {
+			if err := errors.Join(common.validate(), o.validate(), o.goesWith(common)); err != nil {
 				return err
 			}
 			return common.serve(cmd.Context(), o.leaderElect, o.component(common))
@@ -142,6 +142,14 @@ func (p *componentHost) watchPolicies(r *controllers.Reconciler) error {
 		return err
 	}
 	return errors.Join(p.Add(r.Policies), p.Add(&controllers.PolicyStatus{Reconciler: r, Log: log}))
+}
+
+// goesWith refuses flags that would do nothing beside those of every process.
+func (o *operatorOptions) goesWith(common *commonOptions) error {
+	if len(o.bindingGroups) > 0 && !common.policies {
+		return errors.New("--binding-groups does nothing with --policies=false: leave one of them out, or set it as --policies=true")
+	}
+	return nil
 }
 
 // durations is a list that may be empty, which pflag's own may not.

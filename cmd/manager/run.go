@@ -29,7 +29,7 @@ func runCommand() *cobra.Command {
 		Short: "Run the operator and a verifier in one process, for small installations",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(common.validate(), operator.validate(), verifier.validate()); err != nil {
+			if err := errors.Join(common.validate(), operator.validate(), operator.goesWith(common), verifier.validate()); err != nil {
 				return err
 			}
 			return common.serve(cmd.Context(), operator.leaderElect, append([]component{operator.component(common)}, verifier.components(common)...)...)
