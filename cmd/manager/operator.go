@@ -144,7 +144,7 @@ func (p *componentHost) watchPolicies(r *controllers.Reconciler) error {
 	return errors.Join(p.Add(r.Policies), p.Add(&controllers.PolicyStatus{Reconciler: r, Log: log}))
 }
 
-// goesWith refuses flags that would do nothing beside those of every process.
+// goesWith refuses flags that do nothing because of those of every process.
 func (o *operatorOptions) goesWith(common *commonOptions) error {
 	if len(o.bindingGroups) > 0 && !common.policies {
 		return errors.New("--binding-groups does nothing with --policies=false: leave one of them out, or set it as --policies=true")

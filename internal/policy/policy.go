@@ -223,7 +223,7 @@ func decodes(raw map[string]any, into any) bool {
 	return runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, into, true) == nil
 }
 
-// fits reports whether a value is no number that the decoder would make another number of.
+// fits reports whether the decoder keeps a value: it makes another number of one that is too large.
 func fits(value any) bool {
 	switch n := value.(type) {
 	case float64:
