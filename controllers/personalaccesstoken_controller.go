@@ -142,7 +142,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Re
 		r.waiting.issued(req.NamespacedName, in.Resource, o.current, began, r.Clock.Now())
 	}
 	r.waiting.note(req.NamespacedName, in.Resource, o.state, began)
-	r.room.note(req.NamespacedName, in.Resource, o.current.of(in.Resource), o.state)
+	r.room.note(req.NamespacedName, in.Resource, o.current.of(in.Resource), o.state, true)
 	after, removalsErr := r.remove(ctx, o.current, in.ClockProven)
 	if err := errors.Join(o.err, statusErr, removalsErr); err != nil {
 		return ctrl.Result{}, err
@@ -176,7 +176,7 @@ func (r *Reconciler) rests(ctx context.Context, key types.NamespacedName) (after
 		return 0, false, nil
 	}
 	r.waiting.note(key, pat, d.State, in.Now)
-	r.room.note(key, pat, current.of(pat), d.State)
+	r.room.note(key, pat, current.of(pat), d.State, false)
 	return d.After, d.State == nil || statusApplied(pat, current.of(pat), d.State, in.Now), nil
 }
 

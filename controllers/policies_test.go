@@ -337,6 +337,31 @@ func TestALastPlaceIsGivenOnce(t *testing.T) {
 	w.expect(elder.Name, "False/TooManyTokens", "False/TooManyTokens", "True/TooManyTokens")
 }
 
+// Both took a place, and the API server refused to store their tokens; then the number became less than the places.
+func TestTwoPlacesDoNotWaitForEachOther(t *testing.T) {
+	w := newWorld(t)
+	w.policed(map[string]string{"contractors": "maxTokensPerUser: 1"})
+	w.room.taken = map[types.NamespacedName]place{}
+	for _, name := range []string{"a", "b"} {
+		pat := w.create(name, func(pat *v1alpha1.PersonalAccessToken) { pat.Spec.User.Username = "places-" + w.namespace })
+		w.awaitCaches(name)
+		w.room.taken[w.key(name)] = place{uid: pat.UID}
+	}
+	issued := 0
+	for range 2 {
+		w.settle("a")
+		w.settle("b")
+	}
+	for _, name := range []string{"a", "b"} {
+		if w.condition(name, "Active") == "True/Active" {
+			issued++
+		}
+	}
+	if issued != 1 {
+		t.Errorf("%d tokens were issued, want 1", issued)
+	}
+}
+
 // Two tokens have expired, and both get successors: the place of the first one counts though the cache shows only what expired.
 func TestALastPlaceIsGivenToOneSuccessor(t *testing.T) {
 	w := newWorld(t)

@@ -55,8 +55,9 @@ type generation struct {
 	number int64
 }
 
-// note takes what a decision says of a resource, and its record, nil for none; pat is nil if the resource is gone.
-func (m *room) note(key types.NamespacedName, pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State) {
+// note takes what a decision says of a resource, and its record, nil for none; pat is nil if the resource is gone. live reports that
+// the decision did not go by the cache.
+func (m *room) note(key types.NamespacedName, pat *v1alpha1.PersonalAccessToken, rec *record.Record, state *lifecycle.State, live bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -72,6 +73,10 @@ func (m *room) note(key types.NamespacedName, pat *v1alpha1.PersonalAccessToken,
 		m.idle[key] = generation{pat.UID, pat.Generation}
 	default:
 		delete(m.idle, key)
+		if live && !lifecycle.HoldsToken(rec) && state.Stalled != nil {
+			// There are too many now. Two that kept their places would wait for each other.
+			delete(m.taken, key)
+		}
 	}
 }
 
