@@ -120,7 +120,7 @@ ci: ## Run all that must pass before a change lands.
 soak: ## Break processes, networks and etcd on purpose for SOAKTIME (30m), then abuse the verifier for ABUSETIME (3m).
 	@$(assets); go test -race -timeout 2h -count=1 -v ./test/faults -soak=$(SOAKTIME)
 	go test -timeout 30m -count=1 -v -run 'Case2[34]' ./internal/serving -soak=$(ABUSETIME)
-	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34' ./controllers -soak
+	@$(assets); go test -timeout 30m -count=1 -run 'Case30|Case34|AsManyTokens' ./controllers -soak
 	@$(assets); go test -timeout 2h -count=1 -run '$(SOAKRUN)' ./test/e2e -soak=$(SOAKTIME)
 
 .PHONY: soak-idle

@@ -207,8 +207,11 @@ const mostTokens = 10
 // its cache lags.
 func TestAUserHasAsManyTokensAsAPolicyAllows(t *testing.T) {
 	rounds := 1
-	if long.Form() {
+	switch {
+	case *soak:
 		rounds = 100
+	case long.Form():
+		rounds = 20
 	}
 	for round := range rounds {
 		c := &crowd{world: newWorld(t)}

@@ -179,7 +179,14 @@ func check(t *testing.T, err error, want string) {
 	}
 	var status apierrors.APIStatus
 	if err != nil && (!errors.As(err, &status) || len(status.Status().Details.Causes) == 0) {
-		t.Errorf("no status that names fields: %v", err)
+		t.Fatalf("no status that names fields: %v", err)
+	}
+	if err != nil {
+		for _, cause := range status.Status().Details.Causes {
+			if byPolicy := cause.Type == v1alpha1.ReasonDeniedByPolicy; byPolicy != strings.Contains(cause.Message, "TokenPolicy") {
+				t.Errorf("the cause has the type %s: %s", cause.Type, cause.Message)
+			}
+		}
 	}
 	if strings.HasPrefix(want, isForbidden) != apierrors.IsForbidden(err) || strings.HasPrefix(want, isInvalid) != apierrors.IsInvalid(err) {
 		t.Errorf("neither 403 nor 422 as it should be: %v", err)

@@ -71,7 +71,7 @@ func (v *validator) byPolicies(ctx context.Context, a asked) (forbidden field.Er
 		Spec: &a.pat.Spec, IssuedAt: a.issuedAt, Ends: lifecycle.End(&a.pat.Spec, a.issuedAt), APIAudiences: v.APIAudiences(),
 	}) {
 		if a.concerns(r.Field) {
-			forbidden = append(forbidden, &field.Error{Type: field.ErrorTypeForbidden, Field: specPath.String() + "." + r.Field, Detail: r.Detail})
+			forbidden = append(forbidden, byPolicy(&field.Error{Type: field.ErrorTypeForbidden, Field: specPath.String() + "." + r.Field, Detail: r.Detail}))
 		}
 	}
 	if a.widened == nil {
@@ -99,6 +99,9 @@ func (v *validator) byPolicies(ctx context.Context, a asked) (forbidden field.Er
 	return forbidden, warnings, nil
 }
 
+// byPolicy marks a refusal as a TokenPolicy's: clients, such as the console, tell it by the type of its cause.
+func byPolicy(err *field.Error) *field.Error { return err.WithOrigin(v1alpha1.ReasonDeniedByPolicy) }
+
 // concerns reports whether a refusal of a field counts: all do for a new token, and those of a denial and of what is widened for one
 // that exists.
 func (a *asked) concerns(field string) bool {
@@ -123,8 +126,8 @@ func (v *validator) tooMany(ctx context.Context, limits policy.Limits, a asked) 
 	if n < most {
 		return nil, nil
 	}
-	return field.ErrorList{field.Forbidden(userPath, fmt.Sprintf(
-		"TokenPolicy %q lets a user have %d tokens, and %s has %d; delete one that is not needed, or wait until one ends", by.Name, most, quote(u.Username), n))}, nil
+	return field.ErrorList{byPolicy(field.Forbidden(userPath, fmt.Sprintf(
+		"TokenPolicy %q lets a user have %d tokens, and %s has %d; delete one that is not needed, or wait until one ends", by.Name, most, quote(u.Username), n)))}, nil
 }
 
 // omitted refuses a token of one's own without a group that policies go by: it would escape them.
@@ -145,8 +148,8 @@ func (v *validator) omitted(a asked) (field.ErrorList, error) {
 		wayOut := "name it there, or leave spec.user out; where the user of a token cannot be changed, make a new PersonalAccessToken"
 		switch {
 		case len(naming) > 0:
-			errs = append(errs, field.Forbidden(userPath.Child("groups"), fmt.Sprintf(
-				"you are in group %s, which TokenPolicy %q goes by, so your tokens have to name it; %s", quote(group), naming[0].Name, wayOut)))
+			errs = append(errs, byPolicy(field.Forbidden(userPath.Child("groups"), fmt.Sprintf(
+				"you are in group %s, which TokenPolicy %q goes by, so your tokens have to name it; %s", quote(group), naming[0].Name, wayOut))))
 		case v.BindingGroups != nil && v.BindingGroups.MatchString(group):
 			errs = append(errs, field.Forbidden(userPath.Child("groups"), fmt.Sprintf(
 				"you are in group %s, which this operator's --binding-groups match, so your tokens have to name it; %s", quote(group), wayOut)))

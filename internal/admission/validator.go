@@ -17,6 +17,7 @@ limitations under the License.
 package admission
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -236,7 +237,7 @@ func forbidden(name string, errs field.ErrorList) error {
 	var causes []metav1.StatusCause
 	for _, err := range errs {
 		texts = append(texts, fmt.Sprintf("%s: %s", err.Field, err.Detail))
-		causes = append(causes, metav1.StatusCause{Type: metav1.CauseType(err.Type), Field: err.Field, Message: err.Detail})
+		causes = append(causes, metav1.StatusCause{Type: metav1.CauseType(cmp.Or(err.Origin, string(err.Type))), Field: err.Field, Message: err.Detail})
 	}
 	status := apierrors.NewForbidden(resource, name, errors.New(strings.Join(texts, "; ")))
 	status.ErrStatus.Details.Causes = causes

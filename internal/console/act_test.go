@@ -502,11 +502,17 @@ func TestErrorsAreExplained(t *testing.T) {
 		return fmt.Errorf("%w; %w it was created: if it was, its token is lost: delete it", err, holder.ErrUnknown)
 	}
 	group := v1alpha1.GroupVersion.WithResource("personalaccesstokens").GroupResource()
+	byPolicy := apierrors.NewForbidden(group, "x", errors.New("no"))
+	byPolicy.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: v1alpha1.ReasonDeniedByPolicy, Field: "spec.user", Message: `TokenPolicy "seven" lets a user have 7 tokens`}}
+	if _, p := s.explain(byPolicy); p.Detail != `TokenPolicy "seven" lets a user have 7 tokens.` || p.Next != "Change what you asked for, or show this to an administrator." {
+		t.Errorf("a policy's refusal is %+v", p)
+	}
 	for _, test := range []struct {
 		err    error
 		status int
 		title  string
 	}{
+		{byPolicy, 403, "Your administrators do not allow this"},
 		{holder.ErrRotated, 409, "The token was changed in the meantime"},
 		{holder.ErrDeleted, 409, "The token was changed in the meantime"},
 		{apierrors.NewConflict(group, "x", errors.New("changed")), 409, "The token was changed in the meantime"},

@@ -26,6 +26,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
 	"github.com/pat-operator/pat-operator/internal/holder"
 )
@@ -101,6 +102,9 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 		p.Detail, p.Cause, p.Next = "The answer of the API server was lost.", holder.Visible(err.Error()), "Look at your tokens in a moment, then try again."
 	case errors.Is(err, holder.ErrRotated), errors.Is(err, holder.ErrDeleted), apierrors.IsConflict(err):
 		status, p.Title, p.Next = http.StatusConflict, "The token was changed in the meantime", "Look at the token again, then decide."
+	case apierrors.IsForbidden(err) && len(policies(err)) > 0:
+		p.Title, p.Detail = "Your administrators do not allow this", sentence(strings.Join(policies(err), "; "))
+		p.Next = "Change what you asked for, or show this to an administrator."
 	case apierrors.IsForbidden(err):
 		p.Title, p.Next = "You may not do this", "Ask an administrator for the permission named below."
 	case isMissing(err, "namespaces", true):
@@ -129,6 +133,21 @@ func (c *Console) explain(err error) (status int, p page.Problem) {
 func (c *Console) inForm(err error) (status int, text, cause string) {
 	status, p := c.explain(err)
 	return status, strings.Join(strings.Fields(p.Title+". "+p.Detail+" "+p.Next), " "), p.Cause
+}
+
+// policies are what TokenPolicies say against a request.
+func policies(err error) []string {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) || answer.Status().Details == nil {
+		return nil
+	}
+	var all []string
+	for _, cause := range answer.Status().Details.Causes {
+		if cause.Type == v1alpha1.ReasonDeniedByPolicy {
+			all = append(all, holder.Visible(cause.Message))
+		}
+	}
+	return all
 }
 
 // isMissing reports whether an object of a resource does not exist or, unless named, the resource itself.

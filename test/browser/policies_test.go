@@ -53,12 +53,12 @@ func TestPoliciesAreSeenOnThePage(t *testing.T) {
 	b.signIn("alice", namespace)
 	b.says("#table", "Active")
 
-	limit(t, namespace, v1alpha1.TokenPolicySpec{MaxLifetimeDays: ptr.To[int32](30), RequireScopes: true, MaxTokensPerUser: ptr.To[int32](7)})
+	limit(t, namespace, v1alpha1.TokenPolicySpec{MaxLifetimeDays: ptr.To[int32](30), RequireScopes: true, MaxTokensPerUser: ptr.To[int32](10_000)})
 	eventually(t, "the form keeps to the policy", func() bool {
 		b.open("/new")
 		return eval[bool](b, `document.body.innerText.includes("At most 30 days here.")`)
 	})
-	b.says("main", "A user has 7 tokens at most.")
+	b.says("main", "A user has 10000 tokens at most.")
 	if eval[bool](b, `document.body.innerText.includes("Same as yours") || document.body.innerText.includes("90 days")`) {
 		t.Error("the form offers what the policy does not allow")
 	}

@@ -106,7 +106,7 @@ func TestManyTokensAtOnceKeepToTheNumber(t *testing.T) {
 	policed(t, v1alpha1.TokenPolicySpec{Match: ofUser("carol-" + ns), MaxTokensPerUser: &most})
 	rounds := 1
 	if long.Form() {
-		rounds = 10
+		rounds = 3
 	}
 	for round := range rounds {
 		var creating sync.WaitGroup
