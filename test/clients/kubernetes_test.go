@@ -98,7 +98,7 @@ func TestCase73_KubernetesClientsAskByTokenReview(t *testing.T) {
 			if user != "alice" || !slices.Contains(groups, "CN=a,admins") || !slices.Contains(groups, "system:authenticated") {
 				t.Errorf("a valid token is %s, %v", user, groups)
 			}
-			if _, groups, err = c.ask(t.Context(), known.crowd); err != nil || len(groups) != mostGroups+1 {
+			if _, groups, err := c.ask(t.Context(), known.crowd); err != nil || len(groups) != mostGroups+1 {
 				t.Errorf("%d groups: %v", len(groups), err)
 			}
 			for what, refused := range map[string]string{
