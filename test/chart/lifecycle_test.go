@@ -40,6 +40,7 @@ const (
 	release   = "pat-operator"
 	namespace = "pat-operator-system"
 	crdKey    = "CustomResourceDefinition /personalaccesstokens.pat-operator.io"
+	policyCRD = "CustomResourceDefinition /tokenpolicies.pat-operator.io"
 	recordsNS = "Namespace /pat-operator-records"
 	service   = "Service " + namespace + "/pat-operator-verifier"
 )
@@ -96,10 +97,10 @@ func TestLifeCycle(t *testing.T) {
 	t.Log("a cluster has one installation")
 	c.refused("invalid ownership metadata", "install", "other", c.chart)
 
-	t.Log("uninstalling keeps the CRD and the records, and nothing else")
+	t.Log("uninstalling keeps the CRDs and the records, and nothing else")
 	installed := c.rendered()
 	c.helm("uninstall", release)
-	kept := map[string]bool{crdKey: true, recordsNS: true}
+	kept := map[string]bool{crdKey: true, policyCRD: true, recordsNS: true}
 	for _, o := range installed {
 		if !kept[key(o)] {
 			c.gone(key(o))
