@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/go-logr/logr"
@@ -172,15 +171,12 @@ func (r *Reconciler) policyChanges() source.Source {
 // concerned are options of lists in which all resources are that one of two policies may match: those of the users whom they name,
 // or one list of all. Each person who leaves may leave a policy behind, so that there are thousands.
 func concerned(was, is *policy.Policy) [][]client.ListOption {
-	users, noneElse := was.Users()
-	more, noneElseNow := is.Users()
-	if !noneElse || !noneElseNow {
+	users, noneElse := policy.UsersOf(was, is)
+	if !noneElse {
 		return [][]client.ListOption{nil}
 	}
-	users = append(users, more...)
-	slices.Sort(users)
 	var lists [][]client.ListOption
-	for _, username := range slices.Compact(users) {
+	for _, username := range users {
 		lists = append(lists, []client.ListOption{client.MatchingFields{indexUsername: username}})
 	}
 	return lists

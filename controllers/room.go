@@ -29,8 +29,8 @@ import (
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
-// room holds the line where a TokenPolicy limits how many tokens a user has: the leader alone issues, and it takes a place for
-// each token before it does. The zero value works.
+// room keeps users to the number of tokens that TokenPolicies allow: the leader alone issues, and it takes a place for each token
+// before it does. The zero value works.
 type room struct {
 	mu sync.Mutex
 	// taken are the resources that were given a place, until the cache shows their token.
@@ -174,8 +174,8 @@ func limited(l policy.Limits, rec *record.Record) bool {
 	return by != nil && !lifecycle.HoldsToken(rec)
 }
 
-// takePlace counts the tokens before that of a resource, and takes a place if there is one. A place stays
-// taken while the resource waits for its token.
+// takePlace counts the tokens before that of a resource, and takes a place if there is one. A place stays taken while the resource
+// waits for its token.
 func (r *Reconciler) takePlace(ctx context.Context, in *lifecycle.Input) (taken bool, err error) {
 	most, by := in.Policies.Limits.MaxTokens()
 	if by == nil || lifecycle.HoldsToken(in.Record) {

@@ -85,9 +85,8 @@ func (v *validator) byPolicies(ctx context.Context, a asked) (forbidden field.Er
 		}
 		forbidden = append(append(forbidden, more...), omitted...)
 	}
-	left := limits.Groups(u)
-	if out := slices.DeleteFunc(slices.Clone(u.Groups), func(g string) bool { return slices.Contains(left, g) }); len(out) > 0 {
-		warnings = append(warnings, fmt.Sprintf("TokenPolicies leave out %d of the token's groups (%s): it does not have their permissions", len(out), some(out)))
+	if out := limits.LeftOut(u); len(out) > 0 {
+		warnings = append(warnings, fmt.Sprintf("TokenPolicies leave out %d of the token's groups (%s): it does not have their permissions", len(out), policy.List(out)))
 	}
 	if a.widened == nil && u.Username != a.requester.Username {
 		named, err := v.unnamedGroups(limits, a)
@@ -174,16 +173,7 @@ func (v *validator) unnamedGroups(limits policy.Limits, a asked) (ctrladmission.
 		return nil, nil
 	}
 	return ctrladmission.Warnings{fmt.Sprintf(
-		"TokenPolicies for groups (%s) limit this token only if spec.user.groups names the groups that the user is in", some(names))}, nil
-}
-
-// some joins the first names of a list.
-func some(names []string) string {
-	const most = 5
-	if len(names) > most {
-		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
+		"TokenPolicies for groups (%s) limit this token only if spec.user.groups names the groups that the user is in", policy.List(names))}, nil
 }
 
 // widens are the fields by which an update asks for more, without "spec.".

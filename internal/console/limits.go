@@ -69,10 +69,10 @@ func sayLimits(f *page.Form, limits policy.Limits) {
 			f.Presets = common(f.Presets, spec.AllowedScopes)
 		}
 		if len(spec.AllowedAudiences) > 0 {
-			f.Limits = append(f.Limits, "A token is for these APIs only: "+firstOf(spec.AllowedAudiences)+".")
+			f.Limits = append(f.Limits, "A token is for these APIs only: "+holder.Visible(policy.List(spec.AllowedAudiences))+".")
 		}
 		if len(spec.AllowedFrom) > 0 {
-			f.Limits = append(f.Limits, "A token works only from "+firstOf(spec.AllowedFrom)+", and has to say so, which this page cannot: use kubectl pat create --from.")
+			f.Limits = append(f.Limits, "A token works only from "+policy.List(spec.AllowedFrom)+", and has to say so, which this page cannot: use kubectl pat create --from.")
 		}
 		if len(spec.AllowedDelivery) > 0 && !slices.Contains(spec.AllowedDelivery, v1alpha1.DeliveryByHolder) {
 			text := "A token comes only in a Secret, which this page cannot ask for: use kubectl."
@@ -97,16 +97,6 @@ func common(a, b []string) []string {
 		return b
 	}
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
-}
-
-// firstOf joins names for a sentence.
-func firstOf(names []string) string {
-	const most = 8
-	more := ""
-	if len(names) > most {
-		names, more = names[:most], fmt.Sprintf(" and %d others", len(names)-most)
-	}
-	return holder.Visible(strings.Join(names, ", ")) + more
 }
 
 // reasonOf is why a policy denies, for people.

@@ -18,7 +18,6 @@ package lifecycle
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -143,25 +142,15 @@ func narrowed(in Input) string {
 	for _, p := range in.Policies.Limits {
 		if len(p.Spec.AllowedFrom) > 0 {
 			if n++; n <= 5 { // A message has a longest length.
-				text += fmt.Sprintf(" By TokenPolicy %q it works only through the proxy and only from %s.", p.Name, firstOf(p.Spec.AllowedFrom, 16))
+				text += fmt.Sprintf(" By TokenPolicy %q it works only through the proxy and only from %s.", p.Name, policy.List(p.Spec.AllowedFrom))
 			}
 		}
 	}
 	if n > 5 {
 		text += fmt.Sprintf(" %d more TokenPolicies limit where it works from.", n-5)
 	}
-	user := &in.Record.User
-	left := in.Policies.Limits.Groups(user)
-	if out := slices.DeleteFunc(slices.Clone(user.Groups), func(g string) bool { return slices.Contains(left, g) }); len(out) > 0 {
-		text += fmt.Sprintf(" TokenPolicies leave out %d of its groups: %s.", len(out), firstOf(out, 5))
+	if out := in.Policies.Limits.LeftOut(&in.Record.User); len(out) > 0 {
+		text += fmt.Sprintf(" TokenPolicies leave out %d of its groups: %s.", len(out), policy.List(out))
 	}
 	return text
-}
-
-// firstOf joins some names for a message.
-func firstOf(names []string, most int) string {
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + ", …"
-	}
-	return strings.Join(names, ", ")
 }

@@ -93,6 +93,12 @@ func (l Limits) Networks() [][]netip.Prefix {
 	return all
 }
 
+// LeftOut are those of a user's groups that a token may not give.
+func (l Limits) LeftOut(u *v1alpha1.UserInfo) []string {
+	left := l.Groups(u)
+	return slices.DeleteFunc(slices.Clone(u.Groups), func(group string) bool { return slices.Contains(left, group) })
+}
+
 // Groups are those of a user's groups that a token may give.
 func (l Limits) Groups(u *v1alpha1.UserInfo) []string {
 	groups := u.Groups

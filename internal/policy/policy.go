@@ -200,6 +200,15 @@ func (p *Policy) Users() (names []string, noneElse bool) {
 	return names, p.subjects != nil && !p.groups
 }
 
+// UsersOf are the users that one of two policies names, each once, where Users says of both that they match tokens of nobody else.
+func UsersOf(a, b *Policy) (names []string, noneElse bool) {
+	names, none := a.Users()
+	more, noneElse := b.Users()
+	names = slices.Concat(names, more)
+	slices.Sort(names)
+	return slices.Compact(names), none && noneElse
+}
+
 // Equal reports whether two policies match and ask the same; nil stands for no policy.
 func (p *Policy) Equal(other *Policy) bool {
 	if p == nil || other == nil {

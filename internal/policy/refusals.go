@@ -93,7 +93,7 @@ func scopes(p *Policy, t Token) (field, detail string) {
 	allowed := p.Spec.AllowedScopes
 	switch {
 	case len(allowed) > 0 && len(t.Spec.Scopes) == 0:
-		return "scopes", fmt.Sprintf("allows only tokens with the permissions %s; set spec.scopes, for example [{preset: %s}]", list(allowed), allowed[0])
+		return "scopes", fmt.Sprintf("allows only tokens with the permissions %s; set spec.scopes, for example [{preset: %s}]", List(allowed), allowed[0])
 	case p.Spec.RequireScopes && len(t.Spec.Scopes) == 0:
 		return "scopes", "allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]"
 	case len(allowed) == 0:
@@ -101,7 +101,7 @@ func scopes(p *Policy, t Token) (field, detail string) {
 	}
 	for i, scope := range t.Spec.Scopes {
 		if scope.Preset == "" || !slices.Contains(allowed, scope.Preset) {
-			return fmt.Sprintf("scopes[%d]", i), fmt.Sprintf("allows only the presets %s; name one of them, or leave this scope out", list(allowed))
+			return fmt.Sprintf("scopes[%d]", i), fmt.Sprintf("allows only the presets %s; name one of them, or leave this scope out", List(allowed))
 		}
 	}
 	return "", ""
@@ -117,10 +117,10 @@ func audiences(p *Policy, t Token) (field, detail string) {
 		if len(t.APIAudiences) > 0 && !slices.ContainsFunc(t.APIAudiences, outside) {
 			return "", ""
 		}
-		return "audiences", fmt.Sprintf("allows only tokens for %s, and without audiences a token is for the Kubernetes API; set spec.audiences to some of these", list(allowed))
+		return "audiences", fmt.Sprintf("allows only tokens for %s, and without audiences a token is for the Kubernetes API; set spec.audiences to some of these", List(allowed))
 	}
 	if i := slices.IndexFunc(t.Spec.Audiences, outside); i >= 0 {
-		return fmt.Sprintf("audiences[%d]", i), fmt.Sprintf("allows only tokens for %s; name one of these, or leave this audience out", list(allowed))
+		return fmt.Sprintf("audiences[%d]", i), fmt.Sprintf("allows only tokens for %s; name one of these, or leave this audience out", List(allowed))
 	}
 	return "", ""
 }
@@ -148,9 +148,9 @@ func delivery(p *Policy, t Token) (field, detail string) {
 		}
 	}
 	if len(ways) == 0 {
-		return field, fmt.Sprintf("allows only the delivery %s; an administrator can change the policy", list(allowed))
+		return field, fmt.Sprintf("allows only the delivery %s; an administrator can change the policy", List(allowed))
 	}
-	return field, fmt.Sprintf("allows only the delivery %s; %s", list(allowed), strings.Join(ways, ", or "))
+	return field, fmt.Sprintf("allows only the delivery %s; %s", List(allowed), strings.Join(ways, ", or "))
 }
 
 // deliveryOf is the way in which a token reaches its holder.
@@ -169,21 +169,21 @@ func from(p *Policy, t Token) (field, detail string) {
 		return "", ""
 	}
 	if len(t.Spec.From) == 0 {
-		return "from", fmt.Sprintf("allows only tokens that work from %s; set spec.from to networks inside of these", list(p.Spec.AllowedFrom))
+		return "from", fmt.Sprintf("allows only tokens that work from %s; set spec.from to networks inside of these", List(p.Spec.AllowedFrom))
 	}
 	for i, cidr := range t.Spec.From {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil || !slices.ContainsFunc(p.from, func(allowed netip.Prefix) bool {
 			return allowed.Bits() <= prefix.Bits() && allowed.Contains(prefix.Addr())
 		}) {
-			return fmt.Sprintf("from[%d]", i), fmt.Sprintf("allows only tokens that work from %s; name a network inside of these, or leave this one out", list(p.Spec.AllowedFrom))
+			return fmt.Sprintf("from[%d]", i), fmt.Sprintf("allows only tokens that work from %s; name a network inside of these, or leave this one out", List(p.Spec.AllowedFrom))
 		}
 	}
 	return "", ""
 }
 
-// list joins names for a message. The longest ones are cut: the policy has them all.
-func list(names []string) string {
+// List joins the first names of a list for a message, and counts the others.
+func List(names []string) string {
 	const most = 8
 	if len(names) > most {
 		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), len(names)-most)

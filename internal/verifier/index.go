@@ -397,18 +397,15 @@ func (x *Index) rejoinMatched(was, is *policy.Policy) {
 			x.rejoin(e)
 		}
 	}
-	users, noneElse := was.Users()
-	more, noneElseNow := is.Users()
-	if !noneElse || !noneElseNow {
+	users, noneElse := policy.UsersOf(was, is)
+	if !noneElse {
 		for _, e := range x.entries {
 			rejoin(e)
 		}
 		return
 	}
 	// Each person who leaves may leave a policy behind, so that there are thousands.
-	users = slices.Concat(users, more)
-	slices.Sort(users)
-	for _, username := range slices.Compact(users) {
+	for _, username := range users {
 		for _, e := range x.ofUser[username] {
 			rejoin(e)
 		}

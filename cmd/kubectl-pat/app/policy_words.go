@@ -18,7 +18,6 @@ package app
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -154,9 +153,7 @@ func effect(p *policy.Policy, pat *v1alpha1.PersonalAccessToken, now time.Time) 
 		refused = append(refused, field)
 	}
 	if user := pat.Spec.User; user != nil {
-		kept := limits.Groups(user)
-		lost := slices.DeleteFunc(slices.Clone(user.Groups), func(group string) bool { return slices.Contains(kept, group) })
-		if len(lost) > 0 {
+		if lost := limits.LeftOut(user); len(lost) > 0 {
 			words = append(words, "without groups "+strings.Join(lost, ", "))
 		}
 	}
