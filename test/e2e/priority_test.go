@@ -42,7 +42,8 @@ func TestVerifiersDoNotQueueBehindOthers(t *testing.T) {
 			}
 			// kube-apiserver follows a new FlowSchema after a moment.
 			for _, path := range []string{
-				"/apis/pat-operator.io/v1alpha1/personalaccesstokens", "/api/v1/serviceaccounts", "/api/v1/namespaces/pat-operator-records/secrets",
+				"/apis/pat-operator.io/v1alpha1/personalaccesstokens", "/apis/pat-operator.io/v1alpha1/tokenpolicies",
+				"/api/v1/serviceaccounts", "/api/v1/namespaces/pat-operator-records/secrets",
 			} {
 				eventually(t, patience, func() bool { return flowSchema(t, account, path+"?limit=1") == string(ours.UID) },
 					func() string { return "another FlowSchema counts for " + path })
