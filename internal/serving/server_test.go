@@ -98,31 +98,41 @@ func patient(s *serving.Server) {
 
 func (r *running) post(t *testing.T, body io.Reader, edits ...func(*http.Request)) (status int, answer string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.address, body)
+	status, answer, err := r.tryPost(t, body, edits...)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, answer
+}
+
+func (r *running) tryPost(t *testing.T, body io.Reader, edits ...func(*http.Request)) (status int, answer string, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.address, body)
+	if err != nil {
+		return 0, "", err
 	}
 	for _, edit := range edits {
 		edit(req)
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b)
+	return resp.StatusCode, string(b), nil
 }
 
 // answers waits until a request is answered with a status: one of the server's short timeouts may end where the machine stands
 // still for as long.
 func (r *running) answers(t *testing.T, length, want int) {
 	t.Helper()
-	status := 0
+	var status int
+	var err error
 	env.Eventually(t, env.Patience, func() bool {
-		status, _ = r.post(t, bytes.NewReader(make([]byte, length)))
+		status, _, err = r.tryPost(t, bytes.NewReader(make([]byte, length)))
 		return status == want
-	}, func() string { return fmt.Sprintf("%d bytes: %d, want %d", length, status, want) })
+	}, func() string { return fmt.Sprintf("%d bytes: %d, %v, want %d", length, status, err, want) })
 }
 
 // slow sends the start of a request over a raw HTTP/1.1 connection, then a byte now and then, until the server has had enough
