@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"regexp"
@@ -35,6 +36,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/proxy"
+	"github.com/pat-operator/pat-operator/internal/token"
 	"github.com/pat-operator/pat-operator/test/cluster"
 	"github.com/pat-operator/pat-operator/test/env"
 )
@@ -44,6 +47,8 @@ const (
 	bigObjects, bigObject = 1000, 10 << 10
 	// smallName is the object that is read one at a time.
 	smallName = "small"
+	// teamGroup is the group of alice.
+	teamGroup = "team-devs"
 )
 
 // proxied is a control plane whose kube-apiserver has no flag of ours, with an operator and `manager proxy` in front. The token
@@ -65,6 +70,8 @@ type proxied struct {
 type way struct {
 	*http.Client
 	server, bearer string
+	// user is whom the bearer acts for, by the headers of impersonation.
+	user http.Header
 }
 
 func startProxied(ctx context.Context, dir string) (b *proxied, err error) {
@@ -102,12 +109,11 @@ func startProxied(ctx context.Context, dir string) (b *proxied, err error) {
 
 // fill makes the people, their rights and the objects.
 func (b *proxied) fill(ctx context.Context) (err error) {
-	const group = "team-devs"
-	if b.alice, err = b.User("alice", group); err != nil {
+	if b.alice, err = b.User("alice", teamGroup); err != nil {
 		return err
 	}
 	for _, namespace := range []*string{&b.small, &b.big} {
-		if *namespace, err = b.Team(ctx, env.Group(group), "configmaps", "secrets"); err != nil {
+		if *namespace, err = b.Team(ctx, env.Group(teamGroup), "configmaps", "secrets"); err != nil {
 			return err
 		}
 	}
@@ -132,7 +138,7 @@ func (b *proxied) fill(ctx context.Context) (err error) {
 	for _, namespace := range []string{b.small, b.big} {
 		objects = append(objects, &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bench"}, RoleRef: clusterRole("bench"),
-			Subjects: []rbacv1.Subject{env.Group(group), account("direct")},
+			Subjects: []rbacv1.Subject{env.Group(teamGroup), account("direct")},
 		})
 	}
 	for i := range bigObjects {
@@ -165,7 +171,23 @@ func (b *proxied) direct(ctx context.Context) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &way{b.client(), b.Server, config.BearerToken}
+	w := &way{Client: b.client(), server: b.Server, bearer: config.BearerToken}
+	return w, eventually(ctx, func() error { _, err := w.get(ctx, b.smallPath()); return err })
+}
+
+// impersonated is the way without the proxy, of the account that the proxy sends requests on as, with what it says of a token's user:
+// what kube-apiserver itself does for impersonation, and the most that a proxy could reach.
+func (b *proxied) impersonated(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*way, error) {
+	config, err := b.ServiceAccount(ctx, cluster.OperatorNamespace, proxy.DefaultImpersonator)
+	if err != nil {
+		return nil, err
+	}
+	w := &way{Client: b.client(), server: b.Server, bearer: config.BearerToken, user: http.Header{
+		"Impersonate-User": {"alice"}, "Impersonate-Group": {teamGroup},
+		"Impersonate-Extra-Authentication.kubernetes.io%2fcredential-Id": {token.CredentialPrefix + pat.Status.TokenID},
+		"Impersonate-Extra-Pat-Operator.io%2fname":                       {pat.Namespace + "/" + pat.Name},
+		"Impersonate-Extra-Pat-Operator.io%2fscopes":                     {"limited", "metrics", "rule"},
+	}}
 	return w, eventually(ctx, func() error { _, err := w.get(ctx, b.smallPath()); return err })
 }
 
@@ -185,7 +207,7 @@ func (b *proxied) through(ctx context.Context, front *cluster.Manager) (*way, *v
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &way{b.client(), front.ProxyURL(), plaintext}
+	w := &way{Client: b.client(), server: front.ProxyURL(), bearer: plaintext}
 	return w, pat, eventually(ctx, func() error { _, err := w.get(ctx, b.smallPath()); return err })
 }
 
@@ -208,6 +230,7 @@ func (w *way) open(ctx context.Context, path string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(request.Header, w.user)
 	request.Header.Set("Authorization", "Bearer "+w.bearer)
 	request.Header.Set("Accept", "application/json")
 	response, err := w.Do(request)
@@ -234,7 +257,7 @@ func (w *way) get(ctx context.Context, path string) (int64, error) {
 
 // scrape returns metrics of the proxy.
 func (b *proxied) scrape(ctx context.Context, names ...string) ([]float64, error) {
-	w := way{b.client(), strings.TrimSuffix(b.front.MetricsURL(), "/metrics"), b.scraper}
+	w := way{Client: b.client(), server: strings.TrimSuffix(b.front.MetricsURL(), "/metrics"), bearer: b.scraper}
 	defer w.CloseIdleConnections()
 	response, err := w.open(ctx, "/metrics")
 	if err != nil {
