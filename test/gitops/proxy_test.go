@@ -127,6 +127,11 @@ func TestBothToolsThroughTheProxy(t *testing.T) {
 		f := &flux{ResourceManager: ssa.NewResourceManager(c, polling.NewStatusPoller(c, c.RESTMapper(), polling.Options{}), ssa.Owner{Field: kustomizeController, Group: fluxGroup}), n: n}
 		git := n.app("by-flux")
 		f.apply(t, ssa.CreatedAction, git...)
+		// The controller of Deployments writes an annotation. Within the moment of an apply it looks like drift.
+		live := git[2].DeepCopy()
+		env.Eventually(t, patience, func() bool {
+			return admin.Get(t.Context(), client.ObjectKeyFromObject(live), live) == nil && live.GetAnnotations()["deployment.kubernetes.io/revision"] != ""
+		}, func() string { return "the Deployment has no revision" })
 		for range 2 {
 			f.apply(t, ssa.UnchangedAction, git...)
 		}
