@@ -25,6 +25,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -176,7 +179,7 @@ func (b *proxied) direct(ctx context.Context) (*way, error) {
 }
 
 // impersonated is the way without the proxy, of the account that the proxy sends requests on as, with what it says of a token's user:
-// what kube-apiserver itself does for impersonation, and the most that a proxy could reach.
+// what kube-apiserver itself does for impersonation.
 func (b *proxied) impersonated(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (*way, error) {
 	config, err := b.ServiceAccount(ctx, cluster.OperatorNamespace, proxy.DefaultImpersonator)
 	if err != nil {
@@ -189,6 +192,27 @@ func (b *proxied) impersonated(ctx context.Context, pat *v1alpha1.PersonalAccess
 		"Impersonate-Extra-Pat-Operator.io%2fscopes":                     {"limited", "metrics", "rule"},
 	}}
 	return w, eventually(ctx, func() error { _, err := w.get(ctx, b.smallPath()); return err })
+}
+
+// plain is the same by a ReverseProxy of Go's library that does nothing else: the least that a proxy costs.
+func (b *proxied) plain(ctx context.Context, to *way) (w *way, stop func(), err error) {
+	upstream, err := url.Parse(to.server)
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, err := proxy.NewTransport(b.Anonymous())
+	if err != nil {
+		return nil, nil, err
+	}
+	server := httptest.NewUnstartedServer(&httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(upstream)
+		maps.Copy(r.Out.Header, to.user)
+		r.Out.Header.Set("Authorization", "Bearer "+to.bearer)
+	}})
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	w = &way{Client: server.Client(), server: server.URL}
+	return w, server.Close, eventually(ctx, func() error { _, err := w.get(ctx, b.smallPath()); return err })
 }
 
 // through makes a token of alice's with scopes, and waits until a proxy knows it.

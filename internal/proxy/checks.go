@@ -123,6 +123,9 @@ func (x *exchange) checkScopes(r *http.Request) *refusal {
 
 // cleanQuery drops parameters that do not parse, as the ReverseProxy does, so that what is checked is what is sent.
 func cleanQuery(query string) string {
+	if query == "" {
+		return ""
+	}
 	if values, err := url.ParseQuery(query); err != nil {
 		return values.Encode()
 	}

@@ -17,6 +17,7 @@ limitations under the License.
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"slices"
@@ -36,6 +37,8 @@ const (
 	headerExtraPrefix = "Impersonate-Extra-"
 	// impersonatePrefix begins them all, in whatever case.
 	impersonatePrefix = "impersonate-"
+	// addedHeaders is how many a request gets, mostly.
+	addedHeaders = 10
 	// everybodysGroup is added by kube-apiserver, and an impersonator that may name it could name others.
 	everybodysGroup = "system:authenticated"
 )
@@ -47,21 +50,23 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	x, out := exchangeOf(pr.In.Context()), pr.Out
 	out.URL.Scheme, out.URL.Host, out.Host = p.Upstream.Scheme, p.Upstream.Host, ""
 	out.Trailer = nil
-	for name := range out.Header {
-		if hasPrefixFold(name, "x-forwarded-") || strings.EqualFold(name, "forwarded") || strings.EqualFold(name, "x-real-ip") {
-			delete(out.Header, name)
+	header := make(http.Header, len(out.Header)+addedHeaders) // with room, since a map that grows costs more than the rest
+	for name, values := range out.Header {
+		if !hasPrefixFold(name, "x-forwarded-") && !strings.EqualFold(name, "forwarded") && !strings.EqualFold(name, "x-real-ip") {
+			header[name] = values
 		}
 	}
+	out.Header = header
 	out.Header.Set("X-Forwarded-For", x.origin.Address.String())
 	out.Header.Set("Audit-Id", x.auditID)
-	for name, values := range impersonation(&x.result, x.unlisted) {
-		out.Header[name] = values
-	}
+	maps.Copy(out.Header, impersonation(&x.result, x.unlisted))
 	if x.narrowsRules() {
 		out.Header.Del("Accept-Encoding")
 		out.Header.Set("Accept", x.rulesType)
 	}
-	*out = *out.WithContext(x.sent.watch(out.Context()))
+	if !repeatable(out.Method) {
+		*out = *out.WithContext(x.sent.watch(out.Context()))
+	}
 }
 
 // impersonation are the headers that say whom a request is from, without the groups that are not listed.

@@ -143,7 +143,7 @@ type exchange struct {
 	rulesType string
 	// unlisted are the groups that the request is sent without.
 	unlisted []string
-	// sent reports that the API server may have seen the request.
+	// sent reports that the API server may have seen a request that is not repeatable.
 	sent sent
 }
 
@@ -153,6 +153,11 @@ type exchangeKey struct{}
 func exchangeOf(ctx context.Context) *exchange {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return x
+}
+
+// checks are what a request must pass, in this order.
+var checks = []func(*exchange, *http.Request) *refusal{
+	(*exchange).checkRequest, (*exchange).checkIdentity, (*exchange).authenticate, (*exchange).checkNetwork, (*exchange).checkScopes, (*exchange).checkUpgrade,
 }
 
 // ServeHTTP implements http.Handler.
@@ -179,10 +184,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
-	for _, step := range []func(*http.Request) *refusal{
-		x.checkRequest, x.checkIdentity, x.authenticate, x.checkNetwork, x.checkScopes, x.checkUpgrade,
-	} {
-		if refused := step(r); refused != nil {
+	for _, check := range checks {
+		if refused := check(x, r); refused != nil {
 			x.refuse(refused)
 			return
 		}

@@ -25,8 +25,13 @@ import (
 	"sync/atomic"
 )
 
-// sent notes whether a request has begun to go to the API server.
+// sent notes whether a request that may not be sent twice has begun to go to the API server.
 type sent struct{ headers atomic.Bool }
+
+// repeatable reports whether a request changes nothing when it is sent again.
+func repeatable(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
 
 func (s *sent) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { s.headers.Store(true) }})
@@ -93,7 +98,7 @@ func (x *exchange) whyNot(r *http.Request, err error) *refusal {
 		return refuseRedirect
 	case errors.Is(err, errReview):
 		return refuseReview
-	case x.sent.headers.Load() && r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
+	case x.sent.headers.Load():
 		// Clients send a 503 with Retry-After again, which could create twice.
 		return refuseLost
 	}
