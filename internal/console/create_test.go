@@ -239,6 +239,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 		{"a namespace that is not mine", "namespace", "kube-system", "cannot create resource"},
 		{"no choice of permissions", "permissions", "root", "Choose one of these."},
 		{"no key", "recipients", "ssh-nonsense AAAA", "recipient"},
+		{"no network", "from", "10.0.0.1", "These networks are not accepted here. Write each as 203.0.113.0/24 or 2001:db8::/32."},
 		{"no name of another API", "for", "api", "Name the API that takes the token, or choose this cluster’s API."},
 		{"an audience that is too long", "audiences", strings.Repeat("a", 257), "256"},
 		{"a name that the page did not make", "resource", "kube-root-ca", "This form did not come from this page."},
@@ -295,7 +296,7 @@ func TestCase57_TheFormNamesWrongKeys(t *testing.T) {
 
 const vendorSSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL/6c4r/d20dKQYj0VwfyMhEhdpAmPsukdWsUNWx7gtK"
 
-// More options: a date, audiences and recipients.
+// More options: a date, audiences, networks and recipients.
 func TestMoreOptions(t *testing.T) {
 	s := open(t)
 	s.activeWithin = 50 * time.Millisecond
@@ -307,6 +308,7 @@ func TestMoreOptions(t *testing.T) {
 	form.Set("date", last)
 	form.Set("for", "api")
 	form.Set("audiences", "https://api.example.com\n\n https://other.example.com ")
+	form.Set("from", " 203.0.113.0/24\n2001:db8::/32\n\n203.0.113.0/24")
 	form.Set("recipients", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p")
 	if a := b.post("/new", form); a.StatusCode != http.StatusOK {
 		t.Fatalf("%s\n%s", a.Status, a.body)
@@ -317,6 +319,9 @@ func TestMoreOptions(t *testing.T) {
 	}
 	if got := strings.Join(pat.Spec.Audiences, " "); got != "https://api.example.com https://other.example.com" {
 		t.Errorf("audiences: %q", got)
+	}
+	if got := strings.Join(pat.Spec.From, " "); got != "203.0.113.0/24 2001:db8::/32" {
+		t.Errorf("from: %q", got)
 	}
 	if pat.Spec.ExpiresAt == nil || pat.Spec.ExpiresAt.UTC().Format(time.RFC3339) != last+"T23:59:59Z" {
 		t.Errorf("expiresAt: %v", pat.Spec.ExpiresAt)

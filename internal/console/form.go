@@ -57,7 +57,7 @@ func newResourceName() string { return "token-" + strings.ToLower(rand.Text()[:1
 const (
 	fieldName, fieldDays, fieldDate, fieldDayEnds   = "name", "days", "date", "dayEnds"
 	fieldNamespace, fieldAudiences, fieldRecipients = "namespace", "audiences", "recipients"
-	fieldPermissions, fieldFor                      = "permissions", "for"
+	fieldPermissions, fieldFor, fieldFrom           = "permissions", "for", "from"
 	fieldForm                                       = "" // the form as a whole
 )
 
@@ -68,6 +68,7 @@ var fieldOfPath = []struct{ path, field string }{
 	{"spec.expiresAt", fieldDays},
 	{"spec.scopes", fieldPermissions},
 	{"spec.audiences", fieldAudiences},
+	{"spec.from", fieldFrom},
 	{"spec.delivery", fieldRecipients},
 	{"metadata.namespace", fieldNamespace},
 }
@@ -78,10 +79,10 @@ func formOf(r *http.Request) page.Form {
 	f := page.Form{
 		ResourceName: r.PostFormValue("resource"),
 		Name:         value(fieldName), Days: value(fieldDays), Date: value(fieldDate), DayEnds: value(fieldDayEnds),
-		Permissions: value(fieldPermissions), For: value(fieldFor), Namespace: value(fieldNamespace), Audiences: value(fieldAudiences), Recipients: value(fieldRecipients),
-		Errors: map[string]string{},
+		Permissions: value(fieldPermissions), For: value(fieldFor), Namespace: value(fieldNamespace), Audiences: value(fieldAudiences),
+		Networks: value(fieldFrom), Recipients: value(fieldRecipients), Errors: map[string]string{},
 	}
-	f.MoreOpen = f.Recipients != ""
+	f.MoreOpen = f.Recipients+f.Networks != ""
 	return f
 }
 
@@ -125,7 +126,7 @@ func resourceOf(f *page.Form, now time.Time, limit time.Duration) (pat *v1alpha1
 	}
 	pat = &v1alpha1.PersonalAccessToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: f.ResourceName},
-		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name},
+		Spec:       v1alpha1.PersonalAccessTokenSpec{DisplayName: f.Name, From: lines(f.Networks)},
 	}
 	if f.ForAPI() {
 		if pat.Spec.Audiences = lines(f.Audiences); len(pat.Spec.Audiences) == 0 {
@@ -218,6 +219,7 @@ var fieldTexts = map[string]string{
 	fieldDate: "This is later than allowed here. Choose an earlier day.", fieldAudiences: "These names are not accepted here.",
 	fieldRecipients: "These recipients are not accepted here.", fieldNamespace: "This namespace is not accepted here.",
 	fieldPermissions: "These permissions are not accepted here.",
+	fieldFrom:        "These networks are not accepted here. Write each as 203.0.113.0/24 or 2001:db8::/32.",
 }
 
 // refusedFields adds errors to the fields that the API server refuses, and reports whether there are any.
@@ -245,7 +247,7 @@ func refusedFields(f *page.Form, err error) bool {
 			}
 		}
 	}
-	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldRecipients] != ""
+	f.MoreOpen = f.MoreOpen || f.Errors[fieldNamespace]+f.Errors[fieldFrom]+f.Errors[fieldRecipients] != ""
 	return len(f.Errors) > 0
 }
 

@@ -72,7 +72,10 @@ func sayLimits(f *page.Form, limits policy.Limits) {
 			f.Limits = append(f.Limits, "A token is for these APIs only: "+holder.Visible(policy.List(spec.AllowedAudiences))+".")
 		}
 		if len(spec.AllowedFrom) > 0 {
-			f.Limits = append(f.Limits, "A token works only from "+policy.List(spec.AllowedFrom)+", and has to say so, which this page cannot: use kubectl pat create --from.")
+			f.Limits = append(f.Limits, "A token works only from "+policy.List(spec.AllowedFrom)+", and has to say so: name its networks below.")
+			if f.MoreOpen = true; f.Networks == "" {
+				f.Networks = strings.Join(spec.AllowedFrom, "\n")
+			}
 		}
 		if len(spec.AllowedDelivery) > 0 && !slices.Contains(spec.AllowedDelivery, v1alpha1.DeliveryByHolder) {
 			text := "A token comes only in a Secret, which this page cannot ask for: use kubectl."

@@ -61,7 +61,7 @@ func TestTheFormKeepsToPolicies(t *testing.T) {
 	a := b.get("/new")
 	for _, want := range []string{
 		"At most 30 days here.", `value="30" checked`, ">Maximum<", ">7 days<", `value="read-only" checked`, "A user has 10 tokens at most.",
-		"A token works only from 10.0.0.0/8, and has to say so, which this page cannot: use kubectl pat create --from.",
+		"A token works only from 10.0.0.0/8, and has to say so: name its networks below.", ">10.0.0.0/8</textarea>",
 		"A token is for these APIs only: list-api.", "A token has to be encrypted: name its recipients below.", `<details class="more" open>`,
 	} {
 		if !strings.Contains(a.body, want) {

@@ -65,12 +65,12 @@ func hostileTable() Table {
 
 func hostileForm(namespaces ...string) Form {
 	errs := map[string]string{"": hostile}
-	for _, f := range []string{"name", "days", "date", "namespace", "audiences", "recipients"} {
+	for _, f := range []string{"name", "days", "date", "namespace", "audiences", "from", "recipients"} {
 		errs[f] = hostile
 	}
 	return Form{
 		ResourceName: hostile, Name: hostile, Days: hostile, Date: hostile, Namespace: hostile, Audiences: hostile,
-		Recipients: hostile, Namespaces: namespaces, Errors: errs, Limits: []string{hostile, hostile}, Presets: []string{hostile},
+		Networks: hostile, Recipients: hostile, Namespaces: namespaces, Errors: errs, Limits: []string{hostile, hostile}, Presets: []string{hostile},
 	}
 }
 

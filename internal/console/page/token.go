@@ -19,13 +19,13 @@ package page
 import "time"
 
 // Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, for, audiences, permissions,
-// namespace and recipients; audiences and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
+// namespace, from and recipients; audiences, from and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
 // also sends sole.
 type Form struct {
 	// ResourceName is fixed when the form is rendered, so that a repeated POST creates no second token.
 	ResourceName string
-	// Name, Days, Date, Namespace, Audiences and Recipients are as typed.
-	Name, Days, Date, Namespace, Audiences, Recipients string
+	// Name, Days, Date, Namespace, Audiences, Networks and Recipients are as typed.
+	Name, Days, Date, Namespace, Audiences, Networks, Recipients string
 	// For is "api" for a token that only Audiences take, and "cluster" otherwise.
 	For string
 	// Permissions is what is chosen, one of Permissions.
@@ -70,7 +70,7 @@ func (f Form) Sole() bool { return len(f.Namespaces) == 1 && !f.MoreNamespaces }
 
 // Open reports whether More options is open: on request, or because it has an error or a required field.
 func (f Form) Open() bool {
-	for _, field := range []string{"namespace", "recipients"} {
+	for _, field := range []string{"namespace", "from", "recipients"} {
 		if f.Errors[field] != "" {
 			return true
 		}
