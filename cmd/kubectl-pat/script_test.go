@@ -52,6 +52,9 @@ type suite struct {
 	*testing.M
 	*env.Product
 	age string // the folder with age
+	// plugin is the folder with the plugin as it is shipped, for the short form: a process with the race detector takes ten times as
+	// long to start. It is empty in the long form, whose scripts run this binary.
+	plugin string
 	// people are kubeconfigs, by the variables of the scripts. ALICE and BOB are developers, who may do anything
 	// with PersonalAccessTokens in their script's namespace; CAROL may do nothing; ANYONE has no credentials.
 	people map[string]string
@@ -59,7 +62,7 @@ type suite struct {
 
 var shared *suite
 
-// TestMain makes this binary kubectl-pat for the scripts, so that the race detector checks the plugin too.
+// TestMain makes this binary kubectl-pat for the scripts, so that the race detector checks the plugin too, in the long form.
 func TestMain(m *testing.M) {
 	shared = &suite{M: m}
 	testscript.Main(shared, map[string]func(){"kubectl-pat": main})
@@ -72,6 +75,12 @@ func (s *suite) run(ctx context.Context, dir string, tests func()) (err error) {
 	s.age = filepath.Join(dir, "age")
 	if _, err := cluster.BuildAge(ctx, s.age); err != nil {
 		return err
+	}
+	if !long.Form() {
+		s.plugin = filepath.Join(dir, "plugin")
+		if err := cluster.BuildPlugin(ctx, s.plugin); err != nil {
+			return err
+		}
 	}
 	if s.Product, err = env.Start(ctx, dir, env.Options{}); err != nil {
 		return err
@@ -166,8 +175,12 @@ func (s *suite) setup(script *testscript.Env) error {
 	script.Setenv("HOME", script.WorkDir)
 	script.Setenv("HOSTILE", "\x1b[31m\u202e")
 	script.Setenv("GORACE", os.Getenv("GORACE")) // as hack/tools/test.sh sets it
-	// The plugin's own folder is in PATH already.
-	script.Setenv("PATH", strings.Join([]string{script.Getenv("PATH"), s.Assets, s.age, shim}, string(os.PathListSeparator)))
+	// The folder with this binary as the plugin is in PATH already.
+	path := []string{script.Getenv("PATH"), s.Assets, s.age, shim}
+	if s.plugin != "" {
+		path = slices.Insert(path, 0, s.plugin)
+	}
+	script.Setenv("PATH", strings.Join(path, string(os.PathListSeparator)))
 	return nil
 }
 

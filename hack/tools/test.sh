@@ -5,7 +5,8 @@
 # concurrent and run without the detector, and `make lint` vets them. pkg/patauth is a module of its own, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-flags=(-race -timeout 20m "$@")
+# One package more than there are processors: packages wait for their control planes.
+flags=(-race -timeout 20m -p $(($(nproc 2>/dev/null || echo 2) + 1)) "$@")
 # The detector otherwise sleeps for a second at the end of each process, of which the scripts of kubectl-pat start hundreds.
 export GORACE="atexit_sleep_ms=0 ${GORACE:-}"
 chart=(-C test/chart test -vet=off -timeout 20m "$@")
