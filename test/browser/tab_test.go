@@ -182,14 +182,31 @@ func (b *tab) press(text string) {
 		`[...(document.querySelector("dialog[open]") ?? document).querySelectorAll("a, button")].filter((e) => e.innerText.trim() === %s)`, quote(text)))
 }
 
-// clickFirst clicks in the middle of an element, once a click there would reach it: what was drawn may be replaced by what
-// is newer at any time.
+// openFilter opens the choice of namespaces. A page that is still being drawn may move the button away from under a click.
+func (b *tab) openFilter() {
+	b.Helper()
+	isOpen := func() bool {
+		open, err := tryEval[bool](b, 5*time.Second, `!!document.querySelector("#namespaces:popover-open")`)
+		return err == nil && open
+	}
+	eventually(b.T, "the filter opens", func() bool {
+		if isOpen() {
+			return true
+		}
+		b.click(".filter")
+		return isOpen()
+	})
+}
+
+// clickFirst clicks in the middle of an element, once the page has loaded and a click there would reach it: what was drawn may be
+// replaced by what is newer at any time.
 func (b *tab) clickFirst(what, elements string) {
 	b.Helper()
 	var at []float64
 	eventually(b.T, what+" can be clicked", func() (ok bool) {
 		var err error
 		at, err = tryEval[[]float64](b, 5*time.Second, fmt.Sprintf(`(() => {
+			if (document.readyState !== "complete") return [];
 			const e = [...%s].find((e) => e.checkVisibility());
 			e?.scrollIntoView({ block: "nearest", behavior: "instant" });
 			const box = e?.getClientRects()[0];
