@@ -52,7 +52,7 @@ type suite struct {
 	*testing.M
 	*env.Product
 	age string // the folder with age
-	// plugin is the folder with the plugin as it is shipped, for the short form: a process with the race detector takes ten times as
+	// plugin is the folder with the plugin without the race detector, for the short form: with it a process takes ten times as
 	// long to start. It is empty in the long form, whose scripts run this binary.
 	plugin string
 	// people are kubeconfigs, by the variables of the scripts. ALICE and BOB are developers, who may do anything

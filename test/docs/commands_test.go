@@ -44,6 +44,7 @@ func TestTheREADMEIsShort(t *testing.T) {
 // Each block of commands is run by test/e2e or says why not; what is not run is at least a script, and its files exist.
 func TestCommandsThatAreNotRun(t *testing.T) {
 	file := regexp.MustCompile(`(?:hack|config|test)/[\w./-]+[\w]`)
+	tests := testsOfModule(t)
 	for _, page := range commands.Pages {
 		blocks := commands.Of(read(t, page))
 		if len(blocks) == 0 {
@@ -62,7 +63,7 @@ func TestCommandsThatAreNotRun(t *testing.T) {
 				}
 			}
 			for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(b.NotRun, -1) {
-				if !slices.Contains(testsOfModule(t), name) {
+				if !slices.Contains(tests, name) {
 					t.Errorf("%s:%d names %s, which does not exist", page, b.Line, name)
 				}
 			}

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pat-operator/pat-operator/internal/token"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 // tokenOf makes a token from a repeated byte.
@@ -87,7 +88,10 @@ func TestScan(t *testing.T) {
 
 // A build log has many words of 16 letters, and an attacker may add more: scan finds each once, in order.
 func TestScanOfManyWords(t *testing.T) {
-	const words = 100_000
+	words, last := 10_000, "puoaaaaaaaaaaaaa"
+	if long.Form() {
+		words, last = 100_000, "dyrfaaaaaaaaaaaa"
+	}
 	var b, in strings.Builder
 	for i := range words {
 		for n := i; in.Len() < token.IDLength; n /= 26 {
@@ -97,8 +101,8 @@ func TestScanOfManyWords(t *testing.T) {
 		in.Reset()
 	}
 	found := found(t, b.String())
-	if len(found) != words || found[0].id != "aaaaaaaaaaaaaaaa" || found[1].id != "baaaaaaaaaaaaaaa" || found[words-1].id != "dyrfaaaaaaaaaaaa" {
-		t.Errorf("%d were found, %v first", len(found), found[:2])
+	if len(found) != words || found[0].id != "aaaaaaaaaaaaaaaa" || found[1].id != "baaaaaaaaaaaaaaa" || found[words-1].id != last {
+		t.Errorf("%d were found, %v first, %v last", len(found), found[:2], found[len(found)-1])
 	}
 }
 
