@@ -15,7 +15,7 @@ if ! command -v "$(go env CC)" >/dev/null; then
 fi
 
 # What takes longest comes first, so that none of it is left alone at the end.
-longest=(./test/e2e ./controllers ./cmd/kubectl-pat ./test/faults ./test/browser)
+longest=(./test/e2e ./controllers ./test/faults ./cmd/kubectl-pat ./test/streams ./test/browser)
 
 # Lines of "folder function" of all tests; with an argument those that call long.Only, or long.Form, as it says.
 tests() {
