@@ -20,7 +20,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,6 +42,9 @@ import (
 
 // +kubebuilder:rbac:groups=pat-operator.io,resources=tokenpolicies,verbs=list;watch
 
+// firstList is how long a new replica is unready for want of policies, at most.
+const firstList = 30 * time.Second
+
 var errPoliciesUnknown = errors.New("the API server has not listed them yet; check that it serves tokenpolicies of pat-operator.io, or set --policies=false")
 
 // Policies are the TokenPolicies as a watch shows them, for admission and for issuing. It is a Runnable of every replica. It does
@@ -49,6 +54,8 @@ type Policies struct {
 	set      *policy.Set
 	informer toolscache.SharedIndexInformer
 	synced   toolscache.InformerSynced
+	// began is when this process began to ask for them.
+	began time.Time
 
 	mu sync.Mutex
 	// changed are told of each change: the policy before and after, of which one may be nil.
@@ -59,6 +66,7 @@ type Policies struct {
 func NewPolicies(c dynamic.Interface, log logr.Logger) (*Policies, error) {
 	p := &Policies{
 		set:      policy.NewSet(),
+		began:    time.Now(),
 		informer: dynamicinformer.NewFilteredDynamicInformer(c, policy.Resource, metav1.NamespaceAll, 0, toolscache.Indexers{}, nil).Informer(),
 	}
 	if err := errors.Join(
@@ -79,6 +87,15 @@ func NewPolicies(c dynamic.Interface, log logr.Logger) (*Policies, error) {
 	}
 	p.synced = feed.HasSynced
 	return p, nil
+}
+
+// Ready fails until all policies are known, so that admission is not asked before. After firstList it passes in any case: where they
+// cannot be listed, admission says so better than a webhook without endpoints.
+func (p *Policies) Ready(*http.Request) error {
+	if p.synced() || time.Since(p.began) >= firstList {
+		return nil
+	}
+	return errPoliciesUnknown
 }
 
 // NeedLeaderElection is false: every replica answers admission.

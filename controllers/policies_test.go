@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -96,6 +97,25 @@ func TestAPolicyStopsATokenAndIsForgotten(t *testing.T) {
 	if got := w.condition("b", "Active"); got != "True/Active" {
 		t.Errorf("what was denied is %s without the policy, want Active", got)
 	}
+}
+
+func TestAReplicaIsReadyOncePoliciesAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		known := false
+		p := &Policies{synced: func() bool { return known }, began: time.Now()}
+		if err := p.Ready(nil); err == nil || !strings.Contains(err.Error(), "the API server has not listed them yet; check that it serves tokenpolicies") {
+			t.Errorf("a new replica: %v", err)
+		}
+		known = true
+		if err := p.Ready(nil); err != nil {
+			t.Errorf("policies are known: %v", err)
+		}
+		known = false
+		time.Sleep(firstList)
+		if err := p.Ready(nil); err != nil {
+			t.Errorf("policies cannot be listed: %v", err)
+		}
+	})
 }
 
 func TestNothingIsIssuedBeforePoliciesAreKnown(t *testing.T) {

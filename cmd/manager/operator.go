@@ -128,6 +128,7 @@ func (p *componentHost) watchPolicies(r *controllers.Reconciler) error {
 	if r.Policies, err = controllers.NewPolicies(c, log); err != nil {
 		return err
 	}
+	p.ready["policies"] = r.Policies.Ready
 	var known atomic.Pointer[[]string]
 	r.APIAudiences = func() []string {
 		if audiences := known.Load(); audiences != nil {
