@@ -194,7 +194,7 @@ func (b *proxied) impersonated(ctx context.Context, pat *v1alpha1.PersonalAccess
 	return w, eventually(ctx, func() error { _, err := w.get(ctx, b.smallPath()); return err })
 }
 
-// plain is the same by a ReverseProxy of Go's library that does nothing else: the least that a proxy costs.
+// plain is the same by a ReverseProxy of Go's library that does nothing else: the least that a proxy costs. It serves in this process.
 func (b *proxied) plain(ctx context.Context, to *way) (w *way, stop func(), err error) {
 	upstream, err := url.Parse(to.server)
 	if err != nil {

@@ -19,8 +19,8 @@ package page
 import "time"
 
 // Form is the dialog "Create Personal Access Token". Its POST has the fields resource, name, days, date, for, audiences, permissions,
-// namespace, from and recipients; audiences, from and recipients have one entry per line. The script adds dayEnds. With only one namespace, the form
-// also sends sole.
+// namespace, from and recipients; audiences, from and recipients have one entry per line. The script adds dayEnds. With only one
+// namespace, the form also sends sole.
 type Form struct {
 	// ResourceName is fixed when the form is rendered, so that a repeated POST creates no second token.
 	ResourceName string
