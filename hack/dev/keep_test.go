@@ -219,6 +219,7 @@ func kubectl(t *testing.T, dir string, args ...string) string {
 
 // Whatever fails is tried again, and said once: not each time.
 func TestWhatFailsIsTriedAgain(t *testing.T) {
+	long.Only(t)
 	broken := errors.New("the operator ended before it was ready (exit status 1); its log ends:\nline 1\nline 2")
 	// missing is asked before an attempt and after one that failed; something is missing where these say so, and nothing later.
 	missing := func(answers ...bool) func(context.Context) string {

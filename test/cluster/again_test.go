@@ -24,9 +24,12 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestARequestIsSentAgainWhereTheWebhookHadNoTime(t *testing.T) {
+	long.Only(t)
 	const late = `Internal error occurred: failed calling webhook "validate.example.com": failed to call webhook: Post "https://x": context deadline exceeded`
 	for name, c := range map[string]struct {
 		answers []string

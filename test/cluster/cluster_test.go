@@ -222,6 +222,7 @@ func TestClusterIsInstalledServesUsersAndLeavesNothing(t *testing.T) {
 }
 
 func TestStartThatFailsNamesTheCauseAndLeavesNothing(t *testing.T) {
+	long.Only(t)
 	g := NewWithT(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	_, err := Start(t.Context(), Options{APIServerArgs: []string{"--no-such-flag"}})
@@ -231,6 +232,7 @@ func TestStartThatFailsNamesTheCauseAndLeavesNothing(t *testing.T) {
 }
 
 func TestProcessIsStoppedEvenWhereItIgnoresTheSignal(t *testing.T) {
+	long.Only(t)
 	g := NewWithT(t)
 	log := filepath.Join(t.TempDir(), "log")
 	p, err := startProcess("stubborn", log, nil, "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
@@ -246,6 +248,7 @@ func TestProcessIsStoppedEvenWhereItIgnoresTheSignal(t *testing.T) {
 }
 
 func TestPortsAreHeldUntilReleased(t *testing.T) {
+	long.Only(t)
 	g := NewWithT(t)
 	var first, second reservedPorts
 	t.Cleanup(first.release)

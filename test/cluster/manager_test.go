@@ -41,6 +41,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 const (
@@ -61,6 +63,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestStopTellsOfADataRaceInAManager(t *testing.T) {
+	long.Only(t)
 	c := &Cluster{Dir: t.TempDir()}
 	for name, log := range map[string]string{"operator-1.log": "fine", "verifier-12.log": "WARNING: DATA RACE\nin index.go", "etcd.log": "fine"} {
 		if err := os.WriteFile(c.path(name), []byte(log), 0o600); err != nil {

@@ -28,9 +28,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/test/long"
 )
 
 func TestAnAPIServerWithoutBinariesSaysWhatToDo(t *testing.T) {
+	long.Only(t)
 	t.Setenv("KUBEBUILDER_ASSETS", "")
 	server := APIServer{}
 	for range 2 {
@@ -42,6 +44,7 @@ func TestAnAPIServerWithoutBinariesSaysWhatToDo(t *testing.T) {
 }
 
 func TestPollEndsWithWhatItSawLast(t *testing.T) {
+	long.Only(t)
 	last := errors.New("the last")
 	err := Poll(t.Context(), time.Millisecond, func() error { return last })
 	if !errors.Is(err, last) || err.Error() != "after 1ms: the last" {
@@ -69,6 +72,7 @@ func TestPollEndsWithWhatItSawLast(t *testing.T) {
 }
 
 func TestWithinJudgesByWhenATryBegan(t *testing.T) {
+	long.Only(t)
 	late := errors.New("late")
 	for name, c := range map[string]struct {
 		pauses []time.Duration // how long each failing try takes
@@ -99,6 +103,7 @@ func TestWithinJudgesByWhenATryBegan(t *testing.T) {
 }
 
 func TestConditionIsOfThisGeneration(t *testing.T) {
+	long.Only(t)
 	pat := &v1alpha1.PersonalAccessToken{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
 	pat.Status.Conditions = []metav1.Condition{
 		{Type: "Active", Status: "True", Reason: "Active", ObservedGeneration: 2},

@@ -200,6 +200,7 @@ func condition(kind, value, reason string) any {
 // Every reason that a condition may have, in each form in which the controller writes it (controllers, internal/lifecycle).
 // A reason that is new has to be put here.
 func TestHealthForEveryReason(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	stalled := func(reason string) []any {
 		return []any{condition("Active", "False", reason), condition("Ready", "False", reason), condition("Stalled", "True", reason)}

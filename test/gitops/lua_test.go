@@ -160,6 +160,7 @@ func compareTestdata(t *testing.T, states []*state, tests []healthTest) {
 
 // Argo CD's own test of a customization, over what is in the repository.
 func TestArgoCDHealthOfTheTestdata(t *testing.T) {
+	long.Only(t)
 	t.Parallel()
 	raw, err := os.ReadFile(customization("health_test.yaml"))
 	if err != nil {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package long marks the tests that `make test` leaves to `make test-long`: exhaustive forms, and those that restart or replace
-// parts of a control plane for a behavior that few users meet.
+// Package long marks the tests that `make test` leaves to `make test-long`: exhaustive forms, those that restart or replace
+// parts of a control plane for a behavior that few users meet, and those of what other tests stand on.
 package long
 
 import "testing"
