@@ -67,7 +67,7 @@ func (o *apiOptions) bind(fs *pflag.FlagSet) {
 func (o *apiOptions) validate(own []string) error {
 	errs := []error{
 		validateAddress("--api-bind-address", o.address),
-		validateServer("--api-external-url", o.url, "https://pat.example.com"),
+		validateServer("--api-external-url", o.url, "https://pat-api.example.com"),
 		validatePair("--api-tls-cert-file", o.certFile, "--api-tls-key-file", o.keyFile),
 	}
 	if _, err := o.trusted(); err != nil {

@@ -42,7 +42,7 @@ func ExampleIntrospection() {
 	auth, err := patauth.New(patauth.Options{
 		Audience: "list-api",
 		Source: &patauth.Introspection{
-			URL:       "https://pat.example.com/oauth2/introspect",
+			URL:       "https://pat-api.example.com/oauth2/introspect",
 			TokenFile: "/var/run/secrets/pat-operator/token",
 		},
 	})

@@ -75,7 +75,7 @@ func proxy(impersonation string) string {
 
 // api is values of an API face.
 func api(more string) string {
-	return "api: {enabled: true, externalURL: https://pat.example.com, " + more + "}"
+	return "api: {enabled: true, externalURL: https://pat-api.example.com, " + more + "}"
 }
 func text(t *testing.T, r *Rendering) string {
 	t.Helper()

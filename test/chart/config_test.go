@@ -115,12 +115,12 @@ func TestChartIsConfig(t *testing.T) {
   namespaces: [people]
 `},
 		{"config/samples/proxy", "proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
-		{"config/samples/api", "api: {enabled: true, externalURL: https://pat.example.com}"},
+		{"config/samples/api", "api: {enabled: true, externalURL: https://pat-api.example.com}"},
 		{"config/samples/prometheus", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}"},
 		{"test/chart/testdata/prometheus-proxy", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n" +
 			"proxy: {enabled: true, externalURL: https://pat.example.com, impersonation: {form: managed}}"},
 		{"test/chart/testdata/prometheus-api", "metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n" +
-			"api: {enabled: true, externalURL: https://pat.example.com}"},
+			"api: {enabled: true, externalURL: https://pat-api.example.com}"},
 	} {
 		t.Run(tc.config, func(t *testing.T) {
 			want, got := kustomize(t, tc.config), byKey(render(t, Release{Values: []map[string]any{values(t, tc.values)}}).Objects)

@@ -120,7 +120,7 @@ func TestWhatUninstallingKeeps(t *testing.T) {
 		crd, kept bool
 		notes     string
 	}{
-		{"{}", true, true, "keeps the CRD, the PersonalAccessTokens and the records"},
+		{"{}", true, true, "keeps the CRDs, the PersonalAccessTokens and the records"},
 		{"crds: {keep: false}", true, false, "deletes every PersonalAccessToken and every record"},
 		{"crds: {enabled: false}", false, true, "keeps the CRD"},
 		{"crds: {enabled: false, keep: false}", false, true, "keeps the CRD"},

@@ -38,7 +38,7 @@ func TestNotesKnowTheAPIFace(t *testing.T) {
 	const restricted = "pod-security.kubernetes.io/enforce=restricted"
 	notes := render(t, Release{Values: []map[string]any{values(t, api(""))}}).Notes
 	for _, want := range []string{
-		restricted, "rollout status deployment/pat-operator-api", "4. Other APIs ask about tokens as soon as https://pat.example.com leads to the Service pat-operator-api",
+		restricted, "rollout status deployment/pat-operator-api", "4. Other APIs ask about tokens as soon as https://pat-api.example.com leads to the Service pat-operator-api",
 		"get configmap pat-operator-api", "docs/protect-an-api.md",
 	} {
 		if !strings.Contains(notes, want) {

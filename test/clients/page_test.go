@@ -132,7 +132,7 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 		}
 	}
 	return strings.NewReplacer(append(pairs,
-		"https://pat.example.com", "https://"+faceOf(t), "pat.example.com:443", faceOf(t), "pat.example.com", "localhost",
+		"https://pat-api.example.com", "https://"+faceOf(t), "pat-api.example.com:443", faceOf(t), "pat-api.example.com", "localhost",
 		"/etc/pat-operator/ca.crt", faceCA, "/etc/ssl/lists.crt", frontCert, "/etc/ssl/lists.key", frontKey, "/etc/ssl/lists.pem", frontPair,
 	)...).Replace(text)
 }

@@ -173,7 +173,7 @@ func TestOnlyTheAPIFaceAnswersOtherAPIs(t *testing.T) {
 		}
 		var want []string
 		if form == "config/samples/api" {
-			want = []string{"pat-operator-api --faces=api", "pat-operator-api --api-external-url=https://pat.example.com"}
+			want = []string{"pat-operator-api --faces=api", "pat-operator-api --api-external-url=https://pat-api.example.com"}
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q; want %q", form, got, want)

@@ -88,7 +88,7 @@ What this command does not stop:
     accounts. Disable the user there, too
   - tokens that the user made for other users, and Secrets that the user has read
 
-Who may do this has the ClusterRole pat-operator-policy-admin. To list the tokens takes permission to list them in all
+This takes the ClusterRole pat-operator-policy-admin. To list the tokens takes permission to list them in all
 namespaces, and --delete to delete them.`,
 		Example: `  # Alice has left
   kubectl pat offboard alice@example.com --reason "Left the company"

@@ -72,7 +72,7 @@ and the exit code is 1.`,
   # Only a predecessor that still works
   kubectl pat revoke ci --keep --token-id k3xq5v7c2mzr4nbd
 
-  # All tokens of alice, who has left
+  # All tokens of alice that exist, for good. If she has left: kubectl pat offboard alice
   kubectl pat revoke --user alice -A`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: s.completeNames,

@@ -35,7 +35,7 @@ For authors of manifests: examples first, then every field.
 | `rotation.everyDays` | a successor every N days without a request; only with recipients, and for `--max-lifetime` after the trigger last changed |
 | `rotation.retireOnFirstUse` | the predecessor ends as soon as its successor is first used, if that is before the overlap is over |
 | `scopes` | 1 to 16 [scopes](scopes.md): the token may do what one of them allows and its user may do. Without it, all that its user may do |
-| `from` | refused until a later version |
+| `from` | 1 to 64 [networks](proxy.md#networks), without bits after the prefix: the token works only from these, and at the Kubernetes API only through the proxy. Without it, from everywhere |
 
 A user who may update the resource may shorten and suspend its token; one who may delete it may revoke it. To resume it, or to widen
 it in another way, takes its user, or a user who may impersonate them. An issued token is never extended: rotate it.
