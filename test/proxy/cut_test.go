@@ -18,6 +18,7 @@ package proxy
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -116,8 +117,17 @@ func configMap(name string) *corev1.ConfigMap {
 // watch opens a watch and returns it once it has begun. A body that the proxy aborts returns an error.
 func watch(t *testing.T, token *issued.Token) io.Reader {
 	t.Helper()
+	const configMaps = "/api/v1/namespaces/team-a/configmaps"
+	_, text, err := get(t, token.Bearer, configMaps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var now metav1.PartialObjectMetadataList
+	if err := json.Unmarshal([]byte(text), &now); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
 	request := env.Must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet,
-		front.url+"/api/v1/namespaces/team-a/configmaps?watch=1&resourceVersion=0&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", nil))
+		front.url+configMaps+"?watch=1&resourceVersion="+now.ResourceVersion, nil))
 	request.Header.Set("Authorization", "Bearer "+token.Bearer)
 	response, err := httpClient(t).Do(request)
 	if err != nil {
