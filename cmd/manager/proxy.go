@@ -226,7 +226,7 @@ func (o *proxyOptions) setup(_ context.Context, p *componentHost) error {
 	}
 	nodes := proxy.NewNodes(c, log)
 	options := proxy.Options{
-		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token), TrustedProxies: forwarders, Nodes: nodes,
+		Index: index, Upstream: upstream, Transport: transport.As(impersonator.Token, impersonator.Refused), TrustedProxies: forwarders, Nodes: nodes,
 		MaxRequests: o.maxRequests, MaxRequestsPerToken: o.maxPerToken, MaxSession: o.maxSession, Audit: lines, Log: log,
 		Crowded: func(r *verifier.Result) {
 			recorder.Eventf(published, nil, corev1.EventTypeWarning, "TooManyRequests", "Refuse",

@@ -24,6 +24,9 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -102,7 +105,7 @@ func (x *exchange) checkNetwork(*http.Request) *refusal {
 // checkScopes reads what the request asks for, from what will be sent on, and refuses what is outside of the token's scopes.
 func (x *exchange) checkScopes(r *http.Request) *refusal {
 	r.URL.RawQuery = cleanQuery(r.URL.RawQuery)
-	info, err := requestInfo.NewRequestInfo(r)
+	info, err := infoOf(r)
 	if err != nil {
 		return refusePath
 	}
@@ -119,6 +122,19 @@ func (x *exchange) checkScopes(r *http.Request) *refusal {
 		}
 	}
 	return nil
+}
+
+// infoOf reads a request as kube-apiserver does, by the same code. That code logs a query that does not parse, in which a client may
+// have put a token, and goes on with the parameter watch alone: so it gets no more of such a query.
+func infoOf(r *http.Request) (*request.RequestInfo, error) {
+	if query := r.URL.Query(); len(query) > 0 &&
+		scheme.ParameterCodec.DecodeParameters(query, metav1.SchemeGroupVersion, &internalversion.ListOptions{}) != nil {
+		bare := *r.URL
+		bare.RawQuery = url.Values{"watch": query["watch"]}.Encode()
+		r = r.WithContext(r.Context()) // a copy
+		r.URL = &bare
+	}
+	return requestInfo.NewRequestInfo(r)
 }
 
 // cleanQuery drops parameters that do not parse, as the ReverseProxy does, so that what is checked is what is sent.

@@ -48,6 +48,8 @@ func (e *groupsError) Error() string {
 type guard struct {
 	base  http.RoundTripper
 	token func() (string, bool)
+	// refused is called with a token that the API server answers 401; nil is allowed.
+	refused func(token string)
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -69,7 +71,11 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	sent := *r
 	sent.Header = maps.Clone(r.Header) // No value is changed.
 	sent.Header.Set("Authorization", "Bearer "+token)
-	return g.base.RoundTrip(&sent)
+	response, err := g.base.RoundTrip(&sent)
+	if err == nil && response.StatusCode == http.StatusUnauthorized && g.refused != nil {
+		g.refused(token)
+	}
+	return response, err
 }
 
 // checkOutgoing returns why the headers of a request do not carry exactly the identity that they were given.

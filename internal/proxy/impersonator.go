@@ -40,6 +40,8 @@ const (
 	tokenTimeout   = 10 * time.Second
 	firstTokenWait = 250 * time.Millisecond
 	maxTokenWait   = 30 * time.Second
+	// renewAtMost is how old a token is before one that the API server refuses is replaced: whatever else answers 401 costs no more.
+	renewAtMost = 10 * time.Second
 )
 
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=serviceaccounts/token,resourceNames=pat-operator-impersonator,verbs=create
@@ -51,16 +53,17 @@ type Impersonator struct {
 	account client.ObjectKey
 	log     logr.Logger
 	token   atomic.Pointer[impersonatorToken]
+	refused chan struct{}
 }
 
 type impersonatorToken struct {
-	bearer string
-	until  time.Time
+	bearer      string
+	made, until time.Time
 }
 
 // NewImpersonator returns the Runnable; c needs to create tokens of the account.
 func NewImpersonator(c client.Client, account client.ObjectKey, log logr.Logger) *Impersonator {
-	return &Impersonator{client: c, account: account, log: log}
+	return &Impersonator{client: c, account: account, log: log, refused: make(chan struct{}, 1)}
 }
 
 // Token returns a token that is valid now.
@@ -72,10 +75,22 @@ func (i *Impersonator) Token() (string, bool) {
 	return t.bearer, true
 }
 
+// Refused replaces a token that the API server does not take: the account was deleted and made again, or the server has other keys.
+func (i *Impersonator) Refused(bearer string) {
+	if t := i.token.Load(); t == nil || t.bearer != bearer || time.Since(t.made) < renewAtMost {
+		return
+	}
+	select {
+	case i.refused <- struct{}{}:
+	default:
+	}
+}
+
 // NeedLeaderElection is false: every replica serves.
 func (*Impersonator) NeedLeaderElection() bool { return false }
 
-// Start keeps a token until ctx ends, each replaced after four fifths of its life. Whatever fails is tried again.
+// Start keeps a token until ctx ends, each replaced after four fifths of its life, or when it is refused. Whatever fails is tried
+// again.
 func (i *Impersonator) Start(ctx context.Context) error {
 	retries := wait.Backoff{Duration: firstTokenWait, Factor: 2, Jitter: 0.2, Steps: 1 << 30, Cap: maxTokenWait}
 	backoff := retries
@@ -89,6 +104,8 @@ func (i *Impersonator) Start(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+		case <-i.refused:
+			i.log.Info("The API server refuses the token of the account that impersonates; getting another", "account", i.account.String())
 		case <-time.After(pause):
 		}
 	}
@@ -108,6 +125,6 @@ func (i *Impersonator) renew(ctx context.Context) (time.Duration, error) {
 	if request.Status.Token == "" || life <= 0 {
 		return 0, errors.New("the API server's token has ended already; compare the clocks")
 	}
-	i.token.Store(&impersonatorToken{bearer: request.Status.Token, until: request.Status.ExpirationTimestamp.Time})
+	i.token.Store(&impersonatorToken{bearer: request.Status.Token, made: time.Now(), until: request.Status.ExpirationTimestamp.Time})
 	return life * 4 / 5, nil
 }

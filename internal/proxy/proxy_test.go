@@ -33,6 +33,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/verifier"
@@ -187,6 +188,7 @@ func TestWhatIsCheckedIsWhatIsSent(t *testing.T) {
 		{"?fieldSelector=metadata.name%3Dmine;x=y", "", 403}, // A server that splits at the semicolon would see another selector.
 		{"?a=%zz&fieldSelector=metadata.name%3Dmine", "?fieldSelector=metadata.name%3Dmine", 200},
 		{"?fieldSelector=metadata.name%3Dmine&watch=1", "", 403},
+		{"?fieldSelector=metadata.name%3Dmine&limit=x", "", 403}, // kube-apiserver reads no selector of a query with a mistake.
 		{"?fieldSelector=metadata.name%3Dother&fieldSelector=metadata.name%3Dmine", "", 403},
 	} {
 		resp, body := b.doAs(named.Bearer, "GET", "/api/v1/namespaces/a/secrets"+tc.query, "")
@@ -195,6 +197,29 @@ func TestWhatIsCheckedIsWhatIsSent(t *testing.T) {
 		} else if tc.code == 200 && b.last().RequestURI != "/api/v1/namespaces/a/secrets"+tc.sent {
 			t.Errorf("%s: the API server sees %s", tc.query, b.last().RequestURI)
 		}
+	}
+}
+
+// kube-apiserver's code, which reads requests here, logs a query that it cannot read.
+func TestCase25_NoQueryIsLogged(t *testing.T) {
+	var out bytes.Buffer
+	klog.LogToStderr(false)
+	klog.SetOutput(&out)
+	defer func() {
+		klog.SetOutput(os.Stderr)
+		klog.LogToStderr(true)
+	}()
+	b := newBed(t, nil)
+	watcher := b.issue("watcher", alice, scopes(v1alpha1.Scope{Rule: &v1alpha1.ScopeRule{Verbs: []string{"watch"}, APIGroups: []string{""}, Resources: []string{"pods"}}}))
+	for query, code := range map[string]int{"": 403, "&watch=1": 200, "&watch=false": 403, "&watch": 200} {
+		resp, body := b.doAs(watcher.Bearer, "GET", "/api/v1/namespaces/a/pods?limit=x&access_token="+watcher.Bearer+query, "")
+		if resp.StatusCode != code {
+			t.Errorf("%s: HTTP %d %s; want %d", query, resp.StatusCode, body, code)
+		}
+	}
+	klog.Flush()
+	if out.Len() > 0 {
+		t.Errorf("the log has %s", &out)
 	}
 }
 
@@ -320,13 +345,39 @@ func TestAnAPIServerThatDoesNotAnswer(t *testing.T) {
 		{"died of a create", "POST", func(*Options) {}, 502, "may have carried out the request; look before you send it again", ""},
 		{"no credential", "GET", func(o *Options) {
 			o.Transport = &guard{base: o.Transport, token: func() (string, bool) { return "", false }}
-		}, 503, "no credential for the API server", "1"},
+		}, 503, "no credential that the API server takes", "1"},
 	} {
 		b := newBed(t, dies, tc.mod)
 		resp, body := b.do(tc.method, "/api/v1/namespaces/a/configmaps", "{}")
 		wantStatus(t, resp, body, tc.code, tc.text)
 		if got := resp.Header.Get("Retry-After"); got != tc.retry {
 			t.Errorf("%s: Retry-After %q", tc.name, got)
+		}
+	}
+}
+
+// A 401 would tell the client that the token, which is valid, is not.
+func TestTheAPIServerRefusesTheImpersonator(t *testing.T) {
+	b := newBed(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	for path, code := range map[string]int{
+		"/api/v1/namespaces/a/configmaps": 503, "/version": 503, "/apis/agg.example.com/v1/things": 503,
+		"/api/v1/namespaces/a/pods/web/proxy/login": 401, "/api/v1/namespaces/a/services/web/proxy": 401,
+	} {
+		resp, body := b.do("GET", path, "")
+		if resp.StatusCode != code {
+			t.Errorf("%s: HTTP %d %s; want %d", path, resp.StatusCode, body, code)
+		}
+		if code == 503 {
+			wantStatus(t, resp, body, code, "the proxy has no credential that the API server takes; an administrator finds the cause in its log")
+		}
+	}
+}
+
+func TestTheHeaderOfAnAnswerHasALimit(t *testing.T) {
+	for size, code := range map[int]int{maxAnswerHeader / 2: 200, 2 * maxAnswerHeader: 503} {
+		b := newBed(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Long", strings.Repeat("x", size)) })
+		if resp, body := b.do("GET", "/api/v1/namespaces/a/pods/web/proxy/", ""); resp.StatusCode != code {
+			t.Errorf("%d bytes: HTTP %d %.200s; want %d", size, resp.StatusCode, body, code)
 		}
 	}
 }

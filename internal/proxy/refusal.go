@@ -87,7 +87,7 @@ var (
 	refuseLost = &refusal{code: http.StatusBadGateway, reason: metav1.StatusReasonInternalError, why: reasonUpstream,
 		text: "the API server did not answer, and may have carried out the request; look before you send it again"}
 	refuseNoToken = &refusal{code: http.StatusServiceUnavailable, reason: metav1.StatusReasonServiceUnavailable, why: reasonNoToken, retry: true,
-		text: "the proxy has no credential for the API server; an administrator finds the cause in its log"}
+		text: "the proxy has no credential that the API server takes; an administrator finds the cause in its log"}
 	refuseGuard = &refusal{code: http.StatusServiceUnavailable, reason: metav1.StatusReasonServiceUnavailable, why: reasonGuard,
 		text: "the request was not sent, because it would not have carried the identity of the token; report this as a fault of pat-operator"}
 	refuseRedirect = &refusal{code: http.StatusBadGateway, reason: metav1.StatusReasonInternalError, why: reasonRedirect,

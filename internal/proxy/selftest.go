@@ -67,7 +67,7 @@ func NewSelfTest(host string, t *Transport, i *Impersonator, unlimited bool, log
 	if err != nil {
 		return nil, err
 	}
-	as, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: &asSelfTest{t.As(i.Token)}, Timeout: selfTestTimeout})
+	as, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: &asSelfTest{t.As(i.Token, i.Refused)}, Timeout: selfTestTimeout})
 	if err != nil {
 		return nil, err
 	}

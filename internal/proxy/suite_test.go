@@ -96,7 +96,7 @@ func newBed(t testing.TB, upstream http.HandlerFunc, mods ...func(*Options)) *be
 		t.Fatal(err)
 	}
 	o := Options{
-		Index: b.index, Upstream: to, Transport: transport.As(func() (string, bool) { return ownToken, true }),
+		Index: b.index, Upstream: to, Transport: transport.As(func() (string, bool) { return ownToken, true }, nil),
 		MaxRequests: 100, MaxRequestsPerToken: 50, Log: logr.Discard(),
 	}
 	for _, mod := range mods {

@@ -38,6 +38,9 @@ const (
 	idleConns     = 256
 	minConnection = 5 * time.Minute
 	maxConnection = 10 * time.Minute
+	// maxAnswerHeader is how long the header of an answer may be. It is held until the client takes it, and who runs a pod or an
+	// aggregated API may have written it.
+	maxAnswerHeader = 256 << 10
 )
 
 // Transport leads to one API server, over HTTP/1.1: over HTTP/2 writes are lost when it closes a connection, and clients that
@@ -68,9 +71,10 @@ func NewTransport(c *rest.Config) (*Transport, error) {
 	return t, nil
 }
 
-// As returns the transport as the account that a token is of.
-func (t *Transport) As(token func() (string, bool)) http.RoundTripper {
-	return &guard{base: t, token: token}
+// As returns the transport as the account that a token is of. refused is called with a token that the API server does not take; nil
+// is allowed.
+func (t *Transport) As(token func() (string, bool), refused func(token string)) http.RoundTripper {
+	return &guard{base: t, token: token, refused: refused}
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -99,14 +103,15 @@ func (t *Transport) generation() *http.Transport {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                 t.proxy,
-		TLSClientConfig:       t.config.Clone(),
-		Protocols:             protocols,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}).DialContext,
-		TLSHandshakeTimeout:   dialTimeout,
-		MaxIdleConnsPerHost:   idleConns,
-		IdleConnTimeout:       idleUpstream,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // Client and API server agree on one between them.
+		Proxy:                  t.proxy,
+		TLSClientConfig:        t.config.Clone(),
+		Protocols:              protocols,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}).DialContext,
+		TLSHandshakeTimeout:    dialTimeout,
+		MaxIdleConnsPerHost:    idleConns,
+		IdleConnTimeout:        idleUpstream,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		DisableCompression:     true, // Client and API server agree on one between them.
 	}
 }

@@ -48,6 +48,10 @@ func (p *Proxy) modify(resp *http.Response) error {
 	if location := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && location != "" && !isPath(location) {
 		return errRedirect
 	}
+	// The token is valid, so this is about the impersonator's, unless a pod or a Service answers.
+	if resp.StatusCode == http.StatusUnauthorized && x.info.Subresource != "proxy" {
+		return errNoToken
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		explainCuts(resp)
 		return nil

@@ -19,12 +19,15 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pat-operator/pat-operator/internal/proxy"
@@ -127,4 +130,47 @@ func TestTheAPIServerKnowsTheListedGroups(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
+}
+
+// An account that was deleted and made again is another one: its token is replaced long before it would have been.
+func TestTheImpersonatorIsMadeAgain(t *testing.T) {
+	long.Only(t) // a token is kept for ten seconds at least
+	start(t)
+	const name = "impersonator-made-again"
+	impersonator(t, admin, name, listed())
+	config := apiServer.Config(t)
+	transport := env.Must[*proxy.Transport](t)(proxy.NewTransport(config))
+	account := proxy.NewImpersonator(admin, client.ObjectKey{Namespace: system, Name: name}, logr.Discard())
+	go func() { _ = account.Start(t.Context()) }()
+	asAlice := &http.Client{Transport: transport.As(account.Token, account.Refused), Timeout: env.Patience}
+	ask := func() (int, error) {
+		request := env.Must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSuffix(httpsURL(config.Host), "/")+"/version", nil))
+		request.Header.Set("Impersonate-User", alice.Username)
+		response, err := asAlice.Do(request)
+		if err != nil {
+			return 0, err
+		}
+		return response.StatusCode, response.Body.Close()
+	}
+	becomes := func(want int) {
+		t.Helper()
+		if err := env.Poll(t.Context(), env.Patience, func() error {
+			code, err := ask()
+			if err == nil && code != want {
+				err = fmt.Errorf("HTTP %d; want %d", code, want)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	becomes(http.StatusOK)
+	again := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
+	if err := admin.Delete(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	becomes(http.StatusUnauthorized)
+	again.ResourceVersion, again.UID = "", ""
+	create(t, admin, again)
+	becomes(http.StatusOK)
 }

@@ -136,7 +136,7 @@ func behindMiddlebox(t *testing.T, every, forgetful time.Duration) (string, *mid
 	transport := env.Must[*proxy.Transport](t)(proxy.NewTransport(account))
 	handler := proxy.New(proxy.Options{
 		Index: index, Upstream: env.Must[*url.URL](t)(url.Parse(product.Server)),
-		Transport: transport.As(func() (string, bool) { return account.BearerToken, true }), MaxRequests: 100, MaxRequestsPerToken: 100, Log: logr.Discard(),
+		Transport: transport.As(func() (string, bool) { return account.BearerToken, true }, nil), MaxRequests: 100, MaxRequestsPerToken: 100, Log: logr.Discard(),
 	})
 	certificate := env.Must[tls.Certificate](t)(product.ServingCertificate("127.0.0.1"))
 	server := serving.NewStreamServer(handler, &tls.Config{
