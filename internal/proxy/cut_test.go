@@ -171,6 +171,31 @@ func TestAPolicyEndsAnOpenRequest(t *testing.T) {
 	}
 }
 
+// Where that policy is gone by then, the request goes on.
+func TestAPolicyThatIsGoneEndsNothing(t *testing.T) {
+	goOn := make(chan struct{})
+	b := newBed(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-goOn:
+			_, _ = io.WriteString(w, "second\n")
+		}
+	})
+	token, ends := b.issue("old", alice), time.Now().Add(2*time.Second)
+	token.Record.Current.IssuedAt = ends.Add(-30 * v1alpha1.Day)
+	token.Feed(t, b.index)
+	b.index.SetPolicy(policies.New("p", `{maxLifetimeDays: 30}`))
+	resp := b.open(b.client(true), token, "/api/v1/namespaces/a/pods/web/log?follow=true")
+	b.index.DeletePolicy("p")
+	env.Eventually(t, env.Patience, func() bool { return time.Now().After(ends.Add(time.Second)) }, func() string { return "time stands still" })
+	close(goOn)
+	if all, err := io.ReadAll(resp.Body); err != nil || string(all) != "first\nsecond\n" {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
 // An API server that sees the cancellation may end its answer in order before the connection is closed.
 func TestCase68_AnEndInOrderAfterTheCutIsAnError(t *testing.T) {
 	b := newBed(t, nil, func(o *Options) {

@@ -197,14 +197,19 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) forward(r *http.Request) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	defer cancel(nil)
-	ctx, stop := context.WithDeadlineCause(ctx, x.result.ExpiresAt, cutFor(x.result.AtEnd()))
-	defer stop()
+	s := &session{result: &x.result, source: x.origin.Source(), watch: x.long && !x.upgrade, cut: cancel}
+	if end := x.result.AtEnd(); end == verifier.ReasonExpired {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadlineCause(ctx, x.result.ExpiresAt, cutFor(end))
+		defer stop()
+	} else { // A policy that would end it then may be gone; after that, the sweep asks.
+		defer time.AfterFunc(time.Until(x.result.ExpiresAt), func() { x.proxy.recheck([]*session{s}) }).Stop()
+	}
 	if limit := x.proxy.MaxSession; limit > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, limit, cutSession)
 		defer stop()
 	}
-	s := &session{result: &x.result, source: x.origin.Source(), watch: x.long && !x.upgrade, cut: cancel}
 	switch x.proxy.live.enter(s) {
 	case entered:
 	case tokenIsFull:
