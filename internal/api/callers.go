@@ -44,10 +44,12 @@ const (
 	verbIntrospect    = "introspect"
 	resourceAudiences = "audiences"
 
-	// questionTimeout bounds what the API server is asked about a caller, and maxQuestions how much of that is under way.
+	// questionTimeout bounds what the API server is asked about a caller. maxQuestions is how many questions of a kind are under way,
+	// and maxOfSource how many of them are of one source.
 	questionTimeout = 5 * time.Second
 	maxQuestions    = 16
-	// A source may present this many unknown service-account tokens.
+	maxOfSource     = maxQuestions / 4
+	// A source may present this many service-account tokens that the API server does not vouch for.
 	failuresPerSecond = 2
 	failuresBurst     = 20
 )
@@ -56,8 +58,10 @@ const (
 type callers struct {
 	*Options
 	failures *serving.Rates
-	slots    chan struct{}
-	known    known
+	// reviews are the slots for questions about credentials, which anybody may cause. accesses are for those about the rights of
+	// callers that are authenticated: unknown callers do not delay them.
+	reviews, accesses *slots
+	known             known
 }
 
 // caller is who asks. itself reports that the token in question is the caller's credential.
@@ -70,7 +74,8 @@ type caller struct {
 
 func newCallers(o *Options) *callers {
 	return &callers{
-		Options: o, failures: serving.NewRates(failuresPerSecond, failuresBurst), slots: make(chan struct{}, maxQuestions), known: newKnown(o.Now),
+		Options: o, failures: serving.NewRates(failuresPerSecond, failuresBurst), known: newKnown(o.Now),
+		reviews: newSlots(maxQuestions, maxOfSource), accesses: newSlots(maxQuestions, maxOfSource),
 	}
 }
 
@@ -195,23 +200,29 @@ func (c *callers) byServiceAccount(ctx context.Context, credential string, origi
 	if !ok {
 		return nil, unauthorized
 	}
-	failures := c.failures.Of(origin.Source())
+	source := origin.Source()
+	failures := c.failures.Of(source)
 	if failures.TokensAt(c.Now()) < 1 {
 		return nil, refuseFailures
 	}
-	ctx, done, refused := c.slot(ctx)
+	ctx, done, refused := c.reviews.take(ctx, source)
 	if refused != nil {
 		return nil, refused
 	}
 	defer done()
+	// Each question counts as a failure until the API server vouches for the credential, so questions at once count, too.
+	if !failures.AllowN(c.Now(), 1) {
+		return nil, refuseFailures
+	}
 	response, ok, err := c.Tokens.AuthenticateToken(authenticator.WithAudiences(ctx, authenticator.Audiences{c.Audience}), credential)
 	switch {
 	case err != nil:
 		return nil, refuseBusy
 	case !ok || response.User.GetName() == user.Anonymous || slices.Contains(response.User.GetGroups(), user.AllUnauthenticated):
-		failures.AllowN(c.Now(), 1)
 		return nil, unauthorized
 	}
+	// A Reservation gives nothing back after its time, which is now.
+	failures.AllowN(c.Now(), -1)
 	asking := &caller{user: response.User}
 	c.known.add(credential, asking, expires.Sub(c.Now()))
 	return asking, nil
@@ -234,11 +245,12 @@ func mayBeFor(credential, audience string, now time.Time) (expires time.Time, ok
 }
 
 // permitted returns the audiences that a caller may ask about.
-func (c *callers) permitted(ctx context.Context, asking *caller, audiences []string) ([]string, *refusal) {
+func (c *callers) permitted(ctx context.Context, asking *caller, audiences []string, origin serving.Origin) ([]string, *refusal) {
 	if asking.itself || asking.allowed.all(audiences) {
 		return audiences, nil
 	}
-	ctx, done, refused := c.slot(ctx)
+	// Delegate may remember the answer, and does not tell. Then the slot is held for no time.
+	ctx, done, refused := c.accesses.take(ctx, origin.Source())
 	if refused != nil {
 		return nil, refused
 	}
@@ -261,16 +273,4 @@ func (c *callers) permitted(ctx context.Context, asking *caller, audiences []str
 		}
 	}
 	return permitted, nil
-}
-
-// slot waits until the API server may be asked. Answers that Delegate remembers wait, too, and hold it for no time.
-func (c *callers) slot(ctx context.Context) (asking context.Context, done func(), refused *refusal) {
-	asking, cancel := context.WithTimeout(ctx, questionTimeout)
-	select {
-	case c.slots <- struct{}{}:
-		return asking, func() { <-c.slots; cancel() }, nil
-	case <-asking.Done():
-		cancel()
-		return nil, nil, refuseBusy
-	}
 }

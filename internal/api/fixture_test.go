@@ -27,6 +27,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +64,7 @@ type bed struct {
 	index *verifier.Index
 	// may says which user may ask about which audience, and asked counts the questions to the API server.
 	may    map[string][]string
+	mu     sync.Mutex
 	asked  int
 	broken bool
 	client client.WithWatch
@@ -132,7 +134,7 @@ func (b *bed) token(name string, mods ...edit) *issued.Token {
 
 // AuthenticateToken is the API server's TokenReview: it knows tokens that say "valid".
 func (b *bed) AuthenticateToken(ctx context.Context, bearer string) (*authenticator.Response, bool, error) {
-	b.asked++
+	b.count()
 	if b.broken {
 		return nil, false, errors.New("the API server is away")
 	}
@@ -152,9 +154,15 @@ func (b *bed) AuthenticateToken(ctx context.Context, bearer string) (*authentica
 	return &authenticator.Response{User: &user.DefaultInfo{Name: claims.Subject, Groups: []string{"system:serviceaccounts", user.AllAuthenticated}}}, true, nil
 }
 
+func (b *bed) count() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked++
+}
+
 // Authorize is the API server's SubjectAccessReview.
 func (b *bed) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	b.asked++
+	b.count()
 	if b.broken {
 		return authorizer.DecisionNoOpinion, "", errors.New("the API server is away")
 	}

@@ -56,7 +56,7 @@ func (h *handler) introspect(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusOK, inactive)
 		return
 	}
-	audiences, refused := h.callers.permitted(r.Context(), asking, result.Audiences)
+	audiences, refused := h.callers.permitted(r.Context(), asking, result.Audiences, origin)
 	switch {
 	case refused != nil:
 		refused.write(w)
