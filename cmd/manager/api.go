@@ -76,8 +76,8 @@ func (o *apiOptions) validate(own []string) error {
 	if o.audience == "" || slices.Contains(own, o.audience) {
 		errs = append(errs, fmt.Errorf("--api-audience %q is empty or the API server's own (--api-audiences), so every token could ask; set it as --api-audience=%s", o.audience, api.DefaultAudience))
 	}
-	if o.maxAge < time.Second || o.maxAge > time.Hour {
-		errs = append(errs, fmt.Errorf("--introspection-max-age %v is not between 1s and 1h; set it as --introspection-max-age=1m", o.maxAge))
+	if o.maxAge < api.MinMaxAge || o.maxAge > time.Hour {
+		errs = append(errs, fmt.Errorf("--introspection-max-age %v is not between %v and 1h; set it as --introspection-max-age=1m", o.maxAge, api.MinMaxAge))
 	}
 	if o.revokeRate < 1 || o.revokeRate > maxRevokeRate {
 		errs = append(errs, fmt.Errorf("--revoke-rate %d is not between 1 and %d; set it as --revoke-rate=10", o.revokeRate, maxRevokeRate))

@@ -99,7 +99,7 @@ var values = map[string]struct{ good, bad []string }{
 	"api-client-ca-file":                  {[]string{""}, nil},
 	"api-tls-cert-file":                   {[]string{""}, []string{"/tls.crt"}}, // goes with a key
 	"api-tls-key-file":                    {[]string{""}, []string{"/tls.key"}},
-	"introspection-max-age":               {[]string{"1m", "1s", "1h"}, []string{"", "60", "0s", "61m"}},
+	"introspection-max-age":               {[]string{"1m", "5s", "1h"}, []string{"", "60", "0s", "4.999s", "61m"}},
 	"revoke-rate":                         {[]string{"10", "1"}, []string{"", "0", "-1", "1001"}},
 	"console-namespaces":                  {[]string{"", "people,team-a"}, []string{"A", "a,,b"}},
 }

@@ -50,6 +50,8 @@ const (
 	DefaultAudience = "pat-operator-api"
 	// DefaultMaxAge is how long a caller may remember an introspection: many do until "exp".
 	DefaultMaxAge = time.Minute
+	// MinMaxAge is the least MaxAge that leaves room for clocks that differ.
+	MinMaxAge = 5 * time.Second
 
 	pathIntrospect = "/oauth2/introspect"
 	pathRevoke     = "/oauth2/revoke"
@@ -81,7 +83,7 @@ type Options struct {
 	URL string
 	// Audience is the one that the credentials of callers are for.
 	Audience string
-	// MaxAge bounds how far away "exp" is.
+	// MaxAge bounds how far away "exp" is, which is rounded up to a second.
 	MaxAge time.Duration
 	// Tokens authenticates callers by the tokens of service accounts.
 	Tokens     authenticator.Token

@@ -69,9 +69,10 @@ func (h *handler) introspect(w http.ResponseWriter, r *http.Request) {
 
 // introspection is the answer about a token that is active (RFC 7662 section 2.2). Times are seconds of Unix time.
 func (h *handler) introspection(result *verifier.Result, audiences []string, now time.Time) []byte {
-	expires := result.ExpiresAt
-	if latest := now.Add(h.MaxAge); latest.Before(expires) {
-		expires = latest
+	// Rounded up: a caller could not remember an answer whose exp has passed when it comes, and may take it for a broken one.
+	expires := now.Add(h.MaxAge + time.Second - 1).Truncate(time.Second)
+	if result.ExpiresAt.Before(expires) {
+		expires = result.ExpiresAt
 	}
 	o := serving.NewObject()
 	o.Bool("active", true)

@@ -56,7 +56,7 @@ func TestIntrospectionSaysWhoseTheTokenIs(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{
 		"active": true, "username": "alice", "sub": "alice", "uid": "u-1", "groups": []any{"dev", "CN=a,admins", "system:authenticated"},
 		"scope": "lists:read kubernetes:read-only", "client_id": "team-a/lists", "token_type": "Bearer", "iat": issuedAt, "nbf": issuedAt,
-		"exp": float64(b.now.Add(time.Minute).Unix()), "pat_expires_at": float64(pat.Record.Current.ExpiresAt.Unix()),
+		"exp": float64(b.now.Add(time.Minute + time.Second - 1).Unix()), "pat_expires_at": float64(pat.Record.Current.ExpiresAt.Unix()),
 		"aud": []any{listAPI}, "iss": ownURL, "jti": pat.ID(),
 	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -71,6 +71,30 @@ func TestIntrospectionSaysWhoseTheTokenIs(t *testing.T) {
 	full := b.token("full", forAudience(listAPI))
 	if w := b.post("/oauth2/introspect", about(full), asking); !strings.Contains(w.Body.String(), `"scope":"full"`) {
 		t.Errorf("without scopes: %s", w.Body)
+	}
+}
+
+func TestExpIsAlwaysAhead(t *testing.T) {
+	second := time.Unix(1_800_000_000, 0)
+	for name, tc := range map[string]struct {
+		now, ends time.Time
+		maxAge    time.Duration
+		want      int64
+	}{
+		"a whole second":                {second, second.Add(time.Hour), 5 * time.Second, 5},
+		"rounded up":                    {second.Add(time.Nanosecond), second.Add(time.Hour), 5 * time.Second, 6},
+		"nearly the next second":        {second.Add(time.Second - 1), second.Add(time.Hour), 5 * time.Second, 6},
+		"a part of a second":            {second.Add(time.Second / 2), second.Add(time.Hour), time.Second / 4, 1},
+		"the token ends sooner":         {second.Add(time.Second / 2), second.Add(3 * time.Second), 5 * time.Second, 3},
+		"the token ends in this second": {second.Add(time.Second / 2), second.Add(5*time.Second + time.Second*3/4), 5 * time.Second, 5},
+	} {
+		h := &handler{Options: Options{MaxAge: tc.maxAge}}
+		var got struct {
+			Exp int64 `json:"exp"`
+		}
+		if err := json.Unmarshal(h.introspection(&verifier.Result{ExpiresAt: tc.ends}, []string{listAPI}, tc.now), &got); err != nil || got.Exp-second.Unix() != tc.want {
+			t.Errorf("%s: exp is %d s ahead, want %d (%v)", name, got.Exp-second.Unix(), tc.want, err)
+		}
 	}
 }
 

@@ -429,6 +429,7 @@ func TestValuesThatCannotBeAreRefused(t *testing.T) {
 		{name: "an API face at a path", values: "api: {externalURL: https://a/tokens}", want: []string{"/api/externalURL"}},
 		{name: "no audience", values: api("audience: ''"), want: []string{"/api/audience"}},
 		{name: "an address without a network in front of the API face", values: api("trustedProxies: [10.0.0.1]"), want: []string{"/api/trustedProxies/0"}},
+		{name: "answers for a second", values: api("introspectionMaxAgeSeconds: 1"), want: []string{"/api/introspectionMaxAgeSeconds"}},
 		{name: "answers for two hours", values: api("introspectionMaxAgeSeconds: 7200"), want: []string{"/api/introspectionMaxAgeSeconds"}},
 		{name: "no revocations", values: api("revokeRate: 0"), want: []string{"/api/revokeRate"}},
 		{name: "typo in the API face", values: "api: {externalUrl: https://a}", want: []string{"/api", "externalUrl"}},
