@@ -27,6 +27,11 @@ import (
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 )
 
+// clockTolerance is how much later than a policy allows spec.expiresAt may be. The holder's clock reckons it, and may be ahead of
+// ours; without this nobody could ask for just as long as is allowed. No token gains by it: at issuedAt plus the days, every
+// verifier refuses it.
+const clockTolerance = time.Minute
+
 // Refusal is why a policy does not take a new token.
 type Refusal struct {
 	// Policy is the name of the TokenPolicy.
@@ -82,6 +87,8 @@ func lifetime(p *Policy, t Token) (field, detail string) {
 	latest := t.IssuedAt.Add(time.Duration(*days) * v1alpha1.Day)
 	switch {
 	case !t.Ends.After(latest):
+		return "", ""
+	case t.Spec.ExpiresAt != nil && !t.Ends.After(latest.Add(clockTolerance)):
 		return "", ""
 	case t.Spec.ExpiresAt != nil:
 		return "expiresAt", fmt.Sprintf("lets a token live %d days at most; set spec.expiresAt to %s or earlier", *days, latest.UTC().Format(time.RFC3339))

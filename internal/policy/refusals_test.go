@@ -53,11 +53,14 @@ func TestRefusals(t *testing.T) {
 			[]string{"user denies this user's tokens here: Left; an administrator can change the policy"}},
 		"not understood": {[]string{`{more: 1}`}, nil, 0, true,
 			[]string{"user has what this version of pat-operator does not know (spec.more), so all tokens that it matches are denied; an administrator can upgrade pat-operator, or change the policy"}},
-		"days": {[]string{`{maxLifetimeDays: 30}`}, nil, 31, false,
+		"days": {[]string{`{maxLifetimeDays: 30}`}, nil, 31 * v1alpha1.Day, false,
 			[]string{"expiresInDays lets a token live 30 days at most; set spec.expiresInDays to 30 or less"}},
-		"a date": {[]string{`{maxLifetimeDays: 30}`}, func(s *spec) { s.ExpiresAt = &metav1.Time{Time: issued} }, 31, false,
+		"a date": {[]string{`{maxLifetimeDays: 30}`}, func(s *spec) { s.ExpiresAt = &metav1.Time{Time: issued} }, 30*v1alpha1.Day + time.Minute + time.Second, false,
 			[]string{"expiresAt lets a token live 30 days at most; set spec.expiresAt to 2026-12-05T12:00:00Z or earlier"}},
-		"as many days":     {[]string{`{maxLifetimeDays: 30}`}, nil, 30, false, nil},
+		"a date by a clock that is ahead": {[]string{`{maxLifetimeDays: 30}`}, func(s *spec) { s.ExpiresAt = &metav1.Time{Time: issued} }, 30*v1alpha1.Day + time.Minute, false, nil},
+		"days that no clock reckons": {[]string{`{maxLifetimeDays: 30}`}, nil, 30*v1alpha1.Day + time.Second, false,
+			[]string{"expiresInDays lets a token live 30 days at most; set spec.expiresInDays to 30 or less"}},
+		"as many days":     {[]string{`{maxLifetimeDays: 30}`}, nil, 30 * v1alpha1.Day, false, nil},
 		"no scopes":        {[]string{`{requireScopes: true}`}, nil, 0, false, []string{"scopes allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]"}},
 		"scopes":           {[]string{`{requireScopes: true}`}, scoped(preset("ci-deploy")), 0, false, nil},
 		"scopes are free":  {[]string{`{requireScopes: false}`}, nil, 0, false, nil},
@@ -88,7 +91,7 @@ func TestRefusals(t *testing.T) {
 		"many": {[]string{`{allowedAudiences: [a, b, c, d, e, f, g, h, i, j]}`}, audiences("x"), 0, false,
 			[]string{"audiences[0] allows only tokens for a, b, c, d, e, f, g, h and 2 others; name one of these, or leave this audience out"}},
 		"what is for the token that exists": {[]string{`{allowedGroups: [x], maxTokensPerUser: 0}`}, nil, 0, false, nil},
-		"all at once": {[]string{`{requireScopes: true, maxLifetimeDays: 30, allowedAudiences: [a], allowedDelivery: [Holder], allowedFrom: [10.0.0.0/8]}`}, nil, 31, false, []string{
+		"all at once": {[]string{`{requireScopes: true, maxLifetimeDays: 30, allowedAudiences: [a], allowedDelivery: [Holder], allowedFrom: [10.0.0.0/8]}`}, nil, 31 * v1alpha1.Day, false, []string{
 			"expiresInDays lets a token live 30 days at most; set spec.expiresInDays to 30 or less",
 			"scopes allows only tokens with limited permissions; set spec.scopes, for example [{preset: read-only}]",
 			"audiences allows only tokens for a, and without audiences a token is for the Kubernetes API; set spec.audiences to some of these",
@@ -100,7 +103,7 @@ func TestRefusals(t *testing.T) {
 		for i, text := range tc.policies {
 			l = append(l, parse(string(rune('a'+i)), text))
 		}
-		token := Token{Spec: &spec{}, IssuedAt: issued, Ends: issued.Add(tc.ends * v1alpha1.Day), APIAudiences: []string{api}}
+		token := Token{Spec: &spec{}, IssuedAt: issued, Ends: issued.Add(tc.ends), APIAudiences: []string{api}}
 		if tc.mod != nil {
 			tc.mod(token.Spec)
 		}
