@@ -55,8 +55,9 @@ func (r *Reconciler) announceRotated(pat *v1alpha1.PersonalAccessToken, was, is 
 	switch {
 	case was.Current == nil || was.Current.ID == is.Current.ID:
 	case is.Previous != nil:
+		limits, _ := r.Policies.For(pat.Namespace, pat.Spec.User) // Unknown: status says the end once they are known.
 		r.event(pat, is.Current.ID, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which works until %s as well",
-			is.Current.ID, is.Previous.ID, lifecycle.Stamp(lifecycle.EffectiveEnd(&pat.Spec, is.Previous)))
+			is.Current.ID, is.Previous.ID, lifecycle.Stamp(lifecycle.StopsAt(&pat.Spec, is.Previous, limits)))
 	default:
 		r.event(pat, is.Current.ID, v1alpha1.EventRotated, "Rotate", "Token %s replaces %s, which no longer works", is.Current.ID, was.Current.ID)
 	}

@@ -99,6 +99,38 @@ func TestAPolicyStopsATokenAndIsForgotten(t *testing.T) {
 	}
 }
 
+// A predecessor works no longer than policies let it, as status and the event say; its record lasts until its own end.
+func TestAPredecessorEndsByPolicyInStatusToo(t *testing.T) {
+	w := newWorld(t)
+	pat := w.create("a")
+	w.settle("a")
+	first := w.record(pat.UID).Current
+	w.advance(5 * v1alpha1.Day)
+	w.policed(map[string]string{"short": "maxLifetimeDays: 10"})
+	w.change("a", func(p *v1alpha1.PersonalAccessToken) {
+		p.Spec.ExpiresAt = &metav1.Time{Time: w.clock.Now().Add(9 * v1alpha1.Day)}
+		p.Spec.Rotation = &v1alpha1.Rotation{Trigger: "2", OverlapSeconds: 30 * 24 * 3600}
+	})
+	w.settle("a")
+	end := metav1.NewTime(first.IssuedAt.Add(10 * v1alpha1.Day))
+	if s := w.get("a").Status; s.PreviousTokenID != first.ID || !s.PreviousTokenExpiresAt.Equal(&end) {
+		t.Errorf("status says that predecessor %q ends at %v, want %s at %v", s.PreviousTokenID, s.PreviousTokenExpiresAt, first.ID, end)
+	}
+	if text, want := w.events.text(), "replaces "+first.ID+", which works until "+lifecycle.Stamp(end.Time)+" as well"; !strings.Contains(text, want) {
+		t.Errorf("no event says %q:\n%s", want, text)
+	}
+	w.advance(6 * v1alpha1.Day)
+	w.settle("a")
+	if w.record(pat.UID).Previous == nil {
+		t.Error("the policy took the predecessor out of the record")
+	}
+	w.policed(nil)
+	w.settle("a")
+	if got := w.get("a").Status.PreviousTokenExpiresAt; got == nil || !got.After(end.Time) {
+		t.Errorf("without the policy the predecessor ends at %v", got)
+	}
+}
+
 func TestAReplicaIsReadyOncePoliciesAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		known := false

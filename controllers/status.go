@@ -149,6 +149,9 @@ func desiredStatus(pat *v1alpha1.PersonalAccessToken, rec *record.Record, state 
 		if t := rec.Previous; t != nil {
 			want.PreviousTokenID = t.ID
 			want.PreviousTokenExpiresAt = &metav1.Time{Time: lifecycle.EffectiveEnd(&pat.Spec, t)}
+			if state.PreviousEnd != nil {
+				want.PreviousTokenExpiresAt = &metav1.Time{Time: *state.PreviousEnd}
+			}
 		}
 		if t := rec.Current; t != nil {
 			want.TokenID = t.ID

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
+	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
@@ -157,6 +158,8 @@ type State struct {
 	ExpiringSoon *Condition
 	// PolicyEnd is when TokenPolicies stop the current token; nil where they do not.
 	PolicyEnd *time.Time
+	// PreviousEnd is when the predecessor stops; nil without one.
+	PreviousEnd *time.Time
 }
 
 // Condition is the content of one condition.
@@ -214,7 +217,7 @@ func Decide(in Input) Decision {
 			d.Base, d.Spec = Base(in, in.Now.Truncate(time.Second)), &in.Resource.Spec
 		}
 		if d.State != nil {
-			d.State.PolicyEnd = policyEnd(in)
+			d.State.PolicyEnd, d.State.PreviousEnd = policyEnd(in), previousEnd(in)
 			if d.State.Active.Status {
 				d.State.ExpiringSoon = expiringSoon(in)
 			}
@@ -436,6 +439,15 @@ func EffectiveEnd(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token) time.
 	return t.EndsAt()
 }
 
+// StopsAt is when a token of the record stops: by record, spec or policies, whichever is earliest.
+func StopsAt(spec *v1alpha1.PersonalAccessTokenSpec, t *record.Token, limits policy.Limits) time.Time {
+	end := EffectiveEnd(spec, t)
+	if by, p := limits.End(t.IssuedAt); p != nil && by.Before(end) {
+		return by
+	}
+	return end
+}
+
 // Wake is how long it is until time alone requires a decision, 0 for never.
 func Wake(in Input) time.Duration {
 	var after time.Duration
@@ -456,6 +468,8 @@ func Wake(in Input) time.Duration {
 		after = Sooner(after, until(in.Now, end))
 	}
 	if previous := in.Record.Previous; previous != nil {
+		// Policies stop it in what status says; only at its own end does it leave the record.
+		after = Sooner(after, until(in.Now, *previousEnd(in)))
 		after = Sooner(after, until(in.Now, EffectiveEnd(&in.Resource.Spec, previous)))
 	}
 	if due, ok := rotationDue(in); ok {

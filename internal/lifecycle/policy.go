@@ -59,7 +59,7 @@ func stopped(in Input) *Condition {
 		return nil
 	}
 	return &Condition{Reason: v1alpha1.ReasonDeniedByPolicy, Message: fmt.Sprintf(
-		"Token %s stopped at %s, because TokenPolicy %q lets a token live %d days; %s.", t.ID, Stamp(end), p.Name, *p.Spec.MaxLifetimeDays, again(&in.Resource.Spec))}
+		"Token %s stopped at %s, because TokenPolicy %q lets a token live %s; %s.", t.ID, Stamp(end), p.Name, days(*p.Spec.MaxLifetimeDays), again(in))}
 }
 
 func denied(d *policy.Denial) *Condition {
@@ -129,11 +129,16 @@ func policyEnd(in Input) *time.Time {
 
 // currentEnd is when the current token stops: by record, spec or policies.
 func currentEnd(in Input) time.Time {
-	end := EffectiveEnd(&in.Resource.Spec, in.Record.Current)
-	if by := policyEnd(in); by != nil && by.Before(end) {
-		return *by
+	return StopsAt(&in.Resource.Spec, in.Record.Current, in.Policies.Limits)
+}
+
+// previousEnd is when the predecessor stops: by record, spec or policies; nil without one.
+func previousEnd(in Input) *time.Time {
+	if in.Record == nil || in.Record.Previous == nil {
+		return nil
 	}
-	return end
+	end := StopsAt(&in.Resource.Spec, in.Record.Previous, in.Policies.Limits)
+	return &end
 }
 
 // narrowed says what policies leave of the current token, as sentences with a leading space; "" if all of it.

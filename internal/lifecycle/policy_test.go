@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/policy"
@@ -42,6 +43,15 @@ func tokens(n int) func(*Input) { return func(in *Input) { in.Policies.Tokens = 
 // after lets time pass; the token was taken long ago.
 func after(d time.Duration) func(*Input) {
 	return func(in *Input) { in.Now, in.Record.Current.Delivery = now.Add(d), nil }
+}
+
+// endsIn has spec name an end, and lives the record, for so long from now.
+func endsIn(d time.Duration) func(*Input) {
+	return change(func(s *v1alpha1.PersonalAccessTokenSpec) { s.ExpiresAt = &metav1.Time{Time: now.Add(d)} })
+}
+
+func lives(d time.Duration) func(*Input) {
+	return func(in *Input) { in.Record.Current.ExpiresAt = now.Add(d) }
 }
 
 // rotate asks for a successor.
@@ -99,7 +109,33 @@ func TestPoliciesDecideWhatIsIssuedAndWhatWorks(t *testing.T) {
 		"then it stops, and is not written down as expired": {
 			in: input(issued, days(30), after(31*day)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonReconciled,
 			policyEnd: "2026-12-23T11:59:00Z",
-			message:   `Token aaaaaaaaaaaaaaaa stopped at 2026-12-23T11:59:00Z, because TokenPolicy "contractors" lets a token live 30 days; set a new spec.rotation.trigger for a new one.`,
+			message:   `Token aaaaaaaaaaaaaaaa stopped at 2026-12-23T11:59:00Z, because TokenPolicy "contractors" lets a token live 30 days; set a new spec.rotation.trigger for a new one, and set spec.expiresInDays to 30 or less.`,
+		},
+		"one with a date": {
+			in: input(issued, endsIn(200*day), days(1), after(2*day)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonReconciled,
+			policyEnd: "2026-11-24T11:59:00Z",
+			message:   `Token aaaaaaaaaaaaaaaa stopped at 2026-11-24T11:59:00Z, because TokenPolicy "contractors" lets a token live 1 day; set a new spec.rotation.trigger for a new one, and set spec.expiresAt to at most 1 day ahead.`,
+		},
+		"one that its holder made": {
+			in: input(taken, lives(90*day), endsIn(90*day), days(30), after(31*day)), active: v1alpha1.ReasonDeniedByPolicy, ready: v1alpha1.ReasonReconciled,
+			policyEnd: "2026-12-23T11:59:00Z",
+			message:   `Token aaaaaaaaaaaaaaaa stopped at 2026-12-23T11:59:00Z, because TokenPolicy "contractors" lets a token live 30 days; put a new one into spec.token, and set spec.expiresAt to at most 30 days ahead.`,
+		},
+		"a revoked one whose days a policy allows": {
+			in: input(issued, ends("Revoked"), days(90)), active: v1alpha1.ReasonRevoked, ready: v1alpha1.ReasonReconciled,
+			message: `Token aaaaaaaaaaaaaaaa was revoked; set a new spec.rotation.trigger for a new one.`,
+		},
+		"a revoked one whose days it does not allow": {
+			in: input(issued, ends("Revoked"), days(89)), active: v1alpha1.ReasonRevoked, ready: v1alpha1.ReasonReconciled,
+			message: `Token aaaaaaaaaaaaaaaa was revoked; set a new spec.rotation.trigger for a new one, and set spec.expiresInDays to 89 or less.`,
+		},
+		"a predecessor ends earlier": {
+			in: input(issued, previous(now.Add(10*day)), days(3)), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled, policyEnd: "2026-11-26T11:59:00Z",
+			message: `Token aaaaaaaaaaaaaaaa authenticates as alice until 2026-11-26T11:59:00Z, and so does its predecessor bbbbbbbbbbbbbbbb until 2026-11-25T12:00:00Z; delete this resource to revoke it.`,
+		},
+		"then it is not told of": {
+			in: input(issued, previous(now.Add(10*day)), days(3), after(2*day)), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled, policyEnd: "2026-11-26T11:59:00Z",
+			message: `Token aaaaaaaaaaaaaaaa authenticates as alice until 2026-11-26T11:59:00Z; delete this resource to revoke it.`,
 		},
 		"existing tokens need no scopes": {
 			in: input(issued, requireScopes), active: v1alpha1.ReasonActive, ready: v1alpha1.ReasonReconciled,
@@ -214,5 +250,65 @@ func TestTheEndByPolicyIsWarnedOfAndWaitedFor(t *testing.T) {
 	}
 	if want := 5*day - time.Minute; d.After > want {
 		t.Errorf("looks again after %v, want by %v, when policies stop the token", d.After, want)
+	}
+}
+
+// Verifiers refuse a predecessor at the end by policy, so status says that end; the record keeps it until its own.
+func TestAPredecessorsEndByPolicyIsToldAndWaitedFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy    string
+		passed    time.Duration
+		end       string
+		latest    time.Duration // when to look again, from the time passed
+		neverSees bool
+	}{
+		"without a policy":               {"maxTokensPerUser: 5", 0, "2026-12-03T12:00:00Z", 10 * day, false},
+		"the policy ends it first":       {"maxLifetimeDays: 4", 0, "2026-11-26T12:00:00Z", 3 * day, false},
+		"after that":                     {"maxLifetimeDays: 4", 3 * day, "2026-11-26T12:00:00Z", day - time.Minute, true},
+		"its own end is waited for, too": {"maxLifetimeDays: 4", 5 * day, "2026-11-26T12:00:00Z", 5 * day, true},
+		"its own end is first":           {"maxLifetimeDays: 40", 0, "2026-12-03T12:00:00Z", 10 * day, false},
+	} {
+		d := Decide(input(issued, previous(now.Add(10*day)), byPolicy(tc.policy), after(tc.passed)))
+		if d.Action != Nothing || d.State.PreviousEnd == nil || Stamp(*d.State.PreviousEnd) != tc.end {
+			t.Errorf("%s: %s, and the predecessor ends at %v, want %s", name, d.Action, d.State.PreviousEnd, tc.end)
+		}
+		if d.After != tc.latest {
+			t.Errorf("%s: looks again after %v, want %v", name, d.After, tc.latest)
+		}
+		if told := strings.Contains(d.State.Active.Message, "predecessor"); told == tc.neverSees {
+			t.Errorf("%s: says %q", name, d.State.Active.Message)
+		}
+	}
+}
+
+// A rotation that comes after the end by policy is too late for the token's user.
+func TestAnEndByPolicyBeforeTheNextRotationIsWarnedOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy string
+		want   bool
+	}{
+		"rotated before":       {"maxLifetimeDays: 31", false},
+		"rotated at that time": {"maxLifetimeDays: 30", true},
+		"rotated later":        {"maxLifetimeDays: 28", true},
+	} {
+		in := input(sealed, everyDays(30), byPolicy(tc.policy), func(in *Input) {
+			in.Config.MaxLifetime, in.Config.ExpiryWarnings = 366*day, []time.Duration{7 * day}
+		})
+		if _, ok := rotationDue(in); !ok {
+			t.Fatalf("%s: it is not rotated", name)
+		}
+		_, by := in.Policies.Limits.End(in.Record.Current.IssuedAt)
+		warned := time.Duration(*by.Spec.MaxLifetimeDays-7)*day - time.Minute
+		if d := Decide(in); tc.want && d.After > warned {
+			t.Errorf("%s: looks again after %v, so the warning comes late", name, d.After)
+		}
+		in.Now = now.Add(25 * day)
+		soon := Decide(in).State.ExpiringSoon
+		if (soon != nil) != tc.want {
+			t.Errorf("%s: warns %v, want %v", name, soon, tc.want)
+		}
+		if want := fmt.Sprintf("and set spec.expiresInDays to %d or less.", *by.Spec.MaxLifetimeDays); soon != nil && !strings.HasSuffix(soon.Message, want) {
+			t.Errorf("%s: %q does not end with %q", name, soon.Message, want)
+		}
 	}
 }

@@ -120,17 +120,17 @@ func activity(in Input) Condition {
 	end := EffectiveEnd(spec, t)
 	switch e := in.Record.EndOf(t.ID); {
 	case e != nil && e.Reason != record.EndedExpired:
-		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again(spec))}
+		return Condition{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf("Token %s was revoked; %s.", t.ID, again(in))}
 	case e != nil, !in.Now.Before(end):
-		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, Stamp(end), again(spec))}
+		return Condition{Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("Token %s expired at %s; %s.", t.ID, Stamp(end), again(in))}
 	case stopped(in) != nil:
 		return *stopped(in)
 	case spec.Suspend:
 		return Condition{Reason: v1alpha1.ReasonSuspended, Message: fmt.Sprintf("Token %s is suspended; set spec.suspend to false to resume it.", t.ID)}
 	}
 	predecessor := ""
-	if p := in.Record.Previous; p != nil {
-		predecessor = fmt.Sprintf(", and so does its predecessor %s until %s", p.ID, Stamp(EffectiveEnd(spec, p)))
+	if until := previousEnd(in); until != nil && in.Now.Before(*until) {
+		predecessor = fmt.Sprintf(", and so does its predecessor %s until %s", in.Record.Previous.ID, Stamp(*until))
 		if retiresOnFirstUse(spec) {
 			predecessor += ", or until the new one is first used"
 		}
@@ -143,16 +143,30 @@ func activity(in Input) Condition {
 		"Token %s authenticates as %s until %s%s; delete this resource to revoke it.%s", t.ID, in.Record.User.Username, Stamp(currentEnd(in)), predecessor, networks+narrowed(in))}
 }
 
-// again is how one gets another token.
-func again(spec *v1alpha1.PersonalAccessTokenSpec) string {
+// again is how one gets another token, of a life that policies allow.
+func again(in Input) string {
+	spec := &in.Resource.Spec
 	how := "set a new spec.rotation.trigger for a new one"
 	if spec.Token != nil {
 		how = "put a new one into spec.token"
 	}
-	if spec.ExpiresAt != nil {
+	latest, by := in.Policies.Limits.End(in.Now)
+	switch {
+	case spec.ExpiresAt != nil && by != nil:
+		how += fmt.Sprintf(", and set spec.expiresAt to at most %s ahead", days(*by.Spec.MaxLifetimeDays))
+	case spec.ExpiresAt != nil:
 		how += ", with a later spec.expiresAt"
+	case by != nil && End(spec, in.Now).After(latest):
+		how += fmt.Sprintf(", and set spec.expiresInDays to %d or less", *by.Spec.MaxLifetimeDays)
 	}
 	return how
+}
+
+func days(n int32) string {
+	if n == 1 {
+		return "1 day"
+	}
+	return fmt.Sprintf("%d days", n)
 }
 
 // succeed makes t the current token of a record. Its predecessor goes on as the previous one for the overlap that spec asks

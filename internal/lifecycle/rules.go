@@ -187,7 +187,7 @@ func adopt(in Input, now time.Time) *Decision {
 	case replaced && in.Record.Previous != nil && in.Record.Previous.ID == spec.Token.ID:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was replaced by %s: it works until %s, the end of the overlap, and never again; make a new token and put its id and digest into spec.token.",
-			spec.Token.ID, in.Record.Current.ID, Stamp(EffectiveEnd(spec, in.Record.Previous))))
+			spec.Token.ID, in.Record.Current.ID, Stamp(*previousEnd(in))))
 	case replaced:
 		return stalled(v1alpha1.ReasonTokenRevoked, fmt.Sprintf(
 			"Token %s was replaced by another, %s, and stays ended; make a new token and put its id and digest into spec.token.", spec.Token.ID, in.Record.Current.ID))
@@ -278,14 +278,14 @@ func expiringSoon(in Input) *Condition {
 		return nil
 	}
 	return &Condition{Status: true, Reason: v1alpha1.ReasonExpiringSoon, Message: fmt.Sprintf(
-		"Token %s expires at %s, in less than %s; %s.", in.Record.Current.ID, Stamp(end), duration.HumanDuration(within), again(&in.Resource.Spec))}
+		"Token %s expires at %s, in less than %s; %s.", in.Record.Current.ID, Stamp(end), duration.HumanDuration(within), again(in))}
 }
 
 // warnings are how long before its end the current token is warned of. It leaves out tokens that are rotated automatically
-// before, and warnings that would show from the token's first day.
+// before policies or anything else stops them, and warnings that would show from the token's first day.
 func warnings(in Input) []time.Duration {
 	t := in.Record.Current
-	if due, ok := rotationDue(in); ok && in.Now.Before(due) || in.Record.EndOf(t.ID) != nil {
+	if due, ok := rotationDue(in); ok && in.Now.Before(due) && due.Before(currentEnd(in)) || in.Record.EndOf(t.ID) != nil {
 		return nil
 	}
 	var out []time.Duration
