@@ -56,16 +56,24 @@ type asked struct {
 	rec *record.Record
 }
 
+// limits are what TokenPolicies ask of a resource's tokens. An error is the one to answer with.
+func (v *validator) limits(ctx context.Context, pat *v1alpha1.PersonalAccessToken) (policy.Limits, error) {
+	if v.Policies == nil || pat.Spec.User == nil {
+		return nil, nil
+	}
+	limits, err := v.Policies.For(pat.Namespace, pat.Spec.User)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot tell which TokenPolicies match", "namespace", pat.Namespace, "name", pat.Name)
+		return nil, tryAgain(fmt.Sprintf("which TokenPolicies match cannot be found out: %v", err))
+	}
+	return limits, nil
+}
+
 // byPolicies finds what TokenPolicies refuse of a token, and what they leave of it. An error is the one to answer with.
-func (v *validator) byPolicies(ctx context.Context, a asked) (forbidden field.ErrorList, warnings ctrladmission.Warnings, err error) {
-	u, namespace := a.pat.Spec.User, a.pat.Namespace
+func (v *validator) byPolicies(ctx context.Context, limits policy.Limits, a asked) (forbidden field.ErrorList, warnings ctrladmission.Warnings, err error) {
+	u := a.pat.Spec.User
 	if v.Policies == nil || u == nil {
 		return nil, nil, nil
-	}
-	limits, err := v.Policies.For(namespace, u)
-	if err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot tell which TokenPolicies match", "namespace", namespace, "name", a.pat.Name)
-		return nil, nil, tryAgain(fmt.Sprintf("which TokenPolicies match cannot be found out: %v", err))
 	}
 	for _, r := range limits.Refusals(policy.Token{
 		Spec: &a.pat.Spec, IssuedAt: a.issuedAt, Ends: lifecycle.End(&a.pat.Spec, a.issuedAt), APIAudiences: v.APIAudiences(),

@@ -20,7 +20,9 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -116,6 +118,7 @@ func TestPoliciesOfANewToken(t *testing.T) {
 			name: "longer by date", pat: alicesPAT(expires(now.Add(31 * v1alpha1.Day))), spec: `{maxLifetimeDays: 30}`,
 			want: isForbidden + `spec.expiresAt: TokenPolicy "contractors" lets a token live 30 days at most; set spec.expiresAt to 2026-12-01T12:00:00Z or earlier`,
 		},
+		{name: "as long by a clock that is ahead", pat: alicesPAT(expires(now.Add(30*v1alpha1.Day + time.Second))), spec: `{maxLifetimeDays: 30}`},
 		{name: "the last that is allowed", pat: alicesPAT(), spec: `{maxTokensPerUser: 10}`, tokens: 9},
 		{
 			name: "one too many", pat: alicesPAT(), spec: `{maxTokensPerUser: 10}`, tokens: 10,
@@ -277,5 +280,63 @@ func TestWithoutPoliciesNothingIsAdmittedThatAsksForMore(t *testing.T) {
 	cfg.Record = func(context.Context, *object) (*record.Record, error) { return nil, errors.New("unread") }
 	if _, err := admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(issued), alicesPAT(issued, suspended)); err != nil {
 		t.Errorf("suspending: %v", err)
+	}
+}
+
+// A predecessor stops where policies stop it, whatever its overlap.
+func TestAPolicyThatCutsAnOverlapShortIsWarnedOf(t *testing.T) {
+	age := func(age time.Duration) modifier { return issuedAt(now.Add(-age)) }
+	const ends = `the token that is replaced, ponmlkjihgfedcba, ends at `
+	for _, tc := range []struct {
+		name, spec string
+		was, is    *object
+		want       string
+	}{
+		{
+			name: "within the overlap", spec: `{maxLifetimeDays: 30}`, was: alicesPAT(age(30*v1alpha1.Day - time.Minute)),
+			is:   alicesPAT(age(30*v1alpha1.Day-time.Minute), overlapping, expires(now.Add(v1alpha1.Day))),
+			want: ends + `2026-11-01T12:01:00Z, before the overlap is over: TokenPolicy "contractors" lets a token live 30 days at most; install the new one before that`,
+		},
+		{
+			name: "as spec does", spec: `{maxLifetimeDays: 30}`, was: alicesPAT(age(30*v1alpha1.Day - time.Minute)),
+			is:   alicesPAT(age(30*v1alpha1.Day-time.Minute), overlapping, days(30)),
+			want: ends + `2026-11-01T12:01:00Z, before the overlap is over: TokenPolicy "contractors" lets a token live 30 days at most; install the new one before that`,
+		},
+		{
+			name: "spec does before", spec: `{maxLifetimeDays: 30}`, was: alicesPAT(age(30*v1alpha1.Day - time.Minute)),
+			is:   alicesPAT(age(30*v1alpha1.Day-time.Minute), overlapping, expires(now.Add(time.Second))),
+			want: ends + `2026-11-01T12:00:01Z, before the overlap is over: set a later spec.expiresAt for it to work as long`,
+		},
+		{name: "stopped already", spec: `{maxLifetimeDays: 30}`, was: alicesPAT(age(31 * v1alpha1.Day)), is: alicesPAT(age(31*v1alpha1.Day), overlapping, days(30))},
+		{name: "after the overlap", spec: `{maxLifetimeDays: 30}`, was: alicesPAT(age(29 * v1alpha1.Day)), is: alicesPAT(age(29*v1alpha1.Day), overlapping, days(30))},
+		{name: "without an overlap", spec: `{maxLifetimeDays: 30}`, was: alicesPAT(age(30*v1alpha1.Day - time.Minute)), is: alicesPAT(age(30*v1alpha1.Day-time.Minute), rotating, days(30))},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := config
+			byPolicy(tc.spec, 0)(&cfg)
+			got, err := admission.NewValidator(cfg).ValidateUpdate(request(), tc.was, tc.is)
+			check(t, err, "")
+			var want ctrladmission.Warnings
+			if tc.want != "" {
+				want = ctrladmission.Warnings{tc.want}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// kube-apiserver cuts a warning of more than 256 characters.
+func TestThatWarningIsShortEnoughToBeShown(t *testing.T) {
+	set := policy.NewSet()
+	set.Put(policy.Parse(policies.New(strings.Repeat("p", 253), `{maxLifetimeDays: 3660}`)))
+	cfg := config
+	byPolicy("{}", 0)(&cfg)
+	cfg.Policies, cfg.MaxLifetime = known{set}, 20000*v1alpha1.Day
+	old := issuedAt(now.Add(time.Minute - 3660*v1alpha1.Day))
+	got, err := admission.NewValidator(cfg).ValidateUpdate(request(), alicesPAT(old, days(20000)), alicesPAT(old, overlapping, expires(now.Add(v1alpha1.Day))))
+	if err != nil || len(got) != 1 || len(got[0]) > 256 {
+		t.Errorf("%d warnings, %q: %v", len(got), got, err)
 	}
 }

@@ -75,7 +75,11 @@ func (v *validator) ValidateCreate(ctx context.Context, pat *v1alpha1.PersonalAc
 	f.invalid = append(f.invalid, displayName(nil, &pat.Spec)...)
 	f.forbidden = append(f.forbidden, v.room(ctx, pat)...)
 	f.forbidden = append(f.forbidden, v.foreign(req.Namespace)...)
-	refused, byPolicies, err := v.byPolicies(ctx, asked{requester: &req.UserInfo, pat: pat, issuedAt: now})
+	limits, err := v.limits(ctx, pat)
+	if err != nil {
+		return nil, err
+	}
+	refused, byPolicies, err := v.byPolicies(ctx, limits, asked{requester: &req.UserInfo, pat: pat, issuedAt: now})
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +156,11 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 	if current != nil && !again {
 		token.widened, token.issuedAt = widens(was, is), current.IssuedAt
 	}
-	refused, byPolicies, err := v.byPolicies(ctx, token)
+	limits, err := v.limits(ctx, is)
+	if err != nil {
+		return nil, err
+	}
+	refused, byPolicies, err := v.byPolicies(ctx, limits, token)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +181,7 @@ func (v *validator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Person
 		warnings = append(warnings, later(&was.Spec, &is.Spec)...)
 	}
 	if again {
-		warnings = append(warnings, cutShort(&is.Spec, current, v.Now())...)
+		warnings = append(warnings, cutShort(&is.Spec, current, limits, v.Now())...)
 	}
 	warnings = append(append(append(warnings, overAYear...), onlyByProxy(&was.Spec, &is.Spec)...), byPolicies...)
 	if !inSecret(&was.Spec) {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/lifecycle"
+	"github.com/pat-operator/pat-operator/internal/policy"
 	"github.com/pat-operator/pat-operator/internal/record"
 )
 
@@ -62,16 +63,24 @@ func onlyByProxy(was, is *spec) ctrladmission.Warnings {
 	}
 }
 
-// cutShort warns of a rotation whose spec ends the present token before its overlap is over: what spec says of a token's life
+// cutShort warns of a rotation whose present token ends before its overlap is over: what spec and policies say of a token's life
 // holds for that one, too.
-func cutShort(s *spec, current *record.Token, now time.Time) ctrladmission.Warnings {
+func cutShort(s *spec, current *record.Token, limits policy.Limits, now time.Time) ctrladmission.Warnings {
 	if s.Rotation == nil || s.Rotation.OverlapSeconds == 0 || !now.Before(current.EndsAt()) {
 		return nil
 	}
 	overlap := now.Add(time.Duration(s.Rotation.OverlapSeconds) * time.Second)
-	end := lifecycle.EffectiveEnd(s, current)
+	end := lifecycle.StopsAt(s, current, limits)
 	if !end.Before(overlap) || end.Equal(current.EndsAt()) {
 		return nil
+	}
+	if latest, by := limits.End(current.IssuedAt); by != nil && !end.Before(latest) {
+		if !now.Before(end) {
+			return nil // It has stopped already.
+		}
+		return ctrladmission.Warnings{fmt.Sprintf(
+			"the token that is replaced, %s, ends at %s, before the overlap is over: TokenPolicy %+.64q lets a token live %d days at most; install the new one before that",
+			current.ID, lifecycle.Stamp(end), by.Name, *by.Spec.MaxLifetimeDays)}
 	}
 	when := "at " + lifecycle.Stamp(end)
 	if !now.Before(end) {
