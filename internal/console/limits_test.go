@@ -24,13 +24,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	testingclock "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pat-operator/pat-operator/api/v1alpha1"
 	"github.com/pat-operator/pat-operator/internal/console/page"
+	"github.com/pat-operator/pat-operator/internal/holder"
+	"github.com/pat-operator/pat-operator/internal/lifecycle"
 	"github.com/pat-operator/pat-operator/internal/policy"
 )
 
@@ -120,5 +124,50 @@ func TestAStoppedTokenSaysWhy(t *testing.T) {
 				t.Errorf("policy %q, rotate, suspend, resume, revoke: %v", d.Policy, offered)
 			}
 		})
+	}
+}
+
+// The page has no field for the life of a rotated token, so it asks for as many days as policies allow.
+func TestARotationKeepsToPolicies(t *testing.T) {
+	type spec = v1alpha1.PersonalAccessTokenSpec
+	now := time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
+	in := func(days int) *metav1.Time { return &metav1.Time{Time: now.AddDate(0, 0, days)} }
+	overlap := &v1alpha1.Rotation{OverlapSeconds: 3600}
+	const short, denies = "{maxLifetimeDays: 7}", "{deny: {reason: Left}}"
+	for name, tc := range map[string]struct {
+		policy string
+		spec   spec
+		days   *int32
+		at     *metav1.Time
+	}{
+		"the default is too long":   {short, spec{}, ptr.To[int32](7), nil},
+		"its days are too many":     {short, spec{ExpiresInDays: ptr.To[int32](30)}, ptr.To[int32](7), nil},
+		"with an overlap in spec":   {short, spec{ExpiresInDays: ptr.To[int32](30), Rotation: overlap}, ptr.To[int32](7), nil},
+		"its days are as allowed":   {short, spec{ExpiresInDays: ptr.To[int32](7)}, ptr.To[int32](7), nil},
+		"its days are fewer":        {short, spec{ExpiresInDays: ptr.To[int32](3)}, ptr.To[int32](3), nil},
+		"its date is too late":      {short, spec{ExpiresAt: in(30)}, nil, in(7)},
+		"its date is early enough":  {short, spec{ExpiresAt: in(6)}, nil, in(6)},
+		"made here, for too long":   {short, spec{ExpiresAt: in(30), Token: &v1alpha1.HolderToken{ID: "aaaaaaaaaaaaaaaa"}}, nil, in(7)},
+		"no policy on lifetimes":    {denies, spec{ExpiresInDays: ptr.To[int32](30)}, ptr.To[int32](30), nil},
+		"more than the operator's":  {"{maxLifetimeDays: 400}", spec{ExpiresInDays: ptr.To[int32](500)}, ptr.To[int32](90), nil},
+		"a policy for other people": {"{match: {subjects: [{kind: User, name: bob}]}, maxLifetimeDays: 7}", spec{}, nil, nil},
+	} {
+		pat := &v1alpha1.PersonalAccessToken{Spec: tc.spec}
+		pat.Namespace, pat.Name, pat.Status.TokenID, pat.Spec.User = team, "a", "aaaaaaaaaaaaaaaa", &v1alpha1.UserInfo{Username: "alice"}
+		pat.Status.IssuedAt, pat.Status.ExpiresAt = in(-8), in(-1)
+		if pat.Spec.Token != nil {
+			pat.Status.ExpiresAt = in(60) // status lags behind the policy
+		}
+		c := &Console{clock: testingclock.NewFakePassiveClock(now), maxLife: 90 * 24 * time.Hour, policies: policiesOf(t, map[string]string{"p": tc.policy}).For}
+		rotated := pat.DeepCopy()
+		if err := c.rotation(pat, holder.RotateOptions{}).Edit(rotated); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(spec{ExpiresInDays: tc.days, ExpiresAt: tc.at}, spec{ExpiresInDays: rotated.Spec.ExpiresInDays, ExpiresAt: rotated.Spec.ExpiresAt}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if end, err := c.nextEnd(pat); err != nil || !end.Equal(lifecycle.End(&rotated.Spec, now)) {
+			t.Errorf("%s: the page says that it ends at %v, and it ends at %v: %v", name, end, lifecycle.End(&rotated.Spec, now), err)
+		}
 	}
 }

@@ -42,8 +42,21 @@ const defaultOverlap = 24 * time.Hour
 // overlaps are the overlaps to choose from.
 var overlaps = []time.Duration{0, time.Hour, defaultOverlap, 7 * 24 * time.Hour}
 
+// rotation returns a rotation whose new token lives no longer than policies allow.
 func (c *Console) rotation(was *v1alpha1.PersonalAccessToken, options holder.RotateOptions) *holder.Rotation {
-	return &holder.Rotation{RotateOptions: options, Clock: c.clock, Random: rand.Reader, Was: was}
+	with := func(options holder.RotateOptions) *holder.Rotation {
+		return &holder.Rotation{RotateOptions: options, Clock: c.clock, Random: rand.Reader, Was: was}
+	}
+	if c.policies == nil || was.Spec.User == nil {
+		return with(options)
+	}
+	limits, now := c.policies(was.Namespace, was.Spec.User), c.clock.Now()
+	latest, by := limits.End(now)
+	rotated := was.DeepCopy()
+	if by != nil && with(options).Edit(rotated) == nil && lifecycle.End(&rotated.Spec, now).After(latest) {
+		options.ExpiresIn = c.longest(limits)
+	}
+	return with(options)
 }
 
 // nextEnd returns when a new token would end, or why the token cannot be rotated.

@@ -182,11 +182,14 @@ func (r *Rotation) editLife(pat *v1alpha1.PersonalAccessToken, now time.Time) er
 }
 
 // endsOverlap reports whether a lifetime in days, which applies to the current token too, would end that before its overlap
-// ends.
+// ends, and before its own end.
 func (r *Rotation) endsOverlap(pat *v1alpha1.PersonalAccessToken, now time.Time, life time.Duration) bool {
-	overlap := rotationOf(&pat.Spec).OverlapSeconds
-	return overlap > 0 && pat.Status.IssuedAt != nil &&
-		pat.Status.IssuedAt.Add(life).Before(now.Add(time.Duration(overlap)*time.Second))
+	overlap, status := rotationOf(&pat.Spec).OverlapSeconds, &pat.Status
+	if overlap <= 0 || status.IssuedAt == nil {
+		return false
+	}
+	end := status.IssuedAt.Add(life)
+	return end.Before(now.Add(time.Duration(overlap)*time.Second)) && (status.ExpiresAt == nil || end.Before(status.ExpiresAt.Time))
 }
 
 // lifeOf returns the lifetime of the current token. It rounds to minutes: a token that was made here is issued some seconds
@@ -291,6 +294,9 @@ func (r *Rotation) PredecessorEnd(pat *v1alpha1.PersonalAccessToken) time.Time {
 		if own := lifecycle.End(&pat.Spec, was.IssuedAt.Time); own.Before(end) {
 			end = own
 		}
+	}
+	if !end.After(status.IssuedAt.Time) {
+		return time.Time{} // A TokenPolicy had stopped it before.
 	}
 	return end
 }

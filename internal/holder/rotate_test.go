@@ -92,6 +92,11 @@ func TestRotationEdit(t *testing.T) {
 			asked: RotateOptions{ExpiresIn: 10 * day, Overlap: seconds(60)},
 			want:  spec{ExpiresAt: after(10 * day), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60}},
 		},
+		"and that would not end it before its own end": {
+			was: spec{ExpiresInDays: days(90)}, status: v1alpha1.PersonalAccessTokenStatus{TokenID: issued.TokenID, IssuedAt: issued.IssuedAt, ExpiresAt: &metav1.Time{Time: issued.IssuedAt.Add(10 * day)}},
+			asked: RotateOptions{ExpiresIn: 10 * day, Overlap: seconds(60)},
+			want:  spec{ExpiresInDays: days(10), Rotation: &v1alpha1.Rotation{Trigger: now, OverlapSeconds: 60}},
+		},
 		"a life in hours": {
 			was:   spec{ExpiresInDays: days(30)},
 			asked: RotateOptions{ExpiresIn: 36 * time.Hour},
@@ -202,6 +207,14 @@ func TestPredecessorEnd(t *testing.T) {
 	was := withConditions(1)
 	was.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(90*time.Minute - day), ExpiresAt: after(2 * time.Hour)}
 	r := rotationAsked(was, RotateOptions{})
+	stopped := withConditions(1)
+	stopped.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "former", IssuedAt: after(-10 * day), ExpiresAt: after(-day)}
+	pat := withConditions(2)
+	pat.Spec.Rotation = &v1alpha1.Rotation{OverlapSeconds: 60}
+	pat.Status = v1alpha1.PersonalAccessTokenStatus{TokenID: "new", PreviousTokenID: "former", IssuedAt: after(0)}
+	if got := rotationAsked(stopped, RotateOptions{}).Predecessor(pat); got != "The old token no longer works." {
+		t.Errorf("stopped by a policy before it was rotated: %s", got)
+	}
 	for name, tc := range map[string]struct {
 		previous string
 		rotation v1alpha1.Rotation
