@@ -84,7 +84,7 @@ type TokenPolicySpec struct {
 	MaxLifetimeDays *int32 `json:"maxLifetimeDays,omitempty"`
 
 	// maxTokensPerUser is how many tokens that have not ended a user may have, in all namespaces together. 0: no new one. Tokens
-	// that exist are left alone.
+	// that exist are left alone. A PersonalAccessToken counts once, also while the predecessor of its token works in its overlap.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100000

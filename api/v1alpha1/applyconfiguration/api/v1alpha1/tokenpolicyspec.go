@@ -30,7 +30,7 @@ type TokenPolicySpecApplyConfiguration struct {
 	// maxLifetimeDays is how many days after it was issued a token ends at the latest. A new token that would live longer is refused.
 	MaxLifetimeDays *int32 `json:"maxLifetimeDays,omitempty"`
 	// maxTokensPerUser is how many tokens that have not ended a user may have, in all namespaces together. 0: no new one. Tokens
-	// that exist are left alone.
+	// that exist are left alone. A PersonalAccessToken counts once, also while the predecessor of its token works in its overlap.
 	MaxTokensPerUser *int32 `json:"maxTokensPerUser,omitempty"`
 	// requireScopes refuses new tokens without spec.scopes.
 	RequireScopes *bool `json:"requireScopes,omitempty"`
