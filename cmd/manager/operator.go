@@ -25,7 +25,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,17 +128,10 @@ func (p *componentHost) watchPolicies(r *controllers.Reconciler) error {
 		return err
 	}
 	p.ready["policies"] = r.Policies.Ready
-	var known atomic.Pointer[[]string]
-	r.APIAudiences = func() []string {
-		if audiences := known.Load(); audiences != nil {
-			return *audiences
-		}
-		return nil
-	}
 	own, err := verifier.OwnToken(p.GetConfig())
 	if err != nil { // Only a list of audiences in a TokenPolicy needs them, and then refuses tokens without audiences.
 		log.Info("The API server's own audiences are not known", "reason", err.Error())
-	} else if err := p.Add(verifier.NewDiscovery(func(audiences []string) { known.Store(&audiences) }, p.GetClient(), own, log)); err != nil {
+	} else if err := p.Add(verifier.NewDiscovery(r.SetAPIAudiences, p.GetClient(), own, log)); err != nil {
 		return err
 	}
 	return errors.Join(p.Add(r.Policies), p.Add(&controllers.PolicyStatus{Reconciler: r, Log: log}))
