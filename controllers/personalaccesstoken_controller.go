@@ -87,8 +87,6 @@ type Reconciler struct {
 	Census *Census
 	// Policies are the TokenPolicies; nil knows none.
 	Policies *Policies
-	// APIAudiences returns the API server's own audiences, as far as they are known; nil is allowed.
-	APIAudiences func() []string
 	// Audit takes what Recorder takes; nil is allowed.
 	Audit *audit.Log
 
@@ -96,7 +94,9 @@ type Reconciler struct {
 	sightings sightings
 	// stopped reports that the breaker was last seen open, and that an event says so.
 	stopped atomic.Bool
-	// moved reports that resources have changed since TokenPolicies were last counted.
+	// audiences are the API server's own; nil until they are known.
+	audiences atomic.Pointer[[]string]
+	// moved reports that resources, or audiences, have changed since the tokens of TokenPolicies were last counted.
 	moved atomic.Bool
 	// room knows who was given a place among a user's tokens.
 	room room

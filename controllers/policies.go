@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -197,6 +198,21 @@ func concerned(was, is *policy.Policy) [][]client.ListOption {
 		lists = append(lists, []client.ListOption{client.MatchingFields{indexUsername: username}})
 	}
 	return lists
+}
+
+// APIAudiences are the API server's own audiences; nil until they are known.
+func (r *Reconciler) APIAudiences() []string {
+	if audiences := r.audiences.Load(); audiences != nil {
+		return *audiences
+	}
+	return nil
+}
+
+// SetAPIAudiences says which audiences are the API server's own. Policies may affect other tokens by that, so these are counted again.
+func (r *Reconciler) SetAPIAudiences(audiences []string) {
+	if was := r.audiences.Swap(&audiences); was == nil || !slices.Equal(*was, audiences) {
+		r.moved.Store(true)
+	}
 }
 
 // resources are all of the cache, which must not be written to.

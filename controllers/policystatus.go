@@ -63,7 +63,10 @@ func (*PolicyStatus) NeedLeaderElection() bool { return true }
 func (s *PolicyStatus) Start(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	changed <- struct{}{}
-	s.Reconciler.Policies.onChange(func(_, _ *policy.Policy) {
+	s.Reconciler.Policies.onChange(func(was, is *policy.Policy) {
+		if was != nil && is != nil && was.UID == is.UID && was.Generation == is.Generation {
+			return // Only its status or its metadata has changed; what this writes comes back so.
+		}
 		select {
 		case changed <- struct{}{}:
 		default: // A count is due.
@@ -148,10 +151,7 @@ func (r *Reconciler) tokenOf(ctx context.Context, pat *v1alpha1.PersonalAccessTo
 		return t, false, err
 	}
 	now := r.Clock.Now()
-	t = policy.Token{Spec: &pat.Spec, IssuedAt: now, Ends: lifecycle.End(&pat.Spec, now)}
-	if r.APIAudiences != nil {
-		t.APIAudiences = r.APIAudiences()
-	}
+	t = policy.Token{Spec: &pat.Spec, IssuedAt: now, Ends: lifecycle.End(&pat.Spec, now), APIAudiences: r.APIAudiences()}
 	if rec := current.of(pat); rec != nil && rec.Current != nil {
 		t.IssuedAt, t.Ends = rec.Current.IssuedAt, lifecycle.EffectiveEnd(&pat.Spec, rec.Current)
 		ended = !lifecycle.HoldsToken(rec)

@@ -156,9 +156,7 @@ func (r *Reconciler) policies(ctx context.Context, pat *v1alpha1.PersonalAccessT
 		return p, nil
 	}
 	p.Limits, p.Unknown = r.Policies.For(pat.Namespace, pat.Spec.User)
-	if r.APIAudiences != nil {
-		p.APIAudiences = r.APIAudiences()
-	}
+	p.APIAudiences = r.APIAudiences()
 	if !limited(p.Limits, rec) {
 		return p, nil
 	}

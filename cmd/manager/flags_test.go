@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ var values = map[string]struct{ good, bad []string }{
 	"policies":                            {[]string{"true", "false"}, []string{"", "some"}},
 	"expiry-warnings":                     {[]string{"168h,24h", "", "1h"}, []string{"7d", "0s", "24h,-1h", "none"}},
 	"restricting-extra-keys":              {[]string{"scopes.authorization.openshift.io", "", "example.com/Limit,a"}, []string{"a b", "a,,b", "a/b/c", "schlüssel"}},
-	"binding-groups":                      {[]string{"contractors,vendor-*", "", "/oidc/a b"}, []string{"a,,b"}},
+	"binding-groups":                      {[]string{"contractors", "vendor-*", "CN=contractors,OU=ext,DC=example", "*,OU=ext", "/oidc/a b"}, []string{"", "contractors,vendor-*", "a-*,b-*", "CN=a,b", "a=b,", "a,,b"}},
 	"verifier-bind-address":               {[]string{":9444"}, []string{"", "0", "9444", "host:", "10.0.0.300:9444"}},
 	"max-staleness":                       {[]string{"1m", "20s"}, []string{"", "60", "19s", "-1m"}},
 	"kube-apiservers":                     {[]string{"10.0.0.1:6443,10.0.0.2:6443", "[2001:db8::1]:443"}, []string{"10.0.0.1", ":6443", "https://10.0.0.1:6443"}},
@@ -145,7 +146,7 @@ func TestCase60_EachDocumentedValue(t *testing.T) {
 		if !ok {
 			t.Errorf("no value of --%s is tried", flag)
 		}
-		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" && flag != "proxy-external-url" && flag != "api-external-url" {
+		if flag != "console-url" && flag != "console-oidc-issuer-url" && flag != "console-oidc-client-id" && flag != "proxy-external-url" && flag != "api-external-url" && flag != "binding-groups" {
 			tests.good = append(tests.good, value)
 		}
 		if value == "" && regexp.MustCompile("^(zap|max|leader)").MatchString(flag) {
@@ -224,6 +225,27 @@ func TestBindingGroupsNeedPolicies(t *testing.T) {
 		err := run(t.Context(), []string{command, "--kubeconfig=/no/such", "--policies=false", "--binding-groups=contractors"}, &bytes.Buffer{}, &bytes.Buffer{})
 		if err == nil || !strings.HasPrefix(err.Error(), "--binding-groups does nothing with --policies=false") {
 			t.Errorf("%s: %v", command, err)
+		}
+	}
+}
+
+func TestEachBindingGroupIsOneFlag(t *testing.T) {
+	o, fs := &operatorOptions{}, pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.bind(fs)
+	if err := fs.Parse([]string{"--binding-groups=CN=contractors,OU=ext,DC=example", "--binding-groups=vendor-*", `--binding-groups="a"`}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"CN=contractors,OU=ext,DC=example", "vendor-*", `"a"`}; !slices.Equal(o.bindingGroups, want) {
+		t.Errorf("the groups are %q, want %q", o.bindingGroups, want)
+	}
+	for value, want := range map[string]string{
+		"": "--binding-groups has an empty one; set it once for each, as --binding-groups=contractors --binding-groups=vendor-*",
+		"a,b-*": `--binding-groups "a,b-*" seems to be a list, and would match no group; write * for a comma in a name, ` +
+			"and set it once for each, as --binding-groups=contractors --binding-groups=vendor-*",
+	} {
+		err := run(t.Context(), []string{"operator", "--kubeconfig=/no/such", "--binding-groups=contractors", "--binding-groups=" + value}, &bytes.Buffer{}, &bytes.Buffer{})
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", value, err, want)
 		}
 	}
 }

@@ -25,7 +25,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -114,8 +113,8 @@ func (o *operatorOptions) bind(fs *pflag.FlagSet) {
 	warnings.Value = durations{warnings.Value, &o.expiryWarnings}
 	fs.StringSliceVar(&o.restrictingExtraKeys, "restricting-extra-keys", []string{"scopes.authorization.openshift.io"},
 		"keys of a user's extra that restrict what the user may do; a token could not keep the restriction, so users with such a key cannot make tokens")
-	fs.StringSliceVar(&o.bindingGroups, "binding-groups", nil,
-		"groups that a token of one's own must not leave out, besides those that TokenPolicies name; * stands for any characters, as in --binding-groups=contractors,vendor-*")
+	fs.StringArrayVar(&o.bindingGroups, "binding-groups", nil,
+		"groups that a token of one's own must not leave out, besides those that TokenPolicies name; * stands for any characters; repeat it for more, as in --binding-groups=contractors --binding-groups=vendor-*")
 }
 
 // watchPolicies has a reconciler, and admission, go by TokenPolicies.
@@ -129,17 +128,10 @@ func (p *componentHost) watchPolicies(r *controllers.Reconciler) error {
 		return err
 	}
 	p.ready["policies"] = r.Policies.Ready
-	var known atomic.Pointer[[]string]
-	r.APIAudiences = func() []string {
-		if audiences := known.Load(); audiences != nil {
-			return *audiences
-		}
-		return nil
-	}
 	own, err := verifier.OwnToken(p.GetConfig())
 	if err != nil { // Only a list of audiences in a TokenPolicy needs them, and then refuses tokens without audiences.
 		log.Info("The API server's own audiences are not known", "reason", err.Error())
-	} else if err := p.Add(verifier.NewDiscovery(func(audiences []string) { known.Store(&audiences) }, p.GetClient(), own, log)); err != nil {
+	} else if err := p.Add(verifier.NewDiscovery(r.SetAPIAudiences, p.GetClient(), own, log)); err != nil {
 		return err
 	}
 	return errors.Join(p.Add(r.Policies), p.Add(&controllers.PolicyStatus{Reconciler: r, Log: log}))
@@ -180,10 +172,23 @@ func (o *operatorOptions) validate() error {
 			errs = append(errs, fmt.Errorf("--restricting-extra-keys %q cannot be the key of a user's extra; set it as --restricting-extra-keys=scopes.authorization.openshift.io", key))
 		}
 	}
-	if slices.Contains(o.bindingGroups, "") {
-		errs = append(errs, errors.New("--binding-groups has an empty one; set it as --binding-groups=contractors,vendor-*"))
+	for _, group := range o.bindingGroups {
+		switch {
+		case group == "":
+			errs = append(errs, errors.New("--binding-groups has an empty one; set it once for each, as --binding-groups=contractors --binding-groups=vendor-*"))
+		case isList(group):
+			errs = append(errs, fmt.Errorf("--binding-groups %q seems to be a list, and would match no group; write * for a comma in a name, "+
+				"and set it once for each, as --binding-groups=contractors --binding-groups=vendor-*", group))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// isList reports whether a pattern of groups has commas that are not those of a distinguished name, such as CN=a,OU=*,DC=b. Other
+// flags take such a list.
+func isList(pattern string) bool {
+	parts := strings.Split(pattern, ",")
+	return len(parts) > 1 && slices.ContainsFunc(parts, func(part string) bool { return part != "*" && !strings.Contains(part, "=") })
 }
 
 func (o *operatorOptions) component(common *commonOptions) component {
