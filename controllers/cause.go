@@ -65,8 +65,9 @@ func recordRefused(pat *v1alpha1.PersonalAccessToken, d lifecycle.Decision, err 
 		Ready:  lifecycle.Condition{Reason: v1alpha1.ReasonIssuingFailed, Message: fmt.Sprintf(refusedRecord, reasonOf(err))},
 	}
 	if d.State != nil {
-		state.Active, state.ExpiringSoon, state.PolicyEnd, state.PreviousEnd = d.State.Active, d.State.ExpiringSoon, d.State.PolicyEnd, d.State.PreviousEnd
-	} else if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); c != nil {
+		return d.State.WithReady(state.Ready)
+	}
+	if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionActive); c != nil {
 		state.Active = lifecycle.Condition{Status: c.Status == metav1.ConditionTrue, Reason: c.Reason, Message: c.Message}
 	}
 	return state

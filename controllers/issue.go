@@ -123,7 +123,7 @@ func (r *Reconciler) issue(ctx context.Context, pat *v1alpha1.PersonalAccessToke
 
 // state is the status after a refusal, made from the state that was planned.
 func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
-	out := &lifecycle.State{Active: was.Active, Ready: r.ready, ExpiringSoon: was.ExpiringSoon, PolicyEnd: was.PolicyEnd, PreviousEnd: was.PreviousEnd}
+	out := was.WithReady(r.ready)
 	if out.Ready.Reason == v1alpha1.ReasonIssuing {
 		out.Ready.Reason = was.Ready.Reason // It may be a rotation.
 	}
@@ -132,7 +132,7 @@ func (r *refusal) state(was *lifecycle.State) *lifecycle.State {
 
 // meanwhile is the state until the next attempt: the current state of the token, and the last state of the attempt.
 func meanwhile(pat *v1alpha1.PersonalAccessToken, state *lifecycle.State) *lifecycle.State {
-	out := &lifecycle.State{Active: state.Active, Ready: state.Ready, ExpiringSoon: state.ExpiringSoon, PolicyEnd: state.PolicyEnd, PreviousEnd: state.PreviousEnd}
+	out := state.WithReady(state.Ready)
 	if c := meta.FindStatusCondition(pat.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Status == metav1.ConditionFalse && c.ObservedGeneration == pat.Generation {
 		out.Ready = lifecycle.Condition{Reason: c.Reason, Message: c.Message}
 	}

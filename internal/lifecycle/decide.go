@@ -162,6 +162,13 @@ type State struct {
 	PreviousEnd *time.Time
 }
 
+// WithReady is a state that says the same of the tokens, and of the attempt to issue one what ready says.
+func (s *State) WithReady(ready Condition) *State {
+	out := *s
+	out.Ready, out.Stalled = ready, nil
+	return &out
+}
+
 // Condition is the content of one condition.
 type Condition struct {
 	Status          bool

@@ -40,8 +40,8 @@ const (
 	tokenTimeout   = 10 * time.Second
 	firstTokenWait = 250 * time.Millisecond
 	maxTokenWait   = 30 * time.Second
-	// renewAtMost is how old a token is before one that the API server refuses is replaced: whatever else answers 401 costs no more.
-	renewAtMost = 10 * time.Second
+	// refusedWait is the pause after which a token that is refused is replaced, for each answer of 401 and whoever gave it.
+	refusedWait = 10 * time.Second
 )
 
 // +kubebuilder:rbac:groups="",namespace=pat-operator-system,resources=serviceaccounts/token,resourceNames=pat-operator-impersonator,verbs=create
@@ -54,11 +54,13 @@ type Impersonator struct {
 	log     logr.Logger
 	token   atomic.Pointer[impersonatorToken]
 	refused chan struct{}
+	// tried is when a token was last asked for, in nanoseconds of Unix time.
+	tried atomic.Int64
 }
 
 type impersonatorToken struct {
-	bearer      string
-	made, until time.Time
+	bearer string
+	until  time.Time
 }
 
 // NewImpersonator returns the Runnable; c needs to create tokens of the account.
@@ -77,7 +79,7 @@ func (i *Impersonator) Token() (string, bool) {
 
 // Refused replaces a token that the API server does not take: the account was deleted and made again, or the server has other keys.
 func (i *Impersonator) Refused(bearer string) {
-	if t := i.token.Load(); t == nil || t.bearer != bearer || time.Since(t.made) < renewAtMost {
+	if t := i.token.Load(); t == nil || t.bearer != bearer || time.Since(time.Unix(0, i.tried.Load())) < refusedWait {
 		return
 	}
 	select {
@@ -114,6 +116,7 @@ func (i *Impersonator) Start(ctx context.Context) error {
 
 // renew gets a token, and returns when to get the next.
 func (i *Impersonator) renew(ctx context.Context) (time.Duration, error) {
+	i.tried.Store(time.Now().UnixNano())
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: i.account.Namespace, Name: i.account.Name}}
@@ -125,6 +128,6 @@ func (i *Impersonator) renew(ctx context.Context) (time.Duration, error) {
 	if request.Status.Token == "" || life <= 0 {
 		return 0, errors.New("the API server's token has ended already; compare the clocks")
 	}
-	i.token.Store(&impersonatorToken{bearer: request.Status.Token, made: time.Now(), until: request.Status.ExpirationTimestamp.Time})
+	i.token.Store(&impersonatorToken{bearer: request.Status.Token, until: request.Status.ExpirationTimestamp.Time})
 	return life * 4 / 5, nil
 }

@@ -202,7 +202,7 @@ func (x *exchange) forward(r *http.Request) {
 		var stop context.CancelFunc
 		ctx, stop = context.WithDeadlineCause(ctx, x.result.ExpiresAt, cutFor(end))
 		defer stop()
-	} else { // A policy that would end it then may be gone; after that, the sweep asks.
+	} else { // By then the policy may be gone. Afterwards the sweep asks each second.
 		defer time.AfterFunc(time.Until(x.result.ExpiresAt), func() { x.proxy.recheck([]*session{s}) }).Stop()
 	}
 	if limit := x.proxy.MaxSession; limit > 0 {
