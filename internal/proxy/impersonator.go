@@ -40,7 +40,7 @@ const (
 	tokenTimeout   = 10 * time.Second
 	firstTokenWait = 250 * time.Millisecond
 	maxTokenWait   = 30 * time.Second
-	// refusedWait is the pause after which a token that is refused is replaced, for each answer of 401 and whoever gave it.
+	// refusedWait is the least time from one request for a token to the next that a 401 causes: a pod can answer 401, too.
 	refusedWait = 10 * time.Second
 )
 
